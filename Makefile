@@ -1,0 +1,54 @@
+# Two commands do all: `make compare` runs the main job, `make test` passes the tests.
+# Each needs Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup compare serve test lint format check docs baseline clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the pinned packages
+
+compare: $(READY) ## compare engine profiles on 10,000 books (the main job; ARGS="…" for others)
+	@$(BIN)/bookstore compare $(or $(ARGS),psycopg-sync-lazy psycopg-sync-joined asyncpg-joined asyncpg-json)
+
+serve: $(READY) ## serve the catalogue on http://127.0.0.1:8000
+	@$(BIN)/bookstore db upgrade
+	@$(BIN)/bookstore serve
+
+test: $(READY) ## run the tests on an embedded PostgreSQL (ARGS="-k profile" for some)
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(READY) ## ruff, mypy and the import directions
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(READY) ## format the code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+check: lint test ## everything that CI checks
+
+docs: $(READY) ## write docs/reference.md from the code
+	@$(BIN)/python -m bookstore.reference > docs/reference.md
+
+baseline: $(READY) ## measure beside the article's own design (FastAPI, uvicorn)
+	@benchmarks/article/run
+
+clean: ## remove what the commands made here (not the databases: bookstore db status tells where)
+	rm -rf .venv dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests migrations benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found %s: make PYTHON=python3.12 …" % sys.version.split()[0])'
+	@echo "Setting up .venv (once)" >&2
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,27 @@
+"""Alembic's entry point: one connection, one transaction for all migrations of a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from advanced_alchemy.base import metadata_registry
+from alembic import context
+
+if TYPE_CHECKING:
+    from advanced_alchemy.alembic.commands import AlembicCommandConfig
+
+config = cast("AlembicCommandConfig", context.config)
+
+if context.is_offline_mode():
+    raise SystemExit("migrations run against a database; their SQL alone is not offered")
+
+with config.engine.connect() as connection:  # type: ignore[union-attr]
+    context.configure(
+        connection=connection,
+        target_metadata=metadata_registry.get(config.bind_key),
+        compare_type=True,
+        compare_server_default=True,
+        version_table=config.version_table_name,
+    )
+    with context.begin_transaction():
+        context.run_migrations()

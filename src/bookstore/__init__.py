@@ -1,0 +1,1 @@
+"""A bookstore service that redeploys under any engine profile."""

@@ -1,0 +1,110 @@
+"""The tables: books, their authors in order, their genres."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from advanced_alchemy.base import IdentityAuditBase, IdentityBase
+from advanced_alchemy.types import DateTimeUTC
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, SmallInteger, String, Table, func
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+SCHEMA_REVISION: Final = "0001"
+"""The newest migration; a test holds it equal to the newest file in migrations/versions."""
+
+VERSION_TABLE: Final = "schema_version"
+"""Where Alembic keeps the revision a database is at."""
+
+EARLIEST_YEAR: Final = -3000
+LATEST_YEAR: Final = 9999
+LONGEST_TITLE: Final = 1000
+LONGEST_NAME: Final = 300
+"""Characters, not bytes. Real titles go up to 186, real names to 52."""
+
+# ISO 2108: the digits weigh 1, 3, 1, 3 … and their sum is a multiple of ten. A CASE, because AND does
+# not promise PostgreSQL's order of evaluation and a letter must not reach the cast.
+_ISBN13_VALID = (
+    "CASE WHEN isbn13 ~ '^97[89][0-9]{10}$' THEN ("
+    + " + ".join(f"{1 if place % 2 else 3} * substr(isbn13, {place}, 1)::int" for place in range(1, 14))
+    + ") % 10 = 0 ELSE false END"
+)
+
+book_author = Table(
+    "book_author",
+    IdentityBase.metadata,
+    Column("book_id", ForeignKey("book.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", SmallInteger, primary_key=True, autoincrement=False),
+    Column("author_id", ForeignKey("author.id"), nullable=False),
+    CheckConstraint("position >= 0", name="ck_book_author_position"),
+    # Serves the foreign key and "books of an author" in order; no author stands twice on a book.
+    Index("uq_book_author_author_id_book_id", "author_id", "book_id", unique=True),
+)
+"""Who wrote a book; `position` counts from 0 in the order of the title page."""
+
+book_genre = Table(
+    "book_genre",
+    IdentityBase.metadata,
+    Column("book_id", ForeignKey("book.id", ondelete="CASCADE"), primary_key=True),
+    Column("genre_id", ForeignKey("genre.id"), primary_key=True),
+    Index("ix_book_genre_genre_id_book_id", "genre_id", "book_id"),
+)
+
+
+class Author(IdentityBase):
+    """A person or body named on a title page. Two of them may share a name."""
+
+    __tablename__ = "author"
+    __table_args__ = (
+        CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="ck_author_name"),
+        Index("ix_author_name", "name"),
+    )
+
+    name: Mapped[str]
+
+
+class Genre(IdentityBase):
+    """A shelf; `slug` is its name in a URL."""
+
+    __tablename__ = "genre"
+    __table_args__ = (
+        CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="ck_genre_name"),
+        CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="ck_genre_slug"),
+    )
+
+    name: Mapped[str] = mapped_column(unique=True)
+    slug: Mapped[str] = mapped_column(String(100), unique=True)
+
+
+class Book(IdentityAuditBase):
+    """An edition: its authors in the order of the title page, its genres in the order of their ids."""
+
+    __tablename__ = "book"
+    __table_args__ = (
+        CheckConstraint(f"title <> '' AND length(title) <= {LONGEST_TITLE}", name="ck_book_title"),
+        CheckConstraint(_ISBN13_VALID, name="ck_book_isbn13"),
+        CheckConstraint(
+            f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="ck_book_publication_year"
+        ),
+        CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="ck_book_language"),
+    )
+
+    title: Mapped[str]
+    isbn13: Mapped[str | None] = mapped_column(String(13), unique=True)
+    publication_year: Mapped[int | None] = mapped_column(SmallInteger)
+    language: Mapped[str | None] = mapped_column(String(6))
+    version: Mapped[int] = mapped_column(server_default="1", sort_order=3001)
+    # The base class fills these two in Python; rows that COPY brings need the database's own default.
+    created_at: Mapped[datetime] = mapped_column(
+        DateTimeUTC(timezone=True), server_default=func.now(), sort_order=3002
+    )
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTimeUTC(timezone=True), server_default=func.now(), onupdate=func.now(), sort_order=3003
+    )
+
+    authors: Mapped[list[Author]] = relationship(
+        secondary=book_author, order_by=book_author.c.position, viewonly=True
+    )
+    genres: Mapped[list[Genre]] = relationship(secondary=book_genre, order_by=Genre.id)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own convention

@@ -1,0 +1,88 @@
+"""Environment -> Settings, and the variables that must not change a profile behind its back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import platformdirs
+
+from bookstore.refusal import Refused
+
+# libpq reads these where the URL says nothing, asyncpg reads some of them: two profiles would then
+# differ by more than their files. PGPASSWORD and PGPASSFILE stay: they are a way to keep a secret out
+# of DATABASE_URL.
+_POSTGRES: Final = frozenset(
+    {"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGOPTIONS", "PGAPPNAME", "PGSERVICE"}
+    | {"PGSERVICEFILE", "PGSSLMODE", "PGCONNECT_TIMEOUT", "PGTARGETSESSIONATTRS", "PGTZ", "PGCLIENTENCODING"}
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the environment says.
+
+    `database_url` is None where the embedded PostgreSQL is meant. `workers` is WEB_CONCURRENCY, the last
+    word on the profile's own number.
+    """
+
+    profile: str = "default"
+    database_url: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int | None = None
+    data_dir: Path
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in `environ`; an empty variable counts as unset.
+
+    Raises Refused naming the variable, what was found and what is allowed.
+    """
+
+    def text(name: str) -> str | None:
+        return environ.get(name, "").strip() or None
+
+    def number(name: str, least: int, most: int) -> int | None:
+        raw = text(name)
+        if raw is None:
+            return None
+        if not (raw.isascii() and raw.isdigit() and least <= int(raw) <= most):
+            raise Refused(f"{name}: found {raw!r}, allowed is a whole number from {least} to {most}")
+        return int(raw)
+
+    data_dir = text("BOOKSTORE_DATA_DIR")
+    return Settings(
+        profile=text("BOOKSTORE_PROFILE") or "default",
+        database_url=text("DATABASE_URL"),
+        host=text("BOOKSTORE_HOST") or "127.0.0.1",
+        port=number("BOOKSTORE_PORT", 1, 65535) or 8000,
+        workers=number("WEB_CONCURRENCY", 1, 256),
+        data_dir=Path(data_dir).expanduser().absolute() if data_dir else default_data_dir(),
+    )
+
+
+def default_data_dir() -> Path:
+    """The user's data folder; for root a system one, for PostgreSQL's own user cannot enter root's home."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/bookstore")
+    return platformdirs.user_data_path("bookstore", appauthor=False)
+
+
+def interfering(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables set in `environ` that would override a profile silently, sorted."""
+    return sorted(
+        name
+        for name in environ
+        if name.startswith("GRANIAN_") or name == "LITESTAR_DEBUG" or name in _POSTGRES
+    )
+
+
+def shed_interfering(environ: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Takes the interfering variables out of `environ` and returns their names, sorted."""
+    names = interfering(environ)
+    for name in names:
+        del environ[name]
+    return names
