@@ -1,0 +1,105 @@
+"""DATABASE_URL -> what each driver wants; unset, the embedded PostgreSQL is started."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from bookstore import settings as settings_
+from bookstore.postgres import Cluster
+from bookstore.profile import Driver
+from bookstore.refusal import Refused
+from bookstore.settings import Settings
+
+EMBEDDED_DATABASE: Final = "bookstore"
+
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_QUERY: Final = ("host", "port", "sslmode", "sslrootcert")
+
+
+def embedded(settings: Settings) -> Cluster:
+    """The cluster that commands share while DATABASE_URL is unset; it may not run yet."""
+    return Cluster(settings.data_dir / "postgres")
+
+
+def resolve(settings: Settings) -> sa.URL:
+    """The database's URL without a driver, from DATABASE_URL or of the embedded PostgreSQL, started.
+
+    Raises Refused for a URL that the drivers could not all use. Its text never holds the URL: there may be
+    a password in it.
+    """
+    if settings.database_url:
+        return parse(settings.database_url)
+    cluster = embedded(settings)
+    cluster.start()
+    _make_database(cluster)
+    return cluster.url(EMBEDDED_DATABASE)
+
+
+def parse(text: str) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+        port_is_right = url.port is None or 0 < url.port < 65536
+    except (sa.exc.ArgumentError, ValueError):
+        raise Refused("DATABASE_URL: not a URL; allowed is postgresql://user:password@host/database") from None
+    if url.drivername.partition("+")[0] not in {"postgresql", "postgres"} or not port_is_right:
+        raise Refused(
+            f"DATABASE_URL: found the scheme {url.drivername!r}; allowed is postgresql://user:password@host/database"
+        )
+    if not url.database:
+        raise Refused("DATABASE_URL: found no database; allowed is postgresql://user:password@host/database")
+    for key, value in url.query.items():
+        if key not in _QUERY:
+            raise Refused(f"DATABASE_URL: found the parameter {key!r}; allowed are {', '.join(_QUERY)}")
+        if not isinstance(value, str) or "," in value:
+            raise Refused(f"DATABASE_URL: found several values of {key!r}; allowed is one")
+        if key == "sslmode" and value not in _SSL_MODES:
+            raise Refused(f"DATABASE_URL: found sslmode={value}; allowed is {' | '.join(_SSL_MODES)}")
+    return url.set(drivername="postgresql")
+
+
+def for_driver(url: sa.URL, driver: Driver) -> tuple[sa.URL, dict[str, Any]]:
+    """`url` as SQLAlchemy's dialect for `driver` wants it, and arguments for the driver's connect()."""
+    if driver != "asyncpg":
+        return url.set(drivername="postgresql+psycopg"), {}
+    query = dict(url.query)
+    mode, root = query.pop("sslmode", None), query.pop("sslrootcert", None)
+    arguments: dict[str, Any] = {}
+    if mode and root and str(mode).startswith("verify-"):
+        context = ssl.create_default_context(cafile=str(root))
+        context.check_hostname = mode == "verify-full"
+        arguments["ssl"] = context
+    elif mode:
+        arguments["ssl"] = mode
+    return url.set(drivername="postgresql+asyncpg", query=query), arguments
+
+
+def psycopg_url(settings: Settings | None = None) -> sa.URL:
+    """The database as the commands reach it, by sync psycopg."""
+    return for_driver(resolve(settings or settings_.read()), "psycopg-sync")[0]
+
+
+def conninfo(url: sa.URL) -> str:
+    """`url` for libpq, password included: for memory and the environment of a child, never for a log."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def server(url: sa.URL) -> str:
+    """Where the database is, in words that hold no secret."""
+    host = url.host or url.query.get("host") or "localhost"
+    return f"{url.database} at {host}" + (f":{url.port}" if url.port else "")
+
+
+
+def _make_database(cluster: Cluster) -> None:
+    import psycopg  # noqa: PLC0415 - asyncpg deployments need no libpq in memory
+
+    with psycopg.connect(conninfo(cluster.url()), autocommit=True) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [EMBEDDED_DATABASE])
+        if known.fetchone() is None:
+            try:
+                connection.execute(f'CREATE DATABASE "{EMBEDDED_DATABASE}"')
+            except psycopg.errors.DuplicateDatabase:
+                return  # another command was first

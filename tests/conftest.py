@@ -1,0 +1,77 @@
+"""Real PostgreSQL for every test: an embedded cluster for the session, a database of its own for a test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore import postgres, schema
+from bookstore.database_url import conninfo, parse
+from bookstore.guardian import Guardian
+
+TEMPLATE = "bookstore_test_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[sa.URL]:
+    """A server where tests may make databases: BOOKSTORE_TEST_DATABASE_URL's, else an embedded one."""
+    given = os.environ.get("BOOKSTORE_TEST_DATABASE_URL")
+    if given:
+        yield parse(given)
+        return
+    with Guardian() as guardian, postgres.temporary(guardian, {"max_connections": "100"}) as cluster:
+        yield cluster.url()
+
+
+@pytest.fixture(scope="session")
+def template(server_url: sa.URL) -> str:
+    """The name of a migrated, empty database."""
+    make_database(server_url, TEMPLATE)
+    schema.upgrade(server_url.set(drivername="postgresql+psycopg", database=TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
+    """A migrated, empty database for one test, as a URL without a driver."""
+    name = f"bookstore_test_{os.getpid()}_{next(_numbers)}"
+    make_database(server_url, name, template)
+    yield server_url.set(database=name)
+    drop_database(server_url, name)
+
+
+@pytest.fixture
+def database_url(url: sa.URL) -> str:
+    """The same as libpq and DATABASE_URL take it."""
+    return conninfo(url)
+
+
+@pytest.fixture
+def blank_url(server_url: sa.URL) -> Iterator[sa.URL]:
+    """A database without any table."""
+    name = f"bookstore_test_{os.getpid()}_{next(_numbers)}"
+    make_database(server_url, name)
+    yield server_url.set(database=name)
+    drop_database(server_url, name)
+
+
+def make_database(server: sa.URL, name: str, template: str = "template0") -> None:
+    with psycopg.connect(conninfo(server), autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+
+
+def drop_database(server: sa.URL, name: str) -> None:
+    with psycopg.connect(conninfo(server), autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
