@@ -14,7 +14,7 @@ depends_on = None
 _ISBN13_VALID = (
     "CASE WHEN isbn13 ~ '^97[89][0-9]{10}$' THEN ("
     + " + ".join(f"{1 if place % 2 else 3} * substr(isbn13, {place}, 1)::int" for place in range(1, 14))
-    + ") % 10 = 0 ELSE false END"
+    + ") % 10 = 0 ELSE isbn13 IS NULL END"
 )
 
 
@@ -27,7 +27,7 @@ def upgrade() -> None:
         "author",
         _id(),
         sa.Column("name", sa.String(), nullable=False),
-        sa.CheckConstraint("name <> '' AND length(name) <= 300", name="ck_author_name"),
+        sa.CheckConstraint("name <> '' AND length(name) <= 300", name="name"),
         sa.PrimaryKeyConstraint("id", name="pk_author"),
     )
     op.create_index("ix_author_name", "author", ["name"])
@@ -36,8 +36,8 @@ def upgrade() -> None:
         _id(),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("slug", sa.String(100), nullable=False),
-        sa.CheckConstraint("name <> '' AND length(name) <= 300", name="ck_genre_name"),
-        sa.CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="ck_genre_slug"),
+        sa.CheckConstraint("name <> '' AND length(name) <= 300", name="name"),
+        sa.CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug"),
         sa.PrimaryKeyConstraint("id", name="pk_genre"),
         sa.UniqueConstraint("name", name="uq_genre_name"),
         sa.UniqueConstraint("slug", name="uq_genre_slug"),
@@ -52,10 +52,10 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.CheckConstraint("title <> '' AND length(title) <= 1000", name="ck_book_title"),
-        sa.CheckConstraint(_ISBN13_VALID, name="ck_book_isbn13"),
-        sa.CheckConstraint("publication_year BETWEEN -3000 AND 9999", name="ck_book_publication_year"),
-        sa.CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="ck_book_language"),
+        sa.CheckConstraint("title <> '' AND length(title) <= 1000", name="title"),
+        sa.CheckConstraint(_ISBN13_VALID, name="isbn13"),
+        sa.CheckConstraint("publication_year BETWEEN -3000 AND 9999", name="publication_year"),
+        sa.CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="language"),
         sa.PrimaryKeyConstraint("id", name="pk_book"),
         sa.UniqueConstraint("isbn13", name="uq_book_isbn13"),
     )
@@ -64,7 +64,7 @@ def upgrade() -> None:
         sa.Column("book_id", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("author_id", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("position >= 0", name="ck_book_author_position"),
+        sa.CheckConstraint("position >= 0", name="position"),
         sa.ForeignKeyConstraint(
             ["author_id"], ["author.id"], name="fk_book_author_author_id_author"
         ),

@@ -27,7 +27,7 @@ LONGEST_NAME: Final = 300
 _ISBN13_VALID = (
     "CASE WHEN isbn13 ~ '^97[89][0-9]{10}$' THEN ("
     + " + ".join(f"{1 if place % 2 else 3} * substr(isbn13, {place}, 1)::int" for place in range(1, 14))
-    + ") % 10 = 0 ELSE false END"
+    + ") % 10 = 0 ELSE isbn13 IS NULL END"
 )
 
 book_author = Table(
@@ -36,7 +36,7 @@ book_author = Table(
     Column("book_id", ForeignKey("book.id", ondelete="CASCADE"), primary_key=True),
     Column("position", SmallInteger, primary_key=True, autoincrement=False),
     Column("author_id", ForeignKey("author.id"), nullable=False),
-    CheckConstraint("position >= 0", name="ck_book_author_position"),
+    CheckConstraint("position >= 0", name="position"),
     # Serves the foreign key and "books of an author" in order; no author stands twice on a book.
     Index("uq_book_author_author_id_book_id", "author_id", "book_id", unique=True),
 )
@@ -56,7 +56,7 @@ class Author(IdentityBase):
 
     __tablename__ = "author"
     __table_args__ = (
-        CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="ck_author_name"),
+        CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="name"),
         Index("ix_author_name", "name"),
     )
 
@@ -68,8 +68,8 @@ class Genre(IdentityBase):
 
     __tablename__ = "genre"
     __table_args__ = (
-        CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="ck_genre_name"),
-        CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="ck_genre_slug"),
+        CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="name"),
+        CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug"),
     )
 
     name: Mapped[str] = mapped_column(unique=True)
@@ -81,12 +81,12 @@ class Book(IdentityAuditBase):
 
     __tablename__ = "book"
     __table_args__ = (
-        CheckConstraint(f"title <> '' AND length(title) <= {LONGEST_TITLE}", name="ck_book_title"),
-        CheckConstraint(_ISBN13_VALID, name="ck_book_isbn13"),
+        CheckConstraint(f"title <> '' AND length(title) <= {LONGEST_TITLE}", name="title"),
+        CheckConstraint(_ISBN13_VALID, name="isbn13"),
         CheckConstraint(
-            f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="ck_book_publication_year"
+            f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="publication_year"
         ),
-        CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="ck_book_language"),
+        CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="language"),
     )
 
     title: Mapped[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,9 +34,10 @@ def commands(url: sa.URL) -> Iterator[AlembicCommands]:
             compare_type=True,
         ),
     )
-    logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
     try:
-        yield AlembicCommands(config)
+        alembic = AlembicCommands(config)
+        alembic.config.stdout = io.StringIO()  # stdout is for data
+        yield alembic
     except CommandError as error:
         raise Refused(f"migrations: {error}; known are {', '.join(revisions())}, head and base") from None
     finally:

@@ -7,7 +7,9 @@ import sys
 
 import click
 
+from bookstore.cli.db import db
 from bookstore.cli.profiles import profiles
+from bookstore.cli.serve import serve
 from bookstore.refusal import EXIT_REFUSED, Refused
 
 EXIT_INTERRUPTED = 130
@@ -20,7 +22,8 @@ def bookstore() -> None:
     """A bookstore service under any engine profile, and the lab that compares them."""
 
 
-bookstore.add_command(profiles)
+for command in (serve, profiles, db):
+    bookstore.add_command(command)
 
 
 def main() -> None:

@@ -1,0 +1,81 @@
+"""create_app(): the one place that joins the parts."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.config.app import AppConfig
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from bookstore import database_url, errors, profile, settings
+from bookstore.database import Database, make_database
+from bookstore.routes.books import BookController
+from bookstore.routes.health import HealthController
+
+logger = logging.getLogger("bookstore")
+
+GC_THRESHOLDS = (50_000, 50, 50)
+"""Objects made before the collector looks at the youngest (CPython's own: 700), and how often at the
+others. A page of 100 books makes some 10,000 objects, nearly all of which die without its help."""
+
+
+def create_app() -> Litestar:
+    """The service under the profile and on the database that the environment names.
+
+    A factory for `bookstore serve`, `granian --factory bookstore.app:create_app` and `litestar --app`.
+    Raises Refused for a profile or a database that cannot be used. Opens no connection: the worker's
+    start does.
+    """
+    found = settings.read()
+    chosen = profile.with_workers(profile.load(found.profile), found.workers)
+    return make_app(make_database(chosen, database_url.resolve(found)))
+
+
+def make_app(database: Database) -> Litestar:
+    """The service on `database`, which is started and stopped with it."""
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await _warm(database)
+        if database.profile.gc == "freeze":
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+        try:
+            yield
+        finally:
+            await database.stop()
+
+    def provide_database() -> Database:
+        return database
+
+    return Litestar.from_config(
+        AppConfig(
+            route_handlers=[BookController, HealthController],
+            dependencies={"database": Provide(provide_database, sync_to_thread=False)},
+            lifespan=[lifespan],
+            exception_handlers={Exception: errors.answer},
+            openapi_config=OpenAPIConfig(
+                title="Bookstore", version="0.1.0", path="/schema", render_plugins=[JsonRenderPlugin()]
+            ),
+            debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
+        )
+    )
+
+
+async def _warm(database: Database) -> None:
+    """Fills the pool. A database that is down for now stops no worker: /health/ready says so, and requests
+    are answered 503, until it is back."""
+    try:
+        await database.start()
+    except Exception as error:
+        cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+        if not (known := errors.trouble(cause)):
+            raise
+        logger.warning("started without the database: %s", known[1])

@@ -1,0 +1,75 @@
+"""`bookstore db`: the schema, and the embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import click
+
+from bookstore import database_url, models, schema, settings
+from bookstore.refusal import Refused
+
+
+@click.group()
+def db() -> None:
+    """Migrate the database; look at or stop the embedded one."""
+
+
+@db.command()
+@click.argument("revision", default="head")
+def upgrade(revision: str) -> None:
+    """Migrate up to REVISION (default: the newest)."""
+    url = database_url.psycopg_url()
+    schema.upgrade(url, revision)
+    click.echo(schema.current(url) or "base")
+
+
+@db.command()
+@click.argument("revision")
+def downgrade(revision: str) -> None:
+    """Migrate down to REVISION; `base` takes all tables away, with what is in them."""
+    url = database_url.psycopg_url()
+    schema.downgrade(url, revision)
+    click.echo(schema.current(url) or "base")
+
+
+@db.command()
+def current() -> None:
+    """Print the revision the database is at, and the newest one."""
+    at = schema.current(database_url.psycopg_url())
+    click.echo(f"{at or 'base'} (newest: {models.SCHEMA_REVISION})")
+
+
+@db.command()
+def check() -> None:
+    """Check that the tables are what the models say; exit code 2 where they differ."""
+    url = database_url.psycopg_url()
+    at = schema.current(url)
+    if at != models.SCHEMA_REVISION:
+        raise Refused(f"the schema is at {at or 'base'}, the newest is {models.SCHEMA_REVISION}: bookstore db upgrade")
+    if differences := schema.differences(url):
+        raise Refused(differences)
+    click.echo("tables and models agree")
+
+
+@db.command()
+def status() -> None:
+    """Say which database is used and whether the embedded one runs."""
+    found = settings.read()
+    if found.database_url:
+        click.echo(f"DATABASE_URL: {database_url.server(database_url.parse(found.database_url))}")
+    cluster = database_url.embedded(found)
+    pid = cluster.pid()
+    click.echo(f"embedded: {f'runs, pid {pid}' if pid else 'does not run'}, in {cluster.folder}")
+
+
+@db.command()
+def url() -> None:
+    """Print the URL of the embedded database, started if need be; with DATABASE_URL set, without secrets."""
+    found = database_url.resolve(settings.read())
+    click.echo(found.render_as_string(hide_password=True))
+
+
+@db.command()
+def stop() -> None:
+    """Stop the embedded PostgreSQL; its data stays."""
+    cluster = database_url.embedded(settings.read())
+    click.echo("stopped" if cluster.stop() else "did not run")

@@ -1,0 +1,58 @@
+"""`bookstore serve`: the service under a profile."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from bookstore import database_url, models, profile, schema, settings
+from bookstore.settings import Settings
+
+
+@click.command()
+@click.option("--profile", "-p", "spec", help="Engine profile: NAME, FILE or NAME@key=value,…")
+@click.option("--host", help="Address to listen on  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on  [default: 8000]")
+@click.option("--over-budget", is_flag=True, help="Serve even if the connections may run out.")
+def serve(spec: str | None, host: str | None, port: int | None, over_budget: bool) -> None:
+    """Serve the catalogue under an engine profile.
+
+    Arguments go over the environment (BOOKSTORE_PROFILE, BOOKSTORE_HOST, BOOKSTORE_PORT, WEB_CONCURRENCY,
+    DATABASE_URL), and that over the profile's file. Stop with Ctrl-C.
+    """
+    from bookstore import server  # noqa: PLC0415 - granian is not needed by the other commands
+
+    found = settings.read()
+    chosen = profile.with_workers(profile.load(spec or found.profile), found.workers)
+    if found.workers:
+        click.echo(f"WEB_CONCURRENCY={found.workers} goes over the profile's workers", err=True)
+    host, port = host or found.host, port or found.port
+    server.check_port(host, port)
+    ignored = settings.shed_interfering()
+    if ignored:
+        click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
+    url = database_url.resolve(found)
+    if not over_budget:
+        server.check_budget(chosen, url)
+    _prepare_schema(found)
+    os.environ["BOOKSTORE_PROFILE"] = spec or found.profile
+    os.environ["DATABASE_URL"] = database_url.conninfo(url)
+    click.echo(f"profile {chosen.name}, database {database_url.server(url)}", err=True)
+    server.serve(chosen, host, port)
+
+
+def _prepare_schema(found: Settings) -> None:
+    """The embedded database is ours alone and is migrated; of another one we only say what it needs."""
+    url = database_url.psycopg_url(found)
+    at = schema.current(url)
+    if at == models.SCHEMA_REVISION:
+        return
+    if found.database_url is None:
+        schema.upgrade(url)
+        return
+    click.echo(
+        f"the database's schema is at {at}, this version needs {models.SCHEMA_REVISION}: "
+        f"run bookstore db upgrade; until then /health/ready answers 503",
+        err=True,
+    )

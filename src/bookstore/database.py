@@ -1,0 +1,246 @@
+"""Profile -> engine, pool and `run(work)`: one body of domain code under two runners.
+
+`work` is a plain function from a sync Session to a wire struct: one unit of work, one session, one
+transaction, one commit. The async drivers run it inside SQLAlchemy's greenlet, the sync driver in threads
+that the Database owns. It returns structs only, so nothing lazy can happen after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from bookstore.database_url import for_driver
+from bookstore.profile import EngineProfile
+
+Wire = msgspec.Struct | msgspec.Raw | str | int | bool | None
+T = TypeVar("T", bound=Wire)
+Work = Callable[[Session], T]
+
+CONNECT_TIMEOUT_S: Final = 3
+ABANDON_AFTER_S: Final = 1.0
+"""How long after the server's statement_timeout the client gives up on a silent socket."""
+IDLE_IN_TRANSACTION_S: Final = 10
+"""How long PostgreSQL lets a session sit in an open transaction before it ends it."""
+
+
+class Database(ABC):
+    """A profile's engine. Made inside the worker that uses it, never before a fork."""
+
+    def __init__(self, profile: EngineProfile) -> None:
+        self.profile = profile
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Opens pool_size connections, so that no request waits for one to be made."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Closes all connections."""
+
+    @abstractmethod
+    async def run(self, work: Work[T], *, reading: bool = False) -> T:
+        """Runs `work` as one unit of work and returns what it returned, after the commit.
+
+        With `reading` the profile's isolation level holds, which may be AUTOCOMMIT; otherwise the work is
+        always one transaction. Raises what `work` raises, after a rollback; TypeError where `work` returns
+        anything but wire structs; sqlalchemy.exc.TimeoutError after pool_timeout without a connection.
+        """
+
+    @property
+    @abstractmethod
+    def pool(self) -> sa.Pool:
+        """SQLAlchemy's pool, for gauges."""
+
+
+def make_database(profile: EngineProfile, url: sa.URL) -> Database:
+    """The Database of `profile` on the server at `url` (without a driver). Opens nothing yet."""
+    return ThreadedDatabase(profile, url) if profile.is_sync else AsyncDatabase(profile, url)
+
+
+class AsyncDatabase(Database):
+    """asyncpg and psycopg's async side: `work` runs in a greenlet on the event loop."""
+
+    def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
+        super().__init__(profile)
+        engine = create_async_engine(**_engine_options(profile, url))
+        self._reading = engine
+        self._writing = _transactional(engine, profile)
+
+    async def start(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            everyone = asyncio.Barrier(_warm_count(self.profile))
+            for _ in range(_warm_count(self.profile)):
+                group.create_task(self._warm(everyone))
+
+    async def _warm(self, everyone: asyncio.Barrier) -> None:
+        async with self._reading.connect():
+            await everyone.wait()
+
+    async def stop(self) -> None:
+        await self._reading.dispose()
+
+    async def run(self, work: Work[T], *, reading: bool = False) -> T:
+        session = AsyncSession(self._reading if reading else self._writing, expire_on_commit=False)
+        return await session.run_sync(_unit, work)
+
+    @property
+    def pool(self) -> sa.Pool:
+        return self._reading.pool
+
+
+class ThreadedDatabase(Database):
+    """psycopg's sync side: `work` runs in one of the Database's own threads.
+
+    Requests wait for a thread on the event loop and not for a connection inside of a thread: with as many
+    threads as connections none of them can hold one while it waits for another.
+    """
+
+    def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
+        super().__init__(profile)
+        engine = sa.create_engine(**_engine_options(profile, url))
+        self._engine = engine
+        self._reading = sessionmaker(engine, expire_on_commit=False)
+        self._writing = sessionmaker(_transactional(engine, profile), expire_on_commit=False)
+        self._threads = ThreadPoolExecutor(profile.thread_count, thread_name_prefix="database")
+        self._free = asyncio.Semaphore(profile.thread_count)
+
+    async def start(self) -> None:
+        count = _warm_count(self.profile)
+        everyone = threading.Barrier(count, timeout=CONNECT_TIMEOUT_S * 2)
+
+        def warm() -> None:
+            with self._engine.connect():
+                everyone.wait()
+
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(self._threads, warm) for _ in range(count)))
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
+
+    async def run(self, work: Work[T], *, reading: bool = False) -> T:
+        await self._take_thread()
+        loop = asyncio.get_running_loop()
+
+        def give_back(_: Future[T]) -> None:
+            # On the thread's end, not the request's: a cancelled request leaves its thread at work.
+            loop.call_soon_threadsafe(self._free.release)
+
+        make_session = self._reading if reading else self._writing
+        future = self._threads.submit(lambda: _unit(make_session(), work))
+        future.add_done_callback(give_back)
+        return await asyncio.wrap_future(future)
+
+    async def _take_thread(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        try:
+            async with asyncio.timeout(self.profile.pool_timeout):
+                await self._free.acquire()
+        except TimeoutError:
+            raise sa.exc.TimeoutError(
+                f"no thread free within pool_timeout {self.profile.pool_timeout:g} s", code="3o7r"
+            ) from None
+
+    @property
+    def pool(self) -> sa.Pool:
+        return self._engine.pool
+
+
+def _unit(session: Session, work: Work[T]) -> T:
+    """The unit of work, the same on every driver."""
+    with session, session.begin():
+        result = work(session)
+        if not isinstance(result, Wire):
+            raise TypeError(
+                f"a unit of work returns wire structs only, not {type(result).__name__}: "
+                f"what is loaded lazily would fail or query outside of its session"
+            )
+    return result
+
+
+def _warm_count(profile: EngineProfile) -> int:
+    return profile.pool_size if profile.pool == "queue" else 1
+
+
+def _transactional(engine: Any, profile: EngineProfile) -> Any:
+    """The engine for units of work that write: AUTOCOMMIT is for reading only. It shares the pool."""
+    if profile.isolation_level != "AUTOCOMMIT":
+        return engine
+    return engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def application_name(profile: EngineProfile) -> str:
+    """`bookstore/<profile>/<pid>`: whose connection this is, in pg_stat_activity (63 bytes at most)."""
+    tail = f"/{os.getpid()}"
+    return f"bookstore/{profile.name}"[: 63 - len(tail)] + tail
+
+
+def _engine_options(profile: EngineProfile, url: sa.URL) -> dict[str, Any]:
+    engine_url, arguments = for_driver(url, profile.driver)
+    connect = _asyncpg_arguments if profile.driver == "asyncpg" else _psycopg_arguments
+    options: dict[str, Any] = {
+        "url": engine_url,
+        "connect_args": connect(profile) | arguments,
+        "isolation_level": profile.isolation_level,
+        "echo": profile.echo,
+        "hide_parameters": True,  # a log holds no reader's data
+    }
+    if profile.pool == "null":
+        return options | {"poolclass": sa.NullPool}
+    return options | {
+        "pool_size": profile.pool_size,
+        "max_overflow": profile.max_overflow,
+        "pool_timeout": profile.pool_timeout,
+        "pool_recycle": profile.pool_recycle,
+        "pool_pre_ping": profile.pool_pre_ping,
+        "pool_use_lifo": profile.pool_use_lifo,
+    }
+
+
+def _server_settings(profile: EngineProfile) -> dict[str, str]:
+    return {
+        "statement_timeout": f"{profile.statement_timeout * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000}",
+    }
+
+
+def _asyncpg_arguments(profile: EngineProfile) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "timeout": CONNECT_TIMEOUT_S,
+        # asyncpg has no limit of its own: on a dead socket a request would wait for ever.
+        "command_timeout": profile.statement_timeout + ABANDON_AFTER_S,
+        "server_settings": {"application_name": application_name(profile), **_server_settings(profile)},
+    }
+    if not profile.prepared_statements:
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    return arguments
+
+
+def _psycopg_arguments(profile: EngineProfile) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": application_name(profile),
+        "options": " ".join(f"-c {key}={value}" for key, value in _server_settings(profile).items()),
+        # libpq's way to notice a dead peer, in seconds and, the last one, milliseconds.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+    if not profile.prepared_statements:
+        arguments["prepare_threshold"] = None
+    return arguments

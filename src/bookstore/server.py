@@ -1,0 +1,86 @@
+"""granian under a profile: its workers, loop and backpressure; failed workers come back, stops are graceful."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+from granian import Granian
+from granian.constants import Interfaces, Loops
+
+from bookstore import budget
+from bookstore.database_url import conninfo, server
+from bookstore.profile import EngineProfile
+from bookstore.refusal import Refused
+
+KILL_AFTER_S: Final = 10
+"""How long a worker may take over its requests at a stop, before it is killed."""
+RESPAWN_OVERLAP_S: Final = 3.5
+"""How long an old worker serves on beside the new one; more than a worker takes to start."""
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises Refused where somebody listens there already: granian binds with SO_REUSEPORT, so two servers
+    would share the port, and the requests, without a word."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Refused(
+                f"{host}:{port}: cannot listen there: {error.strerror}; "
+                f"stop what listens, or choose another --port or --host"
+            ) from None
+
+
+def capacity(url: sa.URL) -> budget.ServerCapacity:
+    """What the server at `url` has left. Raises Refused where it cannot be reached."""
+    try:
+        with psycopg.connect(conninfo(url), connect_timeout=3) as connection:
+            row = connection.execute(budget.CAPACITY_SQL.encode()).fetchone()
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Refused(f"database {server(url)}: cannot be reached: {reason}") from None
+    assert row
+    return budget.ServerCapacity(*row)
+
+
+def check_budget(profile: EngineProfile, url: sa.URL) -> None:
+    """Raises Refused, with the sum spelled out, for a profile that could open more than is left."""
+    it = budget.budget(profile, capacity(url))
+    if not it.fits:
+        raise Refused(
+            f"profile {profile.name}: over the connection budget: {budget.sentence(profile, it)}; "
+            f"{budget.advice(profile, it)} (or serve with --over-budget)"
+        )
+
+
+def serve(profile: EngineProfile, host: str, port: int) -> None:
+    """Serves until SIGINT or SIGTERM. The app reads the profile and the database from the environment."""
+    Granian(
+        "bookstore.app:create_app",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=profile.workers,
+        loop=Loops(profile.event_loop),
+        backlog=max(profile.backpressure, 128),
+        backpressure=profile.backpressure,
+        websockets=False,
+        respawn_failed_workers=True,
+        respawn_interval=RESPAWN_OVERLAP_S,
+        workers_kill_timeout=KILL_AFTER_S,
+    ).serve(spawn_target=_spawn)
+
+
+def _spawn(worker: int, callback: Any, *arguments: Any, **options: Any) -> None:
+    """granian's own ASGI worker, which is told its number."""
+    os.environ["BOOKSTORE_WORKER"] = str(worker)
+    target: Callable[..., None] = Granian._spawn_asgi_lifespan_worker  # noqa: SLF001 - what serve() itself takes
+    target(worker, callback, *arguments, **options)
