@@ -2,234 +2,155 @@
 
 PyYAML's own loader is too kind for configuration: it keeps the last of two equal keys, reads `010` as 8,
 `2:30` as 150 and `no` as false. Here a document is one flat mapping of plain values, read by YAML 1.2's
-rules (with `on` and `off` as booleans), and is then fitted to a msgspec struct field by field.
+rules (with `on` and `off` as booleans) from PyYAML's events, one after the other: nothing is built, so
+neither a bomb of aliases nor endless nesting costs anything.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
-import msgspec
 import yaml
 
+from bookstore.fitting import Entries, Entry, Mistakes, allowed, fit, suggestion
 from bookstore.refusal import Refused
+from bookstore.scalars import duration, duration_text, scalar, shown
+
+__all__ = [
+    "Entries", "Entry", "Mistakes", "allowed", "duration", "duration_text", "fit", "read", "scalar", "shown",
+    "suggestion",
+]  # fmt: skip
 
 LARGEST_FILE_BYTES: Final = 64 * 1024
 
-_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
-_DURATION: Final = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?(ms|s|m|h)")
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_WORDS: Final[dict[str, object]] = {
-    "true": True, "on": True, "false": False, "off": False, "null": None, "~": None, "": None,
-}  # fmt: skip
+_DEEPEST: Final = 16
+"""Nested deeper than this, reading ends: PyYAML takes minutes over 60,000 opening brackets."""
 
-S = TypeVar("S", bound=msgspec.Struct)
+_KINDS: Final = {"Mapping": "a mapping", "Sequence": "a list", "Alias": "an alias (*)", "Scalar": "a value"}
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A value and where it stands. `text` is the source as written, `place` reads `file:line:column`."""
+def read(path: Path, mistakes: Mistakes | None = None) -> Entries:
+    """The one flat mapping in the file at `path`; what else is in there goes to `mistakes`.
 
-    value: object
-    text: str
-    place: str
-
-
-Entries = dict[str, Entry]
-
-
-class Mistakes:
-    """Gathers what is wrong with a document; `raise_any` tells all of it in one Refused."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, place: str, key: str, found: str, allowed: str) -> None:
-        self.lines.append(f"{place}: {key}: found {found}; allowed is {allowed}")
-
-    def raise_any(self) -> None:
-        if self.lines:
-            raise Refused("\n".join(self.lines))
-
-
-def duration(text: str) -> float:
-    """`500ms`, `2s`, `1.5m`, `1h` -> seconds. Raises ValueError for anything else."""
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise ValueError(text)
-    seconds = float(match[1] + (match[2] or "")) * _SECONDS[match[3]]
-    if not math.isfinite(seconds):
-        raise ValueError(text)
-    return seconds
-
-
-def duration_text(seconds: float) -> str:
-    """The inverse of `duration`: 0.5 -> `500ms`, 2.0 -> `2s`."""
-    return f"{seconds:g}s" if seconds >= 1 or seconds == 0 else f"{seconds * 1000:g}ms"
-
-
-def scalar(text: str) -> object:
-    """A plain scalar by YAML 1.2's rules: true, false, on, off, null, decimal numbers; else the text."""
-    if text.lower() in _WORDS and (text.islower() or not text or text == "~"):
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text) if len(text) <= 20 else text
-    return float(text) if _FLOAT.fullmatch(text) else text
-
-
-def read(path: Path) -> Entries:
-    """The one flat mapping in the file at `path`.
-
-    Raises Refused, with every mistake of the file and its place, for anything that is not such a mapping:
-    no readable regular file of up to 64 kB of UTF-8, no YAML, several documents, nested values, tags,
-    anchors, a key that stands twice.
+    Refused are: no readable regular file of up to 64 kB of UTF-8, no YAML, several documents, nested values,
+    tags, anchors, a key that stands twice. Without `mistakes` all of it is raised as one Refused.
     """
-    text = _text(path)
+    gathered = Mistakes() if mistakes is None else mistakes
+    entries: Entries = {}
     try:
-        for token in yaml.scan(text):
-            if isinstance(token, yaml.AliasToken | yaml.AnchorToken | yaml.TagToken):
-                where = f"{path}:{token.start_mark.line + 1}:{token.start_mark.column + 1}"
-                raise Refused(f"{where}: found a tag, anchor or alias (!, & or *); allowed are plain values")
-        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+        _fill(entries, path, _text(path), gathered)
+    except Refused as refusal:
+        gathered.cannot_read("", str(refusal))
+    if mistakes is None:
+        gathered.raise_any()
+    return entries
+
+
+def _fill(entries: Entries, path: Path, text: str, mistakes: Mistakes) -> None:
+    try:
+        for key, value in _pairs(path, text):
+            _enter(entries, path, key, value, mistakes)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise Refused(f"{where}: not YAML: {error.problem or error.context}") from None
-    except RecursionError:
-        raise Refused(f"{path}: found values nested without end; allowed are plain values") from None
-    except yaml.YAMLError as error:
-        raise Refused(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
-    if len(nodes) != 1 or nodes[0] is None:
-        found = f"{len(nodes)} documents" if len(nodes) > 1 else "nothing"
-        raise Refused(f"{path}: found {found}; allowed is one mapping of keys to values")
-    if not isinstance(nodes[0], yaml.MappingNode):
-        raise Refused(f"{path}: found a {nodes[0].id}; allowed is one mapping of keys to values")
-    return _entries(path, nodes[0])
+        mistakes.cannot_read(
+            _place(path, error.problem_mark or error.context_mark),
+            f"not YAML: {shown(error.problem or error.context or 'unreadable')}",
+        )
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        mistakes.cannot_read(f"{path}:{line}:{column}", f"not YAML: the character {chr(error.character)!a}")
+    except (yaml.YAMLError, ValueError, OverflowError):  # an escape or a version with an absurd number
+        mistakes.cannot_read(str(path), "not YAML: a number or escape that no character has")
 
 
-def fit(
-    cls: type[S],
-    entries: Mapping[str, Entry],
-    mistakes: Mistakes,
-    remarks: Mapping[str, Callable[[object], str | None]],
-) -> dict[str, Any]:
-    """The values of `entries` as `cls` wants them; what does not fit goes to `mistakes`.
-
-    `remarks` maps a key to a function that may explain why a value is refused although it is of the right
-    type, or None.
-    """
-    hints = get_type_hints(cls, include_extras=True)
-    values: dict[str, Any] = {}
-    for key, entry in entries.items():
-        if key not in hints:
-            mistakes.add(entry.place, key, "an unknown key", suggestion(key, hints))
-            continue
-        remark = remarks.get(key, lambda _: None)(entry.value)
-        if remark:
-            mistakes.add(entry.place, key, remark, allowed(hints[key]))
-            continue
-        try:
-            values[key] = _convert(hints[key], entry)
-        except ValueError:
-            mistakes.add(entry.place, key, _told(entry), allowed(hints[key]))
-    return values
+def _pairs(path: Path, text: str) -> Iterator[tuple[yaml.Event, yaml.Event]]:
+    """The first event of each key and of its value. Raises Refused for what is not one flat mapping."""
+    events = yaml.parse(text, Loader=yaml.SafeLoader)
+    next(events)  # the stream's start
+    if isinstance(next(events), yaml.StreamEndEvent):
+        raise Refused(f"{path}: found nothing; allowed is one mapping of keys to values")
+    root = next(events)
+    if not isinstance(root, yaml.MappingStartEvent) or _decoration(root):
+        found = _decoration(root) or ("nothing" if getattr(root, "value", None) == "" else _kind(root))
+        where = _place(path, root.start_mark)
+        raise Refused(f"{where}: found {found}; allowed is one mapping of keys to values")
+    while not isinstance(key := next(events), yaml.MappingEndEvent):
+        _skip(path, events, key)
+        value = next(events)
+        yield key, value
+        _skip(path, events, value)
+    next(events)  # the document's end
+    following = next(events)
+    if not isinstance(following, yaml.StreamEndEvent):
+        where = _place(path, following.start_mark)
+        raise Refused(f"{where}: found a second document; allowed is one mapping of keys to values")
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """What to write in place of an unknown `word`: the nearest known one, else all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), names, n=1, cutoff=0.6)
-    near = near or difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    return f"{near[0]} (did you mean that?)" if near else ", ".join(sorted(names))
+def _skip(path: Path, events: Iterator[yaml.Event], event: yaml.Event) -> None:
+    """Reads on to the end of what `event` begins."""
+    depth = int(isinstance(event, yaml.CollectionStartEvent))
+    while depth:
+        event = next(events)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            where = _place(path, event.start_mark)
+            raise Refused(f"{where}: found values nested without end; allowed are plain values")
 
 
-def allowed(hint: Any) -> str:
-    """A field's type in a person's words: `a whole number from 1 to 64`."""
-    kind, meta = _unpack(hint)
-    if get_origin(kind) is Literal:
-        return " | ".join(get_args(kind))
-    if kind is bool:
-        return "on | off"
-    if _is_duration(meta):
-        return f"a duration from {duration_text(meta.ge)} to {duration_text(meta.le)}, such as 500ms or 2s"
-    if kind is int:
-        return f"a whole number from {meta.ge} to {meta.le}"
-    return f"a text of up to {meta.max_length} characters" if meta and meta.max_length else "a text"
+def _enter(entries: Entries, path: Path, key: yaml.Event, value: yaml.Event, mistakes: Mistakes) -> None:
+    place = _place(path, key.start_mark)
+    if not isinstance(key, yaml.ScalarEvent) or _decoration(key):
+        mistakes.add(place, "?", f"{_decoration(key) or _kind(key)} as a key", "a plain word")
+        return
+    name = str(key.value)
+    if name in entries:
+        first = entries[name].place.rsplit(":", 2)[1]
+        mistakes.add(place, name, f"the key a second time (first in line {first})", "each key once")
+        return
+    if not isinstance(value, yaml.ScalarEvent) or _decoration(value):
+        mistakes.add(place, name, _decoration(value) or _kind(value), "a plain value")
+        return
+    plain = value.style is None
+    entries[name] = Entry(scalar(value.value) if plain else value.value, value.value, place)
 
 
-def _unpack(hint: Any) -> tuple[Any, Any]:
-    """`Annotated[int, Meta(...)] | None` -> (int, Meta)."""
-    options = [option for option in get_args(hint) if option is not type(None)]
-    if type(None) in get_args(hint) and len(options) == 1:
-        hint = options[0]
-    meta = next((item for item in getattr(hint, "__metadata__", ()) if isinstance(item, msgspec.Meta)), None)
-    return getattr(hint, "__origin__", hint) if meta else hint, meta
+def _decoration(event: yaml.Event) -> str | None:
+    """What stands before a value and makes it more than plain."""
+    if getattr(event, "tag", None):
+        return "a tag (!)"
+    if isinstance(event, yaml.NodeEvent) and event.anchor and not isinstance(event, yaml.AliasEvent):
+        return "an anchor (&)"
+    return None
 
 
-def _is_duration(meta: Any) -> bool:
-    return bool(meta and meta.extra and meta.extra.get("duration"))
+def _kind(event: yaml.Event) -> str:
+    return next(words for start, words in _KINDS.items() if type(event).__name__.startswith(start))
 
 
-def _convert(hint: Any, entry: Entry) -> object:
-    kind, meta = _unpack(hint)
-    value = entry.value
-    if get_origin(kind) is Literal and entry.text in get_args(kind):
-        return entry.text  # `pool: null` means the word, not YAML's null
-    if _is_duration(meta):
-        if not isinstance(value, str) or not meta.ge <= (seconds := duration(value)) <= meta.le:
-            raise ValueError(value)
-        return seconds
-    if value is None:
-        raise ValueError(value)  # msgspec would take null where a field is optional: leave the key out
-    return msgspec.convert(value, hint, strict=True)
-
-
-def _told(entry: Entry) -> str:
-    kind = {str: "the text ", type(None): "nothing", bool: ""}.get(type(entry.value), "")
-    return kind + (repr(entry.text) if isinstance(entry.value, str) else entry.text)
+def _place(path: Path, mark: Any) -> str:
+    return f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
 
 
 def _text(path: Path) -> str:
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(path.stat().st_mode):  # a fifo would wait for ever, /dev/zero never end
             raise Refused(f"{path}: found something that is no regular file; allowed is a YAML file")
         with path.open("rb") as file:
             raw = file.read(LARGEST_FILE_BYTES + 1)
     except OSError as error:
-        raise Refused(f"{path}: cannot be read: {error.strerror}") from None
+        raise Refused(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
     except ValueError:
-        raise Refused(f"{str(path)!r}: no file can have this name") from None
+        raise Refused(f"{shown(str(path))}: no file can have this name") from None
     if len(raw) > LARGEST_FILE_BYTES:
         raise Refused(f"{path}: found more than {LARGEST_FILE_BYTES} bytes; no such file needs as many")
     try:
-        text = raw.decode()
+        return raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise Refused(f"{path}:{line}: found bytes that are not UTF-8; save the file as UTF-8") from None
-    return text.removeprefix("\ufeff")
-
-
-def _entries(path: Path, mapping: yaml.MappingNode) -> Entries:
-    mistakes = Mistakes()
-    entries: Entries = {}
-    for key_node, node in mapping.value:
-        place = f"{path}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
-        key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
-        if key in entries:
-            first = entries[key].place.rsplit(":", 2)[1]
-            mistakes.add(place, key, f"the key a second time (first in line {first})", "each key once")
-        elif not isinstance(node, yaml.ScalarNode):
-            mistakes.add(place, key, f"a {node.id}", "a plain value")
-        else:
-            value = scalar(node.value) if node.style is None else node.value
-            entries[key] = Entry(value, node.value, place)
-    mistakes.raise_any()
-    return entries
-
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode()) + 1
+        raise Refused(
+            f"{path}:{line}:{column}: found bytes that are not UTF-8; save the file as UTF-8"
+        ) from None

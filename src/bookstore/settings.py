@@ -11,12 +11,14 @@ import msgspec
 import platformdirs
 
 from bookstore.refusal import Refused
+from bookstore.scalars import shown
 
 # libpq reads these where the URL says nothing, asyncpg reads some of them: two profiles would then
 # differ by more than their files. PGPASSWORD and PGPASSFILE stay: they are a way to keep a secret out
 # of DATABASE_URL.
 _POSTGRES: Final = frozenset(
     {"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGOPTIONS", "PGAPPNAME", "PGSERVICE"}
+    | {"PGDATESTYLE", "PGGEQO", "PGGSSENCMODE", "PGLOADBALANCEHOSTS"}
     | {"PGSERVICEFILE", "PGSSLMODE", "PGCONNECT_TIMEOUT", "PGTARGETSESSIONATTRS", "PGTZ", "PGCLIENTENCODING"}
 )
 
@@ -49,8 +51,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         raw = text(name)
         if raw is None:
             return None
-        if not (raw.isascii() and raw.isdigit() and least <= int(raw) <= most):
-            raise Refused(f"{name}: found {raw!r}, allowed is a whole number from {least} to {most}")
+        if not (raw.isascii() and raw.isdigit() and len(raw) <= 9 and least <= int(raw) <= most):
+            raise Refused(f"{name}: found {shown(raw)!r}; allowed is a whole number from {least} to {most}")
         return int(raw)
 
     data_dir = text("BOOKSTORE_DATA_DIR")
@@ -60,8 +62,15 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         host=text("BOOKSTORE_HOST") or "127.0.0.1",
         port=number("BOOKSTORE_PORT", 1, 65535) or 8000,
         workers=number("WEB_CONCURRENCY", 1, 256),
-        data_dir=Path(data_dir).expanduser().absolute() if data_dir else default_data_dir(),
+        data_dir=_folder("BOOKSTORE_DATA_DIR", data_dir) if data_dir else default_data_dir(),
     )
+
+
+def _folder(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise Refused(f"{name}: found {shown(text)!r}; allowed is the home of a user who exists") from None
 
 
 def default_data_dir() -> Path:

@@ -1,0 +1,113 @@
+"""Where a profile's keys come from: `name@key=value,…` -> its file, those it extends, the overrides."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from bookstore import document
+from bookstore.document import Entries, Entry, Mistakes
+from bookstore.refusal import Refused
+from bookstore.resources import shipped
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_NAME_IN_WORDS: Final = "a name of up to 64 lower-case letters, digits, - and _ before .yaml"
+# A path may hold an @ of its own; overrides begin where a key follows, without a slash in it.
+_OVERRIDES: Final = re.compile(r"@(?=[^/@]*(=|\Z))")
+_UNFIT_IN_LABEL: Final = re.compile(r"[^A-Za-z0-9@=,._-]+")
+_LONGEST_LABEL: Final = 200
+"""Bytes: a label becomes part of file names, which may have 255."""
+
+
+def names() -> list[str]:
+    """The shipped profiles, sorted."""
+    return sorted(path.stem for path in shipped("profiles").glob("*.yaml"))
+
+
+def label(spec: str) -> str:
+    """What reports, folders and application_name call the profile: the file's stem with the overrides.
+
+    Letters that a file name could stumble over become `-`; the description is no part of it. Raises Refused
+    where it gets too long.
+    """
+    base, overrides = _split(spec)
+    items = [item for item in (overrides or "").split(",") if item and not item.startswith("description=")]
+    stem = Path(base).stem if _is_path(base) else base
+    text = _UNFIT_IN_LABEL.sub("-", "@".join([stem, *filter(None, [",".join(items)])]))
+    if len(text) > _LONGEST_LABEL:
+        raise Refused(
+            f"{document.shown(spec)}: found {len(text)} characters; write a file that extends {base}"
+        )
+    return text
+
+
+def layers(spec: str, mistakes: Mistakes) -> list[Entries]:
+    """The keys that `spec` names, farthest first: the profile extended, the file, the overrides.
+
+    Of an extended profile all is inherited but its description.
+    """
+    found: list[Entries] = []
+    seen: list[Path] = []
+    place, key, folder = "", "profile", Path()
+    while True:
+        base, overrides = _split(spec)
+        path = _path(base, folder, place, key, mistakes)
+        own = [_overrides(spec, overrides, mistakes), document.read(path, mistakes) if path else {}]
+        parent = own[1].pop("extends", None)
+        found += own if key == "profile" else [_without_description(entries) for entries in own]
+        if path is None or parent is None:
+            return found[::-1]
+        if path.resolve() in seen:
+            circle = " -> ".join(item.stem for item in [*seen, path])
+            mistakes.add(place, key, f"a circle: {circle}", "a profile that does not extend this one")
+            return found[::-1]
+        seen.append(path.resolve())
+        place, key, folder, spec = parent.place, "extends", path.parent, parent.text
+
+
+def _without_description(entries: Entries) -> Entries:
+    return {key: entry for key, entry in entries.items() if key != "description"}
+
+
+def _split(spec: str) -> tuple[str, str | None]:
+    match = _OVERRIDES.search(spec)
+    return (spec[: match.start()], spec[match.end() :]) if match else (spec, None)
+
+
+def _is_path(base: str) -> bool:
+    return "/" in base or base.endswith((".yaml", ".yml"))
+
+
+def _path(base: str, folder: Path, place: str, key: str, mistakes: Mistakes) -> Path | None:
+    """The file of the profile `base`; a relative path starts at `folder`. None with a mistake added."""
+    if not _is_path(base):
+        if base in names():
+            return shipped("profiles") / f"{base}.yaml"
+        allowed = f"{document.suggestion(base, names())}, or the path of a .yaml file"
+        mistakes.add(place, key, f"'{document.shown(base)}', which is no profile", allowed)
+    elif not _NAME.fullmatch(Path(base).stem):
+        mistakes.add(place, key, f"the file name '{document.shown(Path(base).name)}'", _NAME_IN_WORDS)
+    else:
+        try:
+            return folder / Path(base).expanduser()
+        except RuntimeError:
+            mistakes.add(place, key, f"'{document.shown(base)}'", "the home of a user who exists")
+    mistakes.incomplete = True
+    return None
+
+
+def _overrides(spec: str, overrides: str | None, mistakes: Mistakes) -> Entries:
+    entries: Entries = {}
+    place = document.shown(spec)
+    for item in [] if overrides is None else overrides.split(","):
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            mistakes.add(place, item or "@", "no key=value", "name@key=value,key=value")
+        elif key in entries:
+            mistakes.add(place, key, "the key a second time", "each key once")
+        elif key == "extends":
+            mistakes.add(place, key, "an override of it", "the base profile's own name before the @")
+        else:
+            entries[key] = Entry(document.scalar(text), text, place)
+    return entries
