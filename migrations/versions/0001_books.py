@@ -65,24 +65,16 @@ def upgrade() -> None:
         sa.Column("position", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("author_id", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("position >= 0", name="position"),
-        sa.ForeignKeyConstraint(
-            ["author_id"], ["author.id"], name="fk_book_author_author_id_author"
-        ),
-        sa.ForeignKeyConstraint(
-            ["book_id"], ["book.id"], name="fk_book_author_book_id_book", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["author_id"], ["author.id"], name="fk_book_author_author_id_author"),
+        sa.ForeignKeyConstraint(["book_id"], ["book.id"], name="fk_book_author_book_id_book", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("book_id", "position", name="pk_book_author"),
     )
-    op.create_index(
-        "uq_book_author_author_id_book_id", "book_author", ["author_id", "book_id"], unique=True
-    )
+    op.create_index("uq_book_author_author_id_book_id", "book_author", ["author_id", "book_id"], unique=True)
     op.create_table(
         "book_genre",
         sa.Column("book_id", sa.BigInteger(), nullable=False),
         sa.Column("genre_id", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["book_id"], ["book.id"], name="fk_book_genre_book_id_book", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["book_id"], ["book.id"], name="fk_book_genre_book_id_book", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["genre_id"], ["genre.id"], name="fk_book_genre_genre_id_genre"),
         sa.PrimaryKeyConstraint("book_id", "genre_id", name="pk_book_genre"),
     )

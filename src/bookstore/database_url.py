@@ -92,7 +92,6 @@ def server(url: sa.URL) -> str:
     return f"{url.database} at {host}" + (f":{url.port}" if url.port else "")
 
 
-
 def _make_database(cluster: Cluster) -> None:
     import psycopg  # noqa: PLC0415 - asyncpg deployments need no libpq in memory
 

@@ -108,5 +108,4 @@ def _code(name: str) -> str:
 
 def _title(status: int) -> str:
 
-
     return HTTPStatus(status).phrase

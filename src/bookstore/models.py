@@ -83,9 +83,7 @@ class Book(IdentityAuditBase):
     __table_args__ = (
         CheckConstraint(f"title <> '' AND length(title) <= {LONGEST_TITLE}", name="title"),
         CheckConstraint(_ISBN13_VALID, name="isbn13"),
-        CheckConstraint(
-            f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="publication_year"
-        ),
+        CheckConstraint(f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="publication_year"),
         CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="language"),
     )
 
@@ -95,16 +93,12 @@ class Book(IdentityAuditBase):
     language: Mapped[str | None] = mapped_column(String(6))
     version: Mapped[int] = mapped_column(server_default="1", sort_order=3001)
     # The base class fills these two in Python; rows that COPY brings need the database's own default.
-    created_at: Mapped[datetime] = mapped_column(
-        DateTimeUTC(timezone=True), server_default=func.now(), sort_order=3002
-    )
+    created_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), server_default=func.now(), sort_order=3002)
     updated_at: Mapped[datetime] = mapped_column(
         DateTimeUTC(timezone=True), server_default=func.now(), onupdate=func.now(), sort_order=3003
     )
 
-    authors: Mapped[list[Author]] = relationship(
-        secondary=book_author, order_by=book_author.c.position, viewonly=True
-    )
+    authors: Mapped[list[Author]] = relationship(secondary=book_author, order_by=book_author.c.position, viewonly=True)
     genres: Mapped[list[Genre]] = relationship(secondary=book_genre, order_by=Genre.id)
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own convention

@@ -44,7 +44,7 @@ _START_TIMEOUT_S: Final = 60
 class Cluster:
     """A PostgreSQL cluster in `folder`: its data, its log and its socket."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] = {}) -> None:  # noqa: B006 - only read
+    def __init__(self, folder: Path, settings: Mapping[str, str] = {}) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "postgresql.log"
@@ -147,7 +147,7 @@ class Cluster:
 
 
 @contextmanager
-def temporary(guardian: Guardian, settings: Mapping[str, str] = {}) -> Iterator[Cluster]:  # noqa: B006 - only read
+def temporary(guardian: Guardian, settings: Mapping[str, str] = {}) -> Iterator[Cluster]:
     """A started cluster of one's own, gone afterwards, however this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="bookstore-"))
     cluster = Cluster(folder, {**SCRATCH_SETTINGS, **settings})

@@ -29,17 +29,16 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
 
     def __init__(self, session: Session, loading: Loading) -> None:
         super().__init__(session=session)
+        self._in = session
         self._read = reader(loading)
 
     def page(self, after: int, limit: int) -> schemas.BookPage:
         """Up to `limit` books whose ids follow `after`, by the primary key's index: the last page of a
         million costs what the first one costs."""
-        found = self._read(self.session, _after(limit + 1), {"after": after})
-        books = list(found.values())
-        if len(books) <= limit:
-            return schemas.BookPage(books, None)
-        return schemas.BookPage(books[:limit], cursor.encode(list(found)[limit - 1]))
+        books, more = self._read(self._in, _after(limit), {"after": after})
+        last = next(reversed(books)) if more else None
+        return schemas.BookPage(list(books.values()), cursor.encode(last) if last else None)
 
     def one(self, book_id: int) -> schemas.Book | None:
         """The book of this id, or None."""
-        return self._read(self.session, _ONE, {"id": book_id}).get(book_id)
+        return self._read(self._in, _ONE, {"id": book_id}).books.get(book_id)

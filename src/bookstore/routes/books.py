@@ -44,9 +44,7 @@ class BookController(Controller):
         return await database.run(work, reading=True)
 
     @get("/{book_id:int}", operation_id="getBook", summary="Read one book", raises=[NotFoundException])
-    async def get_book(
-        self, database: NamedDependency[SkipValidation[Database]], book_id: BookId
-    ) -> schemas.Book:
+    async def get_book(self, database: NamedDependency[SkipValidation[Database]], book_id: BookId) -> schemas.Book:
         """One book with its authors and genres."""
 
         def work(session: Session) -> schemas.Book | None:

@@ -75,8 +75,6 @@ async def _obstacle(database: Database) -> str | None:
     return f"the database's schema is at {revision}, this version needs {SCHEMA_REVISION}: bookstore db upgrade"
 
 
-def _health(
-    status: Literal["alive", "ready", "not_ready"], database: Database, reason: str | None = None
-) -> Health:
+def _health(status: Literal["alive", "ready", "not_ready"], database: Database, reason: str | None = None) -> Health:
     worker = os.environ.get("BOOKSTORE_WORKER")
     return Health(status, database.profile.name, os.getpid(), int(worker) if worker else None, reason)

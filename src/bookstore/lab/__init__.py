@@ -1,0 +1,1 @@
+"""Deploy each profile, load it, watch it, compare the runs. Speaks HTTP and SQL to the service."""

@@ -1,0 +1,235 @@
+"""The protocol: deploy, verify, warm up, measure, stop; every profile once a round, in shuffled order."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+import psycopg
+
+from bookstore import budget, postgres, profile, schema
+from bookstore.database_url import conninfo
+from bookstore.guardian import Guardian
+from bookstore.lab import ceiling, compare, load, machine, results, statements, verification
+from bookstore.lab.deploy import Deployment, DeploymentError, deploy, wait_until
+from bookstore.lab.results import Catalogue, Measurement, Round, Run, Sample
+from bookstore.lab.statistics import percentile
+from bookstore.lab.telemetry import Watcher
+from bookstore.lab.workload import Workload
+from bookstore.postgres import Cluster
+from bookstore.profile import EngineProfile
+from bookstore.refusal import Refused
+
+MAX_CONNECTIONS: Final = 100
+"""PostgreSQL's own default, as the article's server had."""
+LAB_CONNECTIONS: Final = 3
+"""What the lab itself opens beside the service: one to look with, one spare, one for pgbench's own check."""
+QUIET_WITHIN_S: Final = 10
+
+_CLUSTER_SETTINGS: Final = {
+    **statements.LOG_SETTINGS,
+    "max_connections": str(MAX_CONNECTIONS),
+    "shared_buffers": "256MB",
+    "autovacuum_naptime": "1d",  # the catalogue is vacuumed once it is in; nothing may start in a round
+}
+
+Fill = Callable[[psycopg.Connection], Catalogue]
+"""Puts the catalogue into an empty, migrated database."""
+
+
+class Progress(Protocol):
+    def __call__(self, what: str, done: float) -> None:
+        """`what` is done next; `done` is the share of the whole run that is behind us, 0 to 1."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A comparison as it was asked for: (label, spec, profile) each, the baseline first."""
+
+    contenders: list[tuple[str, str, EngineProfile]]
+    workload: Workload
+    rounds: int
+    output: Path
+    seed: int
+
+
+def plan(specs: Sequence[str], workload: Workload, rounds: int, output: Path, seed: int) -> Plan:
+    """Checks all that can be known before anything starts. Raises Refused with every mistake."""
+    contenders: list[tuple[str, str, EngineProfile]] = []
+    refused = []
+    for spec in specs:
+        try:
+            found = profile.load(spec)
+        except Refused as refusal:
+            refused.append(str(refusal))
+            continue
+        times = sum(label.partition(" #")[0] == found.name for label, *_ in contenders)
+        label = f"{found.name} #{times + 1}" if times else found.name
+        contenders.append((label, spec, found))
+        room = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
+        if not (it := budget.budget(found, room)).fits:
+            told = f"{budget.sentence(found, it)}; {budget.advice(found, it)}"
+            refused.append(f"profile {spec}: over the connection budget of the lab's database: {told}")
+    if refused:
+        raise Refused("\n".join(dict.fromkeys(refused)))
+    return Plan(contenders, workload, rounds, output, seed)
+
+
+def run(it: Plan, fill: Fill, progress: Progress) -> tuple[Run, Path]:
+    """Carries the plan out and stores the record; returns it with run.json's path.
+
+    Everything it starts is gone when it returns or raises, Ctrl-C included. Raises DeploymentError,
+    UnlikeError, LoadError or CeilingError where the measurement would not be valid.
+    """
+    with ExitStack() as stack:
+        guardian = stack.enter_context(Guardian())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-lab-")))
+        guardian.watch("folder", folder)
+        progress("making a database", 0)
+        cluster = stack.enter_context(postgres.temporary(guardian, _CLUSTER_SETTINGS))
+        schema.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
+        with psycopg.connect(conninfo(cluster.url())) as connection:
+            catalogue = fill(connection)
+        with psycopg.connect(conninfo(cluster.url()), autocommit=True, application_name="bookstore-lab") as connection:
+            return _Runner(it, cluster, connection, catalogue, folder, guardian, progress).carry_out()
+
+
+class _Runner:
+    def __init__(
+        self,
+        it: Plan,
+        cluster: Cluster,
+        connection: psycopg.Connection,
+        catalogue: Catalogue,
+        folder: Path,
+        guardian: Guardian,
+        progress: Progress,
+    ) -> None:
+        self.plan = it
+        self.cluster = cluster
+        self.connection = connection
+        self.catalogue = catalogue
+        self.folder = folder
+        self.guardian = guardian
+        self.progress = progress
+        self.answers: dict[str, verification.Answers] = {}
+        self.statements: dict[str, list[str]] = {}
+        self.samples: dict[tuple[int, str], list[Sample]] = {}
+
+    def carry_out(self) -> tuple[Run, Path]:
+        started_at = results.now()
+        shuffle = random.Random(self.plan.seed)  # noqa: S311 - an order, not a secret
+        rounds = []
+        for number in range(1, self.plan.rounds + 1):
+            order = shuffle.sample(self.plan.contenders, len(self.plan.contenders))
+            measured = [self._measure(number, place, label, spec) for place, (label, spec, _) in enumerate(order)]
+            rounds.append(Round(number, measured))
+        return self._store(started_at, rounds)
+
+    def _measure(self, number: int, place: int, label: str, spec: str) -> Measurement:
+        count = len(self.plan.contenders)
+        done = (number - 1) * count + place
+        workload = self.plan.workload
+
+        def tell(what: str, share: float = 0) -> None:
+            whole = self.plan.rounds * count
+            self.progress(f"round {number}/{self.plan.rounds}  {label}: {what}", (done + share) / whole)
+
+        tell("starts")
+        with deploy(spec, self.cluster.url(), self.folder, self.guardian) as deployment:
+            workers = deployment.prove_identity()
+            if number == 1:
+                tell("is verified")
+                self._verify(label, deployment)
+            tell("is loaded")
+            seconds = workload.warm_up + workload.duration
+            with Watcher(workers, self.connection) as watcher:
+                samples = load.send(
+                    workload, deployment.base, self.catalogue.books, self.folder, self.guardian,
+                    lambda gone: tell("is loaded", 0.1 + 0.6 * gone / seconds),
+                )  # fmt: skip
+            if deployment.prove_identity() != workers:
+                raise DeploymentError(f"{label}: a worker was replaced while it was measured")
+        self._wait_quiet(label)
+        tell("ceiling", 0.8)
+        highest = ceiling.ceiling_per_s(
+            self.cluster, "postgres", self.statements[label], workload.concurrency, self.folder
+        )
+        self.samples[number, label] = samples
+        return self._measurement(label, samples, watcher, workers, highest)
+
+    def _verify(self, label: str, deployment: Deployment) -> None:
+        """Same answers as the profiles before it; and the SQL that one request makes."""
+        mine = verification.answers(deployment, self.plan.workload, self.catalogue.books)
+        for other, theirs in self.answers.items():
+            verification.compare(label, mine, other, theirs)
+        self.answers[label] = mine
+        path = self.plan.workload.path.replace("{id}", str(self.catalogue.books // 2 or 1))
+        self.statements[label] = statements.capture(self.cluster, self.connection, deployment, path)
+
+    def _wait_quiet(self, label: str) -> None:
+        """Until the database knows no session of the service any more."""
+
+        def quiet() -> bool:
+            left = self.connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bookstore/%'"
+            ).fetchone()
+            return left == (0,)
+
+        if not wait_until(quiet, QUIET_WITHIN_S):
+            raise DeploymentError(f"{label}: its database connections outlived it")
+
+    def _measurement(
+        self, label: str, samples: list[Sample], watcher: Watcher, workers: list[int], highest: float
+    ) -> Measurement:
+        counted = load.measured(samples, self.plan.workload)
+        good = [sample for sample in counted if sample.ok]
+        if not good:
+            raise load.LoadError(f"{label}: none of {len(counted)} measured requests succeeded")
+        latencies = sorted(sample.duration_ms for sample in counted)
+        return Measurement(
+            profile=label,
+            requests=len(counted),
+            errors=len(counted) - len(good),
+            throughput_per_s=len(good) / self.plan.workload.duration,
+            p50_ms=percentile(latencies, 0.50),
+            p99_ms=percentile(latencies, 0.99),
+            max_ms=latencies[-1],
+            ceiling_per_s=highest,
+            workers=workers,
+            readings=watcher.readings,
+        )
+
+    def _store(self, started_at: datetime, rounds: list[Round]) -> tuple[Run, Path]:
+        labels = [label for label, *_ in self.plan.contenders]
+        profiles = {label: profile.effective(found) for label, _, found in self.plan.contenders}
+        counted = {
+            label: [
+                sample
+                for (_, one), samples in self.samples.items()
+                if one == label
+                for sample in load.measured(samples, self.plan.workload)
+            ]
+            for label in labels
+        }
+        counts = {label: statements.count(found) for label, found in self.statements.items()}
+        row = self.connection.execute("SHOW server_version").fetchone()
+        record = Run(
+            id=results.folder_name(started_at, labels),
+            started_at=started_at,
+            seed=self.plan.seed,
+            workload=self.plan.workload,
+            catalogue=self.catalogue,
+            machine=machine.machine(str(row[0]) if row else ""),
+            profiles=profiles,
+            statements=self.statements,
+            rounds=rounds,
+            summary=compare.summarise(rounds, labels, counted, counts),
+            steps=compare.steps(rounds, profiles),
+        )
+        return record, results.store(record, self.samples, self.plan.output)

@@ -1,0 +1,101 @@
+"""What SQL a request really causes: read from PostgreSQL's own log, not from the service's word."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psycopg
+
+from bookstore.lab.deploy import Deployment, wait_until
+from bookstore.postgres import Cluster
+
+LOG_SETTINGS: Final = {
+    "logging_collector": "on",
+    "log_destination": "jsonlog",
+    "log_directory": "log",
+    "log_filename": "postgresql.log",
+    "log_rotation_age": "0",
+    "log_rotation_size": "0",
+}
+"""What a cluster needs whose statements are to be captured; nothing is logged outside of a capture."""
+
+WARM_REQUESTS: Final = 3
+"""Requests a connection gets before the one that counts: what a driver asks once a connection is not in it."""
+LOGGED_WITHIN_S: Final = 5
+
+_EXECUTED: Final = re.compile(r"(?:statement|execute [^:]*): (.*)", re.DOTALL)
+_PARAMETER: Final = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
+_CONTROL: Final = re.compile(r"\s*(BEGIN|START TRANSACTION|COMMIT|ROLLBACK|DEALLOCATE|DISCARD)\b", re.IGNORECASE)
+_numbers = itertools.count(1)
+
+
+class _Line(msgspec.Struct):
+    message: str = ""
+    detail: str = ""
+    application_name: str = ""
+    pid: int = 0
+
+
+def capture(cluster: Cluster, connection: psycopg.Connection, deployment: Deployment, path: str) -> list[str]:
+    """The statements of one GET of `path`, in order, their parameters written in; BEGIN and COMMIT too.
+
+    `connection` is an autocommit connection of a superuser. Raises ValueError where the log stays silent.
+    """
+    log = cluster.data / "log" / "postgresql.json"
+    connection.execute("ALTER SYSTEM SET log_statement = 'all'")
+    connection.execute("SELECT pg_reload_conf()")
+    try:
+        time.sleep(0.2)  # until every session has the signal; the requests below give it more
+        sessions = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bookstore/%'")
+        (count,) = sessions.fetchone() or (1,)
+        for _ in range(WARM_REQUESTS * max(1, count)):
+            deployment.get(path)
+        _mark(log, connection)
+        start = log.stat().st_size
+        deployment.get(path)
+        _mark(log, connection)
+        with log.open("rb") as lines:
+            lines.seek(start)
+            return parse(lines.read())
+    finally:
+        connection.execute("ALTER SYSTEM RESET log_statement")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def parse(log: bytes) -> list[str]:
+    """The service's statements in lines of PostgreSQL's JSON log."""
+    statements = []
+    for raw in log.splitlines():
+        line = msgspec.json.decode(raw, type=_Line)
+        executed = _EXECUTED.fullmatch(line.message)
+        if executed and line.application_name.startswith("bookstore/"):
+            statements.append(_written_in(executed[1], line.detail))
+    return statements
+
+
+def count(statements: list[str]) -> int:
+    """How many of them ask something; BEGIN, COMMIT and the like do not."""
+    return sum(not _CONTROL.match(statement) for statement in statements)
+
+
+def _written_in(sql: str, detail: str) -> str:
+    """`… $1 …` with `Parameters: $1 = '7'` -> `… '7' …`."""
+    values = dict(_PARAMETER.findall(detail))
+    return re.sub(r"\$(\d+)", lambda match: values.get(match[1], match[0]), sql).strip().rstrip(";")
+
+
+def _mark(log: Path, connection: psycopg.Connection) -> None:
+    """Waits until the log holds all that was logged so far: PostgreSQL's processes write in turn."""
+    mark = f"bookstore-mark-{next(_numbers)}"
+    connection.execute(f"SELECT '{mark}'")
+
+    def is_logged() -> bool:
+        return log.exists() and mark.encode() in log.read_bytes()[-4096:]
+
+    if not wait_until(is_logged, LOGGED_WITHIN_S):
+        raise ValueError(f"{log} stays silent: PostgreSQL logs no statement")

@@ -1,0 +1,58 @@
+"""Before anything is measured: do all profiles answer the same?"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from bookstore.lab.deploy import Deployment
+from bookstore.lab.workload import Workload
+
+PAGES: Final = 3
+
+Answers = dict[str, Any]
+
+
+class UnlikeError(Exception):
+    """Two profiles answer differently: their speeds cannot be compared."""
+
+
+def answers(deployment: Deployment, workload: Workload, books: int) -> Answers:
+    """The JSON values of a sample of requests, by path: the workload's own, a walk over PAGES pages by
+    cursor, the catalogue's last books, single books, and a book that does not exist."""
+    ids = sorted({1, 2, books // 3 or 1, books // 2 or 1, books})
+    paths = {workload.path.replace("{id}", str(book_id)) for book_id in ids}
+    paths |= {f"/books/{book_id}" for book_id in (*ids, books + 1)}
+    found = {path: _value(deployment, path) for path in sorted(paths)}
+    cursor = ""
+    for _ in range(PAGES):
+        path = f"/books?limit=37{cursor}"
+        found[path] = _value(deployment, path)
+        if not (following := found[path]["body"].get("next_cursor")):
+            break
+        cursor = f"&cursor={following}"
+    return found
+
+
+def compare(label: str, contender: Answers, other_label: str, other: Answers) -> None:
+    """Raises UnlikeError naming the first path whose answers differ, and how."""
+    for path in contender:
+        if contender[path] != other.get(path):
+            raise UnlikeError(
+                f"{label} and {other_label} answer GET {path} differently:\n"
+                f"  {label}: {_short(contender[path])}\n  {other_label}: {_short(other.get(path))}"
+            )
+
+
+def _value(deployment: Deployment, path: str) -> dict[str, Any]:
+    status, body = deployment.get(path)
+    try:
+        return {"status": status, "body": msgspec.json.decode(body)}
+    except msgspec.DecodeError:
+        raise UnlikeError(f"GET {path}: status {status}, not JSON: {body[:80]!r}") from None
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 200 else f"{text[:200]}…"
