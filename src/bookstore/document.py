@@ -26,6 +26,8 @@ __all__ = [
 
 LARGEST_FILE_BYTES: Final = 64 * 1024
 
+_LONGEST_PATH: Final = 4096
+
 _DEEPEST: Final = 16
 """Nested deeper than this, reading ends: PyYAML takes minutes over 60,000 opening brackets."""
 
@@ -40,8 +42,9 @@ def read(path: Path, mistakes: Mistakes | None = None) -> Entries:
     """
     gathered = Mistakes() if mistakes is None else mistakes
     entries: Entries = {}
+    name = shown(str(path), _LONGEST_PATH)
     try:
-        _fill(entries, path, _text(path), gathered)
+        _fill(entries, name, _text(path, name), gathered)
     except Refused as refusal:
         gathered.cannot_read("", str(refusal))
     if mistakes is None:
@@ -49,59 +52,59 @@ def read(path: Path, mistakes: Mistakes | None = None) -> Entries:
     return entries
 
 
-def _fill(entries: Entries, path: Path, text: str, mistakes: Mistakes) -> None:
+def _fill(entries: Entries, name: str, text: str, mistakes: Mistakes) -> None:
     try:
-        for key, value in _pairs(path, text):
-            _enter(entries, path, key, value, mistakes)
+        for key, value in _pairs(name, text):
+            _enter(entries, name, key, value, mistakes)
     except yaml.MarkedYAMLError as error:
         mistakes.cannot_read(
-            _place(path, error.problem_mark or error.context_mark),
+            _place(name, error.problem_mark or error.context_mark),
             f"not YAML: {shown(error.problem or error.context or 'unreadable')}",
         )
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        mistakes.cannot_read(f"{path}:{line}:{column}", f"not YAML: the character {chr(error.character)!a}")
+        mistakes.cannot_read(f"{name}:{line}:{column}", f"not YAML: the character {chr(error.character)!a}")
     except (yaml.YAMLError, ValueError, OverflowError):  # an escape or a version with an absurd number
-        mistakes.cannot_read(str(path), "not YAML: a number or escape that no character has")
+        mistakes.cannot_read(name, "not YAML: a number or escape that no character has")
 
 
-def _pairs(path: Path, text: str) -> Iterator[tuple[yaml.Event, yaml.Event]]:
+def _pairs(name: str, text: str) -> Iterator[tuple[yaml.Event, yaml.Event]]:
     """The first event of each key and of its value. Raises Refused for what is not one flat mapping."""
     events = yaml.parse(text, Loader=yaml.SafeLoader)
     next(events)  # the stream's start
     if isinstance(next(events), yaml.StreamEndEvent):
-        raise Refused(f"{path}: found nothing; allowed is one mapping of keys to values")
+        raise Refused(f"{name}: found nothing; allowed is one mapping of keys to values")
     root = next(events)
     if not isinstance(root, yaml.MappingStartEvent) or _decoration(root):
         found = _decoration(root) or ("nothing" if getattr(root, "value", None) == "" else _kind(root))
-        where = _place(path, root.start_mark)
+        where = _place(name, root.start_mark)
         raise Refused(f"{where}: found {found}; allowed is one mapping of keys to values")
     while not isinstance(key := next(events), yaml.MappingEndEvent):
-        _skip(path, events, key)
+        _skip(name, events, key)
         value = next(events)
         yield key, value
-        _skip(path, events, value)
+        _skip(name, events, value)
     next(events)  # the document's end
     following = next(events)
     if not isinstance(following, yaml.StreamEndEvent):
-        where = _place(path, following.start_mark)
+        where = _place(name, following.start_mark)
         raise Refused(f"{where}: found a second document; allowed is one mapping of keys to values")
 
 
-def _skip(path: Path, events: Iterator[yaml.Event], event: yaml.Event) -> None:
+def _skip(name: str, events: Iterator[yaml.Event], event: yaml.Event) -> None:
     """Reads on to the end of what `event` begins."""
     depth = int(isinstance(event, yaml.CollectionStartEvent))
     while depth:
         event = next(events)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            where = _place(path, event.start_mark)
+            where = _place(name, event.start_mark)
             raise Refused(f"{where}: found values nested without end; allowed are plain values")
 
 
-def _enter(entries: Entries, path: Path, key: yaml.Event, value: yaml.Event, mistakes: Mistakes) -> None:
-    place = _place(path, key.start_mark)
+def _enter(entries: Entries, file: str, key: yaml.Event, value: yaml.Event, mistakes: Mistakes) -> None:
+    place = _place(file, key.start_mark)
     if not isinstance(key, yaml.ScalarEvent) or _decoration(key):
         mistakes.add(place, "?", f"{_decoration(key) or _kind(key)} as a key", "a plain word")
         return
@@ -130,27 +133,25 @@ def _kind(event: yaml.Event) -> str:
     return next(words for start, words in _KINDS.items() if type(event).__name__.startswith(start))
 
 
-def _place(path: Path, mark: Any) -> str:
-    return f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+def _place(name: str, mark: Any) -> str:
+    return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, name: str) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a fifo would wait for ever, /dev/zero never end
-            raise Refused(f"{path}: found something that is no regular file; allowed is a YAML file")
+            raise Refused(f"{name}: found something that is no regular file; allowed is a YAML file")
         with path.open("rb") as file:
             raw = file.read(LARGEST_FILE_BYTES + 1)
     except OSError as error:
-        raise Refused(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+        raise Refused(f"{name}: cannot be read: {error.strerror}") from None
     except ValueError:
-        raise Refused(f"{shown(str(path))}: no file can have this name") from None
+        raise Refused(f"{name}: no file can have this name") from None
     if len(raw) > LARGEST_FILE_BYTES:
-        raise Refused(f"{path}: found more than {LARGEST_FILE_BYTES} bytes; no such file needs as many")
+        raise Refused(f"{name}: found more than {LARGEST_FILE_BYTES} bytes; no such file needs as many")
     try:
         return raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode()) + 1
-        raise Refused(
-            f"{path}:{line}:{column}: found bytes that are not UTF-8; save the file as UTF-8"
-        ) from None
+        raise Refused(f"{name}:{line}:{column}: found bytes that are not UTF-8; save the file as UTF-8") from None

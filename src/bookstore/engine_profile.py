@@ -70,9 +70,9 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
             "session; off behind a pooler in transaction mode."
         ),
     ] = True
-    echo: Annotated[
-        bool, _told("Whether each SQL statement is logged; for looking on only, it costs much time.")
-    ] = False
+    echo: Annotated[bool, _told("Whether each SQL statement is logged; for looking on only, it costs much time.")] = (
+        False
+    )
 
     pool: Annotated[
         Literal["queue", "null"],

@@ -36,9 +36,7 @@ def label(spec: str) -> str:
     stem = Path(base).stem if _is_path(base) else base
     text = _UNFIT_IN_LABEL.sub("-", "@".join([stem, *filter(None, [",".join(items)])]))
     if len(text) > _LONGEST_LABEL:
-        raise Refused(
-            f"{document.shown(spec)}: found {len(text)} characters; write a file that extends {base}"
-        )
+        raise Refused(f"{document.shown(spec)}: found {len(text)} characters; write a file that extends {base}")
     return text
 
 

@@ -52,7 +52,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         if raw is None:
             return None
         if not (raw.isascii() and raw.isdigit() and len(raw) <= 9 and least <= int(raw) <= most):
-            raise Refused(f"{name}: found {shown(raw)!r}; allowed is a whole number from {least} to {most}")
+            raise Refused(f"{name}: found '{shown(raw)}'; allowed is a whole number from {least} to {most}")
         return int(raw)
 
     data_dir = text("BOOKSTORE_DATA_DIR")
@@ -70,7 +70,7 @@ def _folder(name: str, text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
-        raise Refused(f"{name}: found {shown(text)!r}; allowed is the home of a user who exists") from None
+        raise Refused(f"{name}: found '{shown(text)}'; allowed is the home of a user who exists") from None
 
 
 def default_data_dir() -> Path:

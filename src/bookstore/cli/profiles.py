@@ -71,11 +71,10 @@ def check(names: tuple[str, ...], no_database: bool, as_json: bool) -> None:
     sums = [(one, _budget(one, capacity)) for one in fine]
     if as_json:
         _print_json([_verdict(one, it, capacity) for one, it in sums])
-    else:
+    elif sums:
         _print_sums(sums, capacity)
     over = [
-        f"profile {one.name}: over the connection budget: {budget.sentence(one, it)}; "
-        f"{budget.advice(one, it)}"
+        f"profile {one.name}: over the connection budget: {budget.sentence(one, it)}; {budget.advice(one, it)}"
         for one, it in sums
         if capacity and not it.fits
     ]
@@ -91,9 +90,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
     """Print the keys in which the effective profiles A and B differ; descriptions do not count."""
     one, other = profile.load(a), profile.load(b)
     left, right = _typed(one), _typed(other)
-    differing = [
-        key for key in profile.KEYS if key != "description" and left.get(key, "") != right.get(key, "")
-    ]
+    differing = [key for key in profile.KEYS if key != "description" and left.get(key, "") != right.get(key, "")]
     if as_json:
         _print_json({key: [left.get(key), right.get(key)] for key in differing})
         return
@@ -162,9 +159,7 @@ def _print_sums(sums: Sequence[tuple[EngineProfile, Budget]], capacity: ServerCa
 
 
 def _each(one: EngineProfile) -> str:
-    return (
-        f"({one.pool_size} + {one.max_overflow})" if one.pool == "queue" else str(one.connections_per_worker)
-    )
+    return f"({one.pool_size} + {one.max_overflow})" if one.pool == "queue" else str(one.connections_per_worker)
 
 
 def _typed(one: EngineProfile) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import time
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore import budget, profile
+from bookstore.budget import ServerCapacity
+from bookstore.database_url import conninfo
+
+SERVER = ServerCapacity(max_connections=100, reserved=3, in_use=7)
+
+
+@pytest.mark.parametrize(
+    ("spec", "needed"),
+    [
+        ("default", 10),
+        ("default@workers=3,pool_size=10,max_overflow=2", 48),
+        ("article-sync", 30),
+        ("default@pool=null,backpressure=40", 80),
+        ("psycopg-sync-lazy@pool=null,threads=7,workers=2", 21),
+    ],
+)
+def test_counts_one_more_worker(spec: str, needed: int) -> None:
+    """A profile needs its connections for each worker and once more, for while a worker is replaced."""
+    assert budget.budget(profile.load(spec), SERVER).needed == needed
+
+
+@pytest.mark.parametrize(("usable", "fits"), [(9, False), (10, True), (11, True)])
+def test_fits_to_the_last_connection(usable: int, fits: bool) -> None:
+    """Exactly as many connections as are needed are enough, one fewer is not."""
+    capacity = ServerCapacity(max_connections=100, reserved=3, in_use=97 - usable)
+    assert budget.budget(profile.load("default"), capacity).fits is fits
+
+
+def test_fits_after_release() -> None:
+    """The budget that does not fit beside others fits when they have gone."""
+    needs_90 = profile.load("default@pool_size=45")
+    assert budget.budget(needs_90, SERVER).fits
+    assert not budget.budget(needs_90, ServerCapacity(100, 3, 8)).fits
+    assert budget.budget(needs_90, ServerCapacity(100, 3, 0)).fits
+
+
+def test_usable_is_never_negative() -> None:
+    """Superusers on their reserved connections leave nothing, not less than nothing."""
+    assert ServerCapacity(max_connections=10, reserved=3, in_use=9).usable == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (
+            "default@max_overflow=2",
+            (
+                "needs 14 = (1 worker + 1 while one is replaced) x (pool_size 5 + max_overflow 2); "
+                "usable are 90 = max_connections 100 - reserved 3 - in use 7"
+            ),
+        ),
+        (
+            "default@workers=2,pool=null,backpressure=40",
+            (
+                "needs 120 = (2 workers + 1 while one is replaced) x 40 (backpressure, pool: null); "
+                "usable are 90 = max_connections 100 - reserved 3 - in use 7"
+            ),
+        ),
+    ],
+)
+def test_sentence_spells_the_sum_out(spec: str, told: str) -> None:
+    """The sentence shows each number of the sum, so that a person can check it."""
+    loaded = profile.load(spec)
+    assert budget.sentence(loaded, budget.budget(loaded, SERVER)) == told
+
+
+@pytest.mark.parametrize(
+    ("spec", "told", "follows"),
+    [
+        ("default@workers=9,pool_size=20", "the largest pool_size that fits is 9", "pool_size=9"),
+        (
+            "default@workers=9,pool_size=5,max_overflow=5",
+            "the largest pool_size that fits is 4",
+            "pool_size=4,max_overflow=5",
+        ),
+        (
+            "default@workers=9,pool_size=5,max_overflow=20",
+            "no pool_size fits beside max_overflow 20; with max_overflow 0, 9",
+            "pool_size=9,max_overflow=0",
+        ),
+        (
+            "default@workers=200",
+            "no pool_size fits: fewer than 201 connections are left; use fewer workers",
+            "workers=1",
+        ),
+        (
+            "default@workers=9,pool=null,backpressure=100",
+            "the largest backpressure that fits is 9",
+            "pool=null,backpressure=9",
+        ),
+        (
+            "psycopg-sync-lazy@workers=9,pool=null,threads=100",
+            "the largest threads that fits is 9",
+            "pool=null,threads=9",
+        ),
+    ],
+)
+def test_advice_can_be_followed(spec: str, told: str, follows: str) -> None:
+    """What the advice says fits does fit, and nothing larger would."""
+    over = profile.load(spec)
+    assert not budget.budget(over, SERVER).fits
+    assert budget.advice(over, budget.budget(over, SERVER)) == told
+    base, _, _ = spec.partition("@")
+    workers = "" if "workers" in follows else "workers=9,"
+    assert budget.budget(profile.load(f"{base}@{workers}{follows}"), SERVER).fits
+
+
+def _capacity(connection: psycopg.Connection[tuple[int, int, int]]) -> ServerCapacity:
+    row = connection.execute(budget.CAPACITY_SQL.encode()).fetchone()
+    assert row
+    connection.commit()
+    return ServerCapacity(*row)
+
+
+def test_asks_the_server(blank_url: sa.URL) -> None:
+    """The server says its limit and what it reserves; others' connections count until they are closed."""
+    with psycopg.connect(conninfo(blank_url)) as asking:
+        before = _capacity(asking)
+        assert before.max_connections > before.reserved >= 3
+        others = [psycopg.connect(conninfo(blank_url)) for _ in range(3)]
+        assert _capacity(asking).in_use == before.in_use + 3
+        for other in others:
+            other.close()
+        for _ in range(100):  # a backend takes a moment to end
+            if _capacity(asking) == before:
+                break
+            time.sleep(0.05)
+        assert _capacity(asking) == before

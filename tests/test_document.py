@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bookstore import document
+from bookstore.document import Mistakes
+from bookstore.refusal import Refused
+
+
+def _read(folder: Path, content: str | bytes) -> document.Entries:
+    path = folder / "some.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return document.read(path)
+
+
+WHOLE_FILE: dict[str, tuple[str | bytes, str]] = {
+    "empty": ("", "found nothing"),
+    "only comments": ("# a\n# b\n", "found nothing"),
+    "an empty document": ("---\n", "found nothing"),
+    "a list": ("- a\n- b\n", ":1:1: found a list"),
+    "a text": ("hello\n", ":1:1: found a value"),
+    "two documents": ("a: 1\n---\nb: 2\n", ":2:1: found a second document"),
+    "a tab": ("\ta: 1\n", ":1:1: not YAML"),
+    "a tab behind the colon": ("a:\tb\n", ":1:3: not YAML"),
+    "bad indent": ("a: 1\n  b: 2\n", ":2:4: not YAML"),
+    "an open quote": ('a: "b\n', ":2:1: not YAML"),
+    "UTF-16": ("a: 1\n".encode("utf-16"), ":1:1: found bytes that are not UTF-8"),
+    "UTF-16 without BOM": ("a: 1\n".encode("utf-16-le"), r":1:2: not YAML: the character '\x00'"),
+    "Latin-1": ("a: 1\nb: caf\u00e9\n".encode("latin-1"), ":2:7: found bytes that are not UTF-8"),
+    "a bell": ("a: 1\nb: \x07\n", r":2:4: not YAML: the character '\x07'"),
+    "an escape without a character": ('a: "\\U00110000"\n', "not YAML"),
+    "an absurd version": (f"%YAML 1.{'9' * 5000}\n---\na: 1\n", "not YAML"),
+    "100 kB": (f"a: {'b' * 100_000}\n", "more than 65536 bytes"),
+    "endless brackets": ("a: " + "[" * 60_000, "nested without end"),
+    "endless braces": ("a: " + "{" * 60_000, "nested without end"),
+    "endless lists": ("a:\n" + "- " * 30_000, "nested without end"),
+    "a tagged root": ("!!python/object/apply:os.system\na: 1\n", ":1:1: found a tag (!)"),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE_FILE)
+def test_refuses_what_is_no_document(case: str, tmp_path: Path) -> None:
+    """A file that is not one flat mapping is refused with its place and what was found."""
+    content, told = WHOLE_FILE[case]
+    with pytest.raises(Refused) as refused:
+        _read(tmp_path, content)
+    assert str(refused.value).startswith(str(tmp_path / "some.yaml"))
+    assert told in str(refused.value)
+
+
+VALUES = {
+    "a list": ("a: [1, 2]\n", ":1:1: a: found a list; allowed is a plain value"),
+    "a mapping": ("a:\n  b: 1\n", ":1:1: a: found a mapping"),
+    "a tag": ("b: 1\na: !!str 1\n", ":2:1: a: found a tag (!)"),
+    "python": ("a: !!python/object/apply:os.system [id]\n", ":1:1: a: found a tag (!)"),
+    "an include": ("a: !include other.yaml\n", ":1:1: a: found a tag (!)"),
+    "an anchor": ("a: &x 1\n", ":1:1: a: found an anchor (&)"),
+    "an alias": ("a: *x\n", ":1:1: a: found an alias (*)"),
+    "a merge": ("<<: *x\n", ":1:1: <<: found an alias (*)"),
+    "a list as a key": ("? [a]\n: 1\n", ":1:3: ?: found a list as a key"),
+    "a tagged key": ("!!str a: 1\n", ":1:1: ?: found a tag (!) as a key"),
+    "a duplicate": ("a: 1\nb: 2\na: 3\n", ":3:1: a: found the key a second time (first in line 1)"),
+    "a bomb": ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", ":2:1: b: found an anchor (&)"),
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_refuses_a_value_that_is_not_plain(case: str, tmp_path: Path) -> None:
+    """A value that is more than a plain one is refused with file, line, column, key and what is allowed."""
+    content, told = VALUES[case]
+    with pytest.raises(Refused) as refused:
+        _read(tmp_path, content)
+    assert f"{tmp_path / 'some.yaml'}{told}" in str(refused.value)
+
+
+def test_tells_all_mistakes_in_their_order(tmp_path: Path) -> None:
+    """One message holds every mistake of a file, top to bottom, also those before a syntax error."""
+    with pytest.raises(Refused) as refused:
+        _read(tmp_path, "a: [1]\nb: 1\nb: 2\nc: !x 1\nd: {e: 1}\nf: 1: 2\n")
+    places = [line.removeprefix(f"{tmp_path}/some.yaml:").split(":")[0] for line in str(refused.value).split("\n")]
+    assert places == ["1", "3", "4", "5", "6"]
+
+
+def test_hands_over_what_can_be_read(tmp_path: Path) -> None:
+    """With a place for mistakes, the right keys come back beside the wrong ones, and none is raised."""
+    path = tmp_path / "some.yaml"
+    path.write_text("a: 1\nb: [2]\nc: 3\n")
+    mistakes = Mistakes()
+    assert {key: entry.value for key, entry in document.read(path, mistakes).items()} == {"a": 1, "c": 3}
+    assert mistakes.keys == {"b"}
+    assert not mistakes.incomplete
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to(path.parent / "nowhere.yaml")
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def _zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a fifo": (_fifo, "no regular file"),
+    "a folder": (Path.mkdir, "no regular file"),
+    "a dangling link": (_dangling, "No such file"),
+    "a link to itself": (_loop, "symbolic links"),
+    "a device": (_zero, "no regular file"),
+    "missing": (lambda _: None, "No such file"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_refuses_what_is_no_file(case: str, tmp_path: Path) -> None:
+    """What is no readable regular file is refused by its name, and reading neither waits nor fills memory."""
+    make, told = FILES[case]
+    path = tmp_path / "some.yaml"
+    make(path)
+    with pytest.raises(Refused, match=told) as refused:
+        document.read(path)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_refuses_a_file_without_permission(tmp_path: Path) -> None:
+    """A file that may not be read is refused by its name."""
+    path = tmp_path / "some.yaml"
+    path.write_text("a: 1\n")
+    path.chmod(0)
+    with pytest.raises(Refused, match="Permission denied"):
+        document.read(path)
+
+
+@pytest.mark.parametrize("name", ["a\0b.yaml", "\ud800.yaml", "x" * 300 + ".yaml"])
+def test_refuses_names_that_no_file_has(name: str, tmp_path: Path) -> None:
+    """A name that the file system cannot have is refused, and the message can be printed."""
+    with pytest.raises(Refused) as refused:
+        document.read(tmp_path / name)
+    str(refused.value).encode()
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfa: 1\nb: x\n", b"a: 1\r\nb: x\r\n", b"{a: 1, b: 'x'}"])
+def test_reads_as_editors_write(content: bytes, tmp_path: Path) -> None:
+    """A byte order mark, Windows' line ends and the flow style change nothing."""
+    assert {key: entry.value for key, entry in _read(tmp_path, content).items()} == {"a": 1, "b": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True), ("on", True), ("false", False), ("off", False), ("null", None), ("~", None),
+        ("", None),
+        ("0", 0), ("-1", -1), ("+5", 5), ("1.5", 1.5), ("-0.5e3", -500.0),
+        *((text, text) for text in (
+            "yes", "no", "True", "ON", "Null", "010", "0x10", "0o10", "1_000", "2:30", ".inf", ".nan", "1e9",
+            "1.", ".5", "2s", "\u0661", "9" * 5000,
+        )),
+    ],
+)  # fmt: skip
+def test_scalars_are_yaml_1_2(text: str, value: object) -> None:
+    """Plain scalars mean what they look like; YAML 1.1's other readings stay texts."""
+    assert document.scalar(text) == value
+    assert type(document.scalar(text)) is type(value)
+
+
+def test_quoted_scalars_are_texts(tmp_path: Path) -> None:
+    """What stands in quotes is a text, whatever it looks like."""
+    entries = _read(tmp_path, "a: \"10\"\nb: 'on'\nc: null\n")
+    assert [entry.value for entry in entries.values()] == ["10", "on", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("2s", 2.0), ("1.5m", 90.0), ("1h", 3600.0), ("0s", 0.0), ("0.1s", 0.1), ("100ms", 0.1)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    """A duration is a decimal number and a unit, in seconds afterwards."""
+    assert document.duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2", "s", "-1s", "+1s", "1 s", "2 S", "1d", ".5s", "01s", "1e3s", "infs", "1s\n", "\u0661s", "9" * 400 + "h"],
+)
+def test_durations_refused(text: str) -> None:
+    """What is no duration raises ValueError."""
+    with pytest.raises(ValueError, match="not a duration"):
+        document.duration(text)
+
+
+@settings(deadline=None)  # other work on the machine is no failure
+@given(st.floats(min_value=0, max_value=1e12))
+def test_duration_text_is_the_inverse(seconds: float) -> None:
+    """A duration written as text is read back as exactly the same number of seconds."""
+    assert document.duration(document.duration_text(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.5, "500ms"), (2, "2s"), (90, "90s"), (1800, "30m"), (7200, "2h"), (0, "0s"), (2.5, "2.5s")],
+)
+def test_duration_text_is_short(seconds: float, text: str) -> None:
+    """A duration is told in the unit a person would choose."""
+    assert document.duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "word", ["pool_szie", "POOL_SIZE", "Pool-Size", "pool-size", "poolSize", "pool size", "poolsize"]
+)
+def test_suggestion_is_the_nearest(word: str) -> None:
+    """A misspelt word is answered with the nearest known one, whatever its case and dashes."""
+    assert document.suggestion(word, ["max_overflow", "pool_size", "echo"]).startswith("pool_size ")
+
+
+def test_suggestion_without_a_near_one() -> None:
+    """A word like no other is answered with all known ones."""
+    assert document.suggestion("zzz", ["b", "a"]) == "a, b"
+
+
+@settings(deadline=None)  # other work on the machine is no failure
+@given(st.one_of(st.binary(max_size=400), st.text(max_size=400).map(lambda text: text.encode("utf-8", "replace"))))
+def test_no_content_raises_anything_but_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Whatever a file holds, reading it gives entries or a Refused that can be printed."""
+    try:
+        _read(tmp_path_factory.getbasetemp(), content)
+    except Refused as refused:
+        str(refused).encode()
+
+
+@settings(deadline=None)  # other work on the machine is no failure
+@given(st.text(alphabet="ab:?-[]{}&*!|>'\"%#\\xU0\n \t,.", max_size=60))
+def test_no_yaml_raises_anything_but_refused(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
+    """The same for texts made of YAML's own signs."""
+    try:
+        _read(tmp_path_factory.getbasetemp(), content)
+    except Refused as refused:
+        str(refused).encode()

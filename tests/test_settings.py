@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bookstore import settings
+from bookstore.refusal import Refused
+from bookstore.settings import Settings
+
+
+def test_nothing_is_needed() -> None:
+    """An empty environment gives the default profile on the loopback and the embedded database."""
+    assert settings.read({}) == Settings(data_dir=settings.default_data_dir())
+    assert settings.read({}).host == "127.0.0.1"
+    assert settings.read({}).database_url is None
+
+
+NAMES = (
+    "BOOKSTORE_PROFILE", "DATABASE_URL", "BOOKSTORE_HOST", "BOOKSTORE_PORT", "WEB_CONCURRENCY", "BOOKSTORE_DATA_DIR",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", " \t\r\n"])
+@pytest.mark.parametrize("name", NAMES)
+def test_empty_is_unset(name: str, text: str) -> None:
+    """An empty or blank variable counts as unset."""
+    assert settings.read({name: text}) == settings.read({})
+
+
+def test_everything_is_read() -> None:
+    """Each variable arrives in its place, without the line end that a file of secrets leaves."""
+    found = settings.read(
+        {
+            "BOOKSTORE_PROFILE": "asyncpg-json@workers=2\n",
+            "DATABASE_URL": "postgresql://me:p%20w@db/books\n",
+            "BOOKSTORE_HOST": "::1 ",
+            "BOOKSTORE_PORT": "8080\n",
+            "WEB_CONCURRENCY": "4\r\n",
+            "BOOKSTORE_DATA_DIR": "/srv/books\n",
+        }
+    )
+    assert found == Settings(
+        profile="asyncpg-json@workers=2",
+        database_url="postgresql://me:p%20w@db/books",
+        host="::1",
+        port=8080,
+        workers=4,
+        data_dir=Path("/srv/books"),
+    )
+
+
+@pytest.mark.parametrize(("name", "most"), [("BOOKSTORE_PORT", 65535), ("WEB_CONCURRENCY", 256)])
+def test_numbers_have_bounds(name: str, most: int) -> None:
+    """The ends of a range are in it; what lies outside, or is no number, is refused by the variable's name."""
+    settings.read({name: "1"})
+    settings.read({name: str(most)})
+    for text in ("0", "-1", "+1", str(most + 1), "1.5", "1e3", "auto", "'80'", "0x10", "\u0661", "\u00b2", "9" * 5000):
+        with pytest.raises(Refused, match=rf"^{name}: found '.*'; allowed is a whole number from 1 to {most}$"):
+            settings.read({name: text})
+
+
+def test_data_dir_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative folder is meant from here, ~ from home; a stranger's home is refused."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert settings.read({"BOOKSTORE_DATA_DIR": "data"}).data_dir == tmp_path / "data"
+    assert settings.read({"BOOKSTORE_DATA_DIR": "~/data"}).data_dir == Path("/home/me/data")
+    with pytest.raises(Refused, match=r"^BOOKSTORE_DATA_DIR: found '~nobody-here/x'; allowed is "):
+        settings.read({"BOOKSTORE_DATA_DIR": "~nobody-here/x"})
+
+
+SHED = [
+    "GRANIAN_WORKERS", "GRANIAN_LOOP", "LITESTAR_DEBUG", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS",
+    "PGSERVICE", "PGSERVICEFILE", "PGSSLMODE", "PGAPPNAME", "PGCONNECT_TIMEOUT", "PGTZ", "PGDATESTYLE",
+]  # fmt: skip
+KEPT = ["PGPASSWORD", "PGPASSFILE", "PATH", "GRANIAN", "LITESTAR_APP", "DATABASE_URL", "BOOKSTORE_PROFILE"]
+
+
+def test_sheds_what_interferes() -> None:
+    """Variables that would change a profile behind its back are taken out and named, others stay."""
+    environ = dict.fromkeys([*SHED, *KEPT], "x")
+    assert settings.shed_interfering(environ) == sorted(SHED)
+    assert environ.keys() == set(KEPT)
+    assert settings.shed_interfering(environ) == []
+
+
+def test_looking_takes_nothing() -> None:
+    """Asking which variables interfere leaves them where they are."""
+    environ = {"GRANIAN_PORT": "1", "HOME": "/"}
+    assert settings.interfering(environ) == ["GRANIAN_PORT"]
+    assert environ == {"GRANIAN_PORT": "1", "HOME": "/"}
