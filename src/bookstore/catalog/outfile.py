@@ -1,0 +1,42 @@
+"""A file that appears whole or not at all, and never in the place of another unasked."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bookstore.refusal import Refused
+
+
+@contextmanager
+def appearing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+    """A file to write to; it becomes `path` when the block ends well and vanishes when it does not.
+
+    Raises Refused at once where `path` exists, unless `force`, or cannot be written.
+    """
+    if path.exists() and not (force and path.is_file()):
+        raise Refused(f"{path}: exists; " + ("and is no file" if force else "name another file, or add --force"))
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise Refused(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp's own mode would hide the file from everybody else
+        Path(name).replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,29 @@
+"""A genre's name -> its name in a URL. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Collection
+from itertools import chain, count
+from typing import Final
+
+LONGEST: Final = 80
+"""Characters; leaves room below the column's 100 for a number at the end."""
+
+_DROPPED: Final = re.compile("['\u2019]")
+_OTHER: Final = re.compile(r"[^a-z0-9]+")
+
+
+def slug(name: str) -> str:
+    """`childrens` for Children's, `poesie` for Poésie; a name without Latin letters gets a digest."""
+    latin = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = _OTHER.sub("-", _DROPPED.sub("", latin)).strip("-")[:LONGEST].strip("-")
+    return plain or "genre-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def free_slug(name: str, taken: Collection[str]) -> str:
+    """The slug of `name`, with the first number from 2 that is not taken where it is: c, c-2, c-3."""
+    base = slug(name)
+    return next(s for s in chain((base,), (f"{base}-{n}" for n in count(2))) if s not in taken)

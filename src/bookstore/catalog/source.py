@@ -1,0 +1,180 @@
+"""A CSV file as raw rows, streamed: which columns it has, and why it cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import itemgetter
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, cast
+
+from bookstore.refusal import Refused
+
+KNOWN: Final = {
+    "title": ("title",),
+    "authors": ("authors",),
+    "isbn": ("isbn",),
+    "isbn13": ("isbn13",),
+    "publication_year": ("publication_year", "original_publication_year"),
+    "language": ("language", "language_code"),
+    "genres": ("genres",),
+    "original_title": ("original_title",),
+}
+"""Our columns and the header names they go by, the names of goodbooks-10k among them."""
+
+REQUIRED: Final = ("title", "authors")
+PASSED_OVER: Final = frozenset({"book_id", "average_rating", "ratings_count"})
+"""Columns of goodbooks-10k that a bookstore has no use for."""
+
+
+class RawRow(NamedTuple):
+    """A row as written; `row` counts from 1, the header. A column the file lacks is empty."""
+
+    row: int
+    title: str
+    authors: str
+    isbn: str
+    isbn13: str
+    publication_year: str
+    language: str
+    genres: str
+    original_title: str
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be told apart into columns: it has `fields`, the header has `expected`."""
+
+    row: int
+    fields: int
+    expected: int
+
+
+class Source:
+    """An open CSV file: `unread` are its columns we do not know, `rows()` its rows."""
+
+    def __init__(self, path: Path, text: Iterable[str], raw: BinaryIO, columns: Mapping[str, str]) -> None:
+        self._path = path
+        self._raw = raw
+        self._size = os.fstat(raw.fileno()).st_size
+        self._reader = csv.reader(_without_nul(path, text), strict=True)
+        self._row_starts_at = 1
+        header = self._next()
+        if not header:
+            raise Refused(f"{path}:1: the file is empty; the first row has to name the columns")
+        places = _places(path, header, columns)
+        self._width = len(header)
+        self._pick = itemgetter(*(places.get(name, self._width) for name in KNOWN))
+        used = set(places.values())
+        names = enumerate(header)
+        self.unread = [name for place, name in names if place not in used and name.strip() not in PASSED_OVER]
+
+    @property
+    def done_ratio(self) -> float:
+        """How much of the file was read, 0 to 1."""
+        return min(1.0, self._raw.tell() / self._size) if self._size else 0.0
+
+    def rows(self) -> Iterator[RawRow | BadRow]:
+        """Every row but the header and the blank ones."""
+        row, width, pick = 1, self._width, self._pick
+        while (cells := self._next()) is not None:
+            row += 1
+            if len(cells) == width:
+                cells.append("")  # what a column stands at that the file lacks
+                yield RawRow(row, *pick(cells))
+            elif cells:
+                yield BadRow(row, len(cells), width)
+
+    def _next(self) -> list[str] | None:
+        self._row_starts_at = self._reader.line_num + 1
+        try:
+            return next(self._reader, None)
+        except UnicodeDecodeError:
+            raise Refused(_not_utf8(self._path)) from None
+        except csv.Error as error:
+            raise Refused(self._malformed(error)) from None
+        except (EOFError, gzip.BadGzipFile, OSError) as error:
+            raise Refused(f"{self._path}: cannot be read: {error}") from None
+
+    def _malformed(self, error: csv.Error) -> str:
+        where = f"{self._path}:{self._row_starts_at}"
+        if "unexpected end of data" in str(error):
+            return f"{where}: a quote opened in this row is never closed; within a field write it twice"
+        if "field limit" in str(error):
+            limit = csv.field_size_limit()
+            return f"{where}: a field has over {limit} characters, the most allowed; is a quote never closed?"
+        return f"{where}: not CSV: {error}"
+
+
+@contextmanager
+def opened(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Source]:
+    """`path`, a CSV file or one packed as .gz, as a Source; `columns` says which header stands for ours.
+
+    Raises Refused, then and while reading, naming file and line, what was found and what is allowed.
+    """
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read: {error.strerror}") from None
+    # newline="" leaves line ends inside of quotes alone, as csv asks for.
+    with (
+        raw,
+        cast("BinaryIO", gzip.open(raw)) if path.suffix == ".gz" else raw as file,
+        io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text,
+    ):
+        yield Source(path, text, raw, columns or {})
+
+
+def _without_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """The lines as they are. PostgreSQL stores no NUL; a file that has one is seldom text at all."""
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise Refused(f"{path}:{number}: found a NUL character; allowed is text in UTF-8")
+        yield line
+
+
+def _places(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[str, int]:
+    """Where our columns stand in the file."""
+    names = [name.strip() for name in header]
+    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
+        raise Refused(f"{path}:1: column {doubled[0]!r} stands twice; allowed is once")
+    for ours, theirs in columns.items():
+        if ours not in KNOWN:
+            raise Refused(f"--column {ours}={theirs}: no column {ours!r}; known are {', '.join(KNOWN)}")
+        if theirs not in names:
+            raise Refused(f"--column {ours}={theirs}: {path}:1 has no {theirs!r}; it has {', '.join(names)}")
+    places = {}
+    for ours, aliases in KNOWN.items():
+        wanted = (columns[ours],) if ours in columns else aliases
+        if present := [name for name in wanted if name in names]:
+            places[ours] = names.index(present[0])
+    if missing := [ours for ours in REQUIRED if ours not in places]:
+        raise Refused(_missing(path, missing[0], names))
+    return places
+
+
+def _missing(path: Path, ours: str, names: list[str]) -> str:
+    by_lower = {name.lower(): name for name in names if name}
+    likely = difflib.get_close_matches(ours, by_lower, n=1) or list(by_lower)[:1]
+    known = ", ".join(alias for aliases in KNOWN.values() for alias in aliases)
+    example = f"--column {ours}={by_lower[likely[0]]!r}" if likely else f"--column {ours}=NAME"
+    return (
+        f"{path}:1: no column {ours!r}; found {', '.join(names)}; known are {known}. "
+        f"Say which one it is, for example: {example}"
+    )
+
+
+def _not_utf8(path: Path) -> str:
+    """Which line is not UTF-8. Text is decoded in blocks, so the line is looked for anew."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                return f"{path}:{number}: found byte 0x{byte:02x}, not UTF-8; save the file as UTF-8"
+    return f"{path}: not UTF-8; save the file as UTF-8"

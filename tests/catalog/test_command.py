@@ -1,0 +1,127 @@
+"""`bookstore catalog`: what goes to stdout, what is refused before anything starts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from bookstore.cli.catalog import catalog
+from bookstore.refusal import Refused
+
+BOOKS = "title,authors,isbn13\nA,Ann,9780439023481\nB,Bo,9.78e+12\n,Cy,\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "books.csv"
+    path.write_text(BOOKS)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The commands find the test's own database in the environment."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    return database_url
+
+
+def run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(catalog, [str(argument) for argument in arguments])
+    if isinstance(result.exception, Refused):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def books(database_url: str) -> int:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SELECT count(*) FROM book").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_report_as_json(file: Path) -> None:
+    """--json prints the report, and nothing else, on stdout."""
+    report = json.loads(run("import", file, "--json").stdout)
+    counts = {key: report[key] for key in ("rows", "imported", "already_there", "refused", "mended")}
+    assert counts == {"rows": 3, "imported": 2, "already_there": 0, "refused": 1, "mended": 1}
+    assert report["kinds"][0] == {
+        "outcome": "refused",
+        "column": "title",
+        "reason": "a book needs a title",
+        "count": 1,
+        "examples": [{"row": 4, "found": ""}],
+    }
+
+
+def test_without_file_the_sample_is_announced() -> None:
+    """Without FILE the shipped sample is imported, and stderr says so."""
+    result = run("import", "--json")
+    assert "importing the shipped sample, goodbooks-10k.csv.gz" in result.stderr
+    assert json.loads(result.stdout)["imported"] == 10_000
+
+
+def test_existing_rejects_are_refused_first(file: Path, tmp_path: Path, database: str) -> None:
+    """--rejects on a file that exists is refused before a book is read; --force replaces it."""
+    rejects = tmp_path / "rejects.csv"
+    rejects.write_text("mine")
+    with pytest.raises(Refused, match=r"rejects.csv: exists; .*--force"):
+        run("import", file, "--rejects", rejects)
+    assert (rejects.read_text(), books(database)) == ("mine", 0)
+    run("import", file, "--rejects", rejects, "--force")
+    assert rejects.read_text().splitlines()[1:] == [
+        '3,mended,isbn13,9.78e+12,"damaged by a spreadsheet, dropped"',
+        "4,refused,title,,a book needs a title",
+    ]
+
+
+def test_rejects_over_the_source_are_refused(file: Path) -> None:
+    """--rejects never writes over the file that is imported, not even with --force."""
+    with pytest.raises(Refused, match="is the file to import"):
+        run("import", file, "--rejects", file, "--force")
+    assert file.read_text() == BOOKS
+
+
+def test_failed_import_leaves_no_rejects(file: Path, tmp_path: Path) -> None:
+    """When the import is refused there is neither a rejects file nor a part of one."""
+    file.write_bytes(b"title,authors\nA\xff,Ann\n")
+    with pytest.raises(Refused, match="not UTF-8"):
+        run("import", file, "--rejects", tmp_path / "rejects.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["books.csv"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [(["title"], "allowed is OURS=THEIRS"), (["title=A", "title=B"], "given twice"), (["a=title"], "known are")],
+)
+def test_column_option(file: Path, texts: list[str], message: str) -> None:
+    """--column takes OURS=THEIRS once for each of our columns."""
+    options = [part for text in texts for part in ("--column", text)]
+    with pytest.raises(Refused, match=message):
+        run("import", file, *options)
+
+
+def test_generate_and_export(tmp_path: Path, database: str) -> None:
+    """generate adds what is asked; export writes CSV to stdout, or packed to FILE, the same content."""
+    assert "7 books added" in run("generate", "--books", "7", "--seed", "2").stderr
+    assert books(database) == 7
+    packed = tmp_path / "all.csv.gz"
+    text = run("export").stdout
+    run("export", packed)
+    assert gzip.decompress(packed.read_bytes()).decode() == text
+    assert text.count("\n") >= 8
+    with pytest.raises(Refused, match="exists"):
+        run("export", packed)
+
+
+def test_no_database_is_refused_without_a_secret(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that cannot be reached is named, its password is not."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://someone:s3cret@127.0.0.1:1/nowhere")
+    with pytest.raises(Refused, match=r"no connection to nowhere at 127\.0\.0\.1:1") as caught:
+        run("import", file)
+    assert "s3cret" not in str(caught.value)

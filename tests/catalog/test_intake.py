@@ -1,0 +1,232 @@
+"""Importing a file: all or nothing, once, and an honest report."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from bookstore.catalog import import_file, intake, sample_path, store
+from bookstore.catalog.report import Report, lines
+from bookstore.refusal import Refused
+
+Connection = psycopg.Connection[Any]
+Contents = Callable[[], list[tuple[Any, ...]]]
+CsvFile = Callable[..., Path]
+
+HEADER = "title,authors,isbn13,publication_year,genres"
+
+
+def total(connection: Connection, table: str) -> int:
+    with connection.transaction():
+        row = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()  # noqa: S608 - our own
+    assert row is not None
+    return int(row[0])
+
+
+def balance(report: Report) -> bool:
+    return report.rows == report.imported + report.already_there + report.refused
+
+
+def test_sample_is_imported_whole(connection: Connection) -> None:
+    """All 10,000 real books come in, authors deduplicated, damage told; no ISBN have the 700 that state none
+    and the 23 whose check digit is wrong."""
+    report = import_file(connection, sample_path())
+    assert (report.rows, report.imported, report.refused) == (10_000, 10_000, 0)
+    assert (report.authors, report.genres) == (total(connection, "author"), 53)
+    assert total(connection, "(SELECT DISTINCT name FROM author) AS names") == report.authors
+    assert total(connection, "(SELECT FROM book WHERE isbn13 IS NULL) AS without") == 700 + 23
+    counts = {kind.reason: kind.count for kind in report.kinds}
+    assert counts["damaged by a spreadsheet, computed from isbn"] > 9_000
+    assert counts["leading zeros restored"] > 6_000
+    assert all(len(line) <= 80 for line in lines(report) if not line.startswith(report.file))
+
+
+def test_importing_twice_changes_nothing(connection: Connection, contents: Contents) -> None:
+    """The second import of the same file adds no book, author, genre or link and moves no identity."""
+    import_file(connection, sample_path())
+    before = contents(), store_state(connection)
+    report = import_file(connection, sample_path())
+    assert (report.imported, report.already_there, report.authors, report.genres) == (0, 10_000, 0, 0)
+    assert (contents(), store_state(connection)) == before
+
+
+def store_state(connection: Connection) -> list[Any]:
+    with connection.transaction():
+        return connection.execute("""
+            SELECT (SELECT array_agg(last_value ORDER BY sequencename) FROM pg_sequences),
+                (SELECT md5(string_agg(book::text, ',' ORDER BY id)) FROM book),
+                (SELECT md5(string_agg(author::text, ',' ORDER BY id)) FROM author),
+                (SELECT md5(string_agg(link::text, ',' ORDER BY link::text)) FROM book_author AS link),
+                (SELECT md5(string_agg(link::text, ',' ORDER BY link::text)) FROM book_genre AS link)
+        """).fetchall()
+
+
+def test_a_book_stands_once(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
+    """A later row with the same ISBN, or without one the same title, year and authors, is refused with the
+    row of the first; another ISBN, year or order of authors is another book."""
+    path = csv_file(
+        HEADER,
+        'Emma,"Jane, Ann",9780439023481,1815,',
+        "Other,Bo,9780439023481,1900,",
+        'Emma,"Jane, Ann",,1815,',
+        'Emma,"Ann, Jane",,1815,',
+        'Emma,"Jane, Ann",,1816,',
+        'Emma,"Jane, Ann",,,',
+        'Emma,"Jane, Ann",,1815,Novel',
+    )
+    report = import_file(connection, path)
+    assert (report.imported, report.refused, balance(report)) == (5, 2, True)
+    assert [(e.row, e.found) for kind in report.kinds for e in kind.examples] == [
+        (3, "9780439023481, as in row 2"),
+        (8, "no ISBN, as in row 4"),
+    ]
+    assert len(contents()) == 5
+
+
+def test_repetition_across_batches(connection: Connection, csv_file: CsvFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated book names its first row, and authors stay single, however far apart the rows are."""
+    monkeypatch.setattr(intake, "BATCH_ROWS", 1)
+    path = csv_file(HEADER, "A,Ann,9780439023481,,X", "B,Ann,,,X", "C,Bo,9780439023481,,Y", "B,Ann,,,Y")
+    report = import_file(connection, path)
+    found = [example.found for kind in report.kinds for example in kind.examples]
+    assert found == ["9780439023481, as in row 2", "no ISBN, as in row 3"]
+    assert (total(connection, "author"), total(connection, "genre"), report.imported) == (1, 1, 2)
+
+
+def test_refused_rows_do_not_stop_the_import(connection: Connection, csv_file: CsvFile) -> None:
+    """Rows without a title or with too few fields are refused and told; the others come in."""
+    rejects = io.BytesIO()
+    path = csv_file(HEADER, "A,Ann,,,", ",Bo,,,", "C,Cy", "D,Di,9.78e+12,,")
+    report = import_file(connection, path, rejects=rejects)
+    assert (report.imported, report.refused, report.mended, balance(report)) == (2, 2, 1, True)
+    assert rejects.getvalue().decode().splitlines() == [
+        "row,outcome,column,found,reason",
+        "3,refused,title,,a book needs a title",
+        "4,refused,row,2 fields,the header has 5",
+        '5,mended,isbn13,9.78e+12,"damaged by a spreadsheet, dropped"',
+    ]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Refused])
+def test_an_interruption_leaves_nothing(
+    connection: Connection,
+    csv_file: CsvFile,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+) -> None:
+    """Ctrl-C or an error after some batches rolls all of them back, and the connection stays usable."""
+    monkeypatch.setattr(intake, "BATCH_ROWS", 2)
+
+    def interrupt(_ratio: float, books: int) -> None:
+        if books >= 4:
+            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+            raise error
+
+    path = csv_file(HEADER, *(f"Book {n},Ann,,{n}," for n in range(10)))
+    with pytest.raises(error):
+        import_file(connection, path, progress=interrupt)
+    assert contents() == []
+    assert import_file(connection, path).imported == 10
+
+
+def test_a_fault_late_in_the_file_leaves_nothing(
+    connection: Connection, csv_file: CsvFile, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that turns out unreadable after some batches imports nothing."""
+    monkeypatch.setattr(intake, "BATCH_ROWS", 2)
+    with pytest.raises(Refused, match=r"books.csv:7: a quote"):
+        import_file(connection, csv_file(HEADER, *["A,Ann,,,"] * 5, '"B,Bo,,,'))
+    assert contents() == []
+
+
+def test_identity_goes_on_after_an_import(connection: Connection, csv_file: CsvFile) -> None:
+    """A book, author and genre inserted afterwards get ids of their own."""
+    import_file(connection, csv_file(HEADER, "A,Ann,,,X", ",,,,", "B,Bo,,,Y"))
+    with connection.transaction():
+        ids = [
+            connection.execute(statement).fetchone()
+            for statement in (
+                "INSERT INTO book (title) VALUES ('C') RETURNING id",
+                "INSERT INTO author (name) VALUES ('Cy') RETURNING id",
+                "INSERT INTO genre (name, slug) VALUES ('Z', 'z') RETURNING id",
+            )
+        ]
+    assert ids == [(4,), (3,), (3,)]
+
+
+def test_known_names_are_used_again(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
+    """Authors and genres that are there already are linked, the eldest of two namesakes, not made anew."""
+    with connection.transaction():
+        connection.execute("INSERT INTO author (name) VALUES ('Ann'), ('Ann')")
+        connection.execute("INSERT INTO genre (name, slug) VALUES ('X', 'shelf-x')")
+    report = import_file(connection, csv_file(HEADER, 'A,"Ann, Bo",,,X; Y'))
+    assert (report.authors, report.genres) == (1, 1)
+    assert contents()[0][5:] == (["Ann", "Bo"], ["X", "Y"])
+    assert total(connection, "(SELECT FROM book_author WHERE author_id = 1) AS eldest") == 1
+
+
+def test_genres_with_like_slugs(connection: Connection, csv_file: CsvFile) -> None:
+    """Genres whose names make the same slug get numbered ones, also across imports."""
+    import_file(connection, csv_file(HEADER, "A,Ann,,,C; C++"))
+    import_file(connection, csv_file(HEADER, "B,Ann,,,C#; Научная фантастика", name="more.csv"))
+    with connection.transaction():
+        slugs = connection.execute("SELECT slug FROM genre ORDER BY id").fetchall()
+    assert [slug for (slug,) in slugs][:3] == ["c", "c-2", "c-3"]
+    assert slugs[3][0].startswith("genre-")
+
+
+def test_awkward_texts_arrive_as_written(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
+    r"""Backslashes, `\N`, `\.`, quotes and other scripts pass through COPY unchanged."""
+    titles = [r"\N", r"\.", r"C:\new\table", 'Say "no"', "كتاب", "Ещё", "😀"]
+    path = csv_file(HEADER, *('"' + title.replace('"', '""') + '",Ann,,,' for title in titles))
+    import_file(connection, path)
+    assert [book[1] for book in contents()] == titles
+
+
+def test_database_without_tables(blank_url: Any, csv_file: CsvFile) -> None:
+    """A database that is not migrated is refused with the command that helps."""
+    with (
+        psycopg.connect(blank_url.render_as_string(hide_password=False)) as blank,
+        pytest.raises(Refused, match=r"revision none.*bookstore db upgrade"),
+    ):
+        import_file(blank, csv_file(HEADER, "A,Ann,,,"))
+
+
+def test_a_busy_table_is_refused(
+    connection: Connection, database_url: str, csv_file: CsvFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another transaction has written to the books the import gives up, readers being no hindrance."""
+    monkeypatch.setattr(store, "LOCK_TIMEOUT", "100ms")
+    path = csv_file(HEADER, "A,Ann,,,")
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT count(*) FROM book")
+        assert import_file(connection, path).imported == 1
+        other.execute("INSERT INTO genre (name, slug) VALUES ('X', 'x')")
+        with pytest.raises(Refused, match=r"another transaction writes"):
+            import_file(connection, path)
+
+
+def test_scans_can_be_index_only(connection: Connection) -> None:
+    """After an import the planner has statistics and the visibility map is set."""
+    import_file(connection, sample_path())
+    with connection.transaction():
+        rows = connection.execute(
+            "SELECT relname, reltuples > 0, relallvisible = relpages FROM pg_class"
+            " WHERE relname IN ('book', 'author', 'genre', 'book_author', 'book_genre')"
+        ).fetchall()
+    assert Counter(row[1:] for row in rows) == {(True, True): 5}
+
+
+def test_progress_ends_at_one(connection: Connection, csv_file: CsvFile) -> None:
+    """Progress rises to the whole file and the number of its rows."""
+    told: list[tuple[float, int]] = []
+    path: Path = csv_file(HEADER, "A,Ann,,,", "B,Bo,,,")
+    import_file(connection, path, progress=lambda ratio, books: told.append((ratio, books)))
+    assert told == [(1.0, 2)]

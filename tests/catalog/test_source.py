@@ -1,0 +1,100 @@
+"""CSV files: which columns are understood, and why a file is refused."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bookstore.catalog import source
+from bookstore.catalog.source import BadRow, RawRow
+from bookstore.refusal import Refused
+
+
+def read(path: Path, columns: Mapping[str, str] | None = None) -> list[RawRow | BadRow]:
+    with source.opened(path, columns) as file:
+        return list(file.rows())
+
+
+def refusal(tmp_path: Path, data: bytes, columns: Mapping[str, str] | None = None) -> str:
+    path = tmp_path / "books.csv"
+    path.write_bytes(data)
+    with pytest.raises(Refused) as caught:
+        read(path, columns)
+    return str(caught.value).removeprefix(str(path))
+
+
+def test_rows_count_from_the_header(tmp_path: Path) -> None:
+    """The header is row 1, blank rows count and are passed over, a line end within quotes does not count."""
+    path = tmp_path / "books.csv"
+    path.write_bytes(b'\xef\xbb\xbfauthors,title\r\nAnn,"A\nB"\r\n\r\nBo\r\nCy,C\r\n')
+    first, second, third = read(path)
+    assert isinstance(first, RawRow)
+    assert (first.row, first.title, first.authors, first.isbn) == (2, "A\nB", "Ann", "")
+    assert second == BadRow(4, 1, 2)
+    assert third.row == 5
+
+
+def test_packed_file_reads_the_same(tmp_path: Path) -> None:
+    """A .csv.gz is unpacked while it is read."""
+    path = tmp_path / "books.csv.gz"
+    path.write_bytes(gzip.compress(b"title,authors\nA,Ann\n"))
+    (row,) = read(path)
+    assert isinstance(row, RawRow)
+    assert row.title == "A"
+
+
+def test_columns_can_be_mapped(tmp_path: Path) -> None:
+    """--column names another file's header, and what is not read is known."""
+    path = tmp_path / "books.csv"
+    path.write_bytes(b"Writer,Name,Shelf\nAnn,A,7\n")
+    with source.opened(path, {"title": "Name", "authors": "Writer"}) as file:
+        (row,) = file.rows()
+        assert isinstance(row, RawRow)
+        assert (row.title, row.authors, file.unread) == ("A", "Ann", ["Shelf"])
+
+
+def test_unknown_header_suggests(tmp_path: Path) -> None:
+    """A header without our columns is refused with what it has, what is known and the likely --column."""
+    message = refusal(tmp_path, b"Title,Author\nA,Ann\n")
+    assert message.startswith(":1: no column 'title'; found Title, Author; known are title, authors")
+    assert "--column title='Title'" in message
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [({"titel": "Title"}, "no column 'titel'"), ({"title": "Name"}, "has no 'Name'; it has title, authors")],
+)
+def test_wrong_mapping(tmp_path: Path, columns: dict[str, str], named: str) -> None:
+    """A mapping of a column we do not have, or to one the file does not have, is refused with both lists."""
+    assert named in refusal(tmp_path, b"title,authors\nA,Ann\n", columns)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", ":1: the file is empty"),
+        (b"title,authors,title\n", ":1: column 'title' stands twice"),
+        (b"title,authors\nA,Ann\nB\xe9,Bo\n", ":3: found byte 0xe9, not UTF-8"),
+        ("title,authors\nA,Ann\n".encode("utf-16"), ":1: found byte 0xff, not UTF-8"),
+        (b"title,authors\nA,Ann\nB\0,Bo\n", ":3: found a NUL character"),
+        (b'title,authors\nA,Ann\n"B,Bo\nC,Cy\n', ":3: a quote opened in this row is never closed"),
+        (b'title,authors\n"A"x,Ann\n', ":2: not CSV"),
+        (b"title,authors\n" + b"x" * (csv.field_size_limit() + 1) + b",Ann\n", ":2: a field has over 131072"),
+    ],
+)
+def test_unreadable_file(tmp_path: Path, data: bytes, message: str) -> None:
+    """A file that is no CSV in UTF-8 is refused with the line and what stands there."""
+    assert refusal(tmp_path, data).startswith(message)
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    """A file that is not there, a folder and a torn .gz are refused by name, without a traceback."""
+    torn = tmp_path / "torn.csv.gz"
+    torn.write_bytes(gzip.compress(b"title,authors\n" + b"A,Ann\n" * 1000)[:-20])
+    for path in (tmp_path / "missing.csv", tmp_path, torn):
+        with pytest.raises(Refused, match=r"cannot be read"):
+            read(path)
