@@ -25,6 +25,7 @@ def decode(text: str) -> int:
         version, last_id = _FORM.unpack(base64.b64decode(text, altchars=b"-_", validate=True))
     except (binascii.Error, struct.error) as error:
         raise ValueError(str(error)) from None
-    if version != _VERSION or last_id < START:
+    # b64decode also takes text behind the padding, and + and / beside - and _.
+    if version != _VERSION or last_id < START or encode(last_id) != text:
         raise ValueError("not a cursor of this service")
     return int(last_id)
