@@ -1,0 +1,111 @@
+"""Measures the article's async design beside profiles of this service, interleaved, in one run.
+
+The same database, catalogue, load generator and rounds as `bookstore compare`; the design's own Python
+environment is beside this file. Its answer is checked to hold the same books before anything is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import sqlalchemy as sa
+
+from bookstore import catalog, postgres, schema
+from bookstore.database_url import conninfo
+from bookstore.guardian import Guardian, end_group
+from bookstore.lab import load, workload
+from bookstore.lab.deploy import HOST, Deployment, deploy, free_port, wait_until
+from bookstore.lab.statistics import percentile, ratio
+
+DESIGN: Final = "article's design"
+PROFILES: Final = ("asyncpg-joined", "asyncpg-json")
+ROUNDS: Final = 5
+HERE: Final = Path(__file__).parent
+
+
+@contextmanager
+def article(url: sa.URL, folder: Path, guardian: Guardian) -> Iterator[Deployment]:
+    """The design under one uvicorn worker, ready."""
+    port = free_port()
+    asyncpg_url = url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+    with (folder / "article.log").open("wb") as log:
+        process = subprocess.Popen(
+            [HERE / ".venv/bin/uvicorn", "app:app", "--host", HOST, "--port", str(port), "--no-access-log"],
+            cwd=HERE,
+            env={"PATH": os.environ["PATH"], "ARTICLE_DATABASE_URL": asyncpg_url},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    guardian.watch("group", process.pid)
+    deployment = Deployment(process, port)
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            sys.exit((folder / "article.log").read_text())
+        try:
+            return deployment.get("/books?limit=1")[0] == 200
+        except OSError:
+            return False
+
+    try:
+        if not wait_until(ready, 30):
+            sys.exit("the article's design did not start")
+        yield deployment
+    finally:
+        end_group(process.pid)
+        process.wait()
+        guardian.forget("group", process.pid)
+
+
+def main() -> None:
+    asked = workload.load("list-100")
+    figures: dict[str, list[float]] = {name: [] for name in (DESIGN, *PROFILES)}
+    latencies: dict[str, list[float]] = {name: [] for name in figures}
+    with Guardian() as guardian, tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        with postgres.temporary(guardian, {"autovacuum_naptime": "1d"}) as cluster:
+            url = cluster.url()
+            schema.upgrade(url.set(drivername="postgresql+psycopg"))
+            with psycopg.connect(conninfo(url)) as connection:
+                books = catalog.import_file(connection, catalog.sample_path()).imported
+            expected: object = None
+            for number in range(1, ROUNDS + 1):
+                for name in random.sample(list(figures), len(figures)):
+                    print(f"round {number}/{ROUNDS} {name}", file=sys.stderr)
+                    started = article(url, folder, guardian) if name == DESIGN else deploy(name, url, folder, guardian)
+                    with started as deployment:
+                        answer = json.loads(deployment.get("/books?limit=100")[1])
+                        items = answer if name == DESIGN else answer["items"]
+                        expected = expected or items
+                        if items != expected:
+                            sys.exit(f"{name} answers other books")
+                        samples = load.send(asked, deployment.base, books, folder, guardian, lambda _: None)
+                    counted = load.measured(samples, asked)
+                    if not all(sample.ok for sample in counted):
+                        sys.exit(f"{name}: requests failed")
+                    figures[name].append(len(counted) / asked.duration)
+                    latencies[name] += [sample.duration_ms for sample in counted]
+    print(f"GET {asked.path}, {asked.concurrency} clients, {ROUNDS} interleaved rounds of {asked.duration:g} s")
+    for name, throughput in figures.items():
+        times = ratio(throughput, figures[DESIGN])
+        ordered = sorted(latencies[name])
+        interval = "" if times.low == times.high else f" ({times.low:.2f} to {times.high:.2f})"
+        print(
+            f"{name:<18}{sum(throughput) / ROUNDS:8.1f} req/s  x {times.estimate:.2f}{interval}"
+            f"  p50 {percentile(ordered, 0.5):.1f} ms  p99 {percentile(ordered, 0.99):.1f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
