@@ -99,6 +99,16 @@ def test_books_are_refused_company(connection: Connection, contents: Contents) -
     assert contents() == before
 
 
+def test_an_emptied_database_is_an_empty_one(connection: Connection, contents: Contents) -> None:
+    """After all books are deleted the seed begins anew, though the ids go on."""
+    generate(connection, books=5, seed=1)
+    before = contents()
+    with connection.transaction():
+        connection.execute("DELETE FROM book")
+    generate(connection, books=5, seed=1)
+    assert contents() == before
+
+
 def test_a_taken_isbn_costs_no_book(connection: Connection, contents: Contents) -> None:
     """Where a book of the seed is there already the next one takes its place: the number asked for comes."""
     taken = next(b.isbn13 for b in (book(1, number) for number in range(4, 20)) if b.isbn13)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import accumulate
 from typing import Final
 
@@ -55,11 +56,12 @@ def generate(
     with store.opened(connection) as tables:
         if not append and store.has_books(connection):
             raise Refused("the database has books already; allowed is an empty one, or --append to add to them")
-        first = tables.last_id["book"] + 1
-        for payload in ahead(_payloads(seed, first, books)):
-            tables.merge(payload)
-            if progress:
-                progress(tables.stored.books / books, tables.stored.books)
+        first = tables.last_id["book"] + 1 if append else 1
+        with closing(ahead(_payloads(seed, first, books))) as payloads:
+            for payload in payloads:
+                tables.merge(payload)
+                if progress:
+                    progress(tables.stored.books / books, tables.stored.books)
         position = books
         while missing := books - tables.stored.books:  # a book of the seed was there: the next ones follow
             tables.merge(store.payload(entries(seed, first, position, position + missing)))

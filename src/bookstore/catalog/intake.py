@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -45,9 +46,13 @@ def import_file(
     began = time.monotonic()
     tally = Tally()
     sink = Rejects(rejects) if rejects else None
-    with source.opened(path, columns) as file, store.opened(connection) as tables:
+    with (
+        source.opened(path, columns) as file,
+        store.opened(connection) as tables,
+        closing(ahead(_batches(file))) as batches,
+    ):
         rows = 0
-        for batch in ahead(_batches(file)):
+        for batch in batches:
             batch.findings += tables.merge(batch.payload)
             for finding in batch.findings:
                 tally.add(finding)
