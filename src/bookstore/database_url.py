@@ -11,6 +11,7 @@ from bookstore import settings as settings_
 from bookstore.postgres import Cluster
 from bookstore.profile import Driver
 from bookstore.refusal import Refused
+from bookstore.scalars import shown
 from bookstore.settings import Settings
 
 EMBEDDED_DATABASE: Final = "bookstore"
@@ -41,13 +42,18 @@ def resolve(settings: Settings) -> sa.URL:
 def parse(text: str) -> sa.URL:
     try:
         url = sa.make_url(text)
-        port_is_right = url.port is None or 0 < url.port < 65536
     except (sa.exc.ArgumentError, ValueError):
         raise Refused("DATABASE_URL: not a URL; allowed is postgresql://user:password@host/database") from None
-    if url.drivername.partition("+")[0] not in {"postgresql", "postgres"} or not port_is_right:
+    if url.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
         raise Refused(
             f"DATABASE_URL: found the scheme {url.drivername!r}; allowed is postgresql://user:password@host/database"
         )
+    if "," in (url.host or ""):
+        raise Refused("DATABASE_URL: found several hosts; allowed is one")
+    if "@" in (url.host or ""):
+        raise Refused("DATABASE_URL: found a second @; in a password it is written %40")
+    if url.port is not None and not _is_port(str(url.port)):
+        raise _wrong_port(str(url.port))
     if not url.database:
         raise Refused("DATABASE_URL: found no database; allowed is postgresql://user:password@host/database")
     for key, value in url.query.items():
@@ -55,9 +61,19 @@ def parse(text: str) -> sa.URL:
             raise Refused(f"DATABASE_URL: found the parameter {key!r}; allowed are {', '.join(_QUERY)}")
         if not isinstance(value, str) or "," in value:
             raise Refused(f"DATABASE_URL: found several values of {key!r}; allowed is one")
+        if key == "port" and not _is_port(value):
+            raise _wrong_port(value)
         if key == "sslmode" and value not in _SSL_MODES:
             raise Refused(f"DATABASE_URL: found sslmode={value}; allowed is {' | '.join(_SSL_MODES)}")
     return url.set(drivername="postgresql")
+
+
+def _wrong_port(found: str) -> Refused:
+    return Refused(f"DATABASE_URL: found the port {shown(found)!r}; allowed is a whole number from 1 to 65535")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536
 
 
 def for_driver(url: sa.URL, driver: Driver) -> tuple[sa.URL, dict[str, Any]]:
@@ -68,7 +84,10 @@ def for_driver(url: sa.URL, driver: Driver) -> tuple[sa.URL, dict[str, Any]]:
     mode, root = query.pop("sslmode", None), query.pop("sslrootcert", None)
     arguments: dict[str, Any] = {}
     if mode and root and str(mode).startswith("verify-"):
-        context = ssl.create_default_context(cafile=str(root))
+        try:
+            context = ssl.create_default_context(cafile=str(root))
+        except OSError as error:
+            raise Refused(f"DATABASE_URL: sslrootcert={root} cannot be read: {error.strerror}") from None
         context.check_hostname = mode == "verify-full"
         arguments["ssl"] = context
     elif mode:
@@ -83,13 +102,17 @@ def psycopg_url(settings: Settings | None = None) -> sa.URL:
 
 def conninfo(url: sa.URL) -> str:
     """`url` for libpq, password included: for memory and the environment of a child, never for a log."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    text = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    # SQLAlchemy leaves spaces as they are and writes + for them in the query; libpq knows only %20.
+    place, mark, query = text.partition("?")
+    return place.replace(" ", "%20") + mark + query.replace("+", "%20")
 
 
 def server(url: sa.URL) -> str:
     """Where the database is, in words that hold no secret."""
     host = url.host or url.query.get("host") or "localhost"
-    return f"{url.database} at {host}" + (f":{url.port}" if url.port else "")
+    port = url.port or url.query.get("port")
+    return f"{url.database} at {host}" + (f":{port}" if port else "")
 
 
 def _make_database(cluster: Cluster) -> None:

@@ -1,0 +1,220 @@
+"""DATABASE_URL in all its forms: what each driver makes of it, and what is refused without its secret."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from bookstore import database_url, profile
+from bookstore.database import make_database
+from bookstore.engine_profile import Driver
+from bookstore.refusal import Refused
+
+CANARY = "c4n@ry:/%"
+ENCODED = quote(CANARY, safe="")
+
+REFUSED = {
+    "other database": (f"sqlite:///{ENCODED}", "sqlite"),
+    "other server": (f"mysql://me:{ENCODED}@host/books", "mysql"),
+    "typo": (f"postgressql://me:{ENCODED}@host/books", "postgressql"),
+    "capitals": (f"PostgreSQL://me:{ENCODED}@host/books", "PostgreSQL"),
+    "no scheme": (f"me:{ENCODED}@host/books", "not a URL"),
+    "words": (f"host=localhost password={CANARY}", "not a URL"),
+    "no database": (f"postgresql://me:{ENCODED}@host", "no database"),
+    "no database, slash": (f"postgresql://me:{ENCODED}@host/", "no database"),
+    "port 0": (f"postgresql://me:{ENCODED}@host:0/books", "port"),
+    "port too large": (f"postgresql://me:{ENCODED}@host:65536/books", "port"),
+    "port in words": (f"postgresql://me:{ENCODED}@host:http/books", "not a URL"),
+    "several hosts": (f"postgresql://me:{ENCODED}@one,two/books", "several"),
+    "several hosts and ports": (f"postgresql://me:{ENCODED}@one:1,two:2/books", "not a URL"),
+    "several hosts behind": (f"postgresql://me:{ENCODED}@/books?host=one,two", "several values of 'host'"),
+    "a host twice": (f"postgresql://me:{ENCODED}@/books?host=one&host=two", "several values of 'host'"),
+    "unknown parameter": (f"postgresql://me:{ENCODED}@host/books?pool_size=5", "'pool_size'"),
+    "password as parameter": (f"postgresql://me@host/books?password={ENCODED}", "'password'"),
+    "timeout as parameter": (f"postgresql://me:{ENCODED}@host/books?connect_timeout=9", "'connect_timeout'"),
+    "wrong sslmode": (f"postgresql://me:{ENCODED}@host/books?sslmode=yes", "sslmode=yes"),
+    "port 0 behind": (f"postgresql://me:{ENCODED}@/books?host=h&port=0", "port"),
+    "port in words behind": (f"postgresql://me:{ENCODED}@/books?host=h&port=http", "port"),
+    "quoted": (f'"postgresql://me:{ENCODED}@host/books"', "not a URL"),
+    "password not encoded": (f"postgresql://me:{CANARY}@host/books", "not a URL"),
+    "@ not encoded": ("postgresql://me:c4n@ry@host/books", "%40"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), REFUSED.values(), ids=REFUSED)
+def test_what_the_drivers_could_not_all_use_is_refused(text: str, told: str) -> None:
+    """The message names the variable and what is wrong, and holds no part of the password."""
+    with pytest.raises(Refused) as caught:
+        database_url.parse(text)
+    message = str(caught.value)
+    assert message.startswith("DATABASE_URL: ")
+    assert told in message
+    assert "c4n" not in message
+    assert ENCODED not in message
+
+
+def test_refusal_keeps_the_secret_to_the_end() -> None:
+    """Neither the message nor an exception it came from holds the password, as a traceback would print both."""
+    for text, _ in REFUSED.values():
+        with pytest.raises(Refused) as caught:
+            database_url.parse(text)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30))
+def test_every_encoded_password_arrives(password: str) -> None:
+    """A percent-encoded password is the same for all drivers, whatever is in it."""
+    url = database_url.parse(f"postgresql://me:{quote(password, safe='')}@host:5433/books")
+    assert url.password == password
+    assert conninfo_to_dict(database_url.conninfo(url))["password"] == password
+    for driver in ("asyncpg", "psycopg"):
+        assert database_url.for_driver(url, driver)[0].password == password
+    assert database_url.server(url) == "books at host:5433"
+
+
+@pytest.mark.parametrize("password", [CANARY, "a#b?c&d=e", " ", "%41", "ä\N{SNOWMAN}", "'\"\\", "+"])
+def test_password_logs_in(server_url: sa.URL, password: str) -> None:
+    """A password with a URL's own characters reaches the server as it is, through the text of the URL."""
+    with psycopg.connect(database_url.conninfo(server_url), autocommit=True) as connection:
+        url = database_url.parse(server_url.set(username="me", password=password).render_as_string(hide_password=False))
+        literal = psycopg.sql.Literal(url.password)
+        row = connection.execute(psycopg.sql.SQL("SELECT {}").format(literal)).fetchone()
+    assert row == (password,)
+    assert conninfo_to_dict(database_url.conninfo(url))["password"] == password
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg"])
+def test_scheme_names_no_driver(scheme: str) -> None:
+    """Every usual spelling is taken; the driver is the profile's choice, not the URL's."""
+    url = database_url.parse(f"{scheme}://me@host/books")
+    assert url.drivername == "postgresql"
+    assert database_url.for_driver(url, "asyncpg")[0].drivername == "postgresql+asyncpg"
+    assert database_url.for_driver(url, "psycopg")[0].drivername == "postgresql+psycopg"
+    assert database_url.for_driver(url, "psycopg-sync")[0].drivername == "postgresql+psycopg"
+
+
+def asyncpg_arguments(url: sa.URL) -> dict[str, object]:
+    """What SQLAlchemy passes to asyncpg.connect() for `url`."""
+    engine_url, arguments = database_url.for_driver(url, "asyncpg")
+    _, passed = sa.create_engine(engine_url).dialect.create_connect_args(engine_url)
+    return {**passed, **arguments}
+
+
+def test_ipv6() -> None:
+    """An IPv6 address goes in brackets and reaches both drivers without them."""
+    url = database_url.parse("postgresql://me@[::1]:5433/books")
+    libpq = conninfo_to_dict(database_url.conninfo(url))
+    assert (libpq["host"], libpq["port"]) == ("::1", "5433")
+    passed = asyncpg_arguments(url)
+    assert (passed["host"], passed["port"]) == ("::1", 5433)
+
+
+def test_socket_folder() -> None:
+    """A socket's folder and its port stand in the query and reach both drivers."""
+    url = database_url.parse("postgresql://me@/books?host=/var/run/my%20postgres&port=5433")
+    libpq = conninfo_to_dict(database_url.conninfo(url))
+    assert (libpq["host"], libpq["port"]) == ("/var/run/my postgres", "5433")
+    passed = asyncpg_arguments(url)
+    assert (passed["host"], passed["port"]) == ("/var/run/my postgres", 5433)
+    assert database_url.server(url) == "books at /var/run/my postgres:5433"
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require"])
+def test_sslmode_reaches_both_drivers(mode: str) -> None:
+    """asyncpg knows no `sslmode`: it gets the same word as `ssl`, and libpq gets it as it stands."""
+    url = database_url.parse(f"postgresql://me@host/books?sslmode={mode}")
+    assert conninfo_to_dict(database_url.conninfo(url))["sslmode"] == mode
+    passed = asyncpg_arguments(url)
+    assert passed["ssl"] == mode
+    assert "sslmode" not in passed
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+def test_certificates_are_verified_by_both_drivers(tmp_path: Path, mode: str) -> None:
+    """With a root certificate asyncpg verifies by it, and the host's name where libpq would."""
+    root = tmp_path / "root.pem"
+    root.write_text(ROOT)
+    url = database_url.parse(f"postgresql://me@host/books?sslmode={mode}&sslrootcert={quote(str(root))}")
+    libpq = conninfo_to_dict(database_url.conninfo(url))
+    assert (libpq["sslmode"], libpq["sslrootcert"]) == (mode, str(root))
+    passed = asyncpg_arguments(url)
+    context = passed["ssl"]
+    assert isinstance(context, ssl.SSLContext)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname == (mode == "verify-full")
+    assert len(context.get_ca_certs()) == 1
+    assert not {"sslmode", "sslrootcert"} & passed.keys()
+
+
+@pytest.mark.parametrize("root", ["missing.pem", "empty.pem"])
+def test_root_certificate_that_cannot_be_read_is_refused(tmp_path: Path, root: str) -> None:
+    """A wrong path is refused by its name at the start, not with a traceback."""
+    (tmp_path / "empty.pem").touch()
+    text = f"postgresql://me:{ENCODED}@host/books?sslmode=verify-full&sslrootcert={quote(str(tmp_path / root))}"
+    with pytest.raises(Refused, match=root) as caught:
+        database_url.for_driver(database_url.parse(text), "asyncpg")
+    assert "c4n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "psycopg-sync"])
+def test_no_text_of_a_database_holds_the_password(driver: Driver) -> None:
+    """What a log or a traceback would print of the engine and its pool hides the password."""
+    url = database_url.parse(f"postgresql://me:{ENCODED}@host/books")
+    database = make_database(profile.load(f"default@driver={driver}"), url)
+    for told in (database, database.pool, url, database_url.server(url), vars(database)):
+        for text in (str(told), repr(told)):
+            assert "c4n" not in text
+            assert ENCODED not in text
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (["db", "current"], f"postgresql://me:{ENCODED}@127.0.0.1:1/books"),
+        (["serve"], f"postgresql://me:{ENCODED}@127.0.0.1:1/books"),
+        (["serve", "--over-budget"], f"postgresql://me:{ENCODED}@127.0.0.1:1/books"),
+        (["db", "url"], f"postgresql://me:{CANARY}@127.0.0.1:1/books"),
+    ],
+)
+def test_no_command_prints_the_password(command: list[str], text: str) -> None:
+    """A database that is down, or a URL that is wrong, is told in a line, with no traceback and no secret."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bookstore", *command],
+        env={"DATABASE_URL": text, "BOOKSTORE_PORT": "59999"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = done.stdout + done.stderr
+    assert told.strip()
+    assert "Traceback" not in told
+    assert "c4n" not in told
+    assert ENCODED not in told
+    assert done.returncode == 2
+
+
+# Self-signed, for tests only; its key was thrown away.
+ROOT = """\
+-----BEGIN CERTIFICATE-----
+MIIBgDCCASWgAwIBAgIUVxBxYJeFQwMMETmytZXQvuyrDikwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJdGVzdCByb290MCAXDTI2MTEyMjIyMjU1MloYDzIxMjYxMDI5
+MjIyNTUyWjAUMRIwEAYDVQQDDAl0ZXN0IHJvb3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAATw3W3evzRC8vNnN0Wcb+S2fzC3HrEpPLpeCudmMcPNFKHa8zK+ox4u
+3Q5uA5Raho68qbaHUq18I5h8zPG13f+mo1MwUTAdBgNVHQ4EFgQUaTFdEas57Z6y
+Fmujb6JrbsuvwiYwHwYDVR0jBBgwFoAUaTFdEas57Z6yFmujb6JrbsuvwiYwDwYD
+VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA/wHpfptm1AM55wLoeSr8
+tUP7pGr3Awm0VoWfH2n1LdMCIQDrjevTVTPRyvamr59c+ufkHaxxhdQklta6AwTY
+WCkMjA==
+-----END CERTIFICATE-----
+"""
