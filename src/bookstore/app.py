@@ -7,11 +7,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from click import Group
 from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.plugins import CLIPlugin
 
 from bookstore import database_url, errors, profile, settings
 from bookstore.database import Database, make_database
@@ -58,6 +60,7 @@ def make_app(database: Database) -> Litestar:
     return Litestar.from_config(
         AppConfig(
             route_handlers=[BookController, HealthController],
+            plugins=[_ServeCommand()],
             dependencies={"database": Provide(provide_database, sync_to_thread=False)},
             lifespan=[lifespan],
             exception_handlers={Exception: errors.answer},
@@ -67,6 +70,15 @@ def make_app(database: Database) -> Litestar:
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
         )
     )
+
+
+class _ServeCommand(CLIPlugin):
+    """Makes `litestar --app bookstore.app:create_app run` what `bookstore serve` is: under the profile."""
+
+    def on_cli_init(self, cli: Group) -> None:
+        from bookstore.cli.serve import serve  # noqa: PLC0415 - workers need no commands
+
+        cli.add_command(serve, name="run")
 
 
 async def _warm(database: Database) -> None:

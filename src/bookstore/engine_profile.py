@@ -132,8 +132,8 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
     ] = "freeze"  # fmt: skip
     backpressure: Annotated[
         int,
-        _number(1, 65535, "How many requests each worker takes at once before further ones wait in the "
-                "socket's queue; each costs memory."),
+        _number(1, 65535, "How many client connections each worker serves at once, kept-alive idle ones too; "
+                "further ones wait in the socket's queue."),
     ] = 1024  # fmt: skip
 
     @property

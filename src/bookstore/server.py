@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 import sqlalchemy as sa
 from granian import Granian
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
 
 from bookstore import budget
 from bookstore.database_url import conninfo, server
@@ -69,6 +69,8 @@ def serve(profile: EngineProfile, host: str, port: int) -> None:
         port=port,
         interface=Interfaces.ASGI,
         workers=profile.workers,
+        # One request at a time on a connection, so that backpressure bounds the requests too.
+        http=HTTPModes.http1,
         loop=Loops(profile.event_loop),
         backlog=max(profile.backpressure, 128),
         backpressure=profile.backpressure,

@@ -1,0 +1,107 @@
+"""docs/reference.md, written from the code: commands, profile keys, workload keys, environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, get_type_hints
+
+import click
+
+from bookstore import cli, profile_schema
+from bookstore.engine_profile import KEYS, EngineProfile
+from bookstore.fitting import allowed, unpacked
+from bookstore.lab.workload import Workload
+from bookstore.scalars import duration_text
+
+ENVIRONMENT: Final = {
+    "BOOKSTORE_PROFILE": "The engine profile: NAME, FILE or NAME@key=value,… Default: default.",
+    "DATABASE_URL": "postgresql://user:password@host/database. Unset: an embedded PostgreSQL, started when needed.",
+    "BOOKSTORE_DATA_DIR": "Where the embedded PostgreSQL lives. Default: the user's data folder; for root "
+    "/var/lib/bookstore.",
+    "BOOKSTORE_HOST": "The address to listen on. Default: 127.0.0.1.",
+    "BOOKSTORE_PORT": "The port to listen on. Default: 8000.",
+    "WEB_CONCURRENCY": "The number of workers; goes over the profile's.",
+    "PGPASSWORD, PGPASSFILE": "libpq's and asyncpg's way to keep the password out of DATABASE_URL. Other PG… "
+    "variables, GRANIAN_… and LITESTAR_DEBUG are ignored, with a word about it: the profile decides.",
+    "BOOKSTORE_TEST_DATABASE_URL": "A server on which the tests may make databases, instead of an embedded one.",
+}
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    return "\n".join([*_head(), *_commands(), *_profile_keys(), *_workload_keys(), *_environment(), *_exit_codes()])
+
+
+def _head() -> Iterator[str]:
+    yield "# Reference\n"
+    yield "Written from the code by `make docs`; a test holds it up to date.\n"
+
+
+def _commands() -> Iterator[str]:
+    yield "## Commands\n"
+    with click.Context(cli.bookstore, info_name="bookstore") as context:
+        yield from _help(cli.bookstore, context)
+
+
+def _help(command: click.Command, context: click.Context) -> Iterator[str]:
+    with context.scope(cleanup=False):
+        yield f"### `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child:
+                inner = click.Context(child, info_name=name, parent=context, terminal_width=80, max_content_width=80)
+                yield from _help(child, inner)
+
+
+def _profile_keys() -> Iterator[str]:
+    hints = get_type_hints(EngineProfile, include_extras=True)
+    yield "## Keys of an engine profile\n"
+    yield "| key | allowed | default | |\n|---|---|---|---|"
+    for key in KEYS:
+        yield _row(f"`{key}`", allowed(hints[key]), profile_schema.default(key), profile_schema.meaning(key))
+    yield _row("`extends`", "a profile's name, or a path from this file", "none", "All its keys but the description.")
+    yield ""
+
+
+def _workload_keys() -> Iterator[str]:
+    hints = get_type_hints(Workload, include_extras=True)
+    yield "## Keys of a workload\n"
+    yield "| key | allowed | default |\n|---|---|---|"
+    defaults = Workload(name="", path="/")
+    for key in Workload.__struct_fields__:
+        if key != "name":
+            default = "none: it has to be said" if key == "path" else _text(hints[key], getattr(defaults, key))
+            yield _row(f"`{key}`", allowed(hints[key]), default)
+    yield ""
+
+
+def _environment() -> Iterator[str]:
+    yield "## Environment\n"
+    yield "Arguments go over the environment, and that over a profile's file.\n"
+    yield "| variable | |\n|---|---|"
+    for name, meaning in ENVIRONMENT.items():
+        yield _row(f"`{name}`", meaning)
+    yield ""
+
+
+def _exit_codes() -> Iterator[str]:
+    yield "## Exit codes\n"
+    yield "| code | |\n|---|---|"
+    yield "| 0 | fine |\n| 1 | a bug |\n| 2 | bad input, or refused: nothing was started |"
+    yield "| 3 | the measurement is not valid: nothing was stored |\n| 130 | interrupted: nothing was left running |"
+
+
+def _text(hint: Any, value: object) -> str:
+    meta = unpacked(hint)[1]
+    if isinstance(value, float) and meta:
+        return duration_text(value)
+    return str(value) or "none"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    click.echo(reference())
