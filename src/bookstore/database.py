@@ -243,4 +243,24 @@ def _psycopg_arguments(profile: EngineProfile) -> dict[str, Any]:
     }
     if not profile.prepared_statements:
         arguments["prepare_threshold"] = None
+    if not profile.is_sync:
+        arguments["async_creator_fn"] = _connect_whole
     return arguments
+
+
+async def _connect_whole(*arguments: Any, **options: Any) -> Any:
+    """psycopg's connect(), to its end even for a request that is cancelled meanwhile: psycopg leaves a
+    session that is half made to the garbage collector, which may come much later."""
+    from psycopg import AsyncConnection  # noqa: PLC0415 - asyncpg deployments need no libpq in memory
+
+    connecting = asyncio.create_task(AsyncConnection.connect(*arguments, **options))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(_close)
+        raise
+
+
+def _close(connecting: asyncio.Task[Any]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().pgconn.finish()
