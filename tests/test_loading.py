@@ -1,0 +1,271 @@
+"""Loading strategies: the same JSON on every driver, in so many statements, by the right index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, get_args
+
+import msgspec
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bookstore import catalog, cursor, schemas
+from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, make_database
+from bookstore.database_url import conninfo, for_driver
+from bookstore.engine_profile import Driver, EngineProfile, Loading
+from bookstore.repositories import BookRepository
+
+pytestmark = pytest.mark.anyio
+
+DRIVERS: tuple[Driver, ...] = get_args(Driver)
+STRATEGIES: tuple[Loading, ...] = get_args(Loading)
+PAGE_SIZES = (1, 2, 20, 100, 200)
+
+# What JSON, COPY, Python and PostgreSQL write differently.
+TITLES = [
+    "Война и мир", "源氏物語", "ألف ليلة وليلة", "e\N{COMBINING ACUTE ACCENT}", "\N{PILE OF POO}\N{ZERO WIDTH JOINER}",
+    """quotes " ' ` and \\ / \\n""", "control \x01 \x1f \x7f \t \n \r \x85 \N{LINE SEPARATOR}", "</script><!-- & -->",
+    "NULL", " ", "{1,2}", "%s :name $1 %(x)s", "1e5",
+]  # fmt: skip
+ODD_BOOKS = """
+    INSERT INTO author (name)
+        SELECT 'Author ' || n || ' "the \\" ' || chr(1) || chr(9786) FROM generate_series(1, 30) n;
+    INSERT INTO genre (name, slug) SELECT 'Genre ' || n || ' "&"', 'odd-' || n FROM generate_series(1, 30) n;
+    CREATE TEMPORARY TABLE odd AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS n FROM book WHERE title = ANY(%s);
+    INSERT INTO book_author (book_id, position, author_id)
+        SELECT odd.id, place, (SELECT max(id) FROM author) - (place * 7 + odd.n) %% 30
+        FROM odd, generate_series(0, 29) place WHERE place < (ARRAY[0, 1, 0, 3, 30])[1 + odd.n %% 5];
+    INSERT INTO book_genre (book_id, genre_id)
+        SELECT odd.id, (SELECT max(id) FROM genre) - (place * 7 + odd.n) %% 30
+        FROM odd, generate_series(0, 29) place WHERE place < (ARRAY[0, 0, 1, 30, 4])[1 + odd.n %% 5];
+"""
+
+
+@pytest.fixture(scope="module")
+def books_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
+    """The 10,000 real books and some odd ones: without authors, without genres, with many of both, in other
+    scripts, with what needs escaping. Ids have a gap."""
+    name = f"bookstore_test_{os.getpid()}_loading"
+    with psycopg.connect(conninfo(server_url), autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        url = server_url.set(database=name)
+        with psycopg.connect(conninfo(url), autocommit=True) as connection:
+            catalog.import_file(connection, catalog.sample_path())
+            connection.execute("DELETE FROM book WHERE id BETWEEN 5 AND 7")
+            connection.execute("ALTER TABLE book ALTER id RESTART 20000")
+            connection.cursor().executemany("INSERT INTO book (title) VALUES (%s)", [[title] for title in TITLES])
+            with psycopg.ClientCursor(connection) as client:  # several statements at once
+                client.execute(ODD_BOOKS, [TITLES])
+            connection.execute("VACUUM (ANALYZE)")
+        yield url
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="module")
+def ids(books_url: sa.URL) -> list[int]:
+    with psycopg.connect(conninfo(books_url)) as connection:
+        return [found for (found,) in connection.execute("SELECT id FROM book ORDER BY id")]
+
+
+@pytest.fixture(scope="module")
+def expected(books_url: sa.URL) -> dict[int, Any]:
+    """Every book as its JSON has to be, put together here out of plain rows."""
+    with psycopg.connect(conninfo(books_url)) as connection:
+        books = {
+            row[0]: dict(zip(schemas.Book.__struct_fields__, (*row, [], []), strict=True))
+            for row in connection.execute("SELECT id, title, isbn13, publication_year, language FROM book")
+        }
+        for book, author, name in connection.execute(
+            "SELECT book_id, id, name FROM book_author JOIN author ON id = author_id ORDER BY position"
+        ):
+            books[book]["authors"].append({"id": author, "name": name})
+        for book, genre, name in connection.execute(
+            "SELECT book_id, id, name FROM book_genre JOIN genre ON id = genre_id ORDER BY id"
+        ):
+            books[book]["genres"].append({"id": genre, "name": name})
+        return books
+
+
+@pytest.fixture(scope="module", params=DRIVERS)
+async def database(request: pytest.FixtureRequest, books_url: sa.URL) -> Any:
+    made = make_database(EngineProfile(name="test", driver=request.param, pool_size=1), books_url)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def page(database: Database, loading: Loading, after: int, limit: int) -> Any:
+    """A page of books as a client decodes its JSON."""
+    found = await database.run(lambda session: BookRepository(session, loading).page(after, limit), reading=True)
+    return msgspec.json.decode(msgspec.json.encode(found))
+
+
+async def one(database: Database, loading: Loading, book_id: int) -> Any:
+    found = await database.run(lambda session: BookRepository(session, loading).one(book_id), reading=True)
+    return msgspec.json.decode(msgspec.json.encode(found))
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """The SQL that is sent within the block."""
+    assert isinstance(database, ThreadedDatabase | AsyncDatabase)
+    engine = database._engine if isinstance(database, ThreadedDatabase) else database._reading.sync_engine
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def test_the_catalogue_is_odd_enough(expected: dict[int, Any]) -> None:
+    """There are books with no author, no genre, one, several and thirty: otherwise nothing here says much."""
+    counts = {(len(book["authors"]), len(book["genres"])) for book in expected.values()}
+    assert counts >= {(0, 0), (1, 0), (0, 1), (3, 30), (30, 4)}
+    assert set(TITLES) <= {book["title"] for book in expected.values()}
+
+
+@pytest.mark.parametrize("loading", STRATEGIES)
+@pytest.mark.parametrize("limit", PAGE_SIZES)
+async def test_pages(
+    database: Database, loading: Loading, limit: int, ids: list[int], expected: dict[int, Any]
+) -> None:
+    """First, middle and last page are, value by value, what the tables hold; a cursor tells whether and
+    where it goes on."""
+    middle, last = len(ids) // 2, len(ids) - limit
+    for begin in {0, middle, last - 1, last, last + limit // 2, len(ids)} if limit < 100 else {3, last}:
+        found = await page(database, loading, ids[begin - 1] if begin else cursor.START, limit)
+        wanted = ids[begin : begin + limit]
+        assert found["items"] == [expected[book_id] for book_id in wanted]
+        more = begin + limit < len(ids)
+        assert found["next_cursor"] == (cursor.encode(wanted[-1]) if more else None)
+
+
+@pytest.mark.parametrize("loading", ["rows", "json"])
+async def test_walk(database: Database, loading: Loading, ids: list[int], expected: dict[int, Any]) -> None:
+    """Following the cursor shows each book of the catalogue exactly once, in order, and ends."""
+    after, seen = cursor.START, list[Any]()
+    for _ in range(len(ids) // 200 + 1):
+        found = await page(database, loading, after, 200)
+        seen += found["items"]
+        if found["next_cursor"] is None:
+            break
+        after = cursor.decode(found["next_cursor"])
+    assert found["next_cursor"] is None
+    assert [book["id"] for book in seen] == ids
+    assert seen == [expected[book_id] for book_id in ids]
+
+
+@pytest.mark.parametrize("loading", STRATEGIES)
+async def test_single_books(database: Database, loading: Loading, ids: list[int], expected: dict[int, Any]) -> None:
+    """A single book is the same as on a page; one that is not there is None, at any id there could be."""
+    for book_id in [*ids[:3], ids[len(ids) // 2], *ids[-len(TITLES) :]]:
+        assert await one(database, loading, book_id) == expected[book_id]
+    for missing in (0, -1, 5, ids[-1] + 1, 2**31, 2**63 - 1, -(2**63)):
+        assert await one(database, loading, missing) is None
+
+
+COUNTS: dict[Loading, tuple[int, int]] = {
+    "lazy": (1 + 2 * 20, 3),
+    "joined": (1, 1),
+    "selectin": (3, 3),
+    "subquery": (3, 3),
+    "rows": (3, 3),
+    "json": (1, 1),
+}
+
+
+@pytest.mark.parametrize(("loading", "counts"), COUNTS.items(), ids=COUNTS)
+async def test_statements_are_counted(database: Database, loading: Loading, counts: tuple[int, int]) -> None:
+    """A page of 20 books and a single book take as many statements as the strategy says, and no more."""
+    of_page, of_one = counts
+    with statements(database) as sent:
+        assert len((await page(database, loading, 100, 20))["items"]) == 20
+    assert len(sent) == of_page, sent
+    with statements(database) as sent:
+        assert (await one(database, loading, 100))["id"] == 100
+    assert len(sent) == of_one, sent
+
+
+@pytest.mark.parametrize("loading", [name for name in STRATEGIES if name != "lazy"])
+async def test_statements_do_not_grow_with_the_page(database: Database, loading: Loading) -> None:
+    """All strategies but lazy take as many statements for 200 books as for one."""
+    counts = set[int]()
+    for limit in (1, 200):
+        with statements(database) as sent:
+            await page(database, loading, 100, limit)
+        counts.add(len(sent))
+    assert counts == {COUNTS[loading][0]}
+
+
+@pytest.mark.parametrize("loading", STRATEGIES)
+async def test_an_empty_page_is_one_statement(database: Database, loading: Loading) -> None:
+    """Behind the last book there is nothing to ask for authors and genres of."""
+    with statements(database) as sent:
+        assert (await page(database, loading, 2**62, 20)) == {"items": [], "next_cursor": None}
+    assert len(sent) == 1
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def plan(session: Session, loading: Loading, after: int, limit: int) -> list[dict[str, Any]]:
+    """The nodes of the plan of the statement that brings a page's books."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        sent.append((statement, parameters))
+
+    engine = session.get_bind()
+    sa.event.listen(engine, "before_cursor_execute", note)
+    BookRepository(session, loading).page(after, limit)
+    sa.event.remove(engine, "before_cursor_execute", note)
+    statement, parameters = sent[0]
+    assert "OFFSET" not in statement.upper()
+    found = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+    return list(nodes(found[0]["Plan"]))
+
+
+@pytest.fixture(scope="module")
+def engine(books_url: sa.URL) -> Iterator[sa.Engine]:
+    made = sa.create_engine(for_driver(books_url, "psycopg-sync")[0], poolclass=sa.NullPool)
+    yield made
+    made.dispose()
+
+
+@pytest.mark.parametrize("loading", STRATEGIES)
+@pytest.mark.parametrize("limit", [20, 200])
+def test_the_last_page_costs_what_the_first_does(
+    engine: sa.Engine, ids: list[int], loading: Loading, limit: int
+) -> None:
+    """At the start, in the middle and at the end of the catalogue the books come from the primary key's
+    index, from the cursor on, and the plan is the same; nothing is skipped, nothing scanned whole."""
+    shapes = set[tuple[Any, ...]]()
+    with Session(engine) as session:
+        session.execute(sa.text("SET random_page_cost = 1.1"))  # as the embedded PostgreSQL has it
+        for after in (cursor.START, ids[len(ids) // 2], ids[-limit - 2]):
+            books = plan(session, loading, after, limit)
+            (scan,) = [node for node in books if node.get("Relation Name") == "book"]
+            assert scan["Node Type"].startswith("Index")
+            assert scan["Index Name"] == "pk_book"
+            assert "id > " in scan["Index Cond"]
+            scanned = {node["Relation Name"] for node in books if node["Node Type"] == "Seq Scan"}
+            assert not scanned & {"book", "book_author", "book_genre"}
+            shapes.add(tuple((node["Node Type"], node.get("Index Name")) for node in books))
+    assert len(shapes) == 1
+
+
+def test_every_strategy_has_its_count() -> None:
+    """Every strategy that a profile can name has its number of statements here."""
+    assert set(COUNTS) == set(STRATEGIES)
