@@ -20,7 +20,7 @@ LARGEST_LIMIT = 200
 LARGEST_ID = 2**63 - 1
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_LIMIT, description="How many books at most")]
-Cursor = Annotated[str, QueryParameter(description="`next_cursor` of the page before")]
+Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the page before")]
 BookId = Annotated[int, PathParameter(ge=1, le=LARGEST_ID)]
 
 
@@ -33,7 +33,7 @@ class BookController(Controller):
         self,
         database: NamedDependency[SkipValidation[Database]],
         limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor | None = None,
+        cursor: Cursor = None,
     ) -> schemas.BookPage:
         """A page of the catalogue, sorted by id. Follow `next_cursor` until it is null."""
         after = _decoded(cursor)
