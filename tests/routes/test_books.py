@@ -1,0 +1,161 @@
+"""/books: what is served, what is refused, and how refusals look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, get_args
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
+
+from bookstore import cursor
+from bookstore.engine_profile import Driver, Loading
+
+pytestmark = pytest.mark.anyio
+
+Client = AsyncTestClient[Litestar]
+Serve = Callable[..., AbstractAsyncContextManager[Client]]
+
+FIRST = {
+    "id": 1, "title": "Book 1", "isbn13": None, "publication_year": None, "language": None,
+    "authors": [{"id": 1, "name": "Ann"}], "genres": [{"id": 1, "name": "Drama"}],
+}  # fmt: skip
+
+WRONG_QUERIES = [
+    "limit=0", "limit=-1", "limit=201", "limit=abc", "limit=1e9", "limit=1000000000", "limit=1.5", "limit=",
+    "limit=true",
+    "limit=9223372036854775808", "limit=" + "9" * 5000, "limit=%00", "limit=0x10", "limit=NaN",
+    "cursor=", "cursor=abc", "cursor=1", "cursor=%00", "cursor=" + "A" * 5000, "cursor='; DROP TABLE book; --",
+    "cursor=%F0%9F%92%A9", "cursor=%ff", "cursor=AgAAAAAAAAAU", "cursor=Af__________",
+]  # fmt: skip
+
+SECRETS = ["SELECT", "select ", "book_author", "sqlalchemy", "psycopg", "asyncpg", "Traceback", "postgres", ".py"]
+
+
+def is_problem(response: Any, status: int, code: str) -> Any:
+    """The body, which has to be problem details of this kind that tell nothing of the inside."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["title"]
+    assert body["detail"]
+    assert body["instance"] == response.request.url.path
+    assert [secret for secret in SECRETS if secret in response.text] == []
+    return body
+
+
+@pytest.mark.parametrize("loading", get_args(Loading))
+async def test_list(books_url: sa.URL, driver: Driver, serve: Serve, loading: Loading) -> None:
+    """A page is 20 books unless asked otherwise, goes on by its cursor and ends with null, on every
+    driver and by every strategy."""
+    async with serve(books_url, driver, loading=loading) as client:
+        page = (await client.get("/books")).json()
+        assert page["items"][0] == FIRST
+        assert [book["id"] for book in page["items"]] == list(range(1, 21))
+        assert page["next_cursor"] == cursor.encode(20)
+        page = (await client.get("/books", params={"cursor": page["next_cursor"], "limit": 200})).json()
+        assert [book["id"] for book in page["items"]] == list(range(21, 26))
+        assert page["next_cursor"] is None
+        found = await client.get("/books/1")
+        assert (found.status_code, found.json()) == (200, FIRST)
+        assert found.headers["content-type"] == "application/json"
+        assert (await client.get("/books/26")).status_code == 404
+
+
+async def test_limits(client: Client) -> None:
+    """The smallest and the largest limit are served, and a limit that just holds all ends the list."""
+    assert len((await client.get("/books?limit=1")).json()["items"]) == 1
+    assert len((await client.get("/books?limit=200")).json()["items"]) == 25
+    assert (await client.get("/books?limit=25")).json()["next_cursor"] is None
+    assert (await client.get("/books?limit=24")).json()["next_cursor"] == cursor.encode(24)
+
+
+async def test_cursors_beyond_the_last_book(client: Client) -> None:
+    """A cursor of a book that is gone, or of the last id there can be, gives an empty last page."""
+    for last in (25, 2**63 - 1):
+        found = await client.get("/books", params={"cursor": cursor.encode(last)})
+        assert (found.status_code, found.json()) == (200, {"items": [], "next_cursor": None})
+
+
+async def test_wrong_queries(client: Client) -> None:
+    """A limit or a cursor that cannot be is 400 and names the parameter; the service is fine afterwards."""
+    for query in WRONG_QUERIES:
+        name, value = query.split("=", 1)
+        body = is_problem(await client.get(f"/books?{name}={quote(value, safe='%')}"), 400, "validation")
+        assert [one["field"] for one in body["errors"]] == [name], query
+        assert all(one["detail"] for one in body["errors"])
+    assert (await client.get("/books")).status_code == 200
+
+
+async def test_both_wrong(client: Client) -> None:
+    """With a wrong limit beside a cursor the answer is still 400."""
+    is_problem(await client.get("/books?limit=0&cursor=abc"), 400, "validation")
+
+
+@pytest.mark.parametrize("book_id", ["26", "9223372036854775807"])
+async def test_missing_book(client: Client, book_id: str) -> None:
+    """An id that no book has is 404."""
+    body = is_problem(await client.get(f"/books/{book_id}"), 404, "not_found")
+    assert book_id in body["detail"]
+
+
+@pytest.mark.parametrize("book_id", ["0", "-1", "9223372036854775808", "9" * 400])
+async def test_impossible_ids(client: Client, book_id: str) -> None:
+    """A number that can be no id is 400 or 404, never a 500 out of the database."""
+    response = await client.get(f"/books/{book_id}")
+    assert response.status_code in {400, 404}
+    is_problem(response, response.status_code, {400: "validation", 404: "not_found"}[response.status_code])
+
+
+@pytest.mark.parametrize("path", ["/books/abc", "/books/1.5", "/books/%00", "/books/1/x", "/nothing", "/books/1e3"])
+async def test_paths_that_are_not(client: Client, path: str) -> None:
+    """A path that is no route is 404, as problem details."""
+    is_problem(await client.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_other_methods(client: Client, method: str) -> None:
+    """What a path does not serve is 405 and says what it does."""
+    for path in ("/books", "/books/1"):
+        response = await client.request(method, path)
+        is_problem(response, 405, "method_not_allowed")
+        assert "GET" in response.headers["allow"]
+
+
+async def test_unknown_parameters_change_nothing(client: Client) -> None:
+    """What a query does not know is left alone: links with a tracker's parameter work."""
+    assert (await client.get("/books?offset=5&utm_source=x")).json() == (await client.get("/books")).json()
+
+
+async def test_debug_stays_off(books_url: sa.URL, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LITESTAR_DEBUG=1 opens no page of sources: a bug is a 500 that tells nothing."""
+    monkeypatch.setenv("LITESTAR_DEBUG", "1")
+    async with serve(books_url, "asyncpg") as client:
+        assert client.app.debug is False
+
+        def fail(*_: object, **__: object) -> None:
+            raise LookupError("hidden SELECT")
+
+        monkeypatch.setattr("bookstore.routes.books.BookRepository", fail)
+        is_problem(await client.get("/books"), 500, "internal")
+
+
+async def test_document_lists_the_routes(client: Client) -> None:
+    """The OpenAPI document is served at both addresses and lists the routes there are, with their limits."""
+    served = {route.path.replace(":int", "") for route in client.app.routes if not route.path.startswith("/schema")}
+    for path in ("/schema", "/schema/openapi.json"):
+        response = await client.get(path)
+        assert response.status_code == 200
+        assert "json" in response.headers["content-type"]
+        document = response.json()
+        assert set(document["paths"]) == served == {"/books", "/books/{book_id}", "/health/live", "/health/ready"}
+        parameters = {one["name"]: one["schema"] for one in document["paths"]["/books"]["get"]["parameters"]}
+        assert parameters.keys() == {"limit", "cursor"}
+        assert (parameters["limit"]["minimum"], parameters["limit"]["maximum"]) == (1, 200)
+        operations = [one["get"]["operationId"] for one in document["paths"].values()]
+        assert sorted(operations) == ["getBook", "getLive", "getReady", "listBooks"]
