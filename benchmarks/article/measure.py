@@ -24,7 +24,7 @@ from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian, end_group
 from bookstore.lab import load, workload
-from bookstore.lab.deploy import HOST, Deployment, deploy, free_port, wait_until
+from bookstore.lab.deploy import HOST, Deployment, DeploymentError, deploy, free_port, wait_until
 from bookstore.lab.statistics import percentile, ratio
 
 DESIGN: Final = "article's design"
@@ -55,7 +55,7 @@ def article(url: sa.URL, folder: Path, guardian: Guardian) -> Iterator[Deploymen
             sys.exit((folder / "article.log").read_text())
         try:
             return deployment.get("/books?limit=1")[0] == 200
-        except OSError:
+        except DeploymentError:
             return False
 
     try:

@@ -52,8 +52,8 @@ class Database(ABC):
     async def run(self, work: Work[T], *, reading: bool = False) -> T:
         """Runs `work` as one unit of work and returns what it returned, after the commit.
 
-        With `reading` the profile's isolation level holds, which may be AUTOCOMMIT; otherwise the work is
-        always one transaction. Raises what `work` raises, after a rollback; TypeError where `work` returns
+        With `reading` the profile's isolation level holds, which may be AUTOCOMMIT, and nothing is
+        committed; otherwise the work is always one transaction. Raises what `work` raises, after a rollback; TypeError where `work` returns
         anything but wire structs; sqlalchemy.exc.TimeoutError after pool_timeout without a connection.
         """
 
@@ -92,7 +92,7 @@ class AsyncDatabase(Database):
 
     async def run(self, work: Work[T], *, reading: bool = False) -> T:
         session = AsyncSession(self._reading if reading else self._writing, expire_on_commit=False)
-        return await session.run_sync(_unit, work)
+        return await session.run_sync(_unit, work, reading)
 
     @property
     def pool(self) -> sa.Pool:
@@ -139,7 +139,7 @@ class ThreadedDatabase(Database):
             loop.call_soon_threadsafe(self._free.release)
 
         make_session = self._reading if reading else self._writing
-        future = self._threads.submit(lambda: _unit(make_session(), work))
+        future = self._threads.submit(lambda: _unit(make_session(), work, reading))
         future.add_done_callback(give_back)
         return await asyncio.wrap_future(future)
 
@@ -160,15 +160,17 @@ class ThreadedDatabase(Database):
         return self._engine.pool
 
 
-def _unit(session: Session, work: Work[T]) -> T:
-    """The unit of work, the same on every driver."""
-    with session, session.begin():
+def _unit(session: Session, work: Work[T], reading: bool) -> T:
+    """The unit of work, the same on every driver. Reading has nothing to commit: closing ends it."""
+    with session:
         result = work(session)
         if not isinstance(result, Wire):
             raise TypeError(
                 f"a unit of work returns wire structs only, not {type(result).__name__}: "
                 f"what is loaded lazily would fail or query outside of its session"
             )
+        if not reading:
+            session.commit()
     return result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from advanced_alchemy.repository import SQLAlchemySyncRepository
@@ -14,6 +14,7 @@ from bookstore.loading import Selection, book, reader
 from bookstore.models import Book
 from bookstore.profile import Loading
 
+_EVERY_BOOK: Final[Any] = sa.select(Book)  # advanced-alchemy's hint is of SQLAlchemy 2.0
 _ONE: Final = Selection(book.c.id == sa.bindparam("id", type_=sa.BigInteger), limit=1)
 
 
@@ -28,7 +29,7 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
     model_type = Book
 
     def __init__(self, session: Session, loading: Loading) -> None:
-        super().__init__(session=session)
+        super().__init__(session=session, statement=_EVERY_BOOK)
         self._in = session
         self._read = reader(loading)
 

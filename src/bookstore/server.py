@@ -22,6 +22,15 @@ KILL_AFTER_S: Final = 10
 RESPAWN_OVERLAP_S: Final = 3.5
 """How long an old worker serves on beside the new one; more than a worker takes to start."""
 
+# granian's own configuration but for the stream: stdout is for data.
+_CONSOLE: Final = {"class": "logging.StreamHandler", "formatter": "generic", "stream": "ext://sys.stderr"}
+_LOGGER: Final = {"handlers": ["console"], "level": "INFO", "propagate": False}
+_LOGGING: Final[dict[str, Any]] = {
+    "formatters": {"generic": {"format": "%(asctime)s %(process)d %(levelname)s %(message)s"}},
+    "handlers": {"console": _CONSOLE},
+    "loggers": {"_granian": _LOGGER, "granian.access": _LOGGER, "bookstore": _LOGGER},
+}
+
 
 def check_port(host: str, port: int) -> None:
     """Raises Refused where somebody listens there already: granian binds with SO_REUSEPORT, so two servers
@@ -78,6 +87,7 @@ def serve(profile: EngineProfile, host: str, port: int) -> None:
         respawn_failed_workers=True,
         respawn_interval=RESPAWN_OVERLAP_S,
         workers_kill_timeout=KILL_AFTER_S,
+        log_dictconfig=_LOGGING,
     ).serve(spawn_target=_spawn)
 
 
