@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,7 @@ class Guardian:
         return self._process.pid
 
     def watch(self, kind: Kind, target: str | int | Path) -> None:
-        """`group`: a process group's id; `cluster`: a PostgreSQL data folder; `folder`: one to remove."""
+        """`group`: a process group's id; `cluster`: the folder of one; `folder`: one to remove."""
         self._tell("watch", kind, target)
 
     def forget(self, kind: Kind, target: str | int | Path) -> None:
@@ -61,8 +62,33 @@ class Guardian:
 
     def _tell(self, verb: str, kind: Kind, target: str | int | Path) -> None:
         assert self._process.stdin
-        self._process.stdin.write(json.dumps([verb, kind, str(target)]) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps([verb, kind, str(target)]) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:  # which the command line would take for a reader that has seen enough
+            if verb == "watch":
+                raise RuntimeError("the guardian ended: nothing would end what is started") from None
+
+
+def end(kind: Kind, target: str) -> None:
+    """Ends what `watch` was told of; does nothing where it is gone."""
+    if kind == "group":
+        end_group(int(target))
+    elif kind == "cluster":
+        end_cluster(Path(target))
+    else:
+        remove_folder(Path(target))
+
+
+def end_process(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Stops a child that leads a process group, and then what is left of its group."""
+    process.terminate()
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    end_group(process.pid, grace_s=1)  # its own children, where it was killed
 
 
 def end_group(group: int, grace_s: float = GRACE_S) -> None:
@@ -71,29 +97,73 @@ def end_group(group: int, grace_s: float = GRACE_S) -> None:
         os.killpg(group, signal.SIGTERM)
         end = time.monotonic() + grace_s
         while time.monotonic() < end:
-            os.killpg(group, 0)
+            if not _members(group):
+                return
             time.sleep(0.05)
         os.killpg(group, signal.SIGKILL)
 
 
-def end_cluster(data: Path) -> None:
-    """An immediate stop of the PostgreSQL server in `data`: what it held is thrown away next."""
+def is_alive(pid: int) -> bool:
+    """Whether the process still does something: a zombie only waits for its parent to look."""
+    import psutil  # noqa: PLC0415 - of the extra `lab`, as all that a guardian watches
+
     try:
-        pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
-        os.kill(pid, signal.SIGQUIT)
-        end = time.monotonic() + GRACE_S
-        while time.monotonic() < end:
-            os.kill(pid, 0)
-            time.sleep(0.02)
-    except (OSError, ValueError):
-        return  # not running, or gone
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _members(group: int) -> list[int]:
+    import psutil  # noqa: PLC0415 - as above
+
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(pid) == group and is_alive(pid):
+                found.append(pid)
+    return found
+
+
+def end_cluster(folder: Path) -> None:
+    """An immediate stop of the PostgreSQL server with its data below `folder`, which is thrown away next.
+
+    It also ends what is just making or starting the server, when there is no postmaster.pid yet. Nothing
+    has to be found twice: a program may be between its fork and its name.
+    """
+    end = time.monotonic() + GRACE_S
+    empty_looks = 0
+    while empty_looks < 2:
+        left = list(_programs(folder))
+        empty_looks = 0 if left else empty_looks + 1
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGQUIT if time.monotonic() < end else signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _programs(folder: Path) -> Iterator[int]:
+    """PostgreSQL's programs that were called with `-D <folder>/…`; a shell that is about to run one, too."""
+    import psutil  # noqa: PLC0415 - as above
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if f" -D {folder}/" in " ".join(process.cmdline()).replace('"', ""):
+                yield process.pid
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes `folder`, again where somebody on the way out still writes to it."""
+    end = time.monotonic() + GRACE_S
+    while folder.exists() and time.monotonic() < end:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.02)
 
 
 def main() -> None:
     """Reads `[verb, kind, target]` lines until the owner is gone, then ends what is still watched."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    watched: list[tuple[str, str]] = []
+    watched: list[tuple[Kind, str]] = []
     for line in sys.stdin:
         verb, kind, target = json.loads(line)
         if verb == "watch":
@@ -101,12 +171,7 @@ def main() -> None:
         elif (kind, target) in watched:
             watched.remove((kind, target))
     for kind, target in reversed(watched):
-        if kind == "group":
-            end_group(int(target))
-        elif kind == "cluster":
-            end_cluster(Path(target))
-        else:
-            shutil.rmtree(target, ignore_errors=True)
+        end(kind, target)
 
 
 if __name__ == "__main__":

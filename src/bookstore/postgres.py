@@ -18,13 +18,13 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from bookstore.guardian import Guardian
+from bookstore.guardian import Guardian, Kind, end
 from bookstore.refusal import Refused
 
 SUPERUSER: Final = "postgres"
@@ -49,11 +49,7 @@ class Cluster:
         self.data = folder / "data"
         self.log = folder / "postgresql.log"
         self.settings = {**SETTINGS, **settings}
-        socket = folder / "socket"
-        if len(os.fsencode(socket / ".s.PGSQL.5432")) > _LONGEST_SOCKET_PATH:
-            digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-            socket = Path(tempfile.gettempdir()) / f"bookstore-{digest}"
-        self.socket = socket
+        self.socket = _socket_folder(folder)
 
     def url(self, database: str = "postgres") -> sa.URL:
         """Where clients connect: `postgresql://postgres@/<database>?host=<socket folder>`."""
@@ -76,7 +72,7 @@ class Cluster:
         binaries()
         self._make_folders()
         with fasteners.InterProcessLock(self.folder / ".lock"):
-            if not (self.data / "PG_VERSION").exists():
+            if not self.data.is_dir():
                 self._initdb()
             if not self.is_running():
                 options = shlex.join(
@@ -107,6 +103,8 @@ class Cluster:
                 raise Refused(
                     f"{folder}: cannot be made: {error.strerror}; set BOOKSTORE_DATA_DIR to another folder"
                 ) from None
+            if folder == self.socket and folder.is_symlink():
+                raise Refused(f"{folder}: is a link; set BOOKSTORE_DATA_DIR to another folder")
             if owner and folder.stat().st_uid == 0:
                 os.chown(folder, owner.pw_uid, owner.pw_gid)
             if folder.stat().st_uid != (owner.pw_uid if owner else os.getuid()):
@@ -114,23 +112,28 @@ class Cluster:
         if owner and (barrier := _barrier(self.folder, owner)):
             raise Refused(
                 f"{self.folder}: PostgreSQL's own user cannot enter {barrier}; "
-                f"set BOOKSTORE_DATA_DIR to a folder that every user may reach, such as /var/lib/bookstore"
+                f"set BOOKSTORE_DATA_DIR (TMPDIR for a temporary one) to a folder that every user may reach, "
+                f"such as /var/lib/bookstore (/tmp)"
             )
 
     def _initdb(self) -> None:
+        # The folder gets its name when all is in it: an initdb that was killed half-way is made again.
+        partial = self.folder / "data.partial"
+        shutil.rmtree(partial, ignore_errors=True)
         # The builtin locale is the same on every machine: text sorts alike wherever a run is made.
         self._run(
-            "initdb", "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-sync",
+            "initdb", partial, "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-sync",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
         )  # fmt: skip
+        partial.rename(self.data)
 
     def _pg_ctl(self, action: str, *arguments: str, check: bool = True) -> int:
-        return self._run("pg_ctl", action, "-w", "-t", str(_START_TIMEOUT_S), *arguments, check=check)
+        return self._run("pg_ctl", self.data, action, "-w", "-t", str(_START_TIMEOUT_S), *arguments, check=check)
 
-    def _run(self, program: str, *arguments: str, check: bool = True) -> int:
+    def _run(self, program: str, data: Path, *arguments: str, check: bool = True) -> int:
         with tempfile.TemporaryFile() as output:  # a pipe would stay open in the server and never end
             result = subprocess.run(
-                [binaries() / program, "-D", self.data, *arguments],
+                [binaries() / program, "-D", data, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -142,7 +145,7 @@ class Cluster:
                 output.seek(0)
                 told = output.read().decode(errors="replace").strip()
                 log = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
-                raise Refused(f"PostgreSQL: {program} {arguments[0]} failed in {self.folder}:\n{told}\n{log}")
+                raise Refused(f"PostgreSQL: {program} failed in {self.folder}:\n{told}\n{log}")
         return result.returncode
 
 
@@ -151,16 +154,24 @@ def temporary(guardian: Guardian, settings: Mapping[str, str] = {}) -> Iterator[
     """A started cluster of one's own, gone afterwards, however this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="bookstore-"))
     cluster = Cluster(folder, {**SCRATCH_SETTINGS, **settings})
-    guardian.watch("folder", folder)
-    guardian.watch("cluster", cluster.data)
+    watched: list[tuple[Kind, Path]] = [("folder", cluster.socket), ("folder", folder), ("cluster", folder)]
+    for kind, target in watched:
+        guardian.watch(kind, target)
     try:
         cluster.start()
         yield cluster
     finally:
-        cluster.stop("immediate")
-        shutil.rmtree(folder, ignore_errors=True)
-        guardian.forget("cluster", cluster.data)
-        guardian.forget("folder", folder)
+        # Not by pg_ctl: Ctrl-C may have come while the server was only being made.
+        for kind, target in reversed(watched):
+            end(kind, str(target))
+            guardian.forget(kind, target)
+
+
+def _socket_folder(folder: Path) -> Path:
+    """Within `folder`, or where its path is too long for a socket's, in the system's folder for such."""
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    places = [folder / "socket", *(Path(short) / f"bookstore-{digest}" for short in (tempfile.gettempdir(), "/tmp"))]  # noqa: S108 - _make_folders checks whose it is
+    return next((it for it in places if len(os.fsencode(it / ".s.PGSQL.5432")) <= _LONGEST_SOCKET_PATH), places[-1])
 
 
 def binaries() -> Path:
@@ -203,15 +214,18 @@ def _owner() -> pwd.struct_passwd | None:
     """The user who runs the servers, where that is not the present one."""
     if os.geteuid() != 0:
         return None
+    with suppress(KeyError):
+        return pwd.getpwnam(SYSTEM_USER)
+    with suppress(OSError):  # where it fails, another process may have been first
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+        subprocess.run(command, check=False, capture_output=True)
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        subprocess.run(
-            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
-            check=True,
-            capture_output=True,
-        )
-        return pwd.getpwnam(SYSTEM_USER)
+        raise Refused(
+            f"PostgreSQL refuses to run as root, and the system user {SYSTEM_USER} cannot be made: useradd failed; "
+            f"make it, start as another user, or set DATABASE_URL"
+        ) from None
 
 
 def _barrier(path: Path, user: pwd.struct_passwd) -> Path | None:

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bookstore.guardian import Guardian, end_group, end_process, is_alive
+from bookstore.lab.deploy import wait_until
+
+WITHIN_S = 30
+
+OWNER = """
+import signal, sys
+from pathlib import Path
+from bookstore.guardian import Guardian
+if "--deaf" in sys.argv:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+guardian = Guardian()
+for kind, target, *forget in (line.split() for line in sys.argv[1].splitlines()):
+    guardian.watch(kind, target)
+    if forget:
+        guardian.forget(kind, target)
+print(guardian.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def own(watched: str, *options: str) -> tuple[subprocess.Popen[str], int]:
+    """An owner that watches these, a line each; and its guardian's pid."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, watched, *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert owner.stdout
+    return owner, int(owner.stdout.readline())
+
+
+def close(owner: subprocess.Popen[str]) -> None:
+    owner.kill()
+    assert owner.stdin
+    assert owner.stdout
+    owner.stdin.close()
+    owner.stdout.close()
+    owner.wait()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_killed_owner(sleeper: subprocess.Popen[bytes], other: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """When the owner is killed, what is watched ends, what was forgotten stays, and so does everything else."""
+    kept, removed = tmp_path / "kept", tmp_path / "removed"
+    for folder in (kept, removed):
+        (folder / "deep").mkdir(parents=True)
+    owner, guardian = own(
+        f"group {sleeper.pid}\ngroup {other.pid} forget\nfolder {removed}\nfolder {kept} forget\nfolder {tmp_path}/none"
+    )
+    assert sleeper.poll() is None
+    close(owner)
+    assert wait_until(lambda: not is_alive(guardian), WITHIN_S)
+    assert wait_until(lambda: sleeper.poll() == -signal.SIGTERM, WITHIN_S)
+    assert not removed.exists()
+    assert (kept / "deep").exists()
+    assert other.poll() is None
+
+
+def test_ctrl_c(sleeper: subprocess.Popen[bytes]) -> None:
+    """Ctrl-C, which goes to all of the terminal's group, leaves the guardian at work."""
+    owner, guardian = own(f"group {sleeper.pid}", "--deaf")
+    os.killpg(owner.pid, signal.SIGINT)
+    assert os.getpgid(guardian) != os.getpgid(owner.pid)
+    assert is_alive(guardian)
+    close(owner)
+    assert wait_until(lambda: sleeper.poll() is not None, WITHIN_S)
+
+
+def test_close(sleeper: subprocess.Popen[bytes]) -> None:
+    """Closed, it ends what it still watches, then itself; nothing of it is left."""
+    with Guardian() as guardian:
+        guardian.watch("group", sleeper.pid)
+        assert is_alive(guardian.pid)
+    assert not is_alive(guardian.pid)
+    assert wait_until(lambda: sleeper.poll() is not None, WITHIN_S)
+
+
+def test_a_killed_guardian_is_noticed(tmp_path: Path) -> None:
+    """Without a guardian nothing more is started under it; forgetting is still possible."""
+    guardian = Guardian()
+    os.kill(guardian.pid, signal.SIGKILL)
+    assert wait_until(lambda: not is_alive(guardian.pid), WITHIN_S)
+    with pytest.raises(RuntimeError, match="the guardian ended"):
+        guardian.watch("folder", tmp_path)
+    guardian.forget("folder", tmp_path)
+    guardian.close()
+
+
+def test_a_cluster_half_made() -> None:
+    """A program that is making or starting a cluster is ended too; one that only reads its files is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        # `sh -c` with a name and arguments of its own stands for a slow initdb
+        making = subprocess.Popen(["sh", "-c", "read line", "initdb", "-D", f"{folder}/data"], stdin=subprocess.PIPE)
+        reading = subprocess.Popen(["sh", "-c", "read line", "tail", f"{folder}/data/log"], stdin=subprocess.PIPE)
+        other = ["sh", "-c", "read line", "initdb", "-D", f"{folder}2/data"]
+        elsewhere = subprocess.Popen(other, stdin=subprocess.PIPE)
+        try:
+            with Guardian() as guardian:
+                guardian.watch("cluster", folder)
+            assert wait_until(lambda: making.poll() is not None, WITHIN_S)
+            assert reading.poll() is None
+            assert elsewhere.poll() is None
+        finally:
+            for process in (making, reading, elsewhere):
+                process.kill()
+                process.communicate()
+
+
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_group_that_does_not_listen() -> None:
+    """What ignores SIGTERM is killed when its grace is over."""
+    deaf = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, start_new_session=True)
+    assert deaf.stdout
+    deaf.stdout.readline()
+    end_group(deaf.pid, grace_s=0.2)
+    assert deaf.wait(WITHIN_S) == -signal.SIGKILL
+    deaf.stdout.close()
+
+
+def test_end_process_takes_children() -> None:
+    """A child that outlives its killed parent is ended with the parent's group."""
+    script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]).wait()"
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    assert parent.stdout
+    parent.stdout.readline()
+    (child,) = psutil.Process(parent.pid).children()
+    end_process(parent, grace_s=5)
+    assert parent.returncode == -signal.SIGTERM
+    assert wait_until(lambda: not is_alive(child.pid), WITHIN_S)
+    parent.stdout.close()
