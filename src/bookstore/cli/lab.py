@@ -17,16 +17,15 @@ import msgspec
 import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from bookstore import catalog, document
 from bookstore.lab import compare as judge
+from bookstore.lab import plan as planning
 from bookstore.lab import results, workload
 from bookstore.lab import run as protocol
-from bookstore.lab.ceiling import CeilingError
-from bookstore.lab.deploy import DeploymentError
-from bookstore.lab.load import LoadError
+from bookstore.lab.invalid import Invalid
 from bookstore.lab.results import Catalogue, Run
-from bookstore.lab.verification import UnlikeError
 from bookstore.refusal import Refused
 
 EXIT_INVALID: Final = 3
@@ -91,7 +90,7 @@ def compare(
     options = {"concurrency": concurrency, "duration": duration, "warm_up": warm_up}
     asked = workload.changed(asked, {key: value for key, value in options.items() if value is not None})
     chosen = seed if seed is not None else secrets.randbelow(2**31)
-    plan = protocol.plan([baseline, *contenders], asked, rounds, output, chosen)
+    plan = planning.plan([baseline, *contenders], asked, rounds, output, chosen)
 
     def fill(connection: psycopg.Connection) -> Catalogue:
         if books:
@@ -108,7 +107,7 @@ def compare(
     with results.sole_user(output), _terminable(), _progress() as progress:
         try:
             record, path = protocol.run(plan, fill, progress)
-        except (DeploymentError, UnlikeError, LoadError, CeilingError) as error:
+        except Invalid as error:
             _invalid(str(error))
     _print(record, as_json)
     click.echo(f"record: {path}", err=True)
@@ -203,7 +202,8 @@ def _progress() -> Iterator[protocol.Progress]:
 
         yield say
         return
-    columns = (BarColumn(20), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    what = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+    columns = (BarColumn(20), TaskProgressColumn(), TimeElapsedColumn(), what)
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1)
         yield lambda what, done: bar.update(task, description=what, completed=done)

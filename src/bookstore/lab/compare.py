@@ -109,7 +109,7 @@ def legend(run: Run) -> str:
         f"ratio: throughput over that of {run.summary[0].profile}, with the interval that holds\n"
         f"the true one in 95 of 100 runs; p50 p99 max: ms; PSS: MB of all workers;\n"
         f"conn: database connections; SQL: statements a request; ceil: share of what\n"
-        f"pgbench gets from this database with the same SQL and as many clients"
+        f"pgbench gets from this database with the same SQL and no service in between"
     )
 
 
@@ -135,7 +135,7 @@ def _row(one: Summary) -> tuple[str, ...]:
         one.profile,
         _three(one.throughput_per_s),
         _three(estimate.estimate),
-        "-" if estimate.low is None or estimate.high is None else f"{_three(estimate.low)}-{_three(estimate.high)}",
+        _range(estimate),
         _three(one.p50_ms),
         _three(one.p99_ms),
         _three(one.max_ms),
@@ -148,7 +148,7 @@ def _row(one: Summary) -> tuple[str, ...]:
 
 
 def _range(it: Interval) -> str:
-    """Empty for the baseline against itself, where there is nothing to be uncertain of."""
+    """Empty for one round, and for the baseline against itself, where nothing is uncertain."""
     if it.low is None or it.high is None or it.low == it.high:
         return ""
     return f"{_three(it.low)}-{_three(it.high)}"

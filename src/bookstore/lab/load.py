@@ -9,23 +9,33 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from bookstore.guardian import Guardian, end_group
+from bookstore.guardian import Guardian, end_process
+from bookstore.lab.invalid import Invalid
 from bookstore.lab.results import Sample
 from bookstore.lab.workload import Workload
 
-SPARE_S: Final = 30
-"""How much longer than planned k9 may take before it counts as stuck."""
+SPARE_S: Final = 45
+"""How much longer than planned k9 may take before it counts as stuck: it gives requests 30 s to end."""
+MARGIN_S: Final = 0.5
+"""How much longer than measured the load lasts: k9's clock starts before its first request does."""
 
 
-class LoadError(Exception):
+class LoadError(Invalid):
     """The load generator failed: what was measured is not valid."""
+
+
+_TELLING: Final = tuple(
+    f'"metric":"{metric}"}}'.encode() for metric in ("http_reqs", "http_req_duration", "iteration_duration")
+)
 
 
 class _Tags(msgspec.Struct):
@@ -50,9 +60,9 @@ def send(
     """Loads the service at `base` by `workload` on a catalogue of `books` books, ids 1 to `books`.
 
     Returns a sample for each request, the warm-up's too, in the order they were done. `tick` is called about
-    ten times a second with the seconds gone by. Raises LoadError.
+    ten times a second with the share of the time that is gone, 0 to 1. Raises LoadError.
     """
-    seconds = workload.warm_up + workload.duration
+    seconds = workload.warm_up + workload.duration + MARGIN_S
     url = workload.url(base, f"{{{{ randomInt(1, {books}) }}}}")
     plan: dict[str, Any] = {
         "options": {"vus": workload.concurrency, "duration": f"{seconds * 1000:.0f}ms"},
@@ -73,37 +83,47 @@ def send(
         try:
             _wait(process, seconds, tick)
         finally:
-            end_group(process.pid, grace_s=2)
-            process.wait()
+            end_process(process, grace_s=2)
             guardian.forget("group", process.pid)
     if process.returncode != 0:
         told = (folder / "k9.log").read_text(errors="replace").strip()[-500:]
         raise LoadError(f"k9 ended with code {process.returncode}: {told}")
-    return read_samples(samples_file)
+    samples = read_samples(samples_file)
+    if samples[-1].done_s < workload.warm_up + workload.duration:  # each client always has a request on its way
+        raise LoadError(f"no request ended after {samples[-1].done_s:.1f} s: the service hangs, or k9 ended early")
+    return samples
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float, tick: Callable[[float], None]) -> None:
-    gone = 0.0
-    while gone < seconds + SPARE_S:
-        try:
+    begin = time.monotonic()
+    while (gone := time.monotonic() - begin) < seconds + SPARE_S:
+        tick(min(gone / seconds, 1))
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.1)
             return
-        except subprocess.TimeoutExpired:
-            gone += 0.1
-            tick(min(gone, seconds))
     raise LoadError(f"k9 did not end {SPARE_S} s after its time")
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """The samples in k9's JSON lines. The first request's start is the load's start."""
+    """The samples in k9's JSON lines. The first request's start is the load's start.
+
+    A request without an answer has no `http_req_duration`, only a status of 0 and, next, the
+    `iteration_duration` of its client.
+    """
     decoder = msgspec.json.Decoder(_Line)
     points: list[tuple[float, float, int]] = []
+    unanswered = 0
     with path.open("rb") as lines:
         for line in lines:
-            if b'"http_req_duration"' not in line or b'"Point"' not in line:
+            if b'"Point"' not in line or not line.rstrip().endswith(_TELLING):
                 continue
-            data = decoder.decode(line).data
-            points.append((_epoch_s(data.time), data.value, int(data.tags.status or 0)))
+            it = decoder.decode(line)
+            status = int(it.data.tags.status or 0)
+            if it.metric == "http_reqs":
+                unanswered += status == 0
+            elif it.metric == "http_req_duration" or unanswered:
+                unanswered -= it.metric == "iteration_duration"
+                points.append((_epoch_s(it.data.time), it.data.value, status))
     if not points:
         raise LoadError("k9 sent no request")
     points.sort()

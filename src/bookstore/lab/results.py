@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import fasteners
 import msgspec
@@ -127,7 +127,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     profiles: dict[str, dict[str, str]]
     statements: dict[str, list[str]]
     rounds: list[Round]
-    summary: list[Summary]
+    summary: Annotated[list[Summary], msgspec.Meta(min_length=1)]
     steps: list[Step]
 
 
@@ -139,9 +139,21 @@ def folder_name(started_at: datetime, names: list[str]) -> str:
 
 def store(run: Run, samples: Mapping[tuple[int, str], list[Sample]], output: Path) -> Path:
     """Writes the run's folder below `output` and returns run.json's path. The folder gets its name when all
-    is in it: a run that was killed half-way is never taken for a result."""
+    is in it: a run that was killed half-way is never taken for a result. Raises Refused where it cannot be
+    written."""
     partial = output / f".{run.id}.partial"
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+        _write(run, samples, partial)
+        partial.rename(output / run.id)
+    except OSError as error:
+        raise Refused(f"{output / run.id}: cannot be written: {error.strerror}; the measurement is lost") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return output / run.id / "run.json"
+
+
+def _write(run: Run, samples: Mapping[tuple[int, str], list[Sample]], partial: Path) -> None:
     with gzip.open(partial / "samples.csv.gz", "wb") as packed, io.TextIOWrapper(packed, newline="") as text:
         writer = csv.writer(text)
         writer.writerow(["round", "profile", "done_s", "duration_ms", "status"])
@@ -151,8 +163,6 @@ def store(run: Run, samples: Mapping[tuple[int, str], list[Sample]], output: Pat
         file.write(msgspec.json.format(msgspec.json.encode(run), indent=1))
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(output / run.id)
-    return output / run.id / "run.json"
 
 
 def read(path: Path) -> Run:
@@ -167,7 +177,7 @@ def read(path: Path) -> Run:
         return msgspec.json.decode(raw, type=Run)
     except OSError as error:
         raise Refused(f"{file}: cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"{file}: not a run record: {error}") from None
 
 
@@ -183,6 +193,7 @@ def sole_user(output: Path) -> Iterator[None]:
         raise Refused(f"{output}: cannot be written: {error.strerror}; choose another --output") from None
     lock = fasteners.InterProcessLock(Path(tempfile.gettempdir()) / f"bookstore-lab-{os.getuid()}.lock")
     if not lock.acquire(blocking=False):
+        lock.lockfile.close()
         raise Refused("another comparison is at work on this machine; wait for it, or stop it")
     try:
         for left in output.glob(".*.partial"):
@@ -194,7 +205,7 @@ def sole_user(output: Path) -> Iterator[None]:
 
 def runs(output: Path) -> list[Path]:
     """The folders of complete runs below `output`, oldest first."""
-    return sorted(path.parent for path in output.glob("*/run.json")) if output.is_dir() else []
+    return sorted(path.parent for path in output.glob("[!.]*/run.json")) if output.is_dir() else []
 
 
 def now() -> datetime:

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
-import msgspec
+import psutil
 import psycopg
 
-from bookstore import budget, postgres, profile, schema
+from bookstore import postgres, profile, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
 from bookstore.lab import ceiling, compare, load, machine, results, statements, verification
 from bookstore.lab.deploy import Deployment, DeploymentError, deploy, wait_until
+from bookstore.lab.invalid import Invalid
+from bookstore.lab.plan import MAX_CONNECTIONS, Plan
 from bookstore.lab.results import Catalogue, Measurement, Round, Run, Sample
 from bookstore.lab.statistics import percentile
 from bookstore.lab.telemetry import Watcher
-from bookstore.lab.workload import Workload
 from bookstore.postgres import Cluster
-from bookstore.profile import EngineProfile
-from bookstore.refusal import Refused
 
-MAX_CONNECTIONS: Final = 100
-"""PostgreSQL's own default, as the article's server had."""
-LAB_CONNECTIONS: Final = 3
-"""What the lab itself opens beside the service: one to look with, one spare, one for pgbench's own check."""
 QUIET_WITHIN_S: Final = 10
 
 _CLUSTER_SETTINGS: Final = {
@@ -48,43 +43,11 @@ class Progress(Protocol):
         """`what` is done next; `done` is the share of the whole run that is behind us, 0 to 1."""
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """A comparison as it was asked for: (label, spec, profile) each, the baseline first."""
-
-    contenders: list[tuple[str, str, EngineProfile]]
-    workload: Workload
-    rounds: int
-    output: Path
-    seed: int
-
-
-def plan(specs: Sequence[str], workload: Workload, rounds: int, output: Path, seed: int) -> Plan:
-    """Checks all that can be known before anything starts. Raises Refused with every mistake."""
-    contenders: list[tuple[str, str, EngineProfile]] = []
-    refused = []
-    for spec in specs:
-        try:
-            found = profile.load(spec)
-        except Refused as refusal:
-            refused.append(str(refusal))
-            continue
-        times = sum(label.partition(" #")[0] == found.name for label, *_ in contenders)
-        label = f"{found.name} #{times + 1}" if times else found.name
-        contenders.append((label, spec, found))
-        room = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
-        if not (it := budget.budget(found, room)).fits:
-            told = f"{budget.sentence(found, it)}; {budget.advice(found, it)}"
-            refused.append(f"profile {spec}: over the connection budget of the lab's database: {told}")
-    if refused:
-        raise Refused("\n".join(dict.fromkeys(refused)))
-    return Plan(contenders, workload, rounds, output, seed)
-
-
 def run(it: Plan, fill: Fill, progress: Progress) -> tuple[Run, Path]:
     """Carries the plan out and stores the record; returns it with run.json's path.
 
-    Everything it starts is gone when it returns or raises, Ctrl-C included. Raises DeploymentError,
-    UnlikeError, LoadError or CeilingError where the measurement would not be valid.
+    Everything it starts is gone when it returns or raises, Ctrl-C included. Raises Invalid
+    where the measurement would not be valid.
     """
     with ExitStack() as stack:
         guardian = stack.enter_context(Guardian())
@@ -96,7 +59,11 @@ def run(it: Plan, fill: Fill, progress: Progress) -> tuple[Run, Path]:
         with psycopg.connect(conninfo(cluster.url())) as connection:
             catalogue = fill(connection)
         with psycopg.connect(conninfo(cluster.url()), autocommit=True, application_name="bookstore-lab") as connection:
-            return _Runner(it, cluster, connection, catalogue, folder, guardian, progress).carry_out()
+            runner = _Runner(it, cluster, connection, catalogue, folder, guardian, progress)
+            try:
+                return runner.carry_out()
+            except (psycopg.Error, psutil.Error) as error:
+                raise Invalid(f"the lab's database or a worker is gone: {error}") from error
 
 
 class _Runner:
@@ -147,11 +114,10 @@ class _Runner:
                 tell("is verified")
                 self._verify(label, deployment)
             tell("is loaded")
-            seconds = workload.warm_up + workload.duration
             with Watcher(workers, self.connection) as watcher:
                 samples = load.send(
                     workload, deployment.base, self.catalogue.books, self.folder, self.guardian,
-                    lambda gone: tell("is loaded", 0.1 + 0.6 * gone / seconds),
+                    lambda gone: tell("is loaded", 0.1 + 0.6 * gone),
                 )  # fmt: skip
             if deployment.prove_identity() != workers:
                 raise DeploymentError(f"{label}: a worker was replaced while it was measured")

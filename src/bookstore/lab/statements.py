@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +11,7 @@ import msgspec
 import psycopg
 
 from bookstore.lab.deploy import Deployment, wait_until
+from bookstore.lab.invalid import Invalid
 from bookstore.postgres import Cluster
 
 LOG_SETTINGS: Final = {
@@ -34,6 +34,10 @@ _CONTROL: Final = re.compile(r"\s*(BEGIN|START TRANSACTION|COMMIT|ROLLBACK|DEALL
 _numbers = itertools.count(1)
 
 
+class CaptureError(Invalid):
+    """PostgreSQL's log does not tell what is asked."""
+
+
 class _Line(msgspec.Struct):
     message: str = ""
     detail: str = ""
@@ -44,13 +48,13 @@ class _Line(msgspec.Struct):
 def capture(cluster: Cluster, connection: psycopg.Connection, deployment: Deployment, path: str) -> list[str]:
     """The statements of one GET of `path`, in order, their parameters written in; BEGIN and COMMIT too.
 
-    `connection` is an autocommit connection of a superuser. Raises ValueError where the log stays silent.
+    `connection` is an autocommit connection of a superuser. Raises CaptureError where the log stays silent.
     """
     log = cluster.data / "log" / "postgresql.json"
     connection.execute("ALTER SYSTEM SET log_statement = 'all'")
     connection.execute("SELECT pg_reload_conf()")
     try:
-        time.sleep(0.2)  # until every session has the signal; the requests below give it more
+        _wait_reloaded(connection)
         sessions = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bookstore/%'")
         (count,) = sessions.fetchone() or (1,)
         for _ in range(WARM_REQUESTS * max(1, count)):
@@ -89,6 +93,12 @@ def _written_in(sql: str, detail: str) -> str:
     return re.sub(r"\$(\d+)", lambda match: values.get(match[1], match[0]), sql).strip().rstrip(";")
 
 
+def _wait_reloaded(connection: psycopg.Connection) -> None:
+    """Until this session logs; the others were signalled with it, and look before their next statement."""
+    if not wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("all",), LOGGED_WITHIN_S):
+        raise CaptureError("PostgreSQL does not take log_statement = all")
+
+
 def _mark(log: Path, connection: psycopg.Connection) -> None:
     """Waits until the log holds all that was logged so far: PostgreSQL's processes write in turn."""
     mark = f"bookstore-mark-{next(_numbers)}"
@@ -98,4 +108,4 @@ def _mark(log: Path, connection: psycopg.Connection) -> None:
         return log.exists() and mark.encode() in log.read_bytes()[-4096:]
 
     if not wait_until(is_logged, LOGGED_WITHIN_S):
-        raise ValueError(f"{log} stays silent: PostgreSQL logs no statement")
+        raise CaptureError(f"{log} stays silent: PostgreSQL logs no statement")

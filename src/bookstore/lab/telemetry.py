@@ -56,9 +56,10 @@ class Watcher:
     def _pss_bytes(self) -> int | None:
         """PSS counts a page shared by n processes as its n-th part, so it may be summed over workers."""
         try:
-            return sum(worker.memory_full_info().pss for worker in self._workers)
+            parts = [worker.memory_full_info().pss for worker in self._workers]
         except (psutil.Error, AttributeError):  # only Linux tells PSS
             return None
+        return sum(parts) if all(parts) else None  # a worker that has just died has 0
 
     def _cpu_s(self) -> float | None:
         try:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from bookstore.lab.deploy import Deployment
+from bookstore.lab.invalid import Invalid
 from bookstore.lab.workload import Workload
 
 PAGES: Final = 3
@@ -14,7 +15,7 @@ PAGES: Final = 3
 Answers = dict[str, Any]
 
 
-class UnlikeError(Exception):
+class UnlikeError(Invalid):
     """Two profiles answer differently: their speeds cannot be compared."""
 
 

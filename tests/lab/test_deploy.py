@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore.guardian import Guardian, _members
+from bookstore.lab.deploy import HOST, Deployment, DeploymentError, deploy, free_port, wait_until
+
+WITHIN_S = 30
+
+
+def sessions(connection: psycopg.Connection) -> int:
+    row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bookstore/%'")
+    (count,) = row.fetchone() or (0,)
+    return int(count)
+
+
+@contextmanager
+def foreign(port: int, answer: bytes) -> Iterator[None]:
+    """A server that shares the port, as a leftover granian would."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((HOST, port))
+        listener.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_life(
+    library: sa.URL,
+    connection: psycopg.Connection,
+    tmp_path: Path,
+    guardian: Guardian,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A deployment is ready and answers as its own workers while the block lasts, by nothing that is set in
+    the shell; a foreign server on its port is found out; afterwards no process, listener or database session
+    is left."""
+    for name in ("GRANIAN_WORKERS", "PGOPTIONS", "WEB_CONCURRENCY", "LITESTAR_DEBUG", "MALLOC_ARENA_MAX"):
+        monkeypatch.setenv(name, "7")
+    with deploy("asyncpg-json", library, tmp_path, guardian, workers=2) as it:
+        pids = it.prove_identity()
+        assert len(pids) == 2
+        assert pids == [worker.pid for worker in it.workers()]
+        assert set(pids) < set(_members(it.process.pid))
+        assert "7" not in it.workers()[0].environ().values()
+        assert it.get("/health/ready")[0] == 200
+        assert it.get("/books/99999")[0] == 404
+        assert sessions(connection) > 0
+        with foreign(it.port, b'{"pid": 1}'), pytest.raises(DeploymentError, match="pid 1 answers, which is not ours"):
+            it.prove_identity()
+        with foreign(it.port, b"hello"), pytest.raises(DeploymentError, match="not our service: b'hello'"):
+            it.prove_identity()
+    assert _members(it.process.pid) == []
+    assert wait_until(lambda: sessions(connection) == 0, WITHIN_S)
+    with pytest.raises(DeploymentError, match="no answer"):
+        it.get("/health/live")
+    with pytest.raises(DeploymentError, match="ended while it was needed"):
+        it.workers()
+
+
+def test_no_start(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+    """A service that ends at its start is told with the last lines of its log."""
+    nowhere = library.set(database="nowhere")
+    with (
+        pytest.raises(DeploymentError, match=r"(?s)ended at its start:\n.*nowhere"),
+        deploy("asyncpg-json", nowhere, tmp_path, guardian),
+    ):
+        pytest.fail("it cannot be ready")
+
+
+def test_killed_parent(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, guardian: Guardian) -> None:
+    """Workers whose parent was killed end with the block."""
+    with deploy("psycopg-sync-joined", library, tmp_path, guardian) as it:
+        (worker,) = it.prove_identity()
+        os.kill(it.process.pid, signal.SIGKILL)
+        it.process.wait()
+        assert worker in _members(it.process.pid)
+    assert wait_until(lambda: _members(it.process.pid) == [], WITHIN_S)
+    assert wait_until(lambda: sessions(connection) == 0, WITHIN_S)
+
+
+def test_free_port() -> None:
+    """A free port can be listened on."""
+    with socket.socket() as listener:
+        listener.bind((HOST, free_port()))
+        listener.listen()
+
+
+def test_wait_until() -> None:
+    """It asks until the answer is yes, and gives up at its end."""
+    answers = iter([False, False, True])
+    assert wait_until(lambda: next(answers), 10)
+    assert not wait_until(lambda: False, 0)
+
+
+def test_dead_port() -> None:
+    """Where nobody listens, there is a DeploymentError that names the address."""
+    port = free_port()
+    with pytest.raises(DeploymentError, match=rf"127\.0\.0\.1:{port}/books: no answer"):
+        Deployment(None, port).get("/books")  # type: ignore[arg-type]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bookstore.lab.plan import Plan, open_files, plan
+from bookstore.lab.workload import Workload
+from bookstore.refusal import Refused
+
+SMALL = Workload(name="it", path="/books")
+
+
+def make(*specs: str, workload: Workload = SMALL) -> Plan:
+    return plan(specs, workload, 2, Path("runs"), 7)
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_labels() -> None:
+    """The order is the one asked for; a profile that is asked for again is told apart."""
+    it = make("asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json", "asyncpg-json")
+    labels = [label for label, *_ in it.contenders]
+    assert labels == ["asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json #2", "asyncpg-json #3"]
+    assert [spec for _, spec, _ in it.contenders][1] == "asyncpg-json@workers=2"
+    assert it.contenders[1][2].workers == 2
+
+
+def test_every_mistake_at_once() -> None:
+    """Unknown profiles, bad overrides and profiles over the budget are told together, each once."""
+    with pytest.raises(Refused) as refusal:
+        make("asyncpg-jsno", "asyncpg-json@pool_szie=1", "asyncpg-json@workers=50,pool_size=5", "asyncpg-jsno")
+    told = str(refusal.value)
+    assert told.count("asyncpg-jsno") == 1
+    assert "pool_szie" in told
+    assert "over the connection budget of the lab's database" in told
+
+
+def test_open_files(few_files: None) -> None:
+    """More clients than files may be open are refused, with the limit and what to do."""
+    many = Workload(name="it", path="/books", concurrency=500)
+    with pytest.raises(Refused, match=r"concurrency: found 500 clients; allowed are 384 .* `ulimit -n 628`"):
+        make("asyncpg-json", workload=many)
+    assert open_files() == 512
+    assert make("asyncpg-json").contenders

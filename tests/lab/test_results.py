@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import csv
+import errno
+import gzip
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bookstore.lab import results
+from bookstore.lab.results import Run, Sample, folder_name, read, runs, sole_user, store
+from bookstore.refusal import Refused
+
+MakeRun = Callable[..., Run]
+
+SAMPLES = {(1, "one"): [Sample(0.1, 5.25, 200), Sample(0.2, 6.5, 0)], (1, "two"): [Sample(0.1, 1.5, 503)]}
+
+
+@pytest.fixture
+def run(make_run: MakeRun) -> Run:
+    return make_run({"one": [100.0, 110.0], "two": [200.0, 205.0]})
+
+
+def test_round_trip(run: Run, tmp_path: Path) -> None:
+    """A stored run reads back as it was, by its folder or its file, and so do all of its samples."""
+    path = store(run, SAMPLES, tmp_path / "runs")
+    assert path == tmp_path / "runs" / run.id / "run.json"
+    assert read(path) == read(path.parent) == run
+    with gzip.open(path.with_name("samples.csv.gz"), "rt", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["round", "profile", "done_s", "duration_ms", "status"]
+    assert rows == [
+        ["1", "one", "0.1", "5.25", "200"],
+        ["1", "one", "0.2", "6.5", "0"],
+        ["1", "two", "0.1", "1.5", "503"],
+    ]
+    assert runs(tmp_path / "runs") == [path.parent]
+
+
+def change(run: Run, **fields: Any) -> bytes:
+    return msgspec.json.encode({**msgspec.to_builtins(run), **fields})
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b" ", b"null", b"[]", b"5", b'"run"', b"{}", b"{", b"\xff\xfe{\x00}\x00", b"[" * 100_000]
+)
+def test_no_record(raw: bytes, tmp_path: Path) -> None:
+    """What is no record is refused, with the file's name."""
+    path = tmp_path / "run.json"
+    path.write_bytes(raw)
+    with pytest.raises(Refused, match=rf"{path}: (not a run record|schema_version: found nothing)"):
+        read(path)
+
+
+@pytest.mark.parametrize("version", [0, 2, 999, "1", None, 1.0, True])
+def test_unknown_version(version: object, run: Run, tmp_path: Path) -> None:
+    """A record of another version is refused, with what was found and what is read."""
+    path = tmp_path / "run.json"
+    path.write_bytes(change(run, schema_version=version))
+    with pytest.raises(Refused, match=r"schema_version: found .+; this version reads 1"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"seed": "one"}, {"seed": None}, {"rounds": {}}, {"summary": [1]}, {"summary": []}, {"started_at": "yesterday"}],
+)
+def test_wrong_type(fields: dict[str, object], run: Run, tmp_path: Path) -> None:
+    """A field of the wrong type is refused."""
+    path = tmp_path / "run.json"
+    path.write_bytes(change(run, **fields))
+    with pytest.raises(Refused, match="not a run record"):
+        read(path)
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_no_number(number: bytes, run: Run, tmp_path: Path) -> None:
+    """A figure that is no number is refused."""
+    path = tmp_path / "run.json"
+    raw = change(run)
+    assert b'"throughput_per_s":100.0' in raw
+    path.write_bytes(raw.replace(b'"throughput_per_s":100.0', b'"throughput_per_s":' + number))
+    with pytest.raises(Refused, match="not a run record"):
+        read(path)
+
+
+def test_truncated(run: Run, tmp_path: Path) -> None:
+    """A record that misses any part of its end is refused."""
+    path = tmp_path / "run.json"
+    whole = change(run)
+    for length in [*range(len(whole) - 100, len(whole)), len(whole) // 2, 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(Refused):
+            read(path)
+
+
+def test_missing(tmp_path: Path) -> None:
+    """A file that is not there is refused by name."""
+    with pytest.raises(Refused, match=r"run\.json: cannot be read: No such file"):
+        read(tmp_path / "run.json")
+    with pytest.raises(Refused, match=r"run\.json: cannot be read: No such file"):
+        read(tmp_path)
+
+
+def test_a_failing_write(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full half-way leaves no folder, and the earlier run as it was, byte for byte."""
+    earlier = store(run, SAMPLES, tmp_path)
+    before = {path: path.read_bytes() for path in earlier.parent.iterdir()}
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(Refused, match=r"later: cannot be written: No space left on device"):
+        store(msgspec.structs.replace(run, id="later"), SAMPLES, tmp_path)
+    with pytest.raises(Refused):
+        store(run, SAMPLES, tmp_path)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == [earlier.parent]
+    assert {path: path.read_bytes() for path in earlier.parent.iterdir()} == before
+
+
+def test_no_run_is_overwritten(run: Run, tmp_path: Path) -> None:
+    """A second run of the same name does not take the first one's place."""
+    earlier = store(run, SAMPLES, tmp_path).read_bytes()
+    with pytest.raises(Refused, match="cannot be written"):
+        store(run, {}, tmp_path)
+    assert (tmp_path / run.id / "run.json").read_bytes() == earlier
+
+
+def test_runs(run: Run, tmp_path: Path) -> None:
+    """Complete runs are listed oldest first; a partial one, an empty folder or a file are none."""
+    for name in ("20260202T000000_b", "20260101T000000_a"):
+        store(msgspec.structs.replace(run, id=name), SAMPLES, tmp_path)
+    partial = tmp_path / ".20260303T000000_c.partial"
+    partial.mkdir()
+    (partial / "run.json").write_bytes(change(run))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    assert [path.name for path in runs(tmp_path)] == ["20260101T000000_a", "20260202T000000_b"]
+    assert runs(tmp_path / "none") == []
+    with sole_user(tmp_path):
+        assert not partial.exists()
+
+
+def test_folder_name(run: Run) -> None:
+    """A run's folder tells when and what, in letters that any file system takes, and sorts by time."""
+    name = folder_name(run.started_at, ["a@pool_size=5", "../b", "c #2"])
+    assert name == "20260131T080000_a-pool_size-5_---b_c--2"
+    assert len(folder_name(run.started_at, ["long" * 50] * 5)) == 120
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from bookstore.lab.results import sole_user
+with sole_user(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_sole_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one process compares, another is refused and told what to do, with another output too; when the
+    first one was killed, the next one may."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "runs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(Refused, match="another comparison is at work on this machine; wait for it, or stop it"):
+            sole_user(tmp_path / "other").__enter__()
+        holder.kill()
+    with sole_user(tmp_path / "runs"):
+        assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_unwritable_output(place: str, tmp_path: Path) -> None:
+    """An output that cannot be written is refused before anything starts."""
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match=r"cannot be written: .+; choose another --output"):
+        sole_user(tmp_path / place).__enter__()
+
+
+def test_now() -> None:
+    """The time has a zone and no fraction: it becomes part of a name."""
+    assert results.now().utcoffset() is not None
+    assert results.now().microsecond == 0

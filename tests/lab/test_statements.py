@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore.guardian import Guardian
+from bookstore.lab import statements
+from bookstore.lab.deploy import Deployment, deploy, wait_until
+from bookstore.lab.statements import CaptureError, capture, count, parse
+from bookstore.postgres import Cluster
+
+N = 5
+
+
+def line(message: str, detail: str = "", application: str = "bookstore/default/7") -> bytes:
+    """A line as PostgreSQL 18 writes it, shortened."""
+    record = {"timestamp": "2026-01-31 08:00:00.000 GMT", "user": "postgres", "pid": 7, "message": message}
+    record |= {"detail": detail} if detail else {}
+    return json.dumps({**record, "application_name": application, "backend_type": "client backend"}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "detail", "expected"),
+    [
+        ("statement: BEGIN;", "", "BEGIN"),
+        ("execute <unnamed>: SELECT 1", "", "SELECT 1"),
+        ("execute __asyncpg_stmt_5__: SELECT $1::int", "Parameters: $1 = '7'", "SELECT '7'::int"),
+        ("execute _pg3_0: SELECT $1, $2", "Parameters: $1 = NULL, $2 = ''", "SELECT NULL, ''"),
+        ("execute x: SELECT $1", "Parameters: $1 = 'O''Brien''s'", "SELECT 'O''Brien''s'"),
+        ("execute x: SELECT $1, $2", "Parameters: $1 = 'a, $2 = ''b''', $2 = 'c'", "SELECT 'a, $2 = ''b''', 'c'"),
+        ("execute x: SELECT ANY($1)", "Parameters: $1 = '{1,2,\"a b\"}'", "SELECT ANY('{1,2,\"a b\"}')"),
+        (
+            "execute x: SELECT $1, $10, $2",
+            "Parameters: " + ", ".join(f"${n} = 'v{n}'" for n in range(1, 11)),
+            "SELECT 'v1', 'v10', 'v2'",
+        ),
+        ("execute x: SELECT\n  $1", "Parameters: $1 = 'two\nlines'", "SELECT\n  'two\nlines'"),
+        ("execute x: SELECT $3", "Parameters: $1 = '1'", "SELECT $3"),
+    ],
+)
+def test_parse(message: str, detail: str, expected: str) -> None:
+    """A statement is told as it was run, each parameter in its own place, whatever is in it."""
+    assert parse(line(message, detail)) == [expected]
+
+
+def test_parse_leaves_out() -> None:
+    """What others ask, and what is no statement, is left out; the order stays."""
+    log = b"".join(
+        [
+            line("statement: SELECT 1"),
+            line("statement: SELECT 'mark'", application="bookstore-lab"),
+            line("parameter log_statement changed", application=""),
+            line("duration: 0.1 ms"),
+            line("connection authorized: user=postgres"),
+            line("execute x: SELECT 2"),
+        ]
+    )
+    assert parse(log) == ["SELECT 1", "SELECT 2"]
+    assert parse(b"") == []
+
+
+def test_count() -> None:
+    """Only what asks something counts."""
+    asked = ["BEGIN ISOLATION LEVEL READ COMMITTED", "SELECT 1", "  select 2", "WITH x AS (SELECT 1) SELECT 2"]
+    assert count([*asked, "COMMIT", "ROLLBACK", "DEALLOCATE ALL", "BEGIN"]) == 3
+    assert count([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [("asyncpg-joined", 1), ("asyncpg-selectin", 3), ("asyncpg-json", 1), ("psycopg-sync-lazy", 1 + 2 * N)],
+)
+def test_capture(
+    profile: str,
+    expected: int,
+    lab: Cluster,
+    library: sa.URL,
+    connection: psycopg.Connection,
+    tmp_path: Path,
+    guardian: Guardian,
+) -> None:
+    """Each loading strategy makes the statements it is known for, and they run as they were written down."""
+    with deploy(profile, library, tmp_path, guardian) as deployment:
+        found = capture(lab, connection, deployment, f"/books?limit={N}")
+    assert count(found) == expected
+    assert not any("$1" in statement for statement in found)
+    with psycopg.connect(lab.url().render_as_string(hide_password=False), autocommit=True) as own:
+        for statement in found:
+            own.execute(statement.encode())
+    assert wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("none",), 10)
+
+
+def test_indexes_alone_are_enough(connection: psycopg.Connection) -> None:
+    """The lab's catalogue is vacuumed once it is in, as nothing else does it there: all pages are visible."""
+    rows = connection.execute(
+        "SELECT relname, relpages, relallvisible, reltuples FROM pg_class "
+        "WHERE relname IN ('book', 'author', 'genre', 'book_author', 'book_genre')"
+    ).fetchall()
+    assert len(rows) == 5
+    for name, pages, visible, tuples in rows:
+        assert pages == visible > 0, name
+        assert tuples > 0, name
+
+
+class Nobody(Deployment):
+    """A service that is not asked for its answers."""
+
+    def __init__(self) -> None:
+        """Nothing is started."""
+
+    def get(self, path: str, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
+        return 200, b"{}"
+
+
+def test_a_silent_log(connection: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the log tells nothing there is no count to believe, and the log is switched off again."""
+    monkeypatch.setattr(statements, "LOGGED_WITHIN_S", 0.2)
+    with pytest.raises(CaptureError, match="stays silent"):
+        capture(Cluster(tmp_path), connection, Nobody(), "/books?limit=1")
+    assert wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("none",), 10)

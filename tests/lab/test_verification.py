@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore.guardian import Guardian
+from bookstore.lab.deploy import Deployment, deploy
+from bookstore.lab.verification import UnlikeError, answers, compare
+from bookstore.lab.workload import Workload
+
+BOOKS = 60
+
+
+def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, guardian: Guardian) -> None:
+    """Two strategies answer alike; one book's title that differs is found, with its path and both answers."""
+    one = Workload(name="it", path="/books/{id}")
+    with deploy("psycopg-sync-lazy", library, tmp_path, guardian) as deployment:
+        slow = answers(deployment, one, BOOKS)
+    with deploy("asyncpg-json", library, tmp_path, guardian) as deployment:
+        fast = answers(deployment, one, BOOKS)
+        compare("fast", fast, "slow", slow)
+        assert {f"/books/{BOOKS}", "/books/1", f"/books/{BOOKS + 1}", "/books?limit=37"} <= fast.keys()
+        assert sum("cursor" in path for path in fast) == 1  # 60 books are two pages of 37
+        assert fast[f"/books/{BOOKS}"]["status"] == 200
+        assert fast[f"/books/{BOOKS + 1}"]["status"] == 404
+        (title,) = connection.execute("SELECT title FROM book WHERE id = 1").fetchone() or ("",)
+        connection.execute("UPDATE book SET title = 'forged' WHERE id = 1")
+        try:
+            forged = answers(deployment, one, BOOKS)
+        finally:
+            connection.execute("UPDATE book SET title = %s WHERE id = 1", [title])
+    with pytest.raises(
+        UnlikeError, match=r"(?s)forged and slow answer GET /books/1 differently:.*forged: .*slow: "
+    ) as it:
+        compare("forged", forged, "slow", slow)
+    assert '"title":"forged"' in str(it.value)
+
+
+class Page(Deployment):
+    """A service that answers with a page for people."""
+
+    def __init__(self) -> None:
+        """Nothing is started."""
+
+    def get(self, path: str, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
+        return 200, b"<html>"
+
+
+def test_no_json() -> None:
+    """What is not JSON cannot be compared."""
+    with pytest.raises(UnlikeError, match=r"GET /books/1: status 200, not JSON: b'<html>'"):
+        answers(Page(), Workload(name="it", path="/books/1"), 1)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ({"status": 200, "body": []}, {"status": 500, "body": []}),
+        ({"status": 200, "body": [1, 2]}, {"status": 200, "body": [2, 1]}),
+        ({"status": 200, "body": {"a": 1}}, {"status": 200, "body": {"a": 1, "b": None}}),
+        ({"status": 200, "body": "x" * 9000}, None),
+    ],
+)
+def test_compare(mine: dict[str, object], theirs: dict[str, object] | None) -> None:
+    """Another status, order, key or a missing answer is a difference; the message stays short."""
+    other = {"/same": {"status": 200, "body": 1}} | ({"/books": theirs} if theirs else {})
+    with pytest.raises(UnlikeError, match="one and two answer GET /books differently") as told:
+        compare("one", {"/same": {"status": 200, "body": 1}, "/books": mine}, "two", other)
+    assert len(str(told.value)) < 600
+    compare("one", other, "two", dict(other))
