@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as it is published."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
+    """Profiles, workloads, migrations and the sample are in the wheel, file by file, and no cache is."""
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("profiles", "workloads", "migrations"):
+        files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        assert files
+        assert {f"bookstore/{path.relative_to(ROOT).as_posix()}" for path in files} <= packed
+    assert {"bookstore/py.typed", "bookstore/catalog/goodbooks-10k.csv.gz", "bookstore/catalog/NOTICE.md"} <= packed
+    assert not [name for name in packed if name.endswith(".pyc")]
+
+
+def test_an_installed_package_works_outside_of_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """Unpacked elsewhere, the package finds its profiles and migrations in itself."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = (
+        "import bookstore; from bookstore import profile, schema, resources;"
+        "print(bookstore.__file__); print(profile.load('default').name, schema.revisions());"
+        "print(resources.shipped('workloads'))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    where, what, workloads = result.stdout.splitlines()
+    assert where.startswith(str(tmp_path))
+    assert what == "default ['0001']"
+    assert workloads == str(tmp_path / "bookstore" / "workloads")
