@@ -72,8 +72,10 @@ def test_life(
         assert it.get("/health/ready")[0] == 200
         assert it.get("/books/99999")[0] == 404
         assert sessions(connection) > 0
-        with foreign(it.port, b'{"pid": 1}'), pytest.raises(DeploymentError, match="pid 1 answers, which is not ours"):
-            it.prove_identity()
+        with foreign(it.port, b'{"pid": 1}'):
+            for _ in range(10):  # not by luck: who answers first is the kernel's choice
+                with pytest.raises(DeploymentError, match="pid 1 answers, which is not ours"):
+                    it.prove_identity()
         with foreign(it.port, b"hello"), pytest.raises(DeploymentError, match="not our service: b'hello'"):
             it.prove_identity()
     assert _members(it.process.pid) == []
