@@ -41,6 +41,8 @@ _TROUBLE: Final = {
     "40001": ("db_conflict", "The database was busy with the same data."),
     "40P01": ("db_conflict", "The database was busy with the same data."),
     "08": ("db_unavailable", "The database cannot be reached."),
+    "28": ("db_unavailable", "The database cannot be reached."),  # no login: the role, its password
+    "3D": ("db_unavailable", "The database cannot be reached."),  # no such database
     "53": ("db_unavailable", "The database has no room for now."),
     "57": ("db_unavailable", "The database cannot be reached."),
     "25": ("db_unavailable", "The database takes no changes for now."),
