@@ -1,0 +1,269 @@
+"""Trouble that PostgreSQL really makes, on every driver, and what a client gets to see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, get_args
+
+import httpx
+import psycopg
+import pytest
+import sqlalchemy as sa
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter, SkipValidation
+from sqlalchemy.orm import Session
+
+from bookstore import errors
+from bookstore.app import make_app
+from bookstore.database import Database, make_database
+from bookstore.database_url import conninfo
+from bookstore.engine_profile import Driver, EngineProfile
+
+pytestmark = pytest.mark.anyio
+
+Client = httpx.AsyncClient
+Observer = psycopg.Connection[Any]
+PATIENCE_S = 20.0
+ROLE = "bookstore_test_limited"
+CANARY = "c4n@ry"
+SECRETS = ["127.0.0.1", "pg_sleep", "UPDATE", "SELECT", "book", "postgres", ROLE, CANARY, "Traceback", "socket"]
+
+
+@pytest.fixture(scope="module")
+def shared_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
+    name = f"bookstore_test_{os.getpid()}_errors"
+    with psycopg.connect(conninfo(server_url), autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        url = server_url.set(database=name)
+        with psycopg.connect(conninfo(url)) as connection:
+            connection.execute("INSERT INTO book (title) VALUES ('A'), ('B')")
+        yield url
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def observer(shared_url: sa.URL) -> Iterator[Observer]:
+    with psycopg.connect(conninfo(shared_url), autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture(params=get_args(Driver))
+def driver(request: pytest.FixtureRequest) -> Driver:
+    found: Driver = request.param
+    return found
+
+
+@get("/sql")
+async def run_sql(
+    database: NamedDependency[SkipValidation[Database]],
+    statement: Annotated[list[str], QueryParameter()],
+    secret: Annotated[str, QueryParameter()] = "",
+) -> int:
+    """Runs statements as one unit of work that writes; a route of this test alone."""
+
+    def work(session: Session) -> int:
+        for one in statement:
+            session.execute(sa.text(one), {"secret": secret} if ":secret" in one else {})
+        return len(statement)
+
+    return await database.run(work)
+
+
+@asynccontextmanager
+async def served(url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[Client]:
+    profile = EngineProfile(name=f"errors-{driver}", driver=driver, gc="default", **{"pool_size": 2, **keys})
+    app = make_app(make_database(profile, url))
+    app.register(run_sql)
+    # Not Litestar's test client: that one answers one request after the other.
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar types its messages more strictly
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
+        yield client
+
+
+def sql(client: Client, *statements: str, **query: str) -> Awaitable[Any]:
+    return client.get("/sql", params={"statement": list(statements), **query})
+
+
+def is_trouble(response: Any, code: str) -> bool:
+    """Whether it is a 503 of this kind, to be tried again, that tells nothing of the inside."""
+    body = response.json()
+    shape = (response.status_code, body["status"], body["code"], response.headers["content-type"])
+    assert shape == (503, 503, code, "application/problem+json"), response.text
+    assert response.headers["retry-after"].isdigit()
+    assert [secret for secret in SECRETS if secret in response.text.replace("/books", "")] == []
+    return True
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+def waiting(observer: Observer, driver: Driver, event: str) -> int:
+    row = observer.execute(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE application_name LIKE %s AND (wait_event_type = %s OR wait_event = %s)",
+        [f"bookstore/errors-{driver}/%", event, event],
+    ).fetchone()
+    assert row
+    return int(row[0])
+
+
+async def test_refused_connection(shared_url: sa.URL, driver: Driver) -> None:
+    """Where nobody listens the answer is 503 db_unavailable."""
+    url = shared_url.set(host="127.0.0.1", port=1, query={}, password=CANARY)
+    async with served(url, driver) as client:
+        assert is_trouble(await sql(client, "SELECT 1"), "db_unavailable")
+
+
+async def test_unknown_host(shared_url: sa.URL, driver: Driver) -> None:
+    """Where the host's name leads nowhere the answer is 503 db_unavailable."""
+    async with served(shared_url.set(host="nowhere.invalid", port=5432, query={}), driver) as client:
+        assert is_trouble(await sql(client, "SELECT 1"), "db_unavailable")
+
+
+@pytest.mark.parametrize("missing", [{"database": "gone"}, {"username": "nobody_of_ours"}], ids=["database", "role"])
+async def test_login_fails(shared_url: sa.URL, driver: Driver, missing: dict[str, str]) -> None:
+    """A database or a role that is not there, any more or yet, is 503: the service runs until it is."""
+    async with served(shared_url.set(**missing), driver) as client:  # type: ignore[arg-type]
+        assert is_trouble(await sql(client, "SELECT 1"), "db_unavailable")
+
+
+async def test_statement_timeout(shared_url: sa.URL, driver: Driver) -> None:
+    """A statement beyond its time is 503 db_timeout."""
+    async with served(shared_url, driver, statement_timeout=0.1) as client:
+        assert is_trouble(await sql(client, "SELECT pg_sleep(60)"), "db_timeout")
+        assert (await sql(client, "SELECT 1")).status_code == 200
+
+
+async def test_lock_timeout(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
+    """A lock that is not given in time is 503 db_timeout."""
+    async with served(shared_url, driver) as client:
+        with observer.transaction():
+            observer.execute("LOCK TABLE author IN ACCESS EXCLUSIVE MODE")
+            answer = await sql(client, "SET LOCAL lock_timeout = '50ms'", "SELECT count(*) FROM author")
+        assert is_trouble(answer, "db_timeout")
+
+
+async def test_terminated_backend(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
+    """A session that is ended while it works is 503 db_unavailable."""
+    async with served(shared_url, driver) as client:
+        request = asyncio.ensure_future(sql(client, "SELECT pg_sleep(60)"))
+        await until(lambda: waiting(observer, driver, "PgSleep") == 1)
+        observer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s",
+            [f"bookstore/errors-{driver}/%"],
+        )
+        assert is_trouble(await request, "db_unavailable")
+
+
+async def test_too_many_connections(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
+    """Over the role's CONNECTION LIMIT the answer is 503, and 200 again once there is room."""
+    observer.execute(f"DROP ROLE IF EXISTS {ROLE}")
+    observer.execute(f"CREATE ROLE {ROLE} LOGIN CONNECTION LIMIT 1 PASSWORD '{CANARY}'")
+    try:
+        url = shared_url.set(username=ROLE, password=CANARY)
+        with psycopg.connect(conninfo(url)):
+            async with served(url, driver) as client:
+                assert is_trouble(await sql(client, "SELECT 1"), "db_unavailable")
+                observer.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT 2")
+                assert (await sql(client, "SELECT 1")).status_code == 200
+    finally:
+        observer.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [ROLE])
+        observer.execute(f"DROP ROLE {ROLE}")
+
+
+async def test_read_only(shared_url: sa.URL, driver: Driver) -> None:
+    """A write to a database that takes none is 503, a read is answered."""
+    async with served(shared_url, driver) as client:
+        answer = await sql(client, "SET TRANSACTION READ ONLY", "UPDATE book SET title = title")
+        assert is_trouble(answer, "db_unavailable")
+        assert (await sql(client, "SET TRANSACTION READ ONLY", "SELECT 1")).status_code == 200
+
+
+async def test_serialization_failure(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
+    """Who wrote upon what changed meanwhile gets 503 db_conflict."""
+    async with served(shared_url, driver, isolation_level="REPEATABLE READ") as client:
+        with observer.transaction():
+            observer.execute("UPDATE book SET version = version + 1 WHERE title = 'A'")
+            late = asyncio.ensure_future(sql(client, "SELECT 1", "UPDATE book SET version = 9 WHERE title = 'A'"))
+            await until(lambda: waiting(observer, driver, "Lock") == 1)
+        assert is_trouble(await late, "db_conflict")
+
+
+async def test_deadlock(shared_url: sa.URL, driver: Driver) -> None:
+    """Of two that wait for each other one is answered 503 db_conflict, the other gets through."""
+    first, second = (f"SELECT pg_advisory_xact_lock({number})" for number in (71, 72))
+    rest = "SELECT pg_sleep(0.2)"  # for both to have their first lock; they meet, or the test fails
+    quick = "SET LOCAL deadlock_timeout = '10ms'"
+    async with served(shared_url, driver) as client:
+        answers = await asyncio.gather(sql(client, quick, first, rest, second), sql(client, quick, second, rest, first))
+    fine, deadlocked = sorted(answers, key=lambda answer: int(answer.status_code))
+    assert fine.status_code == 200
+    assert is_trouble(deadlocked, "db_conflict")
+
+
+async def test_exhausted_pool(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
+    """With all connections in use the answer is 503 pool_exhausted."""
+    async with served(shared_url, driver, pool_size=1, pool_timeout=0.1) as client:
+        observer.execute("SELECT pg_advisory_lock(73)")
+        holder = asyncio.ensure_future(sql(client, "SELECT pg_advisory_xact_lock(73)"))
+        await until(lambda: waiting(observer, driver, "Lock") == 1)
+        assert is_trouble(await sql(client, "SELECT 1"), "pool_exhausted")
+        assert is_trouble(await client.get("/books"), "pool_exhausted")
+        observer.execute("SELECT pg_advisory_unlock(73)")
+        assert (await holder).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT 1/0 + length(:secret)", "SELECT no_such_column, :secret", "SELECT cast(:secret AS int)", "SELEKT :secret"],
+)
+async def test_a_bug_is_500(
+    shared_url: sa.URL, driver: Driver, statement: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is our own fault is 500, logged once with its traceback; neither body nor log has the values."""
+    async with served(shared_url, driver) as client:
+        with caplog.at_level(logging.WARNING):
+            answer = await sql(client, statement, secret=CANARY)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert [secret for secret in SECRETS if secret in answer.text] == []
+    (record,) = [one for one in caplog.records if one.name == "bookstore"]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info
+    assert "Traceback" in caplog.text
+
+
+async def test_log_has_no_parameters(shared_url: sa.URL, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
+    """The traceback of a failed statement shows the statement, never its parameters."""
+    async with served(shared_url, driver) as client:
+        with caplog.at_level(logging.WARNING):
+            answer = await sql(client, "SELECT no_such_column, :secret", secret=CANARY)
+    assert answer.status_code == 500
+    assert "no_such_column" in caplog.text
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [LookupError("x"), ValueError("x"), AssertionError(), sa.exc.InvalidRequestError("x")]
+)
+async def test_bugs_are_no_trouble(error: Exception) -> None:
+    """An error that no database made is not its trouble, also where one is being handled meanwhile."""
+    assert errors.trouble(error) is None
+
+
+async def test_trouble_that_caused_another_error_is_found() -> None:
+    """An exception that a library raised from the database's trouble is still the database's trouble."""
+    outer = RuntimeError("wrapped")
+    outer.__cause__ = ConnectionRefusedError()
+    assert errors.trouble(outer) == ("db_unavailable", "The database cannot be reached.")
+    outer.__cause__ = outer
+    assert errors.trouble(outer) is None
