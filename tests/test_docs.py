@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from bookstore import cli
 from bookstore.reference import ENVIRONMENT, reference
 

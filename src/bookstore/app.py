@@ -35,6 +35,11 @@ def create_app() -> Litestar:
     start does.
     """
     found = settings.read()
+    if strangers := settings.shed_interfering():
+        logger.warning(
+            "set in the environment, not in the profile: %s; `bookstore serve` starts the service as the profile says",
+            ", ".join(strangers),
+        )
     chosen = profile.with_workers(profile.load(found.profile), found.workers)
     return make_app(make_database(chosen, database_url.resolve(found)))
 

@@ -53,8 +53,9 @@ class Database(ABC):
         """Runs `work` as one unit of work and returns what it returned, after the commit.
 
         With `reading` the profile's isolation level holds, which may be AUTOCOMMIT, and nothing is
-        committed; otherwise the work is always one transaction. Raises what `work` raises, after a rollback; TypeError where `work` returns
-        anything but wire structs; sqlalchemy.exc.TimeoutError after pool_timeout without a connection.
+        committed; otherwise the work is always one transaction. Raises what `work` raises, after a
+        rollback; TypeError where `work` returns anything but wire structs; sqlalchemy.exc.TimeoutError
+        after pool_timeout without a connection.
         """
 
     @property
