@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -55,20 +55,23 @@ class _Line(msgspec.Struct):
 
 
 def send(
-    workload: Workload, base: str, books: int, folder: Path, guardian: Guardian, tick: Callable[[float], None]
+    workload: Workload, base: str, ids: Sequence[int], folder: Path, guardian: Guardian, tick: Callable[[float], None]
 ) -> list[Sample]:
-    """Loads the service at `base` by `workload` on a catalogue of `books` books, ids 1 to `books`.
+    """Loads the service at `base` by `workload`, whose `{id}` is one of `ids`, each as likely as any other.
 
     Returns a sample for each request, the warm-up's too, in the order they were done. `tick` is called about
     ten times a second with the share of the time that is gone, 0 to 1. Raises LoadError.
     """
     seconds = workload.warm_up + workload.duration + MARGIN_S
-    url = workload.url(base, f"{{{{ randomInt(1, {books}) }}}}")
+    plan_file, samples_file, ids_file = folder / "plan.json", folder / "samples.jsonl", folder / "ids.csv"
+    url = workload.url(base, "{{ books.id }}")
     plan: dict[str, Any] = {
         "options": {"vus": workload.concurrency, "duration": f"{seconds * 1000:.0f}ms"},
         "flows": {"default": [{"request": {"url": url, "name": workload.path}}]},
     }
-    plan_file, samples_file = folder / "plan.json", folder / "samples.jsonl"
+    if "{id}" in workload.path:
+        plan["feeders"] = {"books": {"file": str(ids_file), "mode": "random"}}
+        ids_file.write_text("\n".join(["id", *map(str, ids)]))
     plan_file.write_bytes(msgspec.json.encode(plan))
     command = [
         sys.executable, "-m", "k9", "run", "--quiet", "--no-color", "--no-summary", "--discard-response-bodies",

@@ -81,6 +81,7 @@ class _Runner:
         self.cluster = cluster
         self.connection = connection
         self.catalogue = catalogue
+        self.ids = [row[0] for row in connection.execute("SELECT id FROM book ORDER BY id")]
         self.folder = folder
         self.guardian = guardian
         self.progress = progress
@@ -116,7 +117,7 @@ class _Runner:
             tell("is loaded")
             with Watcher(workers, self.connection) as watcher:
                 samples = load.send(
-                    workload, deployment.base, self.catalogue.books, self.folder, self.guardian,
+                    workload, deployment.base, self.ids, self.folder, self.guardian,
                     lambda gone: tell("is loaded", 0.1 + 0.6 * gone),
                 )  # fmt: skip
             if deployment.prove_identity() != workers:
@@ -131,11 +132,11 @@ class _Runner:
 
     def _verify(self, label: str, deployment: Deployment) -> None:
         """Same answers as the profiles before it; and the SQL that one request makes."""
-        mine = verification.answers(deployment, self.plan.workload, self.catalogue.books)
+        mine = verification.answers(deployment, self.plan.workload, self.ids)
         for other, theirs in self.answers.items():
             verification.compare(label, mine, other, theirs)
         self.answers[label] = mine
-        path = self.plan.workload.path.replace("{id}", str(self.catalogue.books // 2 or 1))
+        path = self.plan.workload.path.replace("{id}", str(self.ids[len(self.ids) // 2]))
         self.statements[label] = statements.capture(self.cluster, self.connection, deployment, path)
 
     def _wait_quiet(self, label: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,12 +20,12 @@ class UnlikeError(Invalid):
     """Two profiles answer differently: their speeds cannot be compared."""
 
 
-def answers(deployment: Deployment, workload: Workload, books: int) -> Answers:
+def answers(deployment: Deployment, workload: Workload, ids: Sequence[int]) -> Answers:
     """The JSON values of a sample of requests, by path: the workload's own, a walk over PAGES pages by
-    cursor, the catalogue's last books, single books, and a book that does not exist."""
-    ids = sorted({1, 2, books // 3 or 1, books // 2 or 1, books})
-    paths = {workload.path.replace("{id}", str(book_id)) for book_id in ids}
-    paths |= {f"/books/{book_id}" for book_id in (*ids, books + 1)}
+    cursor, some of the books `ids` (ascending), and a book that does not exist."""
+    some = {ids[0], ids[1 % len(ids)], ids[len(ids) // 3], ids[len(ids) // 2], ids[-1]}
+    paths = {workload.path.replace("{id}", str(book_id)) for book_id in some}
+    paths |= {f"/books/{book_id}" for book_id in (*some, ids[-1] + 1)}
     found = {path: _value(deployment, path) for path in sorted(paths)}
     cursor = ""
     for _ in range(PAGES):
