@@ -1,0 +1,334 @@
+"""`bookstore serve` as real processes: workers, signals, what is refused, and what is left afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import psutil
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore.database_url import conninfo
+from bookstore.engine_profile import Driver
+
+PATIENCE_S = 40.0
+BIN = Path(sys.executable).parent
+Observer = psycopg.Connection[Any]
+
+
+def until(holds: Callable[[], Any], what: str) -> Any:
+    """Waits for what comes about in another process, and returns it; fails where it does not."""
+    end = time.monotonic() + PATIENCE_S
+    while not (found := holds()):
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+    return found
+
+
+class Server:
+    """A server in a session of its own, and what it said."""
+
+    def __init__(self, command: Sequence[str | Path], env: dict[str, str], port: int, log: Path) -> None:
+        self.log = log
+        self.base = f"http://127.0.0.1:{port}"
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                env={"PATH": os.environ["PATH"], "HOME": str(log.parent), **env},
+                cwd=log.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        self.seen: set[int] = set()
+
+    @property
+    def told(self) -> str:
+        return self.log.read_text()
+
+    def get(self, path: str) -> httpx.Response | None:
+        """The answer on a connection of its own, so that any worker may take it; None where there is none."""
+        with suppress(httpx.TransportError):
+            return httpx.get(self.base + path, timeout=PATIENCE_S)
+        return None
+
+    def workers(self, count: int) -> dict[int, int]:
+        """Worker number -> pid, once `count` workers say that they are ready."""
+        ready: dict[int, int] = {}
+
+        def all_are() -> bool:
+            assert self.process.poll() is None, self.told
+            answer = self.get("/health/ready")
+            if answer is not None and answer.status_code == 200:
+                body = answer.json()
+                ready[body["worker"]] = body["pid"]
+            return len(ready) == count and all(map(psutil.pid_exists, ready.values()))
+
+        until(all_are, f"not all workers are ready: {ready}")
+        self.seen.update(ready.values())
+        return ready
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """The exit code after a signal to the main process alone."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+    def left(self) -> list[int]:
+        """The processes of the server's session that still run."""
+        group = self.process.pid
+        return [
+            one.pid
+            for one in psutil.process_iter()
+            if one.pid in {group, *self.seen} or _group(one.pid) == group
+            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE
+        ]
+
+
+def _group(pid: int) -> int | None:
+    with suppress(ProcessLookupError):
+        return os.getpgid(pid)
+    return None
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+        return found
+
+
+@pytest.fixture(scope="module")
+def shared_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
+    """A migrated database with three books."""
+    name = f"bookstore_test_{os.getpid()}_server"
+    with psycopg.connect(conninfo(server_url), autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        url = server_url.set(database=name)
+        with psycopg.connect(conninfo(url)) as connection:
+            connection.execute("INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 3) n")
+        yield url
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def observer(shared_url: sa.URL) -> Iterator[Observer]:
+    with psycopg.connect(conninfo(shared_url), autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run(shared_url: sa.URL, port: int, tmp_path: Path) -> Callable[..., Any]:
+    """Runs a command on the database: `with run(command, NAME=value) as server`; nothing outlives the block."""
+
+    @contextmanager
+    def running(command: Sequence[str | Path], **env: str) -> Iterator[Server]:
+        server = Server(command, {"DATABASE_URL": conninfo(shared_url), **env}, port, tmp_path / "log")
+        try:
+            yield server
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.process.pid, signal.SIGKILL)
+            server.process.wait()
+
+    return running
+
+
+def serve(spec: str, port: int, *more: str) -> list[str | Path]:
+    return [BIN / "bookstore", "serve", "--profile", spec, "--port", str(port), *more]
+
+
+def refusal(command: Sequence[str | Path], url: sa.URL, **env: str) -> str:
+    """What a command says that has to end with exit code 2 and no traceback."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": conninfo(url), **env},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def sessions(observer: Observer, where: str = "true") -> int:
+    """How many sessions servers of ours have on the database."""
+    row = observer.execute(
+        "SELECT count(*) FROM pg_stat_activity"  # noqa: S608 - this file's own text
+        f" WHERE datname = current_database() AND application_name LIKE 'bookstore/%' AND {where}".encode()
+    ).fetchone()
+    assert row
+    return int(row[0])
+
+
+@pytest.mark.parametrize("driver", get_args(Driver))
+def test_serves_and_stops(
+    run: Callable[..., Any], port: int, observer: Observer, shared_url: sa.URL, driver: Driver
+) -> None:
+    """Two workers are ready, each with its own pid, number and pool. A request that SIGTERM meets is answered
+    whole; then the exit code is 0, and no process and no session is left."""
+    with run(serve(f"default@driver={driver},workers=2,pool_size=3", port)) as server:
+        workers = server.workers(2)
+        assert set(workers) == {1, 2}
+        assert len(set(workers.values()) | {server.process.pid}) == 3
+        assert sessions(observer) == 2 * 3
+        assert [book["title"] for book in server.get("/books").json()["items"]] == ["Book 1", "Book 2", "Book 3"]
+
+        answers: list[httpx.Response | None] = []
+        request = threading.Thread(target=lambda: answers.append(server.get("/books")))
+        with psycopg.connect(conninfo(shared_url)) as blocker:
+            blocker.execute("LOCK TABLE book IN ACCESS EXCLUSIVE MODE")
+            request.start()
+            until(lambda: sessions(observer, "wait_event_type = 'Lock'") == 1, "the request does not wait")
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: "Shutting down" in server.told, "the signal was not taken")
+        request.join(PATIENCE_S)
+        assert server.process.wait(PATIENCE_S) == 0
+        (answer,) = answers
+        assert answer is not None
+        assert (answer.status_code, len(answer.json()["items"])) == (200, 3)
+        until(lambda: server.left() == [], "processes are left")
+        until(lambda: sessions(observer) == 0, "sessions are left")
+        assert "Traceback" not in server.told
+
+
+def test_killed_worker_comes_back(run: Callable[..., Any], port: int, observer: Observer) -> None:
+    """A worker that is killed is replaced under its number while the other serves on; Ctrl-C then ends all
+    with exit code 0."""
+    with run(serve("default@workers=2,pool_size=2", port)) as server:
+        before = server.workers(2)
+        os.kill(before[1], signal.SIGKILL)
+        until(lambda: server.get("/books") is not None, "the other worker does not serve")
+        until(lambda: not _runs(before[1]), "the worker was not killed")
+        after = server.workers(2)
+        assert after[1] != before[1]
+        assert after[2] == before[2]
+        until(lambda: sessions(observer) == 2 * 2, "the killed worker's sessions are left")
+        assert server.stop(signal.SIGINT) == 0
+        until(lambda: server.left() == [], "processes are left")
+        until(lambda: sessions(observer) == 0, "sessions are left")
+
+
+def _runs(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def test_port_is_taken(shared_url: sa.URL, port: int) -> None:
+    """Where somebody listens, also one who would share the port, nothing starts and the port is named."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        told = refusal(serve("default", port), shared_url)
+    assert f"127.0.0.1:{port}: cannot listen there: Address already in use" in told
+
+
+def test_over_budget(shared_url: sa.URL, port: int, observer: Observer) -> None:
+    """A profile that could open more connections than are left is refused with the sum and with what would
+    fit, before it opened one."""
+    told = refusal(serve("default@workers=2,pool_size=200,max_overflow=1", port), shared_url)
+    assert "needs 603 = (2 workers + 1 while one is replaced) x (pool_size 200 + max_overflow 1)" in told
+    usable = re.search(r"usable are (\d+)", told)
+    assert usable
+    assert f"the largest pool_size that fits is {int(usable[1]) // 3 - 1} " in told
+    assert "--over-budget" in told
+    assert sessions(observer) == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_over_budget_on_request(run: Callable[..., Any], port: int) -> None:
+    """With --over-budget the same profile starts, with the connections that it needs at first."""
+    spec = "default@pool_size=1,max_overflow=500"
+    with run(serve(spec, port, "--over-budget")) as server:
+        assert set(server.workers(1)) == {1}
+        assert server.get("/books").status_code == 200
+
+
+def test_other_variables_are_ignored(run: Callable[..., Any], port: int) -> None:
+    """What would override the profile from the environment is named once and changes nothing."""
+    foreign = {
+        "GRANIAN_WORKERS": "3", "GRANIAN_PORT": "1", "GRANIAN_INTERFACE": "wsgi", "LITESTAR_DEBUG": "1",
+        "PGOPTIONS": "-c search_path=nowhere", "PGAPPNAME": "mine", "PGHOST": "nowhere.invalid",
+    }  # fmt: skip
+    with run(serve("default@pool_size=1", port), **foreign) as server:
+        assert set(server.workers(1)) == {1}
+        assert server.get("/books").status_code == 200
+        assert f"ignored, the profile decides: {', '.join(sorted(foreign))}\n" in server.told
+        assert server.told.count("ignored") == 1
+
+
+def test_workers_by_environment(run: Callable[..., Any], port: int) -> None:
+    """WEB_CONCURRENCY has the last word on workers and says so; the profile may come by the environment too."""
+    command = [BIN / "bookstore", "serve", "--port", str(port)]
+    with run(command, WEB_CONCURRENCY="2", BOOKSTORE_PROFILE="default@pool_size=1") as server:
+        assert set(server.workers(2)) == {1, 2}
+        assert "WEB_CONCURRENCY=2 goes over the profile's workers" in server.told
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("defualt", "default"),
+        ("default@pool_szie=3", "pool_size"),
+    ],
+)
+def test_unknown_profile(shared_url: sa.URL, port: int, spec: str, told: str) -> None:
+    """A profile or a key that does not exist ends with exit code 2 and names what is near."""
+    assert told in refusal(serve(spec, port), shared_url)
+
+
+def test_wrong_number_of_workers(shared_url: sa.URL) -> None:
+    """WEB_CONCURRENCY that is no number is refused by its name."""
+    assert "WEB_CONCURRENCY" in refusal([BIN / "bookstore", "serve"], shared_url, WEB_CONCURRENCY="two")
+
+
+def test_granian_serves_the_factory(run: Callable[..., Any], port: int, observer: Observer) -> None:
+    """`granian --factory bookstore.app:create_app` serves under the environment's profile; its worker has no
+    number of ours."""
+    command = [
+        BIN / "granian", "--interface", "asgi", "--factory", "bookstore.app:create_app", "--port", str(port),
+    ]  # fmt: skip
+    with run(command, BOOKSTORE_PROFILE="default@pool_size=2") as server:
+        ((worker, pid),) = server.workers(1).items()
+        assert worker is None
+        assert pid != server.process.pid
+        assert len(server.get("/books").json()["items"]) == 3
+        assert sessions(observer) == 2
+        assert server.stop() == 0
+        until(lambda: sessions(observer) == 0, "sessions are left")
+
+
+def test_litestar_finds_the_factory(shared_url: sa.URL, tmp_path: Path) -> None:
+    """`litestar --app bookstore.app:create_app` lists the routes."""
+    done = subprocess.run(
+        [BIN / "litestar", "--app", "bookstore.app:create_app", "routes"],
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": conninfo(shared_url)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for path in ("/books", "/books/{book_id:int}", "/health/live", "/health/ready"):
+        assert path in done.stdout
