@@ -8,14 +8,14 @@ earlier in the same load tells the row it came from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, LiteralString
 
 import msgspec
 import psycopg
 from psycopg import sql
 
-from bookstore.catalog import statements
+from bookstore.catalog import bulk, statements
 from bookstore.catalog.entry import Entry, Finding, Outcome
 from bookstore.catalog.slug import free_slug, slug
 from bookstore.models import SCHEMA_REVISION, VERSION_TABLE
@@ -122,8 +122,8 @@ class Store:
 def opened(connection: Connection) -> Iterator[Store]:
     """A Store in a transaction of its own: everything in the block is kept, or, on any error, nothing.
 
-    Others may read meanwhile; writers wait. Raises Refused where the database is not migrated or another
-    transaction keeps writing.
+    Writers wait meanwhile; readers do only where there is no book yet. Raises Refused where the database is
+    not migrated or another transaction keeps writing.
     """
     check_migrated(connection)
     with connection.transaction():
@@ -132,9 +132,10 @@ def opened(connection: Connection) -> Iterator[Store]:
             connection.execute("LOCK TABLE genre, author, book, book_author, book_genre IN SHARE ROW EXCLUSIVE MODE")
         except psycopg.errors.LockNotAvailable:
             raise Refused(f"another transaction writes to the books for over {LOCK_TIMEOUT}; try again") from None
-        store = Store(connection)
-        yield store
-        store.finish()
+        with nullcontext() if has_books(connection) else bulk.lifted(connection):
+            store = Store(connection)
+            yield store
+            store.finish()
 
 
 def check_migrated(connection: Connection) -> None:

@@ -1,0 +1,184 @@
+"""A load into empty tables takes keys and indexes of the links away; nobody can tell afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from bookstore.catalog import generate, import_file, store
+
+Connection = psycopg.Connection[Any]
+Contents = Callable[[], list[tuple[Any, ...]]]
+CsvFile = Callable[..., Path]
+Definitions = list[tuple[str, ...]]
+
+HEADER = "title,authors,isbn13,publication_year,genres"
+ROWS = 100_000
+WITHIN_S = 60
+
+
+def definitions(connection: Connection) -> Definitions:
+    """Every constraint and index of every table, in words."""
+    with connection.transaction():
+        return connection.execute("""
+            SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) || convalidated
+            FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+            UNION ALL
+            SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+            ORDER BY 1, 2, 3
+        """).fetchall()
+
+
+def seen_during(connection: Connection, work: Callable[[Callable[[float, int], None]], object]) -> Definitions:
+    """The definitions as the transaction of `work` sees them after its last batch."""
+    seen: Definitions = []
+
+    def look(_ratio: float, _books: int) -> None:
+        seen[:] = definitions(connection)
+
+    work(look)
+    return seen
+
+
+def test_links_are_free_during_the_load_only(connection: Connection) -> None:
+    """Into empty tables the links are loaded without keys and indexes, and then all are as they were."""
+    before = definitions(connection)
+    during = seen_during(connection, lambda look: generate(connection, books=50, seed=1, progress=look))
+    gone = {name for _, name, _ in set(before) - set(during)}
+    assert {name for _, name, _ in before if name.startswith("fk_")} < gone
+    assert {"pk_book_author", "pk_book_genre", "ix_book_genre_genre_id_book_id"} < gone
+    assert set(during) < set(before)
+    assert definitions(connection) == before
+
+
+def test_books_keep_all_in_place(connection: Connection, csv_file: CsvFile) -> None:
+    """A load into a database with books touches no constraint and no index."""
+    generate(connection, books=5, seed=1)
+    before = definitions(connection)
+    path = csv_file(HEADER, "A,Ann,,,X")
+    during = seen_during(connection, lambda look: import_file(connection, path, progress=look))
+    assert during == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("INSERT INTO book_author VALUES (1, 9, 1000000)", psycopg.errors.ForeignKeyViolation),
+        ("INSERT INTO book_genre VALUES (1000000, 1)", psycopg.errors.ForeignKeyViolation),
+        ("INSERT INTO book_genre SELECT * FROM book_genre LIMIT 1", psycopg.errors.UniqueViolation),
+        ("INSERT INTO book_author SELECT book_id, 9, author_id FROM book_author", psycopg.errors.UniqueViolation),
+        ("INSERT INTO book (title, isbn13) VALUES ('A', '9780439023482')", psycopg.errors.CheckViolation),
+    ],
+)
+def test_a_violation_is_refused(
+    connection: Connection,
+    contents: Contents,
+    csv_file: CsvFile,
+    statement: str,
+    error: type[Exception],
+) -> None:
+    """What breaks a rule during the load fails it as a whole, and the rules are there as before."""
+    before = definitions(connection)
+
+    def violate(_ratio: float, _books: int) -> None:
+        connection.execute(statement.encode())
+
+    with pytest.raises(error):
+        import_file(connection, csv_file(HEADER, "A,Ann,,,X"), progress=violate)
+    assert contents() == []
+    assert definitions(connection) == before
+
+
+@pytest.fixture
+def reader(database_url: str) -> Iterator[None]:
+    """Another transaction that has read from a link table."""
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT count(*) FROM book_genre")
+        yield
+
+
+@pytest.fixture
+def dependant(connection: Connection) -> None:
+    """A table of somebody else that refers to an index of a link table."""
+    with connection.transaction():
+        connection.execute(
+            "CREATE TABLE royalty (author_id bigint, book_id bigint,"
+            " FOREIGN KEY (author_id, book_id) REFERENCES book_author (author_id, book_id))"
+        )
+
+
+@pytest.fixture
+def writer(connection: Connection) -> Iterator[None]:
+    """A role that may write to the tables but does not own them."""
+    role = f"bookstore_test_{os.getpid()}"
+    with connection.transaction():
+        connection.execute(f"CREATE ROLE {role}".encode())
+        for kind in ("TABLES", "SEQUENCES"):
+            connection.execute(f"GRANT ALL ON ALL {kind} IN SCHEMA public TO {role}".encode())
+    connection.execute(f"SET ROLE {role}".encode())
+    connection.commit()
+    yield
+    connection.execute("RESET ROLE")
+    connection.execute(f"DROP OWNED BY {role}".encode())
+    connection.execute(f"DROP ROLE {role}".encode())
+    connection.commit()
+
+
+@pytest.mark.parametrize("hindrance", ["reader", "dependant", "writer"])
+def test_a_hindrance_costs_only_time(
+    connection: Connection, csv_file: CsvFile, request: pytest.FixtureRequest, hindrance: str
+) -> None:
+    """Where the links cannot be freed the same load goes on with keys and indexes in their place."""
+    request.getfixturevalue(hindrance)
+    before = definitions(connection)
+    path = csv_file(HEADER, 'A,"Ann, Bo",,,X', "B,Ann,,,X; Y")
+    during = seen_during(connection, lambda look: import_file(connection, path, progress=look))
+    assert during == before
+    assert store.has_books(connection)
+    connection.rollback()
+
+
+def test_ctrl_c_leaves_the_tables_as_they_were(
+    connection: Connection, contents: Contents, database_url: str, csv_file: CsvFile
+) -> None:
+    """A real SIGINT while books are being stored ends the command with 130; nothing of it stays."""
+    before = definitions(connection)
+    path = csv_file(HEADER, *(f"Book {n},Author {n % 999},,{n % 2000},Genre {n % 50}" for n in range(ROWS)))
+    command = subprocess.Popen(
+        [sys.executable, "-m", "bookstore", "catalog", "import", path],
+        env=os.environ | {"DATABASE_URL": database_url},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_links(connection, command)
+        command.send_signal(signal.SIGINT)
+        _, told = command.communicate(timeout=WITHIN_S)
+    finally:
+        command.kill()
+    assert (command.returncode, told.splitlines()[-1]) == (130, "bookstore: interrupted; nothing was left running")
+    assert contents() == []
+    assert definitions(connection) == before
+
+
+def wait_for_links(connection: Connection, command: subprocess.Popen[str]) -> None:
+    """Until `command` stores links, which it does after the first of its books."""
+    ends = time.monotonic() + WITHIN_S
+    seen = None
+    while seen is None:
+        assert command.poll() is None
+        assert time.monotonic() < ends
+        with connection.transaction():
+            seen = connection.execute(
+                "SELECT FROM pg_stat_activity WHERE application_name = %s AND query ~ '^\\s*INSERT INTO book_'",
+                [f"bookstore/catalog/{command.pid}"],
+            ).fetchone()
