@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,7 +167,7 @@ def _print(record: Run, as_json: bool) -> None:
     click.echo()
     click.echo(judge.legend(record))
     for sentence in judge.sentences(record):
-        click.echo(sentence)
+        click.echo(textwrap.fill(sentence, 80, replace_whitespace=False, break_on_hyphens=False))
 
 
 def _invalid(reason: str) -> NoReturn:

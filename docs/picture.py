@@ -1,0 +1,33 @@
+"""Draws a run's table as docs/compare.svg: `python docs/picture.py RUN`.
+
+rich's own SVG asks a content network for its font; this one takes the reader's monospace font, so that the
+picture is the same offline.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from pathlib import Path
+
+from bookstore.lab import compare, results
+from rich.console import Console
+
+COLUMNS = 80
+
+
+def main() -> None:
+    run = results.read(Path(sys.argv[1]))
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, highlight=False)
+    console.print(f"[bold]$ bookstore compare {' '.join(run.profiles)}[/]", soft_wrap=False)
+    console.print(f"\n{compare.table(run, COLUMNS)}\n\n[dim]{compare.legend(run)}[/]\n")
+    console.print("\n".join(compare.sentences(run)))
+    drawing = console.export_svg(title="make compare")
+    drawing = re.sub(r"@font-face \{.*?\}", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r"font-family: [^;]+;", "font-family: ui-monospace, Menlo, Consolas, monospace;", drawing)
+    (Path(__file__).parent / "compare.svg").write_text(re.sub(r"\n\s*\n+", "\n", drawing))
+
+
+if __name__ == "__main__":
+    main()
