@@ -154,18 +154,24 @@ def serve(spec: str, port: int, *more: str) -> list[str | Path]:
 
 def refusal(command: Sequence[str | Path], url: sa.URL, **env: str) -> str:
     """What a command says that has to end with exit code 2 and no traceback."""
-    done = subprocess.run(
+    process = subprocess.Popen(
         [str(part) for part in command],
         env={"PATH": os.environ["PATH"], "DATABASE_URL": conninfo(url), **env},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE_S,
-        check=False,
+        start_new_session=True,
     )
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    return done.stderr
+    try:
+        data, talk = process.communicate(timeout=PATIENCE_S)
+    finally:
+        with suppress(ProcessLookupError):  # where it serves instead, its workers go too
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.returncode == 2, talk
+    assert "Traceback" not in talk
+    assert data == ""
+    return talk
 
 
 def sessions(observer: Observer, where: str = "true") -> int:
