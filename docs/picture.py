@@ -11,8 +11,9 @@ import re
 import sys
 from pathlib import Path
 
-from bookstore.lab import compare, results
 from rich.console import Console
+
+from bookstore.lab import compare, results
 
 COLUMNS = 80
 
