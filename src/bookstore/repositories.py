@@ -31,15 +31,14 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
     def __init__(self, session: Session, loading: Loading) -> None:
         super().__init__(session=session, statement=_EVERY_BOOK)
         self._in = session
-        self._read = reader(loading)
+        self._reader = reader(loading)
 
     def page(self, after: int, limit: int) -> schemas.BookPage:
         """Up to `limit` books whose ids follow `after`, by the primary key's index: the last page of a
         million costs what the first one costs."""
-        books, more = self._read(self._in, _after(limit), {"after": after})
-        last = next(reversed(books)) if more else None
-        return schemas.BookPage(list(books.values()), cursor.encode(last) if last else None)
+        books, last_id = self._reader.page(self._in, _after(limit), {"after": after})
+        return schemas.BookPage(books, None if last_id is None else cursor.encode(last_id))
 
     def one(self, book_id: int) -> schemas.Book | None:
         """The book of this id, or None."""
-        return self._read(self._in, _ONE, {"id": book_id}).books.get(book_id)
+        return self._reader.one(self._in, _ONE, {"id": book_id})

@@ -1,0 +1,42 @@
+"""Loading strategies: how books come out of PostgreSQL with their authors and genres.
+
+A `Selection` says which books, a strategy how. All give the same JSON; they differ in statements,
+in bytes and in who does the grouping:
+
+| strategy | statements for N books | the grouping is done by |
+|---|---|---|
+| lazy | 1 + 2N | the ORM, a statement at each first touch of a relationship |
+| joined | 1 | the ORM, out of authors x genres rows a book |
+| selectin, subquery | 3 | the ORM |
+| rows | 3 | Python: Core rows into structs, no ORM object is made |
+| json | 1 | PostgreSQL: the page as one JSON text, passed on unparsed |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy.orm import joinedload, lazyload, selectinload, subqueryload
+
+from bookstore.loading.aggregate import AggregateReader
+from bookstore.loading.orm import OrmReader
+from bookstore.loading.rows import RowsReader
+from bookstore.loading.selection import Found, Reader, Selection, book
+from bookstore.profile import Loading
+
+__all__ = ["Found", "Reader", "Selection", "book", "reader"]
+
+_READERS: Final[Mapping[Loading, Reader]] = {
+    "lazy": OrmReader(lazyload),
+    "joined": OrmReader(joinedload),
+    "selectin": OrmReader(selectinload),
+    "subquery": OrmReader(subqueryload),
+    "rows": RowsReader(),
+    "json": AggregateReader(),
+}
+
+
+def reader(loading: Loading) -> Reader:
+    """The way the strategy `loading` reads."""
+    return _READERS[loading]
