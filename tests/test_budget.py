@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 
 import psycopg
@@ -135,3 +136,19 @@ def test_asks_the_server(blank_url: sa.URL) -> None:
                 break
             time.sleep(0.05)
         assert _capacity(asking) == before
+
+
+def test_an_ordinary_role_counts_the_sessions_of_others(blank_url: sa.URL) -> None:
+    """A role that is not told what others' sessions do still sees that they take connections."""
+    role = f"bookstore_test_{os.getpid()}_budget"
+    with psycopg.connect(conninfo(blank_url), autocommit=True) as other:
+        other.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{role}'")
+        try:
+            with psycopg.connect(conninfo(blank_url.set(username=role, password=role))) as connection:
+                before = _capacity(connection).in_use
+                connection.rollback()
+                with psycopg.connect(conninfo(blank_url)):
+                    assert _capacity(connection).in_use == before + 1
+            assert before >= 1
+        finally:
+            other.execute(f'DROP ROLE "{role}"')

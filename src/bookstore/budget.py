@@ -24,9 +24,11 @@ CAPACITY_SQL = """
            current_setting('superuser_reserved_connections')::int
              + coalesce(current_setting('reserved_connections', true), '0')::int,
            (SELECT count(*) FROM pg_stat_activity
-             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())::int
+             WHERE datid IS NOT NULL AND pid <> pg_backend_pid()
+               AND coalesce(backend_type, 'client backend') = 'client backend')::int
 """
-"""One row of ServerCapacity's three numbers; `reserved_connections` exists from PostgreSQL 16."""
+"""One row of ServerCapacity's three numbers; `reserved_connections` exists from PostgreSQL 16. An ordinary role
+is not told what kind others' sessions are, only that they have a database: each of those is counted."""
 
 
 class Budget(msgspec.Struct, frozen=True):
