@@ -17,6 +17,7 @@ from bookstore import catalog, cursor, schemas
 from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, make_database
 from bookstore.database_url import conninfo, for_driver
 from bookstore.engine_profile import Driver, EngineProfile, Loading
+from bookstore.loading import selection as loading_selection
 from bookstore.repositories import BookRepository
 
 pytestmark = pytest.mark.anyio
@@ -269,3 +270,26 @@ def test_the_last_page_costs_what_the_first_does(
 def test_every_strategy_has_its_count() -> None:
     """Every strategy that a profile can name has its number of statements here."""
     assert set(COUNTS) == set(STRATEGIES)
+
+
+async def test_before_json_scalar(books_url: sa.URL) -> None:
+    """A server older than PostgreSQL 17, which brought JSON_SCALAR, is asked with to_json, for the same page."""
+    database = make_database(EngineProfile(name="old", loading="json"), books_url)
+    assert isinstance(database, AsyncDatabase)
+    await database.start()
+    try:
+        answers, statements = [], []
+        sa.event.listen(
+            database._reading.sync_engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+        )
+        for version in ((18, 0), (16, 4)):
+            database._reading.dialect.server_version_info = version
+            loading_selection._compiled.cache_clear()
+            page = await database.run(lambda session: BookRepository(session, "json").page(0, 50), reading=True)
+            answers.append(msgspec.json.encode(page))
+    finally:
+        loading_selection._compiled.cache_clear()
+        await database.stop()
+    assert answers[0] == answers[1]
+    assert ["JSON_SCALAR(" in one for one in statements] == [True, False]
+    assert ["to_json(" in one for one in statements] == [False, True]

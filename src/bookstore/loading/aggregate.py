@@ -3,7 +3,7 @@
 Authors and genres are aggregated once for the page and joined to it, not in a subquery for each book; the
 page's ids go in as an array, which an index scan takes in one descent. The objects are put together as
 texts: json_build_object and row_to_json look up the type of each value for each row, which made the
-statement a third dearer. JSON_SCALAR, which quotes the texts, came with PostgreSQL 17.
+statement a third dearer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Any, Final, cast
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 
 from bookstore import schemas
 from bookstore.loading.selection import COLUMNS, Found, Parameters, Selection, author, fetch, genre
@@ -24,6 +27,19 @@ Text = sa.ColumnElement[str]
 
 _NULL: Final = sa.literal_column("'null'", sa.Text())
 _COMMA: Final = sa.literal_column("','", sa.Text())
+
+
+class _Quoted(GenericFunction[str]):
+    """A text as JSON: JSON_SCALAR, which knows its argument's type beforehand, came with PostgreSQL 17."""
+
+    inherit_cache = True
+    name = "to_json"
+
+
+@compiles(_Quoted, "postgresql")
+def _compile_quoted(element: _Quoted, compiler: SQLCompiler, **options: Any) -> str:
+    is_new = (compiler.dialect.server_version_info or (0,)) >= (17,)
+    return f"{'JSON_SCALAR' if is_new else 'to_json'}({compiler.process(element.clauses, **options)})"
 
 
 class AggregateReader:
@@ -90,7 +106,7 @@ def _number(column: sa.ColumnElement[int]) -> Text:
 
 
 def _quoted(column: sa.ColumnElement[str]) -> Text:
-    return _or_null(sa.cast(sa.func.json_scalar(column), sa.Text), column)
+    return _or_null(sa.cast(_Quoted(column), sa.Text), column)
 
 
 def _or_null(text: Text, column: sa.ColumnElement[Any]) -> Text:
