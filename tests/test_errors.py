@@ -267,3 +267,16 @@ async def test_trouble_that_caused_another_error_is_found() -> None:
     assert errors.trouble(outer) == ("db_unavailable", "The database cannot be reached.")
     outer.__cause__ = outer
     assert errors.trouble(outer) is None
+
+
+async def test_a_schema_that_is_not_there(shared_url: sa.URL, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
+    """A table that is missing is the database's trouble: 503, and the log says which one."""
+    async with served(shared_url, driver) as client:
+        assert is_trouble(await sql(client, "SELECT * FROM not_migrated"), "db_unavailable")
+    assert 'relation "not_migrated" does not exist' in caplog.text
+
+
+async def test_a_file_that_is_not_there_is_a_bug() -> None:
+    """An OSError that has nothing to do with the database is not blamed on it."""
+    assert errors.trouble(FileNotFoundError("template.html")) is None
+    assert errors.trouble(PermissionError("template.html")) is None

@@ -7,6 +7,7 @@ stack or parameter reaches a body.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
@@ -46,6 +47,8 @@ _TROUBLE: Final = {
     "53": ("db_unavailable", "The database has no room for now."),
     "57": ("db_unavailable", "The database cannot be reached."),
     "25": ("db_unavailable", "The database takes no changes for now."),
+    "42P01": ("db_unavailable", "The database's schema is not the one of this version."),  # no such table
+    "42501": ("db_unavailable", "The database does not let the service in."),  # a right is missing
 }
 _UNREACHABLE: Final = ("db_unavailable", "The database cannot be reached.")
 
@@ -58,16 +61,25 @@ def trouble(error: BaseException) -> tuple[str, str] | None:
         state = getattr(link, "sqlstate", None)
         if isinstance(state, str):
             return _TROUBLE.get(state) or _TROUBLE.get(state[:2])
+    is_databases = any(isinstance(link, sa.exc.DBAPIError) for link in _causes(error))
     for link in _causes(error):
         if isinstance(link, TimeoutError):
             return "db_timeout", "The database took too long."
-        if isinstance(link, OSError | sa.exc.OperationalError):
-            return _UNREACHABLE
-        if isinstance(link, sa.exc.DBAPIError) and (
-            link.connection_invalidated or isinstance(link, sa.exc.InterfaceError)
-        ):
+        if _says_unreachable(link) or (is_databases and isinstance(link, OSError)):
             return _UNREACHABLE
     return None
+
+
+def _says_unreachable(error: BaseException) -> bool:
+    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, ConnectionError | socket.gaierror | sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
+def reason(error: BaseException) -> str:
+    """What happened, in one line for the log: the words of the driver, not SQLAlchemy's with the SQL."""
+    *_, last = _causes(error)
+    return f"{type(last).__name__}: {last}".strip().splitlines()[0]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -93,7 +105,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     elif known := trouble(error):
         status, (code, detail) = HTTP_503_SERVICE_UNAVAILABLE, known
         headers = {"Retry-After": str(RETRY_AFTER_S)}
-        logger.warning("%s %s: %s", request.method, request.url.path, code)
+        logger.warning("%s %s: %s: %s", request.method, request.url.path, code, reason(error))
     else:
         status, code, detail = HTTP_500_INTERNAL_SERVER_ERROR, "internal", "This is a bug of the service."
         logger.error("%s %s", request.method, request.url.path, exc_info=error)
@@ -109,5 +121,4 @@ def _code(name: str) -> str:
 
 
 def _title(status: int) -> str:
-
     return HTTPStatus(status).phrase

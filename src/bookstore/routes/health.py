@@ -20,6 +20,7 @@ from bookstore.models import SCHEMA_REVISION, VERSION_TABLE
 
 READY_WITHIN_S = 1.0
 
+_NO_SUCH_TABLE = "42P01"
 _REVISION = sa.select(sa.table(VERSION_TABLE, sa.column("version_num")).c.version_num)
 
 
@@ -64,12 +65,13 @@ async def _obstacle(database: Database) -> str | None:
     try:
         async with asyncio.timeout(READY_WITHIN_S):
             revision = await database.run(work, reading=True)
-    except sa.exc.ProgrammingError:
-        revision = None  # no such table
     except Exception as error:
-        if known := errors.trouble(error):
+        if getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_SUCH_TABLE:
+            revision = None
+        elif known := errors.trouble(error):
             return known[0]
-        raise
+        else:
+            raise
     if revision == SCHEMA_REVISION:
         return None
     return f"the database's schema is at {revision}, this version needs {SCHEMA_REVISION}: bookstore db upgrade"
