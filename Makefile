@@ -17,7 +17,6 @@ compare: $(READY) ## compare engine profiles on 10,000 books (the main job; ARGS
 	@$(BIN)/bookstore compare $(or $(ARGS),psycopg-sync-lazy psycopg-sync-joined asyncpg-joined asyncpg-json)
 
 serve: $(READY) ## serve the catalogue on http://127.0.0.1:8000
-	@$(BIN)/bookstore db upgrade
 	@$(BIN)/bookstore serve
 
 test: $(READY) ## run the tests on an embedded PostgreSQL (ARGS="-k profile" for some)

@@ -14,7 +14,7 @@ from bookstore import postgres, schema
 from bookstore.database_url import conninfo, parse
 from bookstore.guardian import Guardian
 
-TEMPLATE = "bookstore_test_template"
+TEMPLATE = f"bookstore_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
 
 
@@ -35,11 +35,12 @@ def server_url() -> Iterator[sa.URL]:
 
 
 @pytest.fixture(scope="session")
-def template(server_url: sa.URL) -> str:
+def template(server_url: sa.URL) -> Iterator[str]:
     """The name of a migrated, empty database."""
     make_database(server_url, TEMPLATE)
     schema.upgrade(server_url.set(drivername="postgresql+psycopg", database=TEMPLATE))
-    return TEMPLATE
+    yield TEMPLATE
+    drop_database(server_url, TEMPLATE)
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def test_ordinary_user() -> None:
 def test_db_commands(place: Path) -> None:
     """The embedded database from its first start to its end, by the commands alone."""
     url = bookstore(place, "db", "url").stdout.strip()
-    assert unquote(url) == f"postgresql://postgres@/bookstore?host={place}/postgres/socket"
+    assert unquote(url) == f"postgresql://postgres@/bookstore?host={place}/postgres/socket&port=5432"
     assert Cluster(place / "postgres").pid()
     running = re.fullmatch(r"embedded: runs, pid (\d+), in .*\n", bookstore(place, "db", "status").stdout)
     assert running

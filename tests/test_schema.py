@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
 import sqlalchemy as sa
 
 from bookstore import models, schema
+from bookstore.database_url import conninfo
+from bookstore.refusal import Refused
 
 
 def test_up_down_up(blank_url: sa.URL) -> None:
@@ -16,3 +25,32 @@ def test_up_down_up(blank_url: sa.URL) -> None:
     schema.upgrade(url)
     assert schema.differences(url) is None
     assert schema.revisions()[-1] == models.SCHEMA_REVISION
+
+
+def test_two_at_once(blank_url: sa.URL) -> None:
+    """Two migrations of one database at the same time both end well: the second finds nothing to do."""
+    url = blank_url.set(drivername="postgresql+psycopg")
+    with ThreadPoolExecutor(2) as threads:
+        # Alembic keeps its context in the process: two real commands have one each.
+        list(threads.map(lambda _: _upgrade_in_a_process(url), range(2)))
+    assert schema.current(url) == models.SCHEMA_REVISION
+
+
+def _upgrade_in_a_process(url: sa.URL) -> None:
+    environment = os.environ | {"DATABASE_URL": conninfo(url)}
+    command = [sys.executable, "-m", "bookstore", "db", "upgrade"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_missing_right_is_refused(blank_url: sa.URL) -> None:
+    """A role that may not make tables gets a sentence and not a traceback."""
+    role = f"bookstore_test_{os.getpid()}_reader"
+    with psycopg.connect(conninfo(blank_url), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{role}'")
+        try:
+            url = blank_url.set(drivername="postgresql+psycopg", username=role, password=role)
+            with pytest.raises(Refused, match="permission denied for schema public"):
+                schema.upgrade(url)
+        finally:
+            connection.execute(f'DROP ROLE "{role}"')

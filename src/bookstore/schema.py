@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import sqlalchemy as sa
 from advanced_alchemy.alembic.commands import AlembicCommands
@@ -16,6 +17,10 @@ from bookstore import models
 from bookstore.database_url import server
 from bookstore.refusal import Refused
 from bookstore.resources import shipped
+
+_NO_RIGHT: Final = "42501"
+_OPERATORS: Final = {"08", "25", "28", "3D", "53", "55", "57"}
+"""SQLSTATE classes: connection, transaction (read-only), login, database, resources, locks, shutdown."""
 
 
 @contextmanager
@@ -41,10 +46,17 @@ def commands(url: sa.URL) -> Iterator[AlembicCommands]:
         yield alembic
     except CommandError as error:
         raise Refused(f"migrations: {error}; known are {', '.join(revisions())}, head and base") from None
-    except sa.exc.OperationalError as error:
+    except sa.exc.DBAPIError as error:
         raise _refusal(url, error) from None
     finally:
         config.get_engine().dispose()
+
+
+def prepare_embedded(url: sa.URL) -> None:
+    """Migrates the embedded database, which is ours alone, where it is not up to date."""
+    url = url.set(drivername="postgresql+psycopg")
+    if current(url) != models.SCHEMA_REVISION:
+        upgrade(url)
 
 
 def revisions() -> list[str]:
@@ -63,17 +75,22 @@ def current(url: sa.URL) -> str | None:
                 return None
             table = sa.table(models.VERSION_TABLE, sa.column("version_num"))
             return connection.scalar(sa.select(table.c.version_num))
-    except sa.exc.OperationalError as error:
+    except sa.exc.DBAPIError as error:
         raise _refusal(url, error) from None
     finally:
         engine.dispose()
 
 
-def _refusal(url: sa.URL, error: sa.exc.OperationalError) -> Exception:
-    """A Refused where there was no connection to begin with, otherwise `error` itself."""
-    if error.statement is not None:
-        return error
-    return Refused(f"database {server(url)}: cannot be reached: {str(error.orig).strip().splitlines()[0]}")
+def _refusal(url: sa.URL, error: sa.exc.DBAPIError) -> Exception:
+    """A Refused for what the operator can mend (no connection, a missing right, a read-only or full server),
+    otherwise `error` itself."""
+    told = str(error.orig).strip().splitlines()[0]
+    if error.statement is None:
+        return Refused(f"database {server(url)}: cannot be reached: {told}")
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state == _NO_RIGHT or state[:2] in _OPERATORS:
+        return Refused(f"database {server(url)}: {told}")
+    return error
 
 
 def upgrade(url: sa.URL, revision: str = "head") -> None:

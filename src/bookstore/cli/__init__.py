@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from bookstore import settings
 from bookstore.refusal import EXIT_REFUSED, Refused
 
 EXIT_INTERRUPTED: Final = 130
@@ -37,6 +38,9 @@ class _Commands(click.Group):
 @click.version_option(package_name="bookstore")
 def bookstore() -> None:
     """A bookstore service under any engine profile, and the lab that compares them."""
+    # For all commands alike: with PGHOSTADDR or PGPORT set, `db downgrade` could reach another server.
+    if ignored := settings.shed_interfering():
+        click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
 
 
 def main() -> None:
@@ -55,7 +59,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("bookstore: interrupted; nothing was left running", err=True)
+        click.echo("bookstore: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `… | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bookstore import budget, profile, profile_schema
+from bookstore import budget, profile, profile_schema, settings
 from bookstore.budget import Budget, ServerCapacity
 from bookstore.profile import EngineProfile
 from bookstore.refusal import Refused
@@ -110,12 +110,15 @@ def schema() -> None:
 
 
 def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
-    """The profiles that load, and what is wrong with the others."""
+    """The profiles that load, as `serve` would start them, and what is wrong with the others."""
+    workers = settings.read().workers
+    if workers:
+        click.echo(f"WEB_CONCURRENCY={workers} goes over the profiles' workers", err=True)
     fine: list[EngineProfile] = []
     refusals: list[str] = []
     for name in names:
         try:
-            fine.append(profile.load(name))
+            fine.append(profile.with_workers(profile.load(name), workers))
         except Refused as refusal:
             refusals.append(str(refusal))
     return fine, refusals

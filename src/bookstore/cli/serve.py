@@ -29,8 +29,7 @@ def serve(spec: str | None, host: str | None, port: int | None, over_budget: boo
         click.echo(f"WEB_CONCURRENCY={found.workers} goes over the profile's workers", err=True)
     host, port = host or found.host, port or found.port
     server.check_port(host, port)
-    ignored = settings.shed_interfering()
-    if ignored:
+    if ignored := settings.shed_interfering():  # by litestar's own command, which has not done it
         click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
     url = database_url.resolve(found)
     if not over_budget:
@@ -45,11 +44,11 @@ def serve(spec: str | None, host: str | None, port: int | None, over_budget: boo
 def _prepare_schema(found: Settings) -> None:
     """The embedded database is ours alone and is migrated; of another one we only say what it needs."""
     url = database_url.psycopg_url(found)
+    if found.database_url is None:
+        schema.prepare_embedded(url)
+        return
     at = schema.current(url)
     if at == models.SCHEMA_REVISION:
-        return
-    if found.database_url is None:
-        schema.upgrade(url)
         return
     click.echo(
         f"the database's schema is at {at}, this version needs {models.SCHEMA_REVISION}: "
