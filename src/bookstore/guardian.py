@@ -29,7 +29,7 @@ class Guardian:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bookstore.guardian"],
+            [sys.executable, "-P", "-m", "bookstore.guardian"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at the terminal is for the owner

@@ -189,7 +189,7 @@ def test_interrupted(stage: str, number: signal.Signals, whole_group: bool, work
     """Ctrl-C and SIGTERM end a comparison in good order: exit code 130, nothing is left, nothing is stored."""
     code, stderr, started, output = interrupted(workplace, stage, number, whole_group)
     assert code == 130
-    assert "interrupted; nothing was left running" in stderr
+    assert "interrupted" in stderr
     assert "Traceback" not in stderr
     assert wait_until(nothing_left(workplace, started), WITHIN_S), left_of(workplace)
     assert list(output.iterdir()) == []

@@ -56,21 +56,25 @@ def test_of_profile(make_run: MakeRun) -> None:
 
 
 def test_steps(make_run: MakeRun) -> None:
-    """A step is a pair that differs in one key alone, the ratio that of the later over the earlier."""
+    """A step is a pair that differs in one key alone, the ratio that of the later over the earlier; threads
+    are a key where somebody set them, and none where they are as many as connections."""
     profiles = {
-        "a": {"driver": "asyncpg", "loading": "lazy", "threads": "1", "description": "a"},
-        "b": {"driver": "asyncpg", "loading": "json", "threads": "9", "description": "b"},
-        "c": {"driver": "psycopg", "loading": "json", "threads": "9", "description": "c"},
-        "d": {"driver": "psycopg", "loading": "json", "threads": "2", "description": "d"},
+        "a": {"driver": "asyncpg", "loading": "lazy", "pool_size": "5", "description": "a"},
+        "b": {"driver": "asyncpg", "loading": "json", "pool_size": "5", "description": "b"},
+        "c": {"driver": "psycopg-sync", "loading": "json", "pool_size": "5", "threads": "5", "description": "c"},
+        "d": {"driver": "psycopg-sync", "loading": "json", "pool_size": "5", "threads": "40", "description": "d"},
+        "e": {"driver": "psycopg-sync", "loading": "json", "pool_size": "20", "threads": "20", "description": "e"},
     }
-    rounds = make_run({"a": [10.0, 10.0], "b": [40.0, 40.0], "c": [20.0, 20.0], "d": [20.0, 20.0]}).rounds
+    speeds = {"a": [10.0, 10.0], "b": [40.0, 40.0], "c": [20.0, 20.0], "d": [20.0, 20.0], "e": [20.0, 20.0]}
+    rounds = make_run(speeds).rounds
     found = steps(rounds, profiles)
     assert [(it.key, it.before, it.after, it.baseline, it.contender) for it in found] == [
         ("loading", "lazy", "json", "a", "b"),
-        ("driver", "asyncpg", "psycopg", "b", "c"),
-        ("driver", "asyncpg", "psycopg", "b", "d"),
+        ("driver", "asyncpg", "psycopg-sync", "b", "c"),
+        ("threads", "5", "40", "c", "d"),
+        ("pool_size", "5", "20", "c", "e"),
     ]
-    assert [it.throughput_ratio.estimate for it in found] == pytest.approx([4, 0.5, 0.5])
+    assert [it.throughput_ratio.estimate for it in found] == pytest.approx([4, 0.5, 1, 1])
 
 
 def test_table(default: Run) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from bookstore.lab import results
+from bookstore.lab.invalid import Invalid
 from bookstore.lab.results import Run, Sample, folder_name, read, runs, sole_user, store
 from bookstore.refusal import Refused
 
@@ -118,9 +119,9 @@ def test_a_failing_write(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(Refused, match=r"later: cannot be written: No space left on device"):
+    with pytest.raises(Invalid, match=r"later: cannot be written: No space left on device"):
         store(msgspec.structs.replace(run, id="later"), SAMPLES, tmp_path)
-    with pytest.raises(Refused):
+    with pytest.raises(Invalid):
         store(run, SAMPLES, tmp_path)
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == [earlier.parent]
@@ -130,7 +131,7 @@ def test_a_failing_write(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_no_run_is_overwritten(run: Run, tmp_path: Path) -> None:
     """A second run of the same name does not take the first one's place."""
     earlier = store(run, SAMPLES, tmp_path).read_bytes()
-    with pytest.raises(Refused, match="cannot be written"):
+    with pytest.raises(Invalid, match="cannot be written"):
         store(run, {}, tmp_path)
     assert (tmp_path / run.id / "run.json").read_bytes() == earlier
 
@@ -177,7 +178,7 @@ def test_sole_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(Refused, match="another comparison is at work on this machine; wait for it, or stop it"):
+        with pytest.raises(Refused, match="another comparison of this user is at work; wait for it, or stop it"):
             sole_user(tmp_path / "other").__enter__()
         holder.kill()
     with sole_user(tmp_path / "runs"):

@@ -110,6 +110,9 @@ def compare(
             record, path = protocol.run(plan, fill, progress)
         except Invalid as error:
             _invalid(str(error))
+        except KeyboardInterrupt:
+            click.echo("nothing was left running, nothing was stored", err=True)
+            raise
     _print(record, as_json)
     click.echo(f"record: {path}", err=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bookstore.lab.invalid import Invalid
-from bookstore.postgres import SUPERUSER, Cluster, binaries
+from bookstore.postgres import PORT, SUPERUSER, Cluster, binaries
 
 CEILING_S: Final = 2.0
 SPARE_S: Final = 60
@@ -24,14 +24,15 @@ class CeilingError(Invalid):
 
 def ceiling_per_s(cluster: Cluster, database: str, statements: Sequence[str], concurrency: int, folder: Path) -> float:
     """Times a second that `concurrency` clients, at most MOST_CLIENTS, get all `statements` of a request
-    done, prepared once a connection, for CEILING_S seconds. Raises CeilingError."""
+    done, prepared once a connection, for CEILING_S seconds. A workload's `{id}` is one and the same book
+    here. Raises CeilingError."""
     script = folder / "request.sql"
     script.write_text("".join(f"{statement};\n" for statement in statements), encoding="utf-8")
     clients = min(concurrency, MOST_CLIENTS)
     command = [
         str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}",
         f"--jobs={min(clients, os.cpu_count() or 1)}", f"--time={CEILING_S:g}", f"--file={script}",
-        f"--host={cluster.socket}", f"--username={SUPERUSER}", database,
+        f"--host={cluster.socket}", f"--port={PORT}", f"--username={SUPERUSER}", database,
     ]  # fmt: skip
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=CEILING_S + SPARE_S)

@@ -9,8 +9,11 @@ from typing import Final
 from bookstore.lab.results import Measurement, Round, Run, Sample, Step, Summary
 from bookstore.lab.statistics import Interval, percentile, ratio
 
-NOT_A_KNOB: Final = frozenset({"description", "threads"})
-"""Keys that do not count as a difference: words, and what follows from other keys where it is not set."""
+
+def _threads_follow(profile: Mapping[str, str]) -> bool:
+    """Whether the number of threads is what the pool or the driver makes it, and so no knob of its own."""
+    pool = sum(int(profile.get(key, "0")) for key in ("pool_size", "max_overflow"))
+    return profile.get("threads") in {None, str(pool)}
 
 
 def of_profile(rounds: Sequence[Round], label: str) -> list[Measurement]:
@@ -57,7 +60,9 @@ def steps(rounds: Sequence[Round], profiles: Mapping[str, Mapping[str, str]]) ->
     found = []
     for one, other in combinations(profiles, 2):
         before, after = profiles[one], profiles[other]
-        keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in NOT_A_KNOB]
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key != "description"]
+        if _threads_follow(before) and _threads_follow(after):
+            keys = [key for key in keys if key != "threads"]
         if len(keys) == 1:
             figures = [
                 [measurement.throughput_per_s for measurement in of_profile(rounds, label)] for label in (other, one)

@@ -94,7 +94,7 @@ def deploy(
     log_file = folder / "service.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)],
+            [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -74,7 +74,7 @@ def send(
         ids_file.write_text("\n".join(["id", *map(str, ids)]))
     plan_file.write_bytes(msgspec.json.encode(plan))
     command = [
-        sys.executable, "-m", "k9", "run", "--quiet", "--no-color", "--no-summary", "--discard-response-bodies",
+        sys.executable, "-P", "-m", "k9", "run", "--quiet", "--no-color", "--no-summary", "--discard-response-bodies",
         "--system-tags", "status", "--out", f"json={samples_file}", str(plan_file),
     ]  # fmt: skip
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}

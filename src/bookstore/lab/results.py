@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import fasteners
 import msgspec
 
+from bookstore.lab.invalid import Invalid
 from bookstore.lab.statistics import Interval
 from bookstore.lab.workload import Workload
 from bookstore.refusal import Refused
@@ -139,7 +140,7 @@ def folder_name(started_at: datetime, names: list[str]) -> str:
 
 def store(run: Run, samples: Mapping[tuple[int, str], list[Sample]], output: Path) -> Path:
     """Writes the run's folder below `output` and returns run.json's path. The folder gets its name when all
-    is in it: a run that was killed half-way is never taken for a result. Raises Refused where it cannot be
+    is in it: a run that was killed half-way is never taken for a result. Raises Invalid where it cannot be
     written."""
     partial = output / f".{run.id}.partial"
     try:
@@ -147,7 +148,7 @@ def store(run: Run, samples: Mapping[tuple[int, str], list[Sample]], output: Pat
         _write(run, samples, partial)
         partial.rename(output / run.id)
     except OSError as error:
-        raise Refused(f"{output / run.id}: cannot be written: {error.strerror}; the measurement is lost") from None
+        raise Invalid(f"{output / run.id}: cannot be written: {error.strerror}; the measurement is lost") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return output / run.id / "run.json"
@@ -194,7 +195,7 @@ def sole_user(output: Path) -> Iterator[None]:
     lock = fasteners.InterProcessLock(Path(tempfile.gettempdir()) / f"bookstore-lab-{os.getuid()}.lock")
     if not lock.acquire(blocking=False):
         lock.lockfile.close()
-        raise Refused("another comparison is at work on this machine; wait for it, or stop it")
+        raise Refused("another comparison of this user is at work; wait for it, or stop it")
     try:
         for left in output.glob(".*.partial"):
             shutil.rmtree(left, ignore_errors=True)
