@@ -89,7 +89,7 @@ def _exit_codes() -> Iterator[str]:
     yield "## Exit codes\n"
     yield "| code | |\n|---|---|"
     yield "| 0 | fine |\n| 1 | a bug |\n| 2 | bad input, or refused: nothing was started |"
-    yield "| 3 | the measurement is not valid: nothing was stored |\n| 130 | interrupted: nothing was left running |"
+    yield "| 3 | the measurement is not valid: nothing was stored |\n| 130 | interrupted |"
 
 
 def _text(hint: Any, value: object) -> str:
