@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -16,6 +18,8 @@ from bookstore.guardian import Guardian
 
 TEMPLATE = f"bookstore_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
+
+OwnDatabase = Callable[..., AbstractContextManager[sa.URL]]
 
 
 @pytest.fixture(scope="session")
@@ -43,13 +47,31 @@ def template(server_url: sa.URL) -> Iterator[str]:
     drop_database(server_url, TEMPLATE)
 
 
+@pytest.fixture(scope="session")
+def own_database(server_url: sa.URL, template: str) -> OwnDatabase:
+    """Makes a migrated database in which the given statements ran, for as long as its block lasts."""
+
+    @contextmanager
+    def made(*statements: LiteralString) -> Iterator[sa.URL]:
+        name = f"bookstore_test_{os.getpid()}_{next(_numbers)}"
+        make_database(server_url, name, template)
+        url = server_url.set(database=name)
+        try:
+            with psycopg.connect(conninfo(url)) as connection:
+                for statement in statements:
+                    connection.execute(statement)
+            yield url
+        finally:
+            drop_database(server_url, name)
+
+    return made
+
+
 @pytest.fixture
-def url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
+def url(own_database: OwnDatabase) -> Iterator[sa.URL]:
     """A migrated, empty database for one test, as a URL without a driver."""
-    name = f"bookstore_test_{os.getpid()}_{next(_numbers)}"
-    make_database(server_url, name, template)
-    yield server_url.set(database=name)
-    drop_database(server_url, name)
+    with own_database() as made:
+        yield made
 
 
 @pytest.fixture

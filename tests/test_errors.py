@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Annotated, Any, get_args
 
 import httpx
@@ -36,15 +35,12 @@ SECRETS = ["127.0.0.1", "pg_sleep", "UPDATE", "SELECT", "book", "postgres", ROLE
 
 
 @pytest.fixture(scope="module")
-def shared_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
-    name = f"bookstore_test_{os.getpid()}_errors"
-    with psycopg.connect(conninfo(server_url), autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        url = server_url.set(database=name)
-        with psycopg.connect(conninfo(url)) as connection:
-            connection.execute("INSERT INTO book (title) VALUES ('A'), ('B')")
+def shared_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.URL]:
+    """A migrated database with two books."""
+    with own_database(
+        "INSERT INTO book (title) VALUES ('A'), ('B')",
+    ) as url:
         yield url
-        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -113,16 +113,12 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def shared_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
+def shared_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.URL]:
     """A migrated database with three books."""
-    name = f"bookstore_test_{os.getpid()}_server"
-    with psycopg.connect(conninfo(server_url), autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        url = server_url.set(database=name)
-        with psycopg.connect(conninfo(url)) as connection:
-            connection.execute("INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 3) n")
+    with own_database(
+        "INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 3) n",
+    ) as url:
         yield url
-        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture

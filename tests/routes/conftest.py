@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any, get_args
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from litestar import Litestar
@@ -15,7 +13,6 @@ from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
 from bookstore.database import make_database
-from bookstore.database_url import conninfo
 from bookstore.engine_profile import Driver, EngineProfile
 
 Client = AsyncTestClient[Litestar]
@@ -23,20 +20,16 @@ Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
 
 @pytest.fixture(scope="session")
-def books_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
+def books_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.URL]:
     """25 books, id 1 to 25, the first with an author and a genre."""
-    name = f"bookstore_test_{os.getpid()}_routes"
-    with psycopg.connect(conninfo(server_url), autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        url = server_url.set(database=name)
-        with psycopg.connect(conninfo(url)) as connection:
-            connection.execute("INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 25) n")
-            connection.execute("INSERT INTO author (name) VALUES ('Ann')")
-            connection.execute("INSERT INTO genre (name, slug) VALUES ('Drama', 'drama')")
-            connection.execute("INSERT INTO book_author VALUES (1, 0, 1)")
-            connection.execute("INSERT INTO book_genre VALUES (1, 1)")
+    with own_database(
+        "INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 25) n",
+        "INSERT INTO author (name) VALUES ('Ann')",
+        "INSERT INTO genre (name, slug) VALUES ('Drama', 'drama')",
+        "INSERT INTO book_author VALUES (1, 0, 1)",
+        "INSERT INTO book_genre VALUES (1, 1)",
+    ) as url:
         yield url
-        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(params=get_args(Driver))
