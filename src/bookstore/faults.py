@@ -56,16 +56,14 @@ class Mistake(msgspec.Struct, frozen=True, omit_defaults=True):
     header: str | None = None
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - an answer to a client, not an error of ours
     """A request that is answered with the problem `code` of KINDS.
 
     `detail` is a sentence for the one who sent it: what was found, what is allowed. `headers` go into the
     response.
     """
 
-    def __init__(
-        self, code: str, detail: str, *mistakes: Mistake, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, code: str, detail: str, *mistakes: Mistake, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.kind = KINDS[code]
