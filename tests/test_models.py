@@ -283,7 +283,7 @@ def test_every_foreign_key_has_an_index(connection: Connection) -> None:
                 AND (indkey::int2[])[0:cardinality(conkey) - 1] @> conkey)
         FROM pg_constraint WHERE contype = 'f' ORDER BY 1, 2
     """).fetchall()
-    assert len(found) == 4
+    assert len(found) == 5
     assert [name for _, name, has_index in found if not has_index] == []
 
 

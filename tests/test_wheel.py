@@ -48,5 +48,5 @@ def test_an_installed_package_works_outside_of_the_checkout(wheel: Path, tmp_pat
     )
     where, what, workloads = result.stdout.splitlines()
     assert where.startswith(str(tmp_path))
-    assert what == "default ['0001']"
+    assert what == "default ['0001', '0002']"
     assert workloads == str(tmp_path / "bookstore" / "workloads")

@@ -1,16 +1,29 @@
-"""The tables: books, their authors in order, their genres."""
+"""The tables: books, their authors in order, their genres; what is searched; which answers were given."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from advanced_alchemy.base import IdentityAuditBase, IdentityBase
+from advanced_alchemy.base import IdentityBase
 from advanced_alchemy.types import DateTimeUTC
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, SmallInteger, String, Table, func
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-SCHEMA_REVISION: Final = "0001"
+SCHEMA_REVISION: Final = "0002"
 """The newest migration; a test holds it equal to the newest file in migrations/versions."""
 
 VERSION_TABLE: Final = "schema_version"
@@ -50,33 +63,80 @@ book_genre = Table(
     Index("ix_book_genre_genre_id_book_id", "genre_id", "book_id"),
 )
 
+book_document = Table(
+    "book_document",
+    IdentityBase.metadata,
+    Column("book_id", ForeignKey("book.id", ondelete="CASCADE"), primary_key=True),
+    Column("document", TSVECTOR, nullable=False),
+    Index("ix_book_document_document", "document", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+)
+"""The words that a book is found by: its title's weigh more (A) than its authors' names (B). Beside the
+book, not in it: rows that are listed stay short, and what is ranked lies close together."""
 
-class Author(IdentityBase):
+search_word = Table(
+    "search_word",
+    IdentityBase.metadata,
+    Column("word", String, primary_key=True),
+    Index("ix_search_word_word", "word", postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"}),
+)
+"""Every word of the documents, to find the one that was meant by trigrams. A word stays when its last book
+goes: it finds nothing, and does no harm."""
+
+idempotency = Table(
+    "idempotency",
+    IdentityBase.metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("created_at", DateTime(timezone=True), server_default=func.now(), nullable=False, index=True),
+    Column("request", LargeBinary, nullable=False),
+    Column("answer", LargeBinary),
+)
+"""The answers to requests with an Idempotency-Key: `owner` is the token's name, `request` a digest."""
+
+
+class Changed:
+    """Columns of what clients change: `version` counts the changes, from 1."""
+
+    version: Mapped[int] = mapped_column(server_default="1", sort_order=3001)
+    # advanced-alchemy's audit columns are filled in Python; rows that COPY brings need the database's default.
+    created_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), server_default=func.now(), sort_order=3002)
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTimeUTC(timezone=True), server_default=func.now(), onupdate=func.now(), sort_order=3003
+    )
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - SQLAlchemy calls it on the class
+        return {"version_id_col": cls.version}
+
+
+class Author(Changed, IdentityBase):
     """A person or body named on a title page. Two of them may share a name."""
 
     __tablename__ = "author"
     __table_args__ = (
         CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="name"),
         Index("ix_author_name", "name"),
+        Index("ix_author_sort_key", text("sort_key(name)"), "id"),
     )
 
     name: Mapped[str]
 
 
-class Genre(IdentityBase):
+class Genre(Changed, IdentityBase):
     """A shelf; `slug` is its name in a URL."""
 
     __tablename__ = "genre"
     __table_args__ = (
         CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="name"),
         CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug"),
+        CheckConstraint("slug !~ '^[0-9]+$'", name="slug_is_no_id"),
     )
 
     name: Mapped[str] = mapped_column(unique=True)
     slug: Mapped[str] = mapped_column(String(100), unique=True)
 
 
-class Book(IdentityAuditBase):
+class Book(Changed, IdentityBase):
     """An edition: its authors in the order of the title page, its genres in the order of their ids."""
 
     __tablename__ = "book"
@@ -85,20 +145,18 @@ class Book(IdentityAuditBase):
         CheckConstraint(_ISBN13_VALID, name="isbn13"),
         CheckConstraint(f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="publication_year"),
         CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="language"),
+        # Each order ends with the id, which makes it total and a page's place in it a range of the index.
+        Index("ix_book_title", text("sort_key(title)"), "id"),
+        Index("ix_book_year_or_last", text("coalesce(publication_year::int, 32767)"), "id"),
+        Index("ix_book_year_or_first", text("coalesce(publication_year::int, -32768)"), "id"),
+        Index("ix_book_created_at", "created_at", "id"),
+        Index("ix_book_language", text("split_part(language, '-', 1)"), "id"),
     )
 
     title: Mapped[str]
     isbn13: Mapped[str | None] = mapped_column(String(13), unique=True)
     publication_year: Mapped[int | None] = mapped_column(SmallInteger)
     language: Mapped[str | None] = mapped_column(String(6))
-    version: Mapped[int] = mapped_column(server_default="1", sort_order=3001)
-    # The base class fills these two in Python; rows that COPY brings need the database's own default.
-    created_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), server_default=func.now(), sort_order=3002)
-    updated_at: Mapped[datetime] = mapped_column(
-        DateTimeUTC(timezone=True), server_default=func.now(), onupdate=func.now(), sort_order=3003
-    )
 
     authors: Mapped[list[Author]] = relationship(secondary=book_author, order_by=book_author.c.position, viewonly=True)
     genres: Mapped[list[Genre]] = relationship(secondary=book_genre, order_by=Genre.id)
-
-    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own convention

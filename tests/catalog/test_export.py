@@ -16,7 +16,7 @@ from bookstore.catalog import export, generate, import_file, sample_path
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]
 
-TABLES = "book, author, genre, book_author, book_genre"
+TABLES = "book, author, genre, book_author, book_genre, book_document"
 
 
 def exported(connection: Connection) -> bytes:

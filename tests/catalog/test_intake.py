@@ -230,3 +230,14 @@ def test_progress_ends_at_one(connection: Connection, csv_file: CsvFile) -> None
     path: Path = csv_file(HEADER, "A,Ann,,,", "B,Bo,,,")
     import_file(connection, path, progress=lambda ratio, books: told.append((ratio, books)))
     assert told == [(1.0, 2)]
+
+
+def test_what_was_imported_is_found(connection: Connection, csv_file: CsvFile) -> None:
+    """Every book has its document, of title and authors without accents, and every word is known."""
+    path = csv_file("title,authors,isbn13", "Crème brûlée,Émile Ajar,", "Zwei,,9780439023481")
+    for _ in range(2):  # the second time the books are there
+        import_file(connection, path)
+        rows = connection.execute("SELECT document::text FROM book_document ORDER BY book_id").fetchall()
+        assert rows == [("'ajar':4B 'brulee':2A 'creme':1A 'emile':3B",), ("'zwei':1A",)]
+        words = connection.execute("SELECT word FROM search_word ORDER BY word").fetchall()
+        assert [word for (word,) in words] == ["ajar", "brulee", "creme", "emile", "zwei"]

@@ -1,7 +1,8 @@
-"""A load into an empty catalogue: keys and indexes of the links go before it and come back after it.
+"""A load into an empty catalogue: what is checked or kept row by row goes before it and comes back after it.
 
-PostgreSQL then checks each foreign key once, for all links, and builds each index from sorted rows; link by
-link that is more than half of its work. Nothing is unchecked at COMMIT, and a rollback brings everything back.
+The keys and indexes of the links and of the documents, and the indexes that only order books. PostgreSQL
+then checks each foreign key once, for all rows, and builds each index from sorted rows; one by one that is
+more than half of its work. Nothing is unchecked at COMMIT, and a rollback brings everything back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 
-_LOCK: Final = "LOCK TABLE genre, author, book, book_author, book_genre IN ACCESS EXCLUSIVE MODE NOWAIT"
+_LOCK: Final = "LOCK TABLE genre, author, book, book_author, book_genre, book_document IN ACCESS EXCLUSIVE MODE NOWAIT"
 
 # PostgreSQL writes the statements, so that this knows no migration. Foreign keys come last and go first.
 _STATEMENTS: Final[LiteralString] = """
@@ -20,12 +21,12 @@ _STATEMENTS: Final[LiteralString] = """
         format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)),
         contype = 'f' AS last
     FROM pg_constraint
-    WHERE conrelid IN ('book_author'::regclass, 'book_genre'::regclass) AND contype IN ('f', 'p', 'u', 'x')
-        AND has_schema_privilege(connamespace, 'CREATE')
+    WHERE conrelid IN ('book_author'::regclass, 'book_genre'::regclass, 'book_document'::regclass)
+        AND contype IN ('f', 'p', 'u', 'x') AND has_schema_privilege(connamespace, 'CREATE')
     UNION ALL
     SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid), false
     FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-    WHERE indrelid IN ('book_author'::regclass, 'book_genre'::regclass)
+    WHERE indrelid IN ('book'::regclass, 'book_author'::regclass, 'book_genre'::regclass, 'book_document'::regclass)
         AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype <> 'f')
         AND has_schema_privilege(relnamespace, 'CREATE')
     ORDER BY last, 2"""

@@ -121,3 +121,14 @@ ADD_BOOK_GENRES: Final[LiteralString] = """
     FROM load_row, unnest(string_to_array(genres, E'\\x1f')) AS part (name)
     JOIN genre ON genre.name = part.name
     WHERE same_as IS NULL ORDER BY row, genre.id"""
+
+# What search_document makes of title and names; a row's authors are the names themselves.
+ADD_DOCUMENTS: Final[LiteralString] = """
+    WITH added AS (
+        INSERT INTO book_document (book_id, document)
+        SELECT %(base)s + row, search_document(title, replace(authors, E'\\x1f', ' '))
+        FROM load_row WHERE same_as IS NULL ORDER BY row
+        RETURNING document
+    )
+    INSERT INTO search_word SELECT DISTINCT unnest(tsvector_to_array(document)) AS word FROM added
+    ORDER BY word ON CONFLICT DO NOTHING"""

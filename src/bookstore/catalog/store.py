@@ -66,6 +66,7 @@ class Store:
         self._run(statements.REMEMBER_WITHOUT_ISBN, base=self._base)
         self._add_authors()
         self._add_genres()
+        self._run(statements.ADD_DOCUMENTS, base=self._base)
         return repeated
 
     def finish(self) -> None:

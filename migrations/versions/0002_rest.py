@@ -1,0 +1,134 @@
+"""What a public API needs: orders and filters by index, search, versions of authors and genres, kept answers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql as pg
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_WORDS = "asciiword, word, numword, asciihword, hword, numhword, hword_asciipart, hword_part, hword_numpart"
+
+_FILL_DOCUMENTS = """
+    INSERT INTO book_document (book_id, document)
+    SELECT book.id, search_document(title, names)
+    FROM book LEFT JOIN (
+        SELECT book_id, string_agg(name, ' ' ORDER BY position) AS names
+        FROM book_author JOIN author ON author.id = author_id GROUP BY book_id
+    ) AS credit ON book_id = book.id"""
+
+_FILL_WORDS = "INSERT INTO search_word SELECT DISTINCT unnest(tsvector_to_array(document)) FROM book_document"
+
+
+def upgrade() -> None:
+    _make_functions()
+    _make_documents()
+    _make_orders()
+    _make_versions()
+    op.create_table(
+        "idempotency",
+        sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("key", sa.String(255), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column("request", sa.LargeBinary(), nullable=False),
+        sa.Column("answer", sa.LargeBinary()),
+        sa.PrimaryKeyConstraint("owner", "key", name="pk_idempotency"),
+    )
+    op.create_index("ix_idempotency_created_at", "idempotency", ["created_at"])
+
+
+def _make_functions() -> None:
+    # Both come with PostgreSQL and are trusted: who may create objects in the database may create them.
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    op.execute("CREATE EXTENSION IF NOT EXISTS unaccent")
+    # Named in full in the function: pg_restore fills indexes without a search_path.
+    schema = op.get_bind().scalar(
+        sa.text("SELECT quote_ident(extnamespace::regnamespace::text) FROM pg_extension WHERE extname = 'unaccent'")
+    )
+    op.execute("CREATE TEXT SEARCH CONFIGURATION catalogue (COPY = simple)")
+    op.execute(f"ALTER TEXT SEARCH CONFIGURATION catalogue ALTER MAPPING FOR {_WORDS} WITH {schema}.unaccent, simple")
+    # unaccent() is only STABLE, for its dictionary could be another one tomorrow; an index needs IMMUTABLE.
+    # The first 200 characters: an index entry takes no more than 2,704 bytes.
+    op.execute(
+        "CREATE FUNCTION sort_key(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS"
+        f""" $$ SELECT lower({schema}.unaccent('{schema}.unaccent', left($1, 200))) COLLATE "C" $$"""
+    )
+    op.execute(
+        "CREATE FUNCTION search_document(title text, names text) RETURNS tsvector"
+        " LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT setweight(to_tsvector('catalogue', title), 'A')"
+        " || setweight(to_tsvector('catalogue', coalesce(names, '')), 'B') $$"
+    )
+
+
+def _make_documents() -> None:
+    op.create_table(
+        "book_document",
+        sa.Column("book_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("document", pg.TSVECTOR(), nullable=False),
+        sa.ForeignKeyConstraint(["book_id"], ["book.id"], name="fk_book_document_book_id_book", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("book_id", name="pk_book_document"),
+    )
+    op.create_table(
+        "search_word",
+        sa.Column("word", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("word", name="pk_search_word"),
+    )
+    op.execute(_FILL_DOCUMENTS)
+    op.execute(_FILL_WORDS)
+    op.create_index(
+        "ix_book_document_document",
+        "book_document",
+        ["document"],
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},  # else a search reads the list of pending entries first
+    )
+    op.create_index(
+        "ix_search_word_word",
+        "search_word",
+        ["word"],
+        postgresql_using="gin",
+        postgresql_ops={"word": "gin_trgm_ops"},
+    )
+
+
+def _make_orders() -> None:
+    # The id at the end makes an order total, and a page's place in it a range of the index.
+    op.create_index("ix_book_title", "book", [sa.text("sort_key(title)"), "id"])
+    op.create_index("ix_book_year_or_last", "book", [sa.text("coalesce(publication_year::int, 32767)"), "id"])
+    op.create_index("ix_book_year_or_first", "book", [sa.text("coalesce(publication_year::int, -32768)"), "id"])
+    op.create_index("ix_book_created_at", "book", ["created_at", "id"])
+    op.create_index("ix_book_language", "book", [sa.text("split_part(language, '-', 1)"), "id"])
+    op.create_index("ix_author_sort_key", "author", [sa.text("sort_key(name)"), "id"])
+
+
+def _make_versions() -> None:
+    for table in ("author", "genre"):
+        op.add_column(table, sa.Column("version", sa.Integer(), server_default="1", nullable=False))
+        for name in ("created_at", "updated_at"):
+            op.add_column(
+                table, sa.Column(name, sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False)
+            )
+    # A slug of digits alone would be taken for an id.
+    op.execute("UPDATE genre SET slug = 'genre-' || slug WHERE slug ~ '^[0-9]+$'")
+    op.create_check_constraint(op.f("ck_genre_slug_is_no_id"), "genre", "slug !~ '^[0-9]+$'")
+
+
+def downgrade() -> None:
+    op.drop_table("idempotency")
+    op.drop_constraint(op.f("ck_genre_slug_is_no_id"), "genre")
+    for table in ("author", "genre"):
+        for name in ("version", "created_at", "updated_at"):
+            op.drop_column(table, name)
+    for name in ("title", "year_or_last", "year_or_first", "created_at", "language"):
+        op.drop_index(f"ix_book_{name}", "book")
+    op.drop_index("ix_author_sort_key", "author")
+    op.drop_table("search_word")
+    op.drop_table("book_document")
+    op.execute("DROP FUNCTION sort_key(text)")
+    op.execute("DROP FUNCTION search_document(text, text)")
+    op.execute("DROP TEXT SEARCH CONFIGURATION catalogue")
+    # The extensions stay: they may be somebody else's too.
