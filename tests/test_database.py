@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore import errors, schemas
+from bookstore import schemas, sqlstate
 from bookstore.database import Database, application_name, make_database
 from bookstore.database_url import conninfo
 from bookstore.engine_profile import Driver, EngineProfile
@@ -287,7 +287,7 @@ async def test_exhausted_pool_is_told(
             assert [type(one) for one in late] == [sa.exc.TimeoutError] * 3
             for one in late:
                 assert isinstance(one, BaseException)
-                assert errors.trouble(one) == ("pool_exhausted", "All database connections are in use.")
+                assert sqlstate.trouble(one) == ("pool_exhausted", "All database connections are in use.")
         assert await database.run(scalar("SELECT 1")) == 1
         assert checked_out(database) == 0
 
@@ -346,7 +346,7 @@ async def test_statement_timeout(shared_url: sa.URL, driver: Driver) -> None:
         for reading in (True, False):
             with pytest.raises(Exception) as caught:  # noqa: PT011 - drivers differ in the type
                 await database.run(scalar("SELECT pg_sleep(60)::text"), reading=reading)
-            known = errors.trouble(caught.value)
+            known = sqlstate.trouble(caught.value)
             assert known
             assert known[0] == "db_timeout"
         assert await database.run(scalar("SELECT pg_backend_pid()")) == before
@@ -437,7 +437,7 @@ async def test_killed_backend(
         outcome: Any = (await asyncio.gather(request, return_exceptions=True))[0]
         if isinstance(outcome, BaseException):
             assert not pre_ping
-            assert errors.trouble(outcome) == ("db_unavailable", "The database cannot be reached.")
+            assert sqlstate.trouble(outcome) == ("db_unavailable", "The database cannot be reached.")
         assert await database.run(scalar("SELECT pg_backend_pid()"), reading=reading) != killed
         assert checked_out(database) == 0
         assert sessions(observer, database) == 1
@@ -454,7 +454,7 @@ async def test_killed_in_the_middle(shared_url: sa.URL, driver: Driver, observer
         )
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             assert isinstance(outcome, BaseException)
-            known = errors.trouble(outcome)
+            known = sqlstate.trouble(outcome)
             assert known
             assert known[0] == "db_unavailable"
         assert await asyncio.gather(*(database.run(scalar("SELECT 1")) for _ in range(4))) == [1] * 4
@@ -468,7 +468,7 @@ async def test_start_without_a_server_fails(shared_url: sa.URL, driver: Driver) 
     with pytest.raises(Exception) as caught:  # noqa: PT011 - drivers differ in the type
         await database.start()
     cause = caught.value.exceptions[0] if isinstance(caught.value, ExceptionGroup) else caught.value
-    assert errors.trouble(cause) == ("db_unavailable", "The database cannot be reached.")
+    assert sqlstate.trouble(cause) == ("db_unavailable", "The database cannot be reached.")
     await database.stop()
     left = [one for one in threading.enumerate() if one not in before and one.name.startswith("database")]
     assert left == []

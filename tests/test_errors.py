@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,16 +14,17 @@ import httpx
 import psycopg
 import pytest
 import sqlalchemy as sa
-from litestar import get
+from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import errors
+from bookstore import errors, sqlstate
 from bookstore.app import make_app
 from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
 from bookstore.engine_profile import Driver, EngineProfile
+from bookstore.faults import KINDS, Fault, Mistake
 
 pytestmark = pytest.mark.anyio
 
@@ -231,11 +233,40 @@ async def test_a_bug_is_500(
         with caplog.at_level(logging.WARNING):
             answer = await sql(client, statement, secret=CANARY)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert answer.json()["type"] == "/problems#internal"
     assert [secret for secret in SECRETS if secret in answer.text] == []
     (record,) = [one for one in caplog.records if one.name == "bookstore"]
     assert record.levelno == logging.ERROR
     assert record.exc_info
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "code"),
+    [
+        (
+            "INSERT INTO book (title, isbn13) VALUES (:secret, '9780439023481'), ('B', '9780439023481')",
+            409,
+            "isbn_taken",
+        ),
+        ("INSERT INTO genre (name, slug) VALUES (:secret, 'a'), (:secret, 'b')", 409, "name_taken"),
+        ("INSERT INTO book_genre SELECT id, 99 FROM book WHERE title <> :secret", 409, "in_use"),
+        ("INSERT INTO book (title) VALUES (left(:secret, 0))", 400, "invalid_parameter"),
+        ("INSERT INTO book (title, language) VALUES ('A', 'much too long' || :secret)", 400, "invalid_parameter"),
+        ("SELECT 2147483647 + length(:secret)", 400, "invalid_parameter"),
+        ("SELECT convert_from('\\x00', 'UTF8') || :secret", 400, "invalid_parameter"),
+    ],
+)
+async def test_what_the_database_refuses(
+    shared_url: sa.URL, driver: Driver, statement: str, status: int, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A value that only the database finds wrong is the client's mistake, not a bug; the log has a line."""
+    async with served(shared_url, driver) as client:
+        with caplog.at_level(logging.WARNING):
+            answer = await sql(client, statement, secret=CANARY)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert [secret for secret in SECRETS if secret in answer.text.replace("Another book", "")] == []
+    assert f"GET /sql: {'invalid_body' if status == 400 else code}: " in caplog.text
 
 
 async def test_log_has_no_parameters(shared_url: sa.URL, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
@@ -253,16 +284,16 @@ async def test_log_has_no_parameters(shared_url: sa.URL, driver: Driver, caplog:
 )
 async def test_bugs_are_no_trouble(error: Exception) -> None:
     """An error that no database made is not its trouble, also where one is being handled meanwhile."""
-    assert errors.trouble(error) is None
+    assert sqlstate.trouble(error) is None
 
 
 async def test_trouble_that_caused_another_error_is_found() -> None:
     """An exception that a library raised from the database's trouble is still the database's trouble."""
     outer = RuntimeError("wrapped")
     outer.__cause__ = ConnectionRefusedError()
-    assert errors.trouble(outer) == ("db_unavailable", "The database cannot be reached.")
+    assert sqlstate.trouble(outer) == ("db_unavailable", "The database cannot be reached.")
     outer.__cause__ = outer
-    assert errors.trouble(outer) is None
+    assert sqlstate.trouble(outer) is None
 
 
 async def test_a_schema_that_is_not_there(shared_url: sa.URL, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
@@ -274,5 +305,59 @@ async def test_a_schema_that_is_not_there(shared_url: sa.URL, driver: Driver, ca
 
 async def test_a_file_that_is_not_there_is_a_bug() -> None:
     """An OSError that has nothing to do with the database is not blamed on it."""
-    assert errors.trouble(FileNotFoundError("template.html")) is None
-    assert errors.trouble(PermissionError("template.html")) is None
+    assert sqlstate.trouble(FileNotFoundError("template.html")) is None
+    assert sqlstate.trouble(PermissionError("template.html")) is None
+
+
+@pytest.mark.parametrize("code", KINDS)
+async def test_every_kind_has_its_answer(code: str) -> None:
+    """A Fault is answered with its kind's status, title and type, its own sentence, mistakes and headers."""
+    fault = Fault(code, "Why.", Mistake("Wrong.", pointer="/a"), headers={"X-Kind": code})
+    response = errors.problem("GET", "/books/1", fault)
+    body = json.loads(response.content)
+    assert body == {
+        "type": f"/problems#{code}", "title": KINDS[code].title, "status": KINDS[code].status, "detail": "Why.",
+        "instance": "/books/1", "code": code, "errors": [{"detail": "Wrong.", "pointer": "/a"}],
+    }  # fmt: skip
+    assert response.status_code == KINDS[code].status
+    assert response.headers["X-Kind"] == code
+    assert ("Retry-After" in response.headers) is (response.status_code == 503)
+
+
+async def test_clients_come_back_at_different_times() -> None:
+    """Retry-After is 1 to 5 whole seconds, not the same for all."""
+    assert {errors.retry_after() for _ in range(1000)} == {"1", "2", "3", "4", "5"}
+
+
+async def test_answers_of_the_framework(shared_url: sa.URL) -> None:
+    """What Litestar itself refuses looks like everything else: no path, method, host or body is special."""
+    async with served(shared_url, "asyncpg") as client:
+        for method, path, headers, status, code in [
+            ("GET", "/nothing", {}, 404, "not_found"),
+            ("PATCH", "/sql", {}, 405, "method_not_allowed"),
+            ("GET", "/sql", {"Host": "a b"}, 400, "unknown_host"),
+            ("GET", "/sql", {}, 400, "invalid_parameter"),
+        ]:
+            answer = await client.request(method, path, headers=headers)
+            body = answer.json()
+            assert (answer.status_code, body["code"], body["instance"]) == (status, code, path), answer.text
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert ("allow" in answer.headers) is (status == 405)
+        assert body["errors"] == [{"detail": "It is missing.", "parameter": "statement"}]
+
+
+async def test_an_error_to_head_has_no_body(shared_url: sa.URL) -> None:
+    """A HEAD that fails has the status and the headers, no body."""
+    async with served(shared_url, "asyncpg") as client:
+        answer = await client.head("/sql")
+    assert (answer.status_code, answer.content) == (405, b"")
+    assert "GET" in answer.headers["allow"]
+
+
+async def test_a_hostile_path(shared_url: sa.URL, caplog: pytest.LogCaptureFixture) -> None:
+    """The path comes back percent-encoded: it makes no line of its own in the log and no markup in a page."""
+    scope: Any = {"type": "http", "method": "GET", "path": "/a\r\nERROR <b>\x00", "headers": []}
+    request: Request[Any, Any, Any] = Request(scope)
+    response = errors.answer(request, LookupError("x"))
+    assert json.loads(response.content)["instance"] == "/a%0D%0AERROR%20%3Cb%3E%00"
+    assert "GET /a%0D%0AERROR" in caplog.text

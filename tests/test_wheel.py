@@ -26,7 +26,12 @@ def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert files
         assert {f"bookstore/{path.relative_to(ROOT).as_posix()}" for path in files} <= packed
-    assert {"bookstore/py.typed", "bookstore/catalog/goodbooks-10k.csv.gz", "bookstore/catalog/NOTICE.md"} <= packed
+    assert {
+        "bookstore/docs/problems.md",
+        "bookstore/py.typed",
+        "bookstore/catalog/goodbooks-10k.csv.gz",
+        "bookstore/catalog/NOTICE.md",
+    } <= packed
     assert not [name for name in packed if name.endswith(".pyc")]
 
 

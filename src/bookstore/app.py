@@ -16,10 +16,11 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import CLIPlugin
 
-from bookstore import database_url, errors, profile, settings
+from bookstore import database_url, errors, parameters, profile, settings, sqlstate
 from bookstore.database import Database, make_database
 from bookstore.routes.books import BookController
 from bookstore.routes.health import HealthController
+from bookstore.routes.problems import problems
 
 logger = logging.getLogger("bookstore")
 
@@ -70,10 +71,11 @@ def make_app(database: Database) -> Litestar:
 
     return Litestar.from_config(
         AppConfig(
-            route_handlers=[BookController, HealthController],
+            route_handlers=[BookController, HealthController, problems],
             plugins=[_ServeCommand()],
             dependencies={"database": Provide(provide_database, sync_to_thread=False)},
             lifespan=[lifespan],
+            before_request=parameters.check,
             exception_handlers={Exception: errors.answer},
             openapi_config=OpenAPIConfig(
                 title="Bookstore", version=version("bookstore"), path="/schema", render_plugins=[JsonRenderPlugin()]
@@ -99,6 +101,6 @@ async def _warm(database: Database) -> None:
         await database.start()
     except Exception as error:
         cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-        if not (known := errors.trouble(cause)):
+        if not (known := sqlstate.trouble(cause)):
             raise
-        logger.warning("started without the database: %s (%s)", known[1], errors.reason(cause))
+        logger.warning("started without the database: %s (%s)", known[1], sqlstate.reason(cause))

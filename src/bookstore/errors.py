@@ -1,124 +1,132 @@
-"""Exception -> problem details (RFC 9457): one table for every driver.
+"""Exception -> problem details (RFC 9457): the one place where an error becomes an answer.
 
-Database trouble is always 503 with Retry-After, whatever the driver calls it; 500 is a bug. No SQL, host,
-stack or parameter reaches a body.
+What a client may read is a Fault's own sentence or one of these here: no SQL, host, stack or parameter
+reaches a body. 500 is a bug, and always logged with its traceback.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
-from collections.abc import Iterator
-from http import HTTPStatus
+import re
+import secrets
+from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
-import sqlalchemy as sa
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
-from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR, HTTP_503_SERVICE_UNAVAILABLE
+from litestar.exceptions import HTTPException, ValidationException
+
+from bookstore import sqlstate
+from bookstore.faults import Fault, Mistake
 
 logger = logging.getLogger("bookstore")
 
 PROBLEM_JSON: Final = "application/problem+json"
-RETRY_AFTER_S: Final = 1
+PROBLEMS_PATH: Final = "/problems"
+LONGEST_RETRY_AFTER_S: Final = 5
+_WITHOUT_BODY: Final = {"GET", "HEAD", "DELETE"}
+_MISSING: Final = re.compile(r"Missing required (query|header|cookie) parameter '([^']+)'")  # the words of Litestar
+_PATH_CHARACTERS: Final = "/:@!$&'()*+,;=~"  # RFC 3986: they stand in a path as they are
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 9457's members, with `code` as the stable name of the kind and `errors` for single fields."""
+    """RFC 9457's members, with `code` as the stable name of the kind and `errors` for each single mistake."""
 
+    type: str
     title: str
     status: int
     detail: str
-    code: str
     instance: str
-    errors: list[dict[str, str]] = []
+    code: str
+    errors: tuple[Mistake, ...] = ()
 
 
-# SQLSTATE, or its class of two characters, to (code, what the client is told).
-_TROUBLE: Final = {
-    "57014": ("db_timeout", "The database took too long."),
-    "55P03": ("db_timeout", "The database took too long."),
-    "40001": ("db_conflict", "The database was busy with the same data."),
-    "40P01": ("db_conflict", "The database was busy with the same data."),
-    "08": ("db_unavailable", "The database cannot be reached."),
-    "28": ("db_unavailable", "The database cannot be reached."),  # no login: the role, its password
-    "3D": ("db_unavailable", "The database cannot be reached."),  # no such database
-    "53": ("db_unavailable", "The database has no room for now."),
-    "57": ("db_unavailable", "The database cannot be reached."),
-    "25": ("db_unavailable", "The database takes no changes for now."),
-    "42P01": ("db_unavailable", "The database's schema is not the one of this version."),  # no such table
-    "42501": ("db_unavailable", "The database does not let the service in."),  # a right is missing
+# What Litestar itself raises, by status: its own words would repeat the URL.
+_LITESTARS: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("bad_request", "The request cannot be understood."),
+    401: ("unauthenticated", "Send a valid token: Authorization: Bearer …"),
+    403: ("forbidden", "The token does not allow this."),
+    404: ("not_found", "There is nothing at this path."),
+    405: ("method_not_allowed", "The path does not take this method; Allow lists those that it takes."),
+    408: ("request_timeout", "The request took too long to arrive."),
+    413: ("too_large", "The body is larger than what is taken here."),
+    414: ("uri_too_long", "The URL is longer than what is taken here."),
+    415: ("unsupported_media_type", "The body's Content-Type is not taken here."),
+    429: ("too_many_requests", "Too many requests; come back after the seconds of Retry-After."),
 }
-_UNREACHABLE: Final = ("db_unavailable", "The database cannot be reached.")
-
-
-def trouble(error: BaseException) -> tuple[str, str] | None:
-    """(code, detail) where `error` or what caused it is the database's trouble, None where it is a bug."""
-    for link in _causes(error):
-        if isinstance(link, sa.exc.TimeoutError):
-            return "pool_exhausted", "All database connections are in use."
-        state = getattr(link, "sqlstate", None)
-        if isinstance(state, str):
-            return _TROUBLE.get(state) or _TROUBLE.get(state[:2])
-    is_databases = any(isinstance(link, sa.exc.DBAPIError) for link in _causes(error))
-    for link in _causes(error):
-        if isinstance(link, TimeoutError):
-            return "db_timeout", "The database took too long."
-        if _says_unreachable(link) or (is_databases and isinstance(link, OSError)):
-            return _UNREACHABLE
-    return None
-
-
-def _says_unreachable(error: BaseException) -> bool:
-    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
-        return True
-    return isinstance(error, ConnectionError | socket.gaierror | sa.exc.OperationalError | sa.exc.InterfaceError)
-
-
-def reason(error: BaseException) -> str:
-    """What happened, in one line for the log: the words of the driver, not SQLAlchemy's with the SQL."""
-    *_, last = _causes(error)
-    return f"{type(last).__name__}: {last}".strip().splitlines()[0]
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """`error`, the driver's own one inside it, and what raised them."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = getattr(error, "orig", None) or error.__cause__ or error.__context__
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """The response to any exception; what is a bug is logged with its traceback."""
-    headers: dict[str, str] = {}
-    errors: list[dict[str, str]] = []
-    if isinstance(error, HTTPException):
-        status, detail, code = error.status_code, error.detail, _code(type(error).__name__)
-        headers = dict(error.headers or {})
-        extra = error.extra if isinstance(error.extra, list) else []
-        errors = [{"field": str(one.get("key", "")), "detail": str(one.get("message", ""))} for one in extra]
-        if errors:
-            detail = "The request is not valid."
-    elif known := trouble(error):
-        status, (code, detail) = HTTP_503_SERVICE_UNAVAILABLE, known
-        headers = {"Retry-After": str(RETRY_AFTER_S)}
-        logger.warning("%s %s: %s: %s", request.method, request.url.path, code, reason(error))
-    else:
-        status, code, detail = HTTP_500_INTERNAL_SERVER_ERROR, "internal", "This is a bug of the service."
-        logger.error("%s %s", request.method, request.url.path, exc_info=error)
-    problem = Problem(_title(status), status, detail, code, request.url.path, errors)
-    content = b"" if request.method == "HEAD" else msgspec.json.encode(problem)
-    return Response(content, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+    """The response to any exception; the database's trouble and bugs are logged."""
+    fault = _fault(request, error)
+    return problem(request.scope["method"], _instance(request), fault)
 
 
-def _code(name: str) -> str:
-    """NotFoundException -> not_found."""
-    words = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    return words.removeprefix("_").removesuffix("_exception")
+def problem(method: str, instance: str, fault: Fault) -> Response[Any]:
+    """`fault` as a response; `instance` is the percent-encoded path. A HEAD gets no body."""
+    it = Problem(
+        type=f"{PROBLEMS_PATH}#{fault.code}",
+        title=fault.kind.title,
+        status=fault.kind.status,
+        detail=fault.detail,
+        instance=instance,
+        code=fault.code,
+        errors=fault.mistakes,
+    )
+    headers = dict(fault.headers)
+    if it.status == 503:
+        headers.setdefault("Retry-After", retry_after())
+    content = b"" if method == "HEAD" else msgspec.json.encode(it)
+    return Response(content, status_code=it.status, headers=headers, media_type=PROBLEM_JSON)
 
 
-def _title(status: int) -> str:
-    return HTTPStatus(status).phrase
+def retry_after() -> str:
+    """Seconds, 1 to 5, for Retry-After: not the same for all, or they would all be back at once."""
+    return str(1 + secrets.randbelow(LONGEST_RETRY_AFTER_S))
+
+
+def _fault(request: Request[Any, Any, Any], error: Exception) -> Fault:
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, HTTPException) and error.status_code in _LITESTARS:
+        return _litestars(error)
+    told = f"{request.scope['method']} {_instance(request)}"
+    if found := sqlstate.trouble(error) or sqlstate.rejection(error):
+        code, detail = found
+        logger.warning("%s: %s: %s", told, code, sqlstate.reason(error))
+        if code == "invalid_body" and request.scope["method"] in _WITHOUT_BODY:
+            code = "invalid_parameter"
+        return Fault(code, detail)
+    logger.error("%s", told, exc_info=error)
+    return Fault("internal", "This is a bug of the service.")
+
+
+def _litestars(error: HTTPException) -> Fault:
+    headers = error.headers or {}
+    if isinstance(error, ValidationException):
+        return _invalid(error)
+    code, detail = _LITESTARS[error.status_code]
+    if error.detail == "Invalid host header":
+        code, detail = "unknown_host", "The Host header is not the name of a host."
+    return Fault(code, detail, headers={name.title(): text for name, text in headers.items()})
+
+
+def _invalid(error: ValidationException) -> Fault:
+    """A parameter that Litestar did not take. A path that can be nothing's is like one that is nothing's."""
+    told = error.extra if isinstance(error.extra, list) else []
+    if missing := _MISSING.match(error.detail):
+        told = [{"source": missing[1], "key": missing[2], "message": "It is missing."}]
+    if any(one.get("source") == "path" for one in told):
+        return Fault("not_found", _LITESTARS[404][1])
+    mistakes = [
+        Mistake(str(one["message"]), **{"header" if one.get("source") == "header" else "parameter": one["key"]})
+        for one in told
+        if "key" in one
+    ]
+    return Fault("invalid_parameter", "A parameter of the request is not valid.", *mistakes)
+
+
+def _instance(request: Request[Any, Any, Any]) -> str:
+    """The path of the scope: a malformed Host makes no URL. Percent-encoded, it is one line in the log."""
+    return quote(request.scope["path"], safe=_PATH_CHARACTERS, errors="replace")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def shipped(folder: str) -> Path:
-    """`profiles`, `workloads` or `migrations` as a path that exists."""
+    """`profiles`, `workloads`, `migrations` or `docs` (its problems.md alone) as a path that exists."""
     package = Path(__file__).parent
     installed = package / folder
     return installed if installed.is_dir() else package.parents[1] / folder

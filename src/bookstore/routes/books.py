@@ -6,13 +6,13 @@ from typing import Annotated
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.exceptions import NotFoundException, ValidationException
 from litestar.params import PathParameter, QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
 from bookstore import cursor as cursors
 from bookstore import schemas
 from bookstore.database import Database
+from bookstore.faults import Fault, Mistake
 from bookstore.repositories import BookRepository
 
 DEFAULT_LIMIT = 20
@@ -43,7 +43,7 @@ class BookController(Controller):
 
         return await database.run(work, reading=True)
 
-    @get("/{book_id:int}", operation_id="getBook", summary="Read one book", raises=[NotFoundException])
+    @get("/{book_id:int}", operation_id="getBook", summary="Read one book")
     async def get_book(self, database: NamedDependency[SkipValidation[Database]], book_id: BookId) -> schemas.Book:
         """One book with its authors and genres."""
 
@@ -52,7 +52,7 @@ class BookController(Controller):
 
         book = await database.run(work, reading=True)
         if book is None:
-            raise NotFoundException(f"There is no book {book_id}.")
+            raise Fault("not_found", f"There is no book {book_id}.")
         return book
 
 
@@ -62,5 +62,5 @@ def _decoded(cursor: str | None) -> int:
     try:
         return cursors.decode(cursor)
     except ValueError:
-        wrong = [{"key": "cursor", "message": "Not a cursor of this service; take next_cursor as it came."}]
-        raise ValidationException("The request is not valid.", extra=wrong) from None
+        wrong = Mistake("Not a cursor of this service; take next_cursor as it came.", parameter="cursor")
+        raise Fault("invalid_parameter", "A parameter of the request is not valid.", wrong) from None

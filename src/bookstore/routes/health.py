@@ -14,7 +14,7 @@ from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from sqlalchemy.orm import Session
 
-from bookstore import errors
+from bookstore import errors, sqlstate
 from bookstore.database import Database
 from bookstore.models import SCHEMA_REVISION, VERSION_TABLE
 
@@ -53,7 +53,7 @@ class HealthController(Controller):
         return Response(
             _health("not_ready", database, reason),
             status_code=HTTP_503_SERVICE_UNAVAILABLE,
-            headers={"Retry-After": str(errors.RETRY_AFTER_S)},
+            headers={"Retry-After": errors.retry_after()},
         )
 
 
@@ -68,7 +68,7 @@ async def _obstacle(database: Database) -> str | None:
     except Exception as error:
         if getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_SUCH_TABLE:
             revision = None
-        elif known := errors.trouble(error):
+        elif known := sqlstate.trouble(error):
             return known[0]
         else:
             raise

@@ -1,0 +1,55 @@
+"""Query parameters: those that a route knows, each once. What is mistyped is not ignored in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+
+from bookstore.faults import Fault, Mistake
+from bookstore.fitting import suggestion
+from bookstore.scalars import LONGEST_SHOWN
+
+MOST_MISTAKES: Final = 20
+
+
+async def check(request: Request[Any, Any, Any]) -> None:
+    """Raises Fault `invalid_parameter` for what the route does not know, or has twice though it is no list.
+
+    Goes before every request; one without a query costs a look.
+    """
+    if not request.scope["query_string"]:
+        return
+    known = _known(request.route_handler)
+    found = Counter(name for name, _ in request.query_params.multi_items())
+    mistakes = [
+        Mistake(_wrong(name, known), parameter=name[:LONGEST_SHOWN])
+        for name, times in found.items()
+        if name not in known or (times > 1 and not known[name])
+    ]
+    if mistakes:
+        raise Fault("invalid_parameter", "A parameter of the request is not valid.", *mistakes[:MOST_MISTAKES])
+
+
+def _wrong(name: str, known: Mapping[str, bool]) -> str:
+    if name in known:
+        return "It is there more than once."
+    return f"There is no such parameter; {f'known: {suggestion(name, known)}' if known else 'none is known here'}."
+
+
+@cache
+def _known(handler: HTTPRouteHandler) -> Mapping[str, bool]:
+    """The names of the query parameters of `handler` and its dependencies, and whether each is a list."""
+    providers = handler.resolve_dependencies().values()
+    signatures = [handler.parsed_fn_signature, *(provider.parsed_fn_signature for provider in providers)]
+    return {
+        field.kwarg_definition.name or name: field.is_non_string_sequence
+        for signature in signatures
+        for name, field in signature.parameters.items()
+        if isinstance(field.kwarg_definition, QueryParameter)
+    }
