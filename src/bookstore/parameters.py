@@ -29,7 +29,7 @@ async def check(request: Request[Any, Any, Any]) -> None:
     found = Counter(name for name, _ in request.query_params.multi_items())
     mistakes = [
         Mistake(_wrong(name, known), parameter=name[:LONGEST_SHOWN])
-        for name, times in found.items()
+        for name, times in sorted(found.items())
         if name not in known or (times > 1 and not known[name])
     ]
     if mistakes:
