@@ -25,6 +25,7 @@ from bookstore.database_url import conninfo
 from bookstore.engine_profile import Driver
 
 PATIENCE_S = 40.0
+PYTHONPATH = os.environ.get("PYTHONPATH", "")
 BIN = Path(sys.executable).parent
 Observer = psycopg.Connection[Any]
 
@@ -47,7 +48,7 @@ class Server:
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
-                env={"PATH": os.environ["PATH"], "HOME": str(log.parent), **env},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH, "HOME": str(log.parent), **env},
                 cwd=log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -152,7 +153,7 @@ def refusal(command: Sequence[str | Path], url: sa.URL, **env: str) -> str:
     """What a command says that has to end with exit code 2 and no traceback."""
     process = subprocess.Popen(
         [str(part) for part in command],
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": conninfo(url), **env},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH, "DATABASE_URL": conninfo(url), **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -324,7 +325,7 @@ def test_litestar_finds_the_factory(shared_url: sa.URL, tmp_path: Path) -> None:
     """`litestar --app bookstore.app:create_app` lists the routes."""
     done = subprocess.run(
         [BIN / "litestar", "--app", "bookstore.app:create_app", "routes"],
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": conninfo(shared_url)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH, "DATABASE_URL": conninfo(shared_url)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -334,3 +335,138 @@ def test_litestar_finds_the_factory(shared_url: sa.URL, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for path in ("/books", "/books/{book_id:int}", "/health/live", "/health/ready"):
         assert path in done.stdout
+
+
+# What the gate holds where several processes and real sockets are needed.
+
+TAKER = """
+from litestar import post
+from bookstore import app, gate
+
+gate.BODY_WITHIN_S = 1.0
+
+@post("/taken")
+async def take(data: dict[str, int]) -> int:
+    return len(data)
+
+def create_app():
+    service = app.create_app()
+    service.register(take)
+    return service
+"""
+
+
+def send(port: int, *parts: bytes) -> bytes:
+    """What comes back on a connection of its own until it is closed, or silent for long; parts that are not
+    taken any more are not sent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as opened:
+        with suppress(ConnectionError):
+            for part in parts:
+                opened.sendall(part)
+        answer = b""
+        with suppress(ConnectionError):
+            while part := opened.recv(65536):
+                answer += part
+        return answer
+
+
+def head(*lines: str) -> bytes:
+    return "\r\n".join([*lines, "Host: localhost", "Connection: close", "\r\n"]).encode()
+
+
+def test_oversize_heads(run: Callable[..., Any], port: int) -> None:
+    """Heads of any excess, and those that never end, are answered 4xx or cut off; the server serves on."""
+    with run(serve("default@pool_size=1", port)) as server:
+        pid = server.workers(1)[1]
+        assert send(port, head("GET /books?q=" + "a" * 16_000 + " HTTP/1.1")).startswith(b"HTTP/1.1 414 ")
+        assert b'"code":"uri_too_long"' in send(port, head("GET /books?q=" + "a" * 60_000 + " HTTP/1.1"))
+        for lines in (
+            ["GET /books?q=" + "a" * 500_000 + " HTTP/1.1"],
+            ["GET /books HTTP/1.1", "X: " + "a" * 500_000],
+            ["GET /books HTTP/1.1", *(f"X-{number}: a" for number in range(2000))],
+        ):
+            assert send(port, head(*lines))[:10] in {b"", b"HTTP/1.1 4"}
+        assert send(port, b"GET /books HTTP/1.1\r\nHost: loc") == b""  # it was closed meanwhile
+        assert server.workers(1) == {1: pid}
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["GET /books HTTP/1.1", "Host: localhost", "Host: localhost"], 400),
+        (["GET /books HTTP/1.1", "Host: evil.example"], 400),
+        (["GET /books HTTP/1.1", "Host: a b\xff"], 400),
+        (["GET /books HTTP/1.1"], 400),
+        (["GET /books HTTP/1.0"], 400),
+        (["GET /books HTTP/1.1", "Host: [::1]:99"], 200),
+        (["HEAD /books HTTP/1.1", "Host: LOCALHOST"], 200),
+    ],
+)
+def test_hosts(one_server: int, lines: list[str], status: int) -> None:
+    """On the loopback a service has the loopback's names; another Host, two, or none are 400."""
+    answer = send(one_server, "\r\n".join([*lines, "Connection: close", "\r\n"]).encode("latin-1"))
+    assert answer.split(b" ", 2)[1] == str(status).encode()
+
+
+@pytest.fixture(scope="module")
+def one_server(shared_url: sa.URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server that several tests ask."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    server = Server(serve("default@pool_size=1", port), {"DATABASE_URL": conninfo(shared_url)}, port, log)
+    try:
+        server.workers(1)
+        yield port
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+
+
+def test_bodies(run: Callable[..., Any], port: int, tmp_path: Path, observer: Observer) -> None:
+    """A body that is too large by its word, or never ends, is 413 before it was read; one that does not arrive
+    is 408, holds no database connection, and its connection is closed. Another client is served meanwhile."""
+    (tmp_path / "taker.py").write_text(TAKER)
+    command = [BIN / "granian", "--interface", "asgi", "--factory", "taker:create_app", "--port", str(port)]
+    with run(command, PYTHONPATH=f"{tmp_path}:{PYTHONPATH}", BOOKSTORE_PROFILE="default@pool_size=2") as server:
+        server.workers(1)
+        kind = "Content-Type: application/json"
+        post = ("POST /taken HTTP/1.1", kind)
+        assert b"\r\n\r\n1" in send(port, head(*post, "Content-Length: 7"), b'{"a":1}')
+        assert send(port, head(*post, "Content-Length: 99999999999"), b"[").startswith(b"HTTP/1.1 413 ")
+        chunks = [b"10000\r\n" + b" " * 0x10000 + b"\r\n"] * 400
+        assert send(port, head(*post, "Transfer-Encoding: chunked"), *chunks).startswith(b"HTTP/1.1 413 ")
+
+        answers: list[bytes] = []
+        slow = [threading.Thread(target=lambda: answers.append(send(port, head(*post, "Content-Length: 9"), b"[")))] * 1
+        slow += [threading.Thread(target=lambda: answers.append(send(port, head(*post, "Content-Length: 9"))))]
+        for thread in slow:
+            thread.start()
+        assert server.get("/books").status_code == 200
+        assert sessions(observer, "state <> 'idle'") == 0
+        for thread in slow:
+            thread.join(PATIENCE_S)
+        assert [answer.startswith(b"HTTP/1.1 408 ") for answer in answers] == [True, True]
+        assert all(b"connection: close" in answer and b'"code":"request_timeout"' in answer for answer in answers)
+        assert server.get("/books").status_code == 200
+
+
+def test_rate_over_all_workers(run: Callable[..., Any], port: int) -> None:
+    """Two workers count a client's requests together, whatever X-Forwarded-For says; the probes are not
+    counted."""
+    with run(serve("default@workers=2,pool_size=1", port), BOOKSTORE_RATE_LIMIT="5") as server:
+        server.workers(2)
+        begin = time.monotonic()
+        answers = [
+            httpx.get(server.base + "/books", headers={"X-Forwarded-For": f"203.0.113.{number}"})
+            for number in range(200)
+        ]
+        passed = sum(answer.status_code == 200 for answer in answers)
+        assert 10 <= passed <= 10 + 5 * (time.monotonic() - begin) + 1
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert len(refused) == 200 - passed
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert refused[0].json()["code"] == "too_many_requests"
+        assert len(server.workers(2)) == 2

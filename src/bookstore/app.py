@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Final
 
 from click import Group
 from litestar import Litestar
@@ -17,12 +18,17 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import CLIPlugin
 
 from bookstore import database_url, errors, parameters, profile, settings, sqlstate
+from bookstore.admission import Admission
 from bookstore.database import Database, make_database
+from bookstore.gate import LARGEST_BODY, Gate
 from bookstore.routes.books import BookController
 from bookstore.routes.health import HealthController
 from bookstore.routes.problems import problems
 
 logger = logging.getLogger("bookstore")
+
+EVERYBODY: Final = Admission()
+"""Any host and origin-less client, at any rate: where no environment says otherwise."""
 
 GC_THRESHOLDS = (50_000, 50, 50)
 """Objects made before the collector looks at the youngest (700 in CPython 3.11), and how often at the
@@ -48,11 +54,11 @@ def create_app() -> Litestar:
         from bookstore import schema  # noqa: PLC0415 - `bookstore serve` did it: its workers need no Alembic
 
         schema.prepare_embedded(url)
-    return make_app(make_database(chosen, url))
+    return make_app(make_database(chosen, url), found.admission)
 
 
-def make_app(database: Database) -> Litestar:
-    """The service on `database`, which is started and stopped with it."""
+def make_app(database: Database, admission: Admission = EVERYBODY) -> Litestar:
+    """The service on `database`, which is started and stopped with it, behind a gate with `admission`."""
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -69,7 +75,7 @@ def make_app(database: Database) -> Litestar:
     def provide_database() -> Database:
         return database
 
-    return Litestar.from_config(
+    app = Litestar.from_config(
         AppConfig(
             route_handlers=[BookController, HealthController, problems],
             plugins=[_ServeCommand()],
@@ -81,8 +87,12 @@ def make_app(database: Database) -> Litestar:
                 title="Bookstore", version=version("bookstore"), path="/schema", render_plugins=[JsonRenderPlugin()]
             ),
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
+            request_max_body_size=LARGEST_BODY,
         )
     )
+    # Around all of it: middleware of Litestar's sees neither unknown paths nor wrong methods.
+    app.asgi_handler = Gate(app.asgi_handler, database.profile, admission)
+    return app
 
 
 class _ServeCommand(CLIPlugin):

@@ -65,6 +65,19 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 
 def problem(method: str, instance: str, fault: Fault) -> Response[Any]:
     """`fault` as a response; `instance` is the percent-encoded path. A HEAD gets no body."""
+    headers, body = _written(instance, fault)
+    content = b"" if method == "HEAD" else body
+    return Response(content, status_code=fault.kind.status, headers=headers, media_type=PROBLEM_JSON)
+
+
+def encoded(path: str, fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """`fault` at the decoded `path` as status, headers and body, for what answers outside of Litestar."""
+    headers, body = _written(quote(path, safe=_PATH_CHARACTERS, errors="replace"), fault)
+    headers |= {"Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
+    return fault.kind.status, [(name.lower().encode(), text.encode()) for name, text in headers.items()], body
+
+
+def _written(instance: str, fault: Fault) -> tuple[dict[str, str], bytes]:
     it = Problem(
         type=f"{PROBLEMS_PATH}#{fault.code}",
         title=fault.kind.title,
@@ -77,8 +90,7 @@ def problem(method: str, instance: str, fault: Fault) -> Response[Any]:
     headers = dict(fault.headers)
     if it.status == 503:
         headers.setdefault("Retry-After", retry_after())
-    content = b"" if method == "HEAD" else msgspec.json.encode(it)
-    return Response(content, status_code=it.status, headers=headers, media_type=PROBLEM_JSON)
+    return headers, msgspec.json.encode(it)
 
 
 def retry_after() -> str:

@@ -20,6 +20,14 @@ ENVIRONMENT: Final = {
     "/var/lib/bookstore.",
     "BOOKSTORE_HOST": "The address to listen on. Default: 127.0.0.1.",
     "BOOKSTORE_PORT": "The port to listen on. Default: 8000.",
+    "BOOKSTORE_ALLOWED_HOSTS": "The names by which clients may ask for this service (the Host header, without the "
+    "port), with commas. Default: on the loopback localhost, 127.0.0.1 and [::1]; beyond it any.",
+    "BOOKSTORE_RATE_LIMIT": "How many requests a second one client may send to all workers together, twice as many at "
+    "once; beyond that 429. off: any number. Default: off on the loopback, 50 beyond it. /health is not limited.",
+    "BOOKSTORE_TRUSTED_PROXIES": "The addresses or networks of the proxies in front, with commas: a client is then the "
+    "rightmost other address in X-Forwarded-For. Default: none, a client is who connects.",
+    "BOOKSTORE_CORS_ORIGINS": "The origins whose pages may ask, such as https://example.com, with commas. "
+    "Default: none.",
     "WEB_CONCURRENCY": "The number of workers; goes over the profile's.",
     "PGPASSWORD, PGPASSFILE": "libpq's and asyncpg's way to keep the password out of DATABASE_URL. Other PG… "
     "variables, GRANIAN_… and LITESTAR_DEBUG are ignored, with a word about it: the profile decides.",

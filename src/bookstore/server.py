@@ -11,6 +11,7 @@ import psycopg
 import sqlalchemy as sa
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
 
 from bookstore import budget
 from bookstore.database_url import conninfo, server
@@ -21,6 +22,11 @@ KILL_AFTER_S: Final = 10
 """How long a worker may take over its requests at a stop, before it is killed."""
 RESPAWN_OVERLAP_S: Final = 3.5
 """How long an old worker serves on beside the new one; more than a worker takes to start."""
+HEADERS_WITHIN_S: Final = 5
+"""How long a request's head may take to arrive, and an idle connection waits for the next one; then the
+connection is closed without a word."""
+LARGEST_HEAD: Final = 64 * 1024
+"""Bytes of the request line and headers, more is answered 431; so are more than 100 headers."""
 
 # granian's own configuration but for the stream: stdout is for data.
 _CONSOLE: Final = {"class": "logging.StreamHandler", "formatter": "generic", "stream": "ext://sys.stderr"}
@@ -81,6 +87,7 @@ def serve(profile: EngineProfile, host: str, port: int) -> None:
         # One request at a time on a connection, so that backpressure bounds the requests too.
         http=HTTPModes.http1,
         loop=Loops(profile.event_loop),
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN_S * 1000, max_buffer_size=LARGEST_HEAD),
         backlog=max(profile.backpressure, 128),
         backpressure=profile.backpressure,
         websockets=False,

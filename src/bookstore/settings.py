@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, MutableMapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import platformdirs
 
+from bookstore import admission
+from bookstore.admission import LOOPBACK_NAMES, Admission
 from bookstore.refusal import Refused
 from bookstore.scalars import shown
 
@@ -30,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment says.
 
     `database_url` is None where the embedded PostgreSQL is meant. `workers` is WEB_CONCURRENCY, the last
-    word on the profile's own number.
+    word on the profile's own number. `admission` is who may ask, and how much.
     """
 
     profile: str = "default"
@@ -39,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     workers: int | None = None
     data_dir: Path
+    admission: Admission = Admission(hosts=LOOPBACK_NAMES)
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -59,14 +63,24 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         return int(raw)
 
     data_dir = text("BOOKSTORE_DATA_DIR")
+    host = text("BOOKSTORE_HOST") or "127.0.0.1"
     return Settings(
         profile=text("BOOKSTORE_PROFILE") or "default",
         database_url=text("DATABASE_URL"),
-        host=text("BOOKSTORE_HOST") or "127.0.0.1",
+        host=host,
         port=number("BOOKSTORE_PORT", 1, 65535) or 8000,
         workers=number("WEB_CONCURRENCY", 1, 256),
         data_dir=_folder("BOOKSTORE_DATA_DIR", data_dir) if data_dir else default_data_dir(),
+        admission=admission.read(environ, beyond_loopback=not is_loopback(host)),
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _folder(name: str, text: str) -> Path:

@@ -28,8 +28,8 @@ FIRST = {
 WRONG_QUERIES = [
     "limit=0", "limit=-1", "limit=201", "limit=abc", "limit=1e9", "limit=1000000000", "limit=1.5", "limit=",
     "limit=true",
-    "limit=9223372036854775808", "limit=" + "9" * 5000, "limit=%00", "limit=0x10", "limit=NaN",
-    "cursor=", "cursor=abc", "cursor=1", "cursor=%00", "cursor=" + "A" * 5000, "cursor='; DROP TABLE book; --",
+    "limit=9223372036854775808", "limit=" + "9" * 4000, "limit=%00", "limit=0x10", "limit=NaN",
+    "cursor=", "cursor=abc", "cursor=1", "cursor=%00", "cursor=" + "A" * 4000, "cursor='; DROP TABLE book; --",
     "cursor=%F0%9F%92%A9", "cursor=%ff", "cursor=AgAAAAAAAAAU", "cursor=Af__________",
 ]  # fmt: skip
 
@@ -132,9 +132,8 @@ async def test_unknown_parameters(client: Client) -> None:
     body = is_problem(await client.get("/books?limt=5&limit=1&limit=2"), 400, "invalid_parameter")
     assert [one["parameter"] for one in body["errors"]] == ["limit", "limt"]
     assert "limit (did you mean that?)" in body["errors"][1]["detail"]
-    body = is_problem(
-        await client.get("/health/live?" + "&".join(f"p{n}=" for n in range(2000))), 400, "invalid_parameter"
-    )
+    many = "&".join(f"p{n}=" for n in range(100))
+    body = is_problem(await client.get(f"/health/live?{many}"), 400, "invalid_parameter")
     assert len(body["errors"]) == 20
 
 

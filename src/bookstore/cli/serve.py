@@ -6,7 +6,7 @@ import os
 
 import click
 
-from bookstore import database_url, models, profile, schema, settings
+from bookstore import database_url, models, profile, rate, schema, settings
 from bookstore.settings import Settings
 
 
@@ -36,9 +36,11 @@ def serve(spec: str | None, host: str | None, port: int | None, over_budget: boo
         server.check_budget(chosen, url)
     _prepare_schema(found)
     os.environ["BOOKSTORE_PROFILE"] = spec or found.profile
+    os.environ["BOOKSTORE_HOST"] = host  # the workers' gate asks whether it is the loopback
     os.environ["DATABASE_URL"] = database_url.conninfo(url)
     click.echo(f"profile {chosen.name}, database {database_url.server(url)}", err=True)
-    server.serve(chosen, host, port)
+    with rate.shared_table():
+        server.serve(chosen, host, port)
 
 
 def _prepare_schema(found: Settings) -> None:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from bookstore import admission, settings
+from bookstore.admission import LOOPBACK_NAMES, Admission
+from bookstore.refusal import Refused
+
+
+def read(**environ: str) -> Admission:
+    return admission.read(environ, beyond_loopback=True)
+
+
+def test_defaults() -> None:
+    """On the loopback only its own names and no limit of the rate; beyond it any name and 50 requests a second."""
+    assert admission.read({}, beyond_loopback=False) == Admission(hosts=LOOPBACK_NAMES)
+    assert admission.read({}, beyond_loopback=True) == Admission(rate_limit=50)
+
+
+@pytest.mark.parametrize(
+    ("host", "rate_limit"),
+    [("127.0.0.1", None), ("127.8.8.8", None), ("::1", None), ("localhost", None), ("0.0.0.0", 50), ("::", 50)],  # noqa: S104 - nothing listens
+)
+def test_the_address_decides(host: str, rate_limit: int | None) -> None:
+    """BOOKSTORE_HOST decides which defaults hold."""
+    assert settings.read({"BOOKSTORE_HOST": host}).admission.rate_limit == rate_limit
+
+
+def test_values() -> None:
+    """Lists have commas between, blanks around, names in any case."""
+    found = read(
+        BOOKSTORE_RATE_LIMIT=" 7\n",
+        BOOKSTORE_TRUSTED_PROXIES="10.0.0.0/8, ::1 ,",
+        BOOKSTORE_ALLOWED_HOSTS="Example.com,::1,[::2]",
+        BOOKSTORE_CORS_ORIGINS="https://example.com,http://[::1]:3000",
+    )
+    assert found == Admission(
+        rate_limit=7,
+        proxies=(ip_network("10.0.0.0/8"), ip_network("::1")),
+        hosts=("example.com", "[::1]", "[::2]"),
+        origins=("https://example.com", "http://[::1]:3000"),
+    )
+    assert read(BOOKSTORE_RATE_LIMIT="off").rate_limit is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("BOOKSTORE_RATE_LIMIT", text) for text in ("0", "-1", "1.5", "100001", "no", "OFF", "\u0661", "9" * 5000)),
+        *(("BOOKSTORE_TRUSTED_PROXIES", text) for text in ("*", "10.0.0.1/8", "proxy", "10.0.0.0/33", "10.0.0.1 ::1")),
+        *(("BOOKSTORE_ALLOWED_HOSTS", text) for text in ("*", "*.example.com", "example.com:80", "https://a.b", "a b")),
+        *(("BOOKSTORE_ALLOWED_HOSTS", text) for text in ("-a", "a/b", "1::2::3", "\u00fcber.de")),
+        *(
+            ("BOOKSTORE_CORS_ORIGINS", text)
+            for text in ("*", "null", "https://a.b/", "a.b", "ftp://a.b", "https://A.b")
+        ),
+        *(
+            ("BOOKSTORE_CORS_ORIGINS", text)
+            for text in ("https://*.a.b", "https://a.b:port", "https://u@a.b", "https://")
+        ),
+    ],
+)
+def test_refused(name: str, text: str) -> None:
+    """What cannot be meant, wildcards too, is refused by its variable with what was found and what is allowed."""
+    with pytest.raises(Refused, match=rf"^{name}: found '.*'; allowed (is|are) "):
+        read(**{name: text})

@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_network
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from bookstore import gate
+from bookstore.admission import Admission
+from bookstore.compression import CODINGS
+from bookstore.engine_profile import EngineProfile
+from bookstore.faults import KINDS
+from bookstore.gate import Gate
+
+pytestmark = pytest.mark.anyio
+
+JSON = (b"content-type", b"application/json")
+OPEN = Admission()
+LONG = b'"' + b"books " * 500 + b'"'
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def answering(body: bytes = b"{}", *headers: tuple[bytes, bytes], status: int = 200) -> App:
+    """An app that says this to everybody."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return app
+
+
+async def ask(
+    app: App,
+    path: str = "/books",
+    query: str = "",
+    *headers: tuple[str, str],
+    method: str = "GET",
+    peer: str = "192.0.2.1",
+    host: str | None = "example.com",
+    body: list[Any] | None = None,
+) -> Answer:
+    """The answer of an ASGI app; `body` are the messages that arrive, after which nothing more does."""
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    if host is not None:
+        raw.insert(0, (b"host", host.encode("latin-1")))
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
+        "headers": raw, "client": (peer, 1),
+    }  # fmt: skip
+    sent: list[Any] = []
+    left = iter(body or [])
+
+    async def receive() -> Any:
+        message = next(left, None)
+        if message is None:
+            await asyncio.Event().wait()
+        return message
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    start, *parts = sent
+    names = [name for name, _ in start["headers"]]
+    assert len(names) == len(set(names)), names
+    told = {name.decode(): value.decode() for name, value in start["headers"]}
+    answer = Answer(start["status"], told, b"".join(part["body"] for part in parts))
+    if method != "HEAD" and "content-length" in told:
+        assert int(told["content-length"]) == len(answer.body)
+    return answer
+
+
+def guarded(app: App | None = None, admission: Admission = OPEN, **keys: Any) -> App:
+    return Gate(app or answering(), EngineProfile(name="test", **keys), admission)
+
+
+def is_problem(answer: Answer, code: str) -> Any:
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = msgspec.json.decode(answer.body)
+    assert (body["code"], body["status"], answer.status) == (code, KINDS[code].status, KINDS[code].status)
+    return body
+
+
+# Limits
+
+
+async def test_long_url() -> None:
+    """Path and query together may have 8 kB; a byte more is 414."""
+    app = guarded()
+    assert (await ask(app, "/books", "a" * (gate.LONGEST_URL - 6))).status == 200
+    is_problem(await ask(app, "/books", "a" * (gate.LONGEST_URL - 5)), "uri_too_long")
+    is_problem(await ask(app, "/" * 9000), "uri_too_long")
+
+
+async def test_many_parameters() -> None:
+    """100 parameters pass, 101 do not."""
+    app = guarded()
+    assert (await ask(app, "/books", "&".join(["a=1"] * 100))).status == 200
+    is_problem(await ask(app, "/books", "&".join(["a=1"] * 101)), "invalid_parameter")
+
+
+async def test_deadline() -> None:
+    """An app that does not answer in time is cancelled, and 503 tells when to come again."""
+    cancelled = asyncio.Event()
+
+    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    answer = await ask(soon(guarded(stuck)))
+    is_problem(answer, "deadline")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert cancelled.is_set()
+
+
+async def test_deadline_after_the_start() -> None:
+    """A response that has begun cannot become another one: it is broken off, and the server closes."""
+
+    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await ask(soon(guarded(stuck)))
+
+
+async def test_an_error_of_the_app_is_its_own() -> None:
+    """A TimeoutError that is not the deadline's passes."""
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise TimeoutError("mine")
+
+    with pytest.raises(TimeoutError, match="mine"):
+        await ask(guarded(failing))
+
+
+def soon(app: App) -> App:
+    """The gate with a deadline that a test can wait for."""
+    assert isinstance(app, Gate)
+    app._deadline_s = 0.02
+    return app
+
+
+async def reading(scope: Any, receive: Any, send: Any) -> None:
+    """An app that answers with its request's body."""
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message["body"]
+        more = message.get("more_body", False)
+    await answering(body)(scope, receive, send)
+
+
+PART = {"type": "http.request", "body": b"1", "more_body": True}
+END = {"type": "http.request", "body": b"2", "more_body": False}
+CHUNKED = ("Transfer-Encoding", "chunked")
+
+
+async def test_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that does not arrive in time is 408, and the connection is closed: what is left of it would be
+    taken for the next request."""
+    monkeypatch.setattr(gate, "BODY_WITHIN_S", 0.02)
+    answer = await ask(guarded(reading), "/books", "", CHUNKED, method="POST", body=[PART])
+    is_problem(answer, "request_timeout")
+    assert answer.headers["connection"] == "close"
+
+
+async def test_body_in_time() -> None:
+    """A body has a time of its own, longer than the deadline, which begins when the body is there."""
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        async def received() -> Any:
+            await asyncio.sleep(0.05)
+            return await receive()
+
+        await gated(scope, received, send)
+
+    gated = soon(guarded(reading))
+    answer = await ask(slow, "/books", "", CHUNKED, method="POST", body=[PART, END])
+    assert (answer.status, answer.body) == (200, b"12")
+
+    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+        await reading(scope, receive, lambda _: asyncio.Event().wait())
+
+    answer = await ask(soon(guarded(stuck)), "/books", "", ("Content-Length", "1"), method="POST", body=[END])
+    is_problem(answer, "deadline")
+
+
+# Rate
+
+
+async def test_rate() -> None:
+    """A client that asks too often gets 429 with whole seconds to wait; another client and the probes do not."""
+    app = guarded(admission=Admission(rate_limit=5))
+    answers = [await ask(app) for _ in range(30)]
+    assert sum(one.status == 200 for one in answers) in range(10, 13)
+    is_problem(answers[-1], "too_many_requests")
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert (await ask(app, peer="192.0.2.2")).status == 200
+    for path in ("/health/live", "/health/ready"):
+        assert (await ask(app, path)).status == 200
+    is_problem(await ask(app, "/health/live/../../books"), "too_many_requests")
+
+
+async def test_forged_addresses() -> None:
+    """X-Forwarded-For from who is no proxy of ours makes no new client; from a proxy it tells clients apart."""
+    for peer, limited in (("192.0.2.1", True), ("10.0.0.1", False)):
+        app = guarded(admission=Admission(rate_limit=1, proxies=(ip_network("10.0.0.0/8"),)))
+        forged = [("X-Forwarded-For", f"203.0.113.{number}") for number in range(200)]
+        statuses = [(await ask(app, "/books", "", header, peer=peer)).status for header in forged]
+        assert (429 in statuses) is limited
+    header = ("X-Forwarded-For", "8.8.8.8, 203.0.113.1")  # the left part is the client's invention
+    statuses = [(await ask(app, "/books", "", header, peer="10.0.0.1")).status for _ in range(5)]
+    assert 429 in statuses
+
+
+# Hosts
+
+
+@pytest.mark.parametrize("host", ["example.com", "EXAMPLE.com:8000", "[::1]", "[::1]:80"])
+async def test_known_hosts(host: str) -> None:
+    """A name of ours passes in any case and with any port."""
+    assert (await ask(guarded(admission=Admission(hosts=("example.com", "[::1]"))), host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["exampleXcom", "example.com.evil.org", "evil.example.com", "evil.org", "127.0.0.1", "[::2]"],
+)
+async def test_unknown_hosts(host: str) -> None:
+    """Any other name is 400, but for the probes of an orchestrator, which knows addresses only."""
+    app = guarded(admission=Admission(hosts=("example.com", "[::1]")))
+    is_problem(await ask(app, host=host), "unknown_host")
+    assert (await ask(app, "/health/live", host=host)).status == 200
+    assert (await ask(guarded(), host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [None, "", ":80", "a b", "a/b", "a@b", "\xff", "example.com:port", "example.com:", "[::1", "x" * 9000],
+)
+async def test_odd_hosts(host: str | None) -> None:
+    """No Host header, or what can be no name, is 400, whatever names are ours."""
+    for admission in (OPEN, Admission(hosts=("example.com",))):
+        is_problem(await ask(guarded(admission=admission), host=host), "unknown_host")
+        is_problem(await ask(guarded(admission=admission), "/health/live", host=host), "unknown_host")
+
+
+async def test_two_hosts() -> None:
+    """Two Host headers are 400, two others of one name pass."""
+    is_problem(await ask(guarded(), "/books", "", ("Host", "example.com")), "unknown_host")
+    assert (await ask(guarded(), "/books", "", ("Cookie", "a"), ("Cookie", "b"))).status == 200
+
+
+# CORS
+
+PAGES = Admission(origins=("https://example.com",), rate_limit=1)
+ORIGIN = ("Origin", "https://example.com")
+
+
+async def test_cors() -> None:
+    """Preflights of a known origin are answered before the app, its requests, refused ones too, name it."""
+    app = guarded(admission=PAGES)
+    preflight = await ask(app, "/any", "", ORIGIN, ("Access-Control-Request-Method", "PUT"), method="OPTIONS")
+    assert (preflight.status, preflight.body) == (204, b"")
+    for _ in range(4):
+        answer = await ask(app, "/books", "", ORIGIN)
+        assert answer.headers["access-control-allow-origin"] == "https://example.com"
+        assert "Origin" in answer.headers["vary"].split(", ")
+    is_problem(answer, "too_many_requests")
+    other = await ask(app, "/books", "", ("Origin", "https://evil.org"), peer="192.0.2.2")
+    assert "access-control-allow-origin" not in other.headers
+    assert "Origin" in other.headers["vary"].split(", ")
+
+
+async def test_no_cors() -> None:
+    """Without origins no header speaks of them."""
+    answer = await ask(guarded(), "/books", "", ORIGIN, ("Access-Control-Request-Method", "PUT"), method="OPTIONS")
+    assert not any(name.startswith("access-control") for name in answer.headers)
+    assert "Origin" not in answer.headers["vary"]
+
+
+# Headers
+
+
+async def test_headers() -> None:
+    """Every answer forbids a browser to sniff, frame, run, refer and keep; refusals of the gate's own too."""
+    for answer in (await ask(guarded()), await ask(guarded(), host=None), await ask(guarded(answering(status=500)))):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_own_headers_win() -> None:
+    """What a handler says itself stays; its Vary is added to."""
+    own = ((b"cache-control", b"no-cache"), (b"content-security-policy", b"default-src 'self'"), (b"vary", b"Accept"))
+    answer = await ask(guarded(answering(b"{}", *own)))
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["content-security-policy"] == "default-src 'self'"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+
+
+async def test_head() -> None:
+    """HEAD has GET's status and headers, the length too, and no body."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["method"] == "GET"
+        await answering(LONG, (b"etag", b'"7"'))(scope, receive, send)
+
+    for accepted in ("identity", "gzip"):
+        get, head = [
+            await ask(guarded(app), "/books", "", ("Accept-Encoding", accepted), method=method)
+            for method in ("GET", "HEAD")
+        ]
+        assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
+
+
+# Compression
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+async def test_compressed(coding: str) -> None:
+    """A long body comes in the coding asked for, with its length, its tag and Vary."""
+    app = guarded(answering(LONG, (b"etag", b'"7"')))
+    answer = await ask(app, "/books", "", ("Accept-Encoding", coding))
+    assert answer.body == CODINGS[coding](LONG)
+    assert answer.headers["content-encoding"] == coding
+    assert answer.headers["etag"] == f'"7-{coding}"'
+    assert answer.headers["vary"] == "Accept-Encoding"
+
+
+async def test_not_compressed() -> None:
+    """A short body, a coded one, a picture, a stream, one nobody asked for, and all with compression: off, are
+    sent as they are; Vary says where it could have been otherwise."""
+    picture = (b"content-type", b"image/png")
+
+    async def streaming(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
+        await send({"type": "http.response.body", "body": LONG, "more_body": True})
+        await send({"type": "http.response.body", "body": LONG, "more_body": False})
+
+    async def drawing(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [picture]})
+        await send({"type": "http.response.body", "body": LONG})
+
+    gzip = ("Accept-Encoding", "gzip")
+    for app in (answering(b"x" * 1023), answering(LONG, (b"content-encoding", b"br")), streaming, drawing):
+        answer = await ask(guarded(app), "/books", "", gzip)
+        assert answer.headers.get("content-encoding") != "gzip"
+        assert answer.headers["vary"] == "Accept-Encoding"
+    assert "content-encoding" not in (await ask(guarded(answering(LONG)))).headers
+    off = await ask(guarded(answering(LONG), compression=False), "/books", "", gzip)
+    assert off.body == LONG
+    assert "vary" not in off.headers
+
+
+async def test_identity_refused() -> None:
+    """A client that refuses the body as it is gets a short one coded as well."""
+    answer = await ask(guarded(answering(b"short")), "/books", "", ("Accept-Encoding", "gzip, identity;q=0"))
+    assert answer.headers["content-encoding"] == "gzip"
+
+
+async def test_not_modified() -> None:
+    """304 keeps Vary, bears the tag that the client has, and forbids nobody to keep what it has."""
+    app = guarded(answering(b"", (b"etag", b'"7"'), status=304))
+    gzip = ("Accept-Encoding", "gzip")
+    coded = await ask(app, "/books", "", gzip, ("If-None-Match", '"7-gzip"'))
+    plain = await ask(app, "/books", "", gzip, ("If-None-Match", '"7"'))
+    assert (coded.status, coded.headers["etag"], plain.headers["etag"]) == (304, '"7-gzip"', '"7"')
+    for answer in (coded, plain):
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert "cache-control" not in answer.headers
+
+
+async def test_weak_tags_stay() -> None:
+    """A weak tag holds for the coded body too."""
+    app = guarded(answering(LONG, (b"etag", b'W/"7"')))
+    answer = await ask(app, "/books", "", ("Accept-Encoding", "gzip"))
+    assert (answer.headers["content-encoding"], answer.headers["etag"]) == ("gzip", 'W/"7"')
