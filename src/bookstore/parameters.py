@@ -13,7 +13,7 @@ from litestar.params import QueryParameter
 
 from bookstore.faults import Fault, Mistake
 from bookstore.fitting import suggestion
-from bookstore.scalars import LONGEST_SHOWN
+from bookstore.scalars import shown
 
 MOST_MISTAKES: Final = 20
 
@@ -28,7 +28,7 @@ async def check(request: Request[Any, Any, Any]) -> None:
     known = _known(request.route_handler)
     found = Counter(name for name, _ in request.query_params.multi_items())
     mistakes = [
-        Mistake(_wrong(name, known), parameter=name[:LONGEST_SHOWN])
+        Mistake(_wrong(name, known), parameter=shown(name))
         for name, times in sorted(found.items())
         if name not in known or (times > 1 and not known[name])
     ]
@@ -39,7 +39,8 @@ async def check(request: Request[Any, Any, Any]) -> None:
 def _wrong(name: str, known: Mapping[str, bool]) -> str:
     if name in known:
         return "It is there more than once."
-    return f"There is no such parameter; {f'known: {suggestion(name, known)}' if known else 'none is known here'}."
+    allowed = f"known: {suggestion(shown(name), known)}" if known else "none is known here"
+    return f"There is no such parameter; {allowed}."
 
 
 @cache

@@ -1,0 +1,229 @@
+"""Bodies: strict JSON or 400, the wanted members or 422 with a pointer to each wrong one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta
+
+from bookstore import bodies
+from bookstore.faults import Fault
+from bookstore.scalars import shown
+
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
+class Book(msgspec.Struct, forbid_unknown_fields=True):
+    title: Annotated[str, Meta(min_length=1, max_length=10)]
+    author_ids: Annotated[list[Id], Meta(min_length=1, max_length=3)]
+    year: Annotated[int, Meta(ge=-3000, le=9999)] | None = None
+    tags: list[str] | msgspec.UnsetType | None = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if self.title == "same" and self.year == 0:
+            raise ValueError("There is no year 0")
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True):
+    items: Annotated[list[Book], Meta(min_length=1)]
+
+
+BOOK: dict[str, Any] = {"title": "A", "author_ids": [1]}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=10,
+)
+BOOKS = st.fixed_dictionaries(
+    {},
+    optional={
+        "title": st.text(max_size=12) | VALUES,
+        "author_ids": st.lists(st.integers(), max_size=4) | VALUES,
+        "year": st.integers(-4000, 10_000) | VALUES,
+        "tags": VALUES,
+        "a/~b": VALUES,
+    },
+)
+
+
+def fault(content: bytes, content_type: str | None = "application/json", **keys: Any) -> Fault:
+    with pytest.raises(Fault) as caught:
+        bodies.read(content, content_type, Book, **keys)
+    return caught.value
+
+
+def pointers(document: object, wanted: type = Book) -> list[tuple[str | None, str]]:
+    """(pointer, detail) of each mistake."""
+    with pytest.raises(Fault) as caught:
+        bodies.convert(document, wanted)
+    assert caught.value.code == "invalid_body"
+    return [(mistake.pointer, mistake.detail) for mistake in caught.value.mistakes]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"; v=1']
+)
+def test_read(content_type: str) -> None:
+    """A body of the right type and content is the struct."""
+    assert bodies.read(b' {"title": "\xc3\xa9\\ud83d\\ude00", "author_ids": [1]}\n', content_type, Book) == Book(
+        "é😀", [1]
+    )
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None, "", "text/plain", "application/json5", "application/x-www-form-urlencoded", "multipart/form-data",
+        "application/json; charset=utf-7", "application/json; charset=latin-1", "application/merge-patch+json", ";",
+    ],
+)  # fmt: skip
+def test_other_types(content_type: str | None) -> None:
+    """A body that does not say it is JSON in UTF-8 is 415, and Accept says what is taken."""
+    refused = fault(json.dumps(BOOK).encode(), content_type)
+    assert refused.code == "unsupported_media_type"
+    assert refused.headers == {"Accept": "application/json"}
+
+
+def test_types_of_a_route() -> None:
+    """A route says which types it takes; others are refused though they are JSON."""
+    taken = ("application/merge-patch+json", "application/json")
+    content = json.dumps(BOOK).encode()
+    for one in taken:
+        assert bodies.read(content, one, Book, accepted=taken) == Book("A", [1])
+    refused = fault(content, "application/json-patch+json", accepted=taken)
+    assert "application/merge-patch+json or application/json" in refused.detail
+
+
+def test_compressed() -> None:
+    """A compressed body is 415, no bomb."""
+    assert fault(b"\x1f\x8b", encoding="gzip").code == "unsupported_media_type"
+    assert bodies.read(json.dumps(BOOK).encode(), "application/json", Book, encoding="Identity") == Book("A", [1])
+
+
+MALFORMED = {
+    "empty": b"", "blank": b" \n", "truncated": b'{"title": "A"', "trailing comma": b'{"title": "A",}',
+    "comment": b'{"title": "A"} // why', "two": b"{} {}", "single quotes": b"{'title': 'A'}", "BOM": b"\xef\xbb\xbf{}",
+    "UTF-16": json.dumps(BOOK).encode("utf-16"), "UTF-16 without BOM": json.dumps(BOOK).encode("utf-16-le"),
+    "invalid UTF-8": b'{"title": "\xff"}', "overlong": b'{"title": "\xc0\x80"}',
+    "surrogate": b'{"title": "\xed\xa0\x80"}',
+    "lone surrogate": b'{"title": "\\ud800"}', "lone low surrogate": b'{"title": "\\udc00x"}',
+    "lone surrogate in a name": b'{"\\ud800": 1}', "NUL byte": b'{"title": "\x00"}', "raw newline": b'{"title": "\n"}',
+    "duplicate": b'{"title": "A", "title": "B", "author_ids": [1]}', "inner duplicate": b'[{"a": {"b": 1, "b": 1}}]',
+    "NaN": b"NaN", "Infinity": b'{"year": -Infinity}', "1e309": b'{"year": 1e309}',
+    "10^400": b'{"year": 1' + b"0" * 400 + b"}",
+    "5000 digits": b"1" * 5000, "leading zero": b'{"year": 01}', "hex": b"0x10", "deep": b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000, "deep and closed": b"[" * 100_000 + b"]" * 100_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
+def test_malformed(content: bytes) -> None:
+    """What is not strict JSON in UTF-8 with unique names is 400, with a short reason."""
+    refused = fault(content)
+    assert refused.code == "malformed_body"
+    assert len(refused.detail) < 200
+    assert refused.detail.isprintable()
+
+
+@pytest.mark.parametrize("document", [None, [], "x", 1, True, {}])
+def test_other_documents(document: object) -> None:
+    """JSON that is no book is 422."""
+    assert pointers(document)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("title", 1), ("title", None), ("title", ""), ("title", "A" * 11), ("title", "A\x00"), ("title", "A\nB"),
+        ("title", "\x85"), ("title", "\x7f"), ("author_ids", "12"), ("author_ids", []), ("author_ids", [1, 2, 3, 4]),
+        ("author_ids", {}), ("year", "12"), ("year", True), ("year", 1.5), ("year", 12.0), ("year", 10_000),
+        ("year", 2**63), ("year", [1]), ("tags", "x"), ("tags", {}),
+    ],
+)  # fmt: skip
+def test_a_wrong_member(member: str, value: object) -> None:
+    """A member of the wrong kind, length or range is told alone, by its pointer."""
+    assert [pointer for pointer, _ in pointers({**BOOK, member: value})] == [f"/{member}"]
+    assert [pointer for pointer, _ in pointers({"items": [BOOK, {**BOOK, member: value}]}, Batch)] == [
+        f"/items/1/{member}"
+    ]
+
+
+def test_every_mistake_is_told() -> None:
+    """All wrong members are told at once, in the order of the document, missing ones at the end."""
+    wrong = {"author_ids": [1, "2", 0, True, 2**63], "titel": "A", "year": 1.5, "a/~b": 1, "tags": ["x", "\x00"]}
+    assert pointers({"items": [BOOK, wrong], "x": 1}, Batch) == [
+        ("/items/1/author_ids/1", "Expected `int`, got `str`."),
+        ("/items/1/author_ids/2", "Expected `int` >= 1."),
+        ("/items/1/author_ids/3", "Expected `int`, got `bool`."),
+        ("/items/1/author_ids/4", "Expected `int` <= 9223372036854775807."),
+        ("/items/1/titel", "There is no such member; known: title (did you mean that?)."),
+        ("/items/1/year", "Expected `int | null`, got `float`."),
+        ("/items/1/a~1~0b", "There is no such member; known: author_ids, tags, title, year."),
+        ("/items/1/tags/1", "A text without control characters is needed, it has U+0000."),
+        ("/items/1/title", "It is missing."),
+        ("/x", "There is no such member; known: items."),
+    ]
+
+
+def test_what_only_the_whole_shows() -> None:
+    """A rule over several members is told for the object that breaks it."""
+    assert pointers({"items": [{"title": "same", "author_ids": [1], "year": 0}]}, Batch) == [
+        ("/items/0", "There is no year 0.")
+    ]
+
+
+def test_endless_mistakes() -> None:
+    """No more than a hundred mistakes are told, and a name of any length is told in short."""
+    assert len(pointers({"title": "A", "author_ids": ["x"] * 10_000})) == 100
+    ((pointer, detail),) = pointers({**BOOK, "x" * 300_000: 1})
+    assert pointer
+    assert len(pointer + detail) < 300
+
+
+@given(st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()))
+def test_any_content(content: bytes) -> None:
+    """Whatever comes, it is a document that could be written again, or a fault of 400."""
+    document = outcome(lambda: bodies.parse(content, "application/json"))
+    if isinstance(document, Fault):
+        assert document.code == "malformed_body"
+    else:
+        assert json.loads(json.dumps(document).encode()) == document
+
+
+@given(BOOKS | VALUES)
+def test_any_document(document: object) -> None:
+    """What msgspec takes, without control characters, is taken; else each mistake points to a place there is,
+    or to what is missing in it."""
+    found = outcome(lambda: bodies.convert(document, Book))
+    if isinstance(found, Fault):
+        assert found.code == "invalid_body"
+        assert found.mistakes
+        for mistake in found.mistakes:
+            assert mistake.pointer is not None
+            assert mistake.detail == "It is missing." or resolves(document, mistake.pointer)
+    else:
+        assert found == msgspec.convert(document, Book)
+
+
+def outcome(work: Callable[[], object]) -> object:
+    """What `work` returns, or the Fault it raises."""
+    try:
+        return work()
+    except Fault as refused:
+        return refused
+
+
+def resolves(document: Any, pointer: str) -> bool:
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(document, list):
+            document = document[int(name)]
+        else:
+            document = next(member for one, member in document.items() if shown(one) == name)
+    return True
