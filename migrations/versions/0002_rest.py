@@ -11,7 +11,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_WORDS = "asciiword, word, numword, asciihword, hword, numhword, hword_asciipart, hword_part, hword_numpart"
+_WORDS = "asciiword, word, numword, hword_asciipart, hword_part, hword_numpart"
+_COMPOUNDS = "asciihword, hword, numhword"
 
 _FILL_DOCUMENTS = """
     INSERT INTO book_document (book_id, document)
@@ -51,16 +52,22 @@ def _make_functions() -> None:
     )
     op.execute("CREATE TEXT SEARCH CONFIGURATION catalogue (COPY = simple)")
     op.execute(f"ALTER TEXT SEARCH CONFIGURATION catalogue ALTER MAPPING FOR {_WORDS} WITH {schema}.unaccent, simple")
+    # Compounds are found by their parts, and "J.R.R. Tolkien" is three initials, not the name of a host.
+    op.execute(f"ALTER TEXT SEARCH CONFIGURATION catalogue DROP MAPPING FOR {_COMPOUNDS}")
+    op.execute(
+        "CREATE FUNCTION search_words(text) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS"
+        " $$ SELECT to_tsvector('catalogue', translate($1, './:@_-', '      ')) $$"
+    )
     # unaccent() is only STABLE, for its dictionary could be another one tomorrow; an index needs IMMUTABLE.
     # The first 200 characters: an index entry takes no more than 2,704 bytes.
     op.execute(
         "CREATE FUNCTION sort_key(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS"
-        f""" $$ SELECT lower({schema}.unaccent('{schema}.unaccent', left($1, 200))) COLLATE "C" $$"""
+        f""" $$ SELECT lower({schema}.unaccent('{schema}.unaccent', left($1, 200))) $$"""
     )
     op.execute(
         "CREATE FUNCTION search_document(title text, names text) RETURNS tsvector"
-        " LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT setweight(to_tsvector('catalogue', title), 'A')"
-        " || setweight(to_tsvector('catalogue', coalesce(names, '')), 'B') $$"
+        " LANGUAGE sql IMMUTABLE PARALLEL SAFE AS"
+        " $$ SELECT setweight(search_words(title), 'A') || setweight(search_words(coalesce(names, '')), 'B') $$"
     )
 
 
@@ -97,12 +104,12 @@ def _make_documents() -> None:
 
 def _make_orders() -> None:
     # The id at the end makes an order total, and a page's place in it a range of the index.
-    op.create_index("ix_book_title", "book", [sa.text("sort_key(title)"), "id"])
+    op.create_index("ix_book_title", "book", [sa.text('sort_key(title) COLLATE "C"'), "id"])
     op.create_index("ix_book_year_or_last", "book", [sa.text("coalesce(publication_year::int, 32767)"), "id"])
     op.create_index("ix_book_year_or_first", "book", [sa.text("coalesce(publication_year::int, -32768)"), "id"])
     op.create_index("ix_book_created_at", "book", ["created_at", "id"])
     op.create_index("ix_book_language", "book", [sa.text("split_part(language, '-', 1)"), "id"])
-    op.create_index("ix_author_sort_key", "author", [sa.text("sort_key(name)"), "id"])
+    op.create_index("ix_author_sort_key", "author", [sa.text('sort_key(name) COLLATE "C"'), "id"])
 
 
 def _make_versions() -> None:
@@ -130,5 +137,6 @@ def downgrade() -> None:
     op.drop_table("book_document")
     op.execute("DROP FUNCTION sort_key(text)")
     op.execute("DROP FUNCTION search_document(text, text)")
+    op.execute("DROP FUNCTION search_words(text)")
     op.execute("DROP TEXT SEARCH CONFIGURATION catalogue")
     # The extensions stay: they may be somebody else's too.

@@ -21,7 +21,9 @@ from bookstore import database_url, errors, parameters, profile, settings, sqlst
 from bookstore.admission import Admission
 from bookstore.database import Database, make_database
 from bookstore.gate import LARGEST_BODY, Gate
+from bookstore.routes.authors import AuthorController
 from bookstore.routes.books import BookController
+from bookstore.routes.genres import GenreController
 from bookstore.routes.health import HealthController
 from bookstore.routes.problems import problems
 
@@ -77,7 +79,7 @@ def make_app(database: Database, admission: Admission = EVERYBODY) -> Litestar:
 
     app = Litestar.from_config(
         AppConfig(
-            route_handlers=[BookController, HealthController, problems],
+            route_handlers=[BookController, AuthorController, GenreController, HealthController, problems],
             plugins=[_ServeCommand()],
             dependencies={"database": Provide(provide_database, sync_to_thread=False)},
             lifespan=[lifespan],

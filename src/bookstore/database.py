@@ -222,6 +222,7 @@ def _engine_options(profile: EngineProfile, url: sa.URL) -> dict[str, Any]:
 
 def _server_settings(profile: EngineProfile) -> dict[str, str]:
     return {
+        "timezone": "UTC",  # times come as they go over the wire
         "statement_timeout": f"{profile.statement_timeout * 1000:.0f}",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000}",
     }

@@ -145,7 +145,8 @@ class Book(Changed, IdentityBase):
         CheckConstraint(_ISBN13_VALID, name="isbn13"),
         CheckConstraint(f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="publication_year"),
         CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="language"),
-        # Each order ends with the id, which makes it total and a page's place in it a range of the index.
+        # Each order ends with the id, which makes it total and a page's place in it a range of the index. The
+        # migration makes those of texts in collation "C", which Alembic cannot compare.
         Index("ix_book_title", text("sort_key(title)"), "id"),
         Index("ix_book_year_or_last", text("coalesce(publication_year::int, 32767)"), "id"),
         Index("ix_book_year_or_first", text("coalesce(publication_year::int, -32768)"), "id"),

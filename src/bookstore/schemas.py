@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class Author(msgspec.Struct, frozen=True, gc=False):
@@ -27,8 +30,54 @@ class Book(msgspec.Struct, frozen=True):
     genres: list[Genre]
 
 
-class BookPage(msgspec.Struct, frozen=True):
-    """`next_cursor` is what to send as `cursor` for the next page; null on the last one."""
+class ListedBook(msgspec.Struct, frozen=True):
+    """A Book, or those of its members that were asked for with `fields`."""
 
-    items: list[Book]
+    id: int | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    isbn13: str | UnsetType | None = UNSET
+    publication_year: int | UnsetType | None = UNSET
+    language: str | UnsetType | None = UNSET
+    authors: list[Author] | UnsetType = UNSET
+    genres: list[Genre] | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    updated_at: datetime | UnsetType = UNSET
+
+
+class BookPage(msgspec.Struct, frozen=True):
+    """`next_cursor` is what to send as `cursor` for the next page; null on the last one. `total`, where it
+    was asked for, counts the books of all pages."""
+
+    items: list[ListedBook]
     next_cursor: str | None
+    total: int | UnsetType = UNSET
+
+
+class GenreDetail(msgspec.Struct, frozen=True, gc=False):
+    """`slug` is the genre's name in a URL, `book_count` the number of books that it is on."""
+
+    id: int
+    name: str
+    slug: str
+    book_count: int
+
+
+class AuthorPage(msgspec.Struct, frozen=True):
+    items: list[Author]
+    next_cursor: str | None
+    total: int | UnsetType = UNSET
+
+
+class GenrePage(msgspec.Struct, frozen=True):
+    items: list[GenreDetail]
+    next_cursor: str | None
+    total: int | UnsetType = UNSET
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A body and its validators: `tag` names the state it was read in (None where nothing does), `changed_at`
+    is in seconds since 1970. Without a body it is the state alone, for a client who has the body."""
+
+    body: msgspec.Struct | None
+    tag: str | None
+    changed_at: int | None = None

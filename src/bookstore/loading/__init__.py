@@ -22,10 +22,24 @@ from sqlalchemy.orm import joinedload, lazyload, selectinload, subqueryload
 from bookstore.loading.aggregate import AggregateReader
 from bookstore.loading.orm import OrmReader
 from bookstore.loading.rows import RowsReader
-from bookstore.loading.selection import Found, Reader, Selection, book
+from bookstore.loading.selection import MEMBERS, STATE, Found, One, Reader, Selection, book, fetch
+from bookstore.loading.validators import BY_ID, BY_ISBN, validators
 from bookstore.profile import Loading
 
-__all__ = ["Found", "Reader", "Selection", "book", "reader"]
+__all__ = [
+    "BY_ID",
+    "BY_ISBN",
+    "MEMBERS",
+    "STATE",
+    "Found",
+    "One",
+    "Reader",
+    "Selection",
+    "book",
+    "fetch",
+    "reader",
+    "validators",
+]
 
 _READERS: Final[Mapping[Loading, Reader]] = {
     "lazy": OrmReader(lazyload),

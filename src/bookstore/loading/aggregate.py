@@ -20,13 +20,24 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
 from bookstore import schemas
-from bookstore.loading.selection import COLUMNS, Found, Parameters, Selection, author, fetch, genre
+from bookstore.loading.selection import (
+    BY_ID,
+    STATE,
+    Found,
+    One,
+    Parameters,
+    Selection,
+    author,
+    book,
+    fetch,
+    genre,
+)
+from bookstore.loading.validators import CHANGED_AT, TAG
 from bookstore.models import book_author, book_genre
 
 Text = sa.ColumnElement[str]
 
-_NULL: Final = sa.literal_column("'null'", sa.Text())
-_COMMA: Final = sa.literal_column("','", sa.Text())
+_ISO_8601: Final = r"""\"YYYY-MM-DD"T"HH24:MI:SS.US"Z"\""""
 
 
 class _Quoted(GenericFunction[str]):
@@ -43,48 +54,74 @@ def _compile_quoted(element: _Quoted, compiler: SQLCompiler, **options: Any) -> 
 
 
 class AggregateReader:
-    """One statement and one row: the books' JSON, comma-separated; the last id; whether more follow."""
+    """One statement and one row: the books' JSON, comma-separated, and what is known of the whole page."""
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> Found:
-        items, last_id, more = fetch(session, _statement(selection), parameters)[0]
+        items, more, state, *place = fetch(session, _page(selection), parameters)[0]
         json = msgspec.Raw(f"[{items or ''}]".encode())
-        return Found(cast("list[schemas.Book]", json), last_id if more else None)
+        return Found(cast("list[schemas.ListedBook]", json), tuple(place) if more else None, state if items else None)
 
-    def one(self, session: Session, selection: Selection, parameters: Parameters) -> schemas.Book | None:
-        items, *_ = fetch(session, _statement(selection), parameters)[0]
-        return None if items is None else cast("schemas.Book", msgspec.Raw(items.encode()))
+    def one(self, session: Session, selection: Selection, parameters: Parameters) -> One | None:
+        item, tag, changed_at = fetch(session, _one(selection), parameters)[0]
+        return None if item is None else One(cast("schemas.Book", msgspec.Raw(item.encode())), tag, changed_at)
 
 
 @lru_cache(maxsize=512)
-def _statement(selection: Selection) -> sa.Select[Any]:
-    page = selection.apply(sa.select(*COLUMNS)).cte("page")
+def _page(selection: Selection) -> sa.Select[Any]:
+    page = selection.apply(sa.select(book.c.id, *_others(selection), *selection.key_columns)).cte("page")
+    keys = [page.c[column.name] for column in selection.key_columns]
+    order = [key.desc() if said.descending else key.asc() for key, said in zip(keys, selection.keys, strict=True)]
     limit: sa.ColumnElement[int] = sa.literal_column(str(selection.limit))
-    shown = sa.select(page).order_by(page.c.id).limit(limit).cte("shown")
-    authors = _aggregated(shown, book_author, author, book_author.c.author_id, book_author.c.position)
-    genres = _aggregated(shown, book_genre, genre, book_genre.c.genre_id, book_genre.c.genre_id)
-    item = _object(
-        id=_number(shown.c.id),
-        title=_quoted(shown.c.title),
-        isbn13=_quoted(shown.c.isbn13),
-        publication_year=_number(shown.c.publication_year),
-        language=_quoted(shown.c.language),
-        authors=_array(authors.c["items"]),
-        genres=_array(genres.c["items"]),
-    )
+    ordered = sa.select(page).order_by(*order).limit(limit)
+    if selection.keys == BY_ID:  # the shortest way for what is asked most
+        shown = ordered.cte("shown")
+        place: sa.ColumnElement[Any] = shown.c.id
+        last: list[sa.ColumnElement[Any]] = [sa.func.max(shown.c.id)]
+    else:
+        shown = ordered.add_columns(sa.func.row_number().over(order_by=order).label("place")).cte("shown")
+        place = shown.c.place
+        last = [sa.func.max(shown.c[key.name]).filter(place == limit) for key in keys]
     more = sa.select(sa.func.count() > limit).select_from(page).scalar_subquery()
-    return (
-        sa.select(sa.func.string_agg(item, aggregate_order_by(_COMMA, shown.c.id)), sa.func.max(shown.c.id), more)
-        .outerjoin_from(shown, authors, authors.c.book_id == shown.c.id)
-        .outerjoin(genres, genres.c.book_id == shown.c.id)
-    )
+    return _items(shown, selection, place, more, STATE, *last)
+
+
+@lru_cache(maxsize=8)
+def _one(selection: Selection) -> sa.Select[Any]:
+    found = selection.apply(sa.select(book.c.id, *_others(selection), TAG, CHANGED_AT)).cte("found")
+    return _items(found, selection, found.c.id, sa.func.max(found.c.tag), sa.func.max(found.c.changed_at))
+
+
+def _others(selection: Selection) -> list[sa.Column[Any]]:
+    return [column for column in selection.columns if column.name != "id"]
+
+
+def _items(
+    books: sa.CTE, selection: Selection, place: sa.ColumnElement[Any], *columns: sa.ColumnElement[Any]
+) -> sa.Select[Any]:
+    """The JSON of the books in the order of `place`, comma-separated, and `columns`."""
+    lists = {
+        "authors": (book_author, author, book_author.c.author_id, book_author.c.position),
+        "genres": (book_genre, genre, book_genre.c.genre_id, book_genre.c.genre_id),
+    }
+    source: sa.FromClause = books
+    values: dict[str, Text] = {}
+    for name in selection.members:
+        if name in lists:
+            made = _aggregated(books, *lists[name])
+            source = source.outerjoin(made, made.c.book_id == books.c.id)
+            values[name] = _array(made.c["items"])
+        else:
+            values[name] = _value(books.c[name], book.c[name])
+    item = _object(**values)
+    return sa.select(sa.func.string_agg(item, aggregate_order_by(_literal(","), place)), *columns).select_from(source)
 
 
 def _aggregated(shown: sa.CTE, link: sa.Table, target: sa.Table, key: sa.Column[Any], order: sa.Column[Any]) -> sa.CTE:
     """book_id -> its authors' or genres' JSON, comma-separated in `order`."""
-    item = _object(id=_number(key), name=_quoted(target.c.name))
+    item = _object(id=sa.cast(key, sa.Text), name=_quoted(target.c.name))
     ids = sa.any_(sa.func.array(sa.select(shown.c.id).scalar_subquery()))
     return (
-        sa.select(link.c.book_id, sa.func.string_agg(item, aggregate_order_by(_COMMA, order)).label("items"))
+        sa.select(link.c.book_id, sa.func.string_agg(item, aggregate_order_by(_literal(","), order)).label("items"))
         .join_from(link, target, target.c.id == key)
         .where(link.c.book_id == ids)
         .group_by(link.c.book_id)
@@ -101,16 +138,28 @@ def _object(**members: Text) -> Text:
     return reduce(lambda left, right: left.concat(right), [*parts, sa.literal_column("'}'", sa.Text())])
 
 
-def _number(column: sa.ColumnElement[int]) -> Text:
-    return _or_null(sa.cast(column, sa.Text), column)
+def _value(value: sa.ColumnElement[Any], column: sa.Column[Any]) -> Text:
+    """`value`, which is one of `column`, as JSON."""
+    if isinstance(column.type, sa.Integer):
+        text: Text = sa.cast(value, sa.Text)
+    elif isinstance(column.type, sa.String):
+        text = _quoted(value)
+    else:  # as msgspec writes a time in UTC
+        text = sa.func.replace(
+            sa.func.to_char(sa.func.timezone(_literal("UTC"), value), _literal(_ISO_8601)),
+            _literal(".000000Z"),
+            _literal("Z"),
+        )
+    return sa.func.coalesce(text, _literal("null")) if column.nullable else text
 
 
-def _quoted(column: sa.ColumnElement[str]) -> Text:
-    return _or_null(sa.cast(_Quoted(column), sa.Text), column)
+def _literal(text: str) -> Text:
+    """Written into the SQL: the statement's only parameters are the selection's."""
+    return sa.literal_column(f"'{text}'", sa.Text())
 
 
-def _or_null(text: Text, column: sa.ColumnElement[Any]) -> Text:
-    return sa.func.coalesce(text, _NULL) if getattr(column, "nullable", True) else text
+def _quoted(value: sa.ColumnElement[str]) -> Text:
+    return sa.cast(_Quoted(value), sa.Text)
 
 
 def _array(items: Text) -> Text:

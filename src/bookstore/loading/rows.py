@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore import schemas
-from bookstore.loading.selection import COLUMNS, Found, Parameters, Selection, author, fetch, genre
+from bookstore.loading.selection import STATE, Found, One, Parameters, Selection, author, book, fetch, genre
+from bookstore.loading.validators import CHANGED_AT, TAG
 from bookstore.models import book_author, book_genre
 
 _IDS: Final = sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))
@@ -34,27 +36,42 @@ class RowsReader:
     """Three statements: the books, all their authors, all their genres."""
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> Found:
-        found = fetch(session, _books(selection), parameters)
-        rows = found[: selection.limit]
-        if not rows:
-            return Found([], None)
-        ids = {"ids": [row[0] for row in rows]}
-        authors = defaultdict[int, list[schemas.Author]](list)
-        for book_id, author_id, name in fetch(session, _AUTHORS_OF, ids):
-            authors[book_id].append(schemas.Author(author_id, name))
-        genres = defaultdict[int, list[schemas.Genre]](list)
-        for book_id, genre_id, name in fetch(session, _GENRES_OF, ids):
-            genres[book_id].append(schemas.Genre(genre_id, name))
-        books = [
-            schemas.Book(book_id, title, isbn13, year, language, authors[book_id], genres[book_id])
-            for book_id, title, isbn13, year, language in rows
-        ]
-        return Found(books, books[-1].id if len(found) > selection.limit else None)
+        found = fetch(session, _page(selection), parameters)
+        shown = found[: selection.limit]
+        if not shown:
+            return Found([], None, None)
+        *place, state = shown[-1][1 + len(selection.columns) :]
+        books = _structs(session, shown, selection, schemas.ListedBook)
+        return Found(books, tuple(place) if len(found) > selection.limit else None, state)
 
-    def one(self, session: Session, selection: Selection, parameters: Parameters) -> schemas.Book | None:
-        return next(iter(self.page(session, selection, parameters).books), None)
+    def one(self, session: Session, selection: Selection, parameters: Parameters) -> One | None:
+        rows = fetch(session, _one(selection), parameters)
+        if not rows:
+            return None
+        return One(_structs(session, rows, selection, schemas.Book)[0], *rows[0][-2:])
 
 
 @lru_cache(maxsize=512)
-def _books(selection: Selection) -> sa.Select[Any]:
-    return selection.apply(sa.select(*COLUMNS))
+def _page(selection: Selection) -> sa.Select[Any]:
+    return selection.apply(sa.select(book.c.id, *selection.columns, *selection.key_columns, STATE))
+
+
+@lru_cache(maxsize=8)
+def _one(selection: Selection) -> sa.Select[Any]:
+    return selection.apply(sa.select(book.c.id, *selection.columns, TAG, CHANGED_AT))
+
+
+def _structs(session: Session, rows: Sequence[Any], selection: Selection, kind: Any) -> list[Any]:
+    """A struct of `kind` for each row, which begins with the id and the selection's columns."""
+    ids = {"ids": [row[0] for row in rows]}
+    grouped: dict[str, dict[int, list[Any]]] = {}
+    for name, statement, part in (("authors", _AUTHORS_OF, schemas.Author), ("genres", _GENRES_OF, schemas.Genre)):
+        if name in selection.members:
+            grouped[name] = defaultdict(list)
+            for book_id, *values in fetch(session, statement, ids):
+                grouped[name][book_id].append(part(*values))
+    names = [column.name for column in selection.columns]
+    return [
+        kind(**dict(zip(names, row[1:], strict=False)), **{name: lists[row[0]] for name, lists in grouped.items()})
+        for row in rows
+    ]

@@ -2,65 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Controller, get
-from litestar.di import NamedDependency
-from litestar.params import PathParameter, QueryParameter, SkipValidation
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import PathParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import cursor as cursors
-from bookstore import schemas
+from bookstore import isbn, schemas
 from bookstore.database import Database
-from bookstore.faults import Fault, Mistake
-from bookstore.repositories import BookRepository
+from bookstore.faults import Fault
+from bookstore.repositories import BookQuery, BookRepository
+from bookstore.routes import reading
 
-DEFAULT_LIMIT = 20
-LARGEST_LIMIT = 200
-LARGEST_ID = 2**63 - 1
-
-Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_LIMIT, description="How many books at most")]
-Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the page before")]
-BookId = Annotated[int, PathParameter(ge=1, le=LARGEST_ID)]
+Isbn = Annotated[str, PathParameter(min_length=1, max_length=20, description="ISBN-13 or ISBN-10.")]
 
 
 class BookController(Controller):
     path = "/books"
     tags = ("Books",)
+    dependencies = {"asked": Provide(reading.book_query, sync_to_thread=False)}  # noqa: RUF012 - Litestar's convention
 
     @get(operation_id="listBooks", summary="List books")
     async def list_books(
         self,
+        request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
-    ) -> schemas.BookPage:
-        """A page of the catalogue, sorted by id. Follow `next_cursor` until it is null."""
-        after = _decoded(cursor)
-
-        def work(session: Session) -> schemas.BookPage:
-            return BookRepository(session, database.profile.loading).page(after, limit)
-
-        return await database.run(work, reading=True)
+        asked: NamedDependency[SkipValidation[BookQuery]],
+        author_id: reading.AuthorId = None,
+        genre: reading.Genre = None,
+    ) -> Response[schemas.BookPage]:
+        """A page of the catalogue. Follow `next_cursor`, or the Link, until there is none."""
+        return await reading.books(request, database, asked, author_id=author_id, genre=genre)
 
     @get("/{book_id:int}", operation_id="getBook", summary="Read one book")
-    async def get_book(self, database: NamedDependency[SkipValidation[Database]], book_id: BookId) -> schemas.Book:
+    async def get_book(
+        self, request: Request[Any, Any, Any], database: NamedDependency[SkipValidation[Database]], book_id: reading.Id
+    ) -> Response[schemas.Book]:
         """One book with its authors and genres."""
+        return await _single(request, database, f"There is no book {book_id}.", id=book_id)
 
-        def work(session: Session) -> schemas.Book | None:
-            return BookRepository(session, database.profile.loading).one(book_id)
+    @get("/isbn/{number:str}", operation_id="getBookByIsbn", summary="Read the book of an ISBN")
+    async def get_book_by_isbn(
+        self, request: Request[Any, Any, Any], database: NamedDependency[SkipValidation[Database]], number: Isbn
+    ) -> Response[schemas.Book]:
+        """One book with its authors and genres, found by its ISBN-13 or ISBN-10, with or without hyphens."""
+        found = isbn.to_isbn13(number)
+        if found is None:
+            raise Fault("not_found", "This is no ISBN: its check digit is wrong, or it has not 13 or 10 digits.")
+        return await _single(request, database, f"There is no book with the ISBN {found}.", isbn13=found)
 
-        book = await database.run(work, reading=True)
-        if book is None:
-            raise Fault("not_found", f"There is no book {book_id}.")
-        return book
 
+async def _single(request: Request[Any, Any, Any], database: Database, missing: str, **key: Any) -> Response[Any]:
+    def read(session: Session) -> schemas.Seen | None:
+        return BookRepository(session, database.profile.loading).one(**key)
 
-def _decoded(cursor: str | None) -> int:
-    if cursor is None:
-        return cursors.START
-    try:
-        return cursors.decode(cursor)
-    except ValueError:
-        wrong = Mistake("Not a cursor of this service; take next_cursor as it came.", parameter="cursor")
-        raise Fault("invalid_parameter", "A parameter of the request is not valid.", wrong) from None
+    def state(session: Session) -> schemas.Seen | None:
+        return BookRepository(session, database.profile.loading).state(**key)
+
+    return await reading.single(request, database, read, state, missing)

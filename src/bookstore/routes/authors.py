@@ -1,0 +1,74 @@
+"""/authors: read them, and their books."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
+from sqlalchemy.orm import Session
+
+from bookstore import schemas
+from bookstore.database import Database
+from bookstore.repositories import AuthorRepository, BookQuery, NamedQuery
+from bookstore.routes import reading
+
+
+class AuthorController(Controller):
+    path = "/authors"
+    tags = ("Authors",)
+
+    @get(
+        operation_id="listAuthors",
+        summary="List authors",
+        dependencies={"asked": Provide(reading.named_query, sync_to_thread=False)},
+    )
+    async def list_authors(
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[SkipValidation[Database]],
+        asked: NamedDependency[SkipValidation[NamedQuery]],
+    ) -> Response[schemas.AuthorPage]:
+        """A page of the authors. Follow `next_cursor`, or the Link, until there is none."""
+        return await reading.named(request, database, AuthorRepository, asked)
+
+    @get("/{author_id:int}", operation_id="getAuthor", summary="Read one author")
+    async def get_author(
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[SkipValidation[Database]],
+        author_id: reading.Id,
+    ) -> Response[schemas.Author]:
+        """One author. Two of them may have the same name."""
+
+        def read(session: Session) -> schemas.Seen | None:
+            return AuthorRepository(session).one(author_id)
+
+        return await reading.single(request, database, read, read, _missing(author_id))
+
+    @get(
+        "/{author_id:int}/books",
+        operation_id="listBooksOfAuthor",
+        summary="List an author's books",
+        dependencies={"asked": Provide(reading.book_query, sync_to_thread=False)},
+    )
+    async def list_books_of_author(
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[SkipValidation[Database]],
+        asked: NamedDependency[SkipValidation[BookQuery]],
+        author_id: reading.Id,
+        genre: reading.Genre = None,
+    ) -> Response[schemas.BookPage]:
+        """A page of the books that the author wrote, alone or with others."""
+
+        def exists(session: Session) -> bool:
+            return AuthorRepository(session).one(author_id) is not None
+
+        missing = _missing(author_id)
+        return await reading.books(request, database, asked, exists, missing, author_id=author_id, genre=genre)
+
+
+def _missing(author_id: int) -> str:
+    return f"There is no author {author_id}."

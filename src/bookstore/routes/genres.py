@@ -1,0 +1,74 @@
+"""/genres: read them, and their books."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
+from sqlalchemy.orm import Session
+
+from bookstore import schemas
+from bookstore.database import Database
+from bookstore.repositories import BookQuery, GenreRepository, NamedQuery
+from bookstore.routes import reading
+
+
+class GenreController(Controller):
+    path = "/genres"
+    tags = ("Genres",)
+
+    @get(
+        operation_id="listGenres",
+        summary="List genres",
+        dependencies={"asked": Provide(reading.named_query, sync_to_thread=False)},
+    )
+    async def list_genres(
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[SkipValidation[Database]],
+        asked: NamedDependency[SkipValidation[NamedQuery]],
+    ) -> Response[schemas.GenrePage]:
+        """A page of the genres. Follow `next_cursor`, or the Link, until there is none."""
+        return await reading.named(request, database, GenreRepository, asked)
+
+    @get("/{genre_id:int}", operation_id="getGenre", summary="Read one genre")
+    async def get_genre(
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[SkipValidation[Database]],
+        genre_id: reading.Id,
+    ) -> Response[schemas.GenreDetail]:
+        """One genre and how many books are of it."""
+
+        def read(session: Session) -> schemas.Seen | None:
+            return GenreRepository(session).one(genre_id)
+
+        return await reading.single(request, database, read, read, _missing(genre_id))
+
+    @get(
+        "/{genre_id:int}/books",
+        operation_id="listBooksOfGenre",
+        summary="List a genre's books",
+        dependencies={"asked": Provide(reading.book_query, sync_to_thread=False)},
+    )
+    async def list_books_of_genre(
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[SkipValidation[Database]],
+        asked: NamedDependency[SkipValidation[BookQuery]],
+        genre_id: reading.Id,
+        author_id: reading.AuthorId = None,
+    ) -> Response[schemas.BookPage]:
+        """A page of the genre's books."""
+
+        def exists(session: Session) -> bool:
+            return GenreRepository(session).one(genre_id) is not None
+
+        missing = _missing(genre_id)
+        return await reading.books(request, database, asked, exists, missing, genre=str(genre_id), author_id=author_id)
+
+
+def _missing(genre_id: int) -> str:
+    return f"There is no genre {genre_id}."
