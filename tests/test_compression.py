@@ -6,7 +6,7 @@ import zlib
 import brotli
 import pytest
 
-from bookstore.compression import CODINGS, Choice, choose, coded_etag, is_compressible, plain_etag
+from bookstore.compression import CODINGS, Choice, choose, coded_etag, decoded, is_compressible, plain_etag
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -27,8 +27,15 @@ def test_codings(coding: str) -> None:
     """What is packed is smaller, comes out as it was, and is the same each time."""
     packed = CODINGS[coding](BODY)
     assert len(packed) < len(BODY) / 2
-    assert UNPACKED[coding](packed) == BODY
+    assert UNPACKED[coding](packed) == decoded(packed, coding) == BODY
     assert CODINGS[coding](BODY) == packed
+
+
+def test_nothing_to_decode() -> None:
+    """A body as it is, an empty one and one in a coding of others stay."""
+    for coding in (None, "identity", "compress"):
+        assert decoded(BODY, coding) == BODY
+    assert decoded(b"", "gzip") == b""
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,12 @@ CODINGS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 }
 """The best first: it is taken where a client likes several equally."""
 
+_DECODINGS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "zstd": lambda body: bytes(zstd.decompress(body)),
+    "br": lambda body: bytes(brotli.decompress(body)),
+    "gzip": lambda body: zlib.decompress(body, wbits=31),
+}
+
 _TYPES: Final = re.compile(rb"(text/[^;]*|[^;]*[/+](json|yaml|xml|javascript))\s*(;.*)?", re.DOTALL)
 _LONGEST: Final = 256
 _WEIGHTED: Final = re.compile(r"([!#$%&'*+.^_`|~0-9a-z-]+)(?:\s*;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?))?")
@@ -78,6 +84,12 @@ def _weights(text: str) -> dict[str, float]:
         if match:  # what is malformed asks for nothing
             weights[match[1].removeprefix("x-")] = min(1.0, float(match[2] or 1))
     return weights
+
+
+def decoded(body: bytes, coding: str | None) -> bytes:
+    """What a client makes of a body in `coding`; one in an unknown coding stays."""
+    decode = _DECODINGS.get(coding or "identity")
+    return decode(body) if decode and body else body
 
 
 @lru_cache(maxsize=64)

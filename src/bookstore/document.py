@@ -9,7 +9,7 @@ neither a bomb of aliases nor endless nesting costs anything.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,8 +34,9 @@ _DEEPEST: Final = 16
 _KINDS: Final = {"Mapping": "a mapping", "Sequence": "a list", "Alias": "an alias (*)", "Scalar": "a value"}
 
 
-def read(path: Path, mistakes: Mistakes | None = None) -> Entries:
-    """The one flat mapping in the file at `path`; what else is in there goes to `mistakes`.
+def read(path: Path, mistakes: Mistakes | None = None, mappings: Collection[str] = ()) -> Entries:
+    """The one flat mapping in the file at `path`; what else is in there goes to `mistakes`. The value of a key
+    in `mappings` may be a flat mapping itself: the Entries in its Entry.
 
     Refused are: no readable regular file of up to 64 kB of UTF-8, no YAML, several documents, nested values,
     tags, anchors, a key that stands twice. Without `mistakes` all of it is raised as one Refused.
@@ -44,7 +45,7 @@ def read(path: Path, mistakes: Mistakes | None = None) -> Entries:
     entries: Entries = {}
     name = shown(str(path), _LONGEST_PATH)
     try:
-        _fill(entries, name, _text(path, name), gathered)
+        _fill(entries, name, _text(path, name), gathered, mappings)
     except Refused as refusal:
         gathered.cannot_read("", str(refusal))
     if mistakes is None:
@@ -52,10 +53,16 @@ def read(path: Path, mistakes: Mistakes | None = None) -> Entries:
     return entries
 
 
-def _fill(entries: Entries, name: str, text: str, mistakes: Mistakes) -> None:
+def _fill(entries: Entries, name: str, text: str, mistakes: Mistakes, mappings: Collection[str]) -> None:
     try:
-        for key, value in _pairs(name, text):
-            _enter(entries, name, key, value, mistakes)
+        events = yaml.parse(text, Loader=yaml.SafeLoader)
+        _begin(name, events)
+        _enter_all(entries, name, events, mistakes, mappings)
+        next(events)  # the document's end
+        following = next(events)
+        if not isinstance(following, yaml.StreamEndEvent):
+            where = _place(name, following.start_mark)
+            raise Refused(f"{where}: found a second document; allowed is one mapping of keys to values")
     except yaml.MarkedYAMLError as error:
         mistakes.cannot_read(
             _place(name, error.problem_mark or error.context_mark),
@@ -69,9 +76,8 @@ def _fill(entries: Entries, name: str, text: str, mistakes: Mistakes) -> None:
         mistakes.cannot_read(name, "not YAML: a number or escape that no character has")
 
 
-def _pairs(name: str, text: str) -> Iterator[tuple[yaml.Event, yaml.Event]]:
-    """The first event of each key and of its value. Raises Refused for what is not one flat mapping."""
-    events = yaml.parse(text, Loader=yaml.SafeLoader)
+def _begin(name: str, events: Iterator[yaml.Event]) -> None:
+    """Reads up to the first key. Raises Refused for what is not a mapping."""
     next(events)  # the stream's start
     if isinstance(next(events), yaml.StreamEndEvent):
         raise Refused(f"{name}: found nothing; allowed is one mapping of keys to values")
@@ -80,16 +86,23 @@ def _pairs(name: str, text: str) -> Iterator[tuple[yaml.Event, yaml.Event]]:
         found = _decoration(root) or ("nothing" if getattr(root, "value", None) == "" else _kind(root))
         where = _place(name, root.start_mark)
         raise Refused(f"{where}: found {found}; allowed is one mapping of keys to values")
+
+
+def _enter_all(
+    entries: Entries, name: str, events: Iterator[yaml.Event], mistakes: Mistakes, mappings: Collection[str]
+) -> None:
+    """Reads a mapping that has begun, to its end."""
     while not isinstance(key := next(events), yaml.MappingEndEvent):
         _skip(name, events, key)
         value = next(events)
-        yield key, value
-        _skip(name, events, value)
-    next(events)  # the document's end
-    following = next(events)
-    if not isinstance(following, yaml.StreamEndEvent):
-        where = _place(name, following.start_mark)
-        raise Refused(f"{where}: found a second document; allowed is one mapping of keys to values")
+        is_plain = not _decoration(value) and not _decoration(key)
+        if isinstance(value, yaml.MappingStartEvent) and is_plain and getattr(key, "value", None) in mappings:
+            inner: Entries = {}
+            _enter_all(inner, name, events, mistakes, ())
+            _enter(entries, name, key, inner, mistakes)
+        else:
+            _enter(entries, name, key, value, mistakes)
+            _skip(name, events, value)
 
 
 def _skip(name: str, events: Iterator[yaml.Event], event: yaml.Event) -> None:
@@ -103,7 +116,7 @@ def _skip(name: str, events: Iterator[yaml.Event], event: yaml.Event) -> None:
             raise Refused(f"{where}: found values nested without end; allowed are plain values")
 
 
-def _enter(entries: Entries, file: str, key: yaml.Event, value: yaml.Event, mistakes: Mistakes) -> None:
+def _enter(entries: Entries, file: str, key: yaml.Event, value: yaml.Event | Entries, mistakes: Mistakes) -> None:
     place = _place(file, key.start_mark)
     if not isinstance(key, yaml.ScalarEvent) or _decoration(key):
         mistakes.add(place, "?", f"{_decoration(key) or _kind(key)} as a key", "a plain word")
@@ -112,6 +125,9 @@ def _enter(entries: Entries, file: str, key: yaml.Event, value: yaml.Event, mist
     if name in entries:
         first = entries[name].place.rsplit(":", 2)[1]
         mistakes.add(place, name, f"the key a second time (first in line {first})", "each key once")
+        return
+    if isinstance(value, dict):
+        entries[name] = Entry(value, "a mapping", place)
         return
     if not isinstance(value, yaml.ScalarEvent) or _decoration(value):
         mistakes.add(place, name, _decoration(value) or _kind(value), "a plain value")

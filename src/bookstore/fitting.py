@@ -114,6 +114,8 @@ def allowed(hint: Any) -> str:
         return " | ".join(get_args(kind))
     if kind is bool:
         return "on | off"
+    if get_origin(kind) is dict:
+        return "a mapping of names to texts"
     if is_duration(meta):
         return f"a duration from {duration_text(meta.ge)} to {duration_text(meta.le)}, such as 500ms or 2s"
     if kind is int:

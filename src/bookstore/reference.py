@@ -104,7 +104,7 @@ def _text(hint: Any, value: object) -> str:
     meta = unpacked(hint)[1]
     if isinstance(value, float) and meta:
         return duration_text(value)
-    return str(value) or "none"
+    return str(value or "none")
 
 
 def _row(*cells: str) -> str:

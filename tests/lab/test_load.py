@@ -20,12 +20,18 @@ from bookstore.lab.workload import Workload
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     asked: ClassVar[list[str]] = []
+    accepted: ClassVar[set[str | None]] = set()
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        self.accepted.add(self.headers["Accept-Encoding"])
         if self.path == "/close" or (self.path == "/some" and len(self.asked) % 3 == 0):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if self.path == "/same":
+            self.send_response(304)
+            self.end_headers()
             return
         self.send_response(500 if self.path == "/error" else 200)
         self.send_header("Content-Length", "2")
@@ -42,6 +48,7 @@ class Handler(BaseHTTPRequestHandler):
 def base() -> Iterator[str]:
     """A service that tells in `Handler.asked` what it was asked."""
     Handler.asked.clear()
+    Handler.accepted.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -87,6 +94,19 @@ def test_every_book_is_asked(ids: list[int], base: str, tmp_path: Path, guardian
     samples = ask("/books/{id}", base, tmp_path, guardian, ids)
     assert len(samples) == len(Handler.asked)
     assert set(Handler.asked) == {f"/books/{book_id}" for book_id in ids}
+
+
+def test_headers_go_along(base: str, tmp_path: Path, guardian: Guardian) -> None:
+    """Each request has the workload's headers."""
+    headers = {"Accept-Encoding": 'gzip;q=0.9, "odd"'}
+    one = Workload(name="it", path="/books", headers=headers, concurrency=2, duration=0.5, warm_up=0.0)
+    assert send(one, base, [1], tmp_path, guardian, lambda _: None)
+    assert Handler.accepted == {'gzip;q=0.9, "odd"'}
+
+
+def test_not_modified_is_a_success(base: str, tmp_path: Path, guardian: Guardian) -> None:
+    """A client that has the newest got what it asked for."""
+    assert {(sample.status, sample.ok) for sample in ask("/same", base, tmp_path, guardian)} == {(304, True)}
 
 
 def test_errors_keep_their_status(base: str, tmp_path: Path, guardian: Guardian) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -112,7 +113,7 @@ class Nobody(Deployment):
     def __init__(self) -> None:
         """Nothing is started."""
 
-    def get(self, path: str, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
+    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
         return 200, b"{}"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -39,13 +40,43 @@ def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path:
     assert '"title":"forged"' in str(it.value)
 
 
+def test_headers(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+    """With the workload's headers, too, profiles have to answer the same: a body in a coding is compared as what
+    it says, so a profile without compression answers like one with it."""
+    one = Workload(name="it", path="/books?limit=60", headers={"accept-encoding": "br"})
+    found = []
+    for spec in ("asyncpg-json@compression=on", "asyncpg-json@compression=off"):
+        with deploy(spec, library, tmp_path, guardian) as deployment:
+            found.append(answers(deployment, one, range(1, BOOKS + 1)))
+    compare("on", found[0], "off", found[1])
+    with_headers = found[0]["/books?limit=60 with headers"]
+    assert with_headers == found[0]["/books?limit=60"]
+    assert len(with_headers["body"]["items"]) == BOOKS
+
+
+class Unchanged(Deployment):
+    """A service whose answer a client has already."""
+
+    def __init__(self) -> None:
+        """Nothing is started."""
+
+    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
+        return (304, b"") if headers else (200, b"{}")
+
+
+def test_not_modified() -> None:
+    """A 304 has no body to compare; its status is compared."""
+    one = Workload(name="it", path="/books/1", headers={"If-None-Match": "*"})
+    assert answers(Unchanged(), one, [1])["/books/1 with headers"] == {"status": 304, "body": None}
+
+
 class Page(Deployment):
     """A service that answers with a page for people."""
 
     def __init__(self) -> None:
         """Nothing is started."""
 
-    def get(self, path: str, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
+    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
         return 200, b"<html>"
 
 

@@ -67,6 +67,44 @@ def test_refused(text: str, told: str, tmp_path: Path) -> None:
     assert str(tmp_path / "mine.yaml") in str(refusal.value)
 
 
+def test_headers(tmp_path: Path) -> None:
+    """Headers are a mapping of names to texts, taken as written; without it there are none."""
+    text = "path: /books/1\nheaders:\n  Accept-Encoding: gzip;q=1.0, br\n  If-None-Match: '\"7-gzip\"'\n  X-One: 010"
+    one = workload.load(write(tmp_path, text))
+    assert one.headers == {"Accept-Encoding": "gzip;q=1.0, br", "If-None-Match": '"7-gzip"', "X-One": "010"}
+    assert workload.changed(one, {"concurrency": 2}).headers == one.headers
+    assert workload.load(write(tmp_path, "path: /books\nheaders: {}")).headers == {}
+    assert workload.load("list-100").headers == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ("gzip", "headers: found the text 'gzip'; allowed is a mapping of names to texts"),
+        ("", "headers: found nothing.*; allowed is a mapping"),
+        ("[a, b]", "headers: found a list; allowed is a plain value"),
+        ("{Authorization: Bearer x}", r":3:\d+: headers: found Authorization; allowed is no secret"),
+        ("{cookie: a=1}", "headers: found cookie; allowed is no secret"),
+        ("{Host: evil}", "headers: found Host; allowed is each header once, and none that the client sets"),
+        ("{Accept: a, accept: b}", "headers: found accept; allowed is each header once"),
+        ("{Accept: a, Accept: b}", "Accept: found the key a second time"),
+        ("{'A b': c}", "headers: found 'A b'; allowed is the name of a header"),
+        ("{Accept: 'a\n\n  b'}", "headers: found Accept with .*; allowed is a value of up to 1000"),
+        ("{Accept: }", "headers: found Accept with ''; allowed is a value"),
+        ("{Accept: '{{ id }}'}", "headers: found Accept with .*without {{"),
+        ("{Accept: [a]}", "Accept: found a list; allowed is a plain value"),
+        ("{Accept: {a: b}}", "Accept: found a mapping; allowed is a plain value"),
+        ("{Accept: !!str a}", "a tag"),
+        ("&a {Accept: a}", "headers: found an anchor"),
+        ("{Accept: a}\nheaders: {Accept: b}", "headers: found the key a second time"),
+    ],
+)
+def test_wrong_headers(headers: str, told: str, tmp_path: Path) -> None:
+    """A secret, what would break the client, and what no header can be is refused where it stands."""
+    with pytest.raises(Refused, match=told):
+        workload.load(write(tmp_path, f"path: /books\n\nheaders: {headers}"))
+
+
 def test_every_mistake_at_once(tmp_path: Path) -> None:
     """Two mistakes are told together, a line each."""
     with pytest.raises(Refused) as refusal:

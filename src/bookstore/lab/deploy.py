@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import msgspec
 import psutil
 import sqlalchemy as sa
 
+from bookstore.compression import decoded
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian, end_process
 from bookstore.lab.invalid import Invalid
@@ -48,13 +49,13 @@ class Deployment:
         except psutil.NoSuchProcess:
             raise DeploymentError("the service ended while it was needed") from None
 
-    def get(self, path: str, timeout_s: float = 10) -> tuple[int, bytes]:
-        """(status, body) of a GET over a new connection. Raises DeploymentError where no answer comes."""
+    def get(self, path: str, headers: Mapping[str, str] | None = None, timeout_s: float = 10) -> tuple[int, bytes]:
+        """(status, decoded body) of a GET over a new connection. Raises DeploymentError where no answer comes."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout_s)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=dict(headers or {}))
             response = connection.getresponse()
-            return response.status, response.read()
+            return response.status, decoded(response.read(), response.getheader("Content-Encoding"))
         except (OSError, http.client.HTTPException) as error:
             raise DeploymentError(f"GET {self.base}{path}: no answer: {error!r}") from None
         finally:

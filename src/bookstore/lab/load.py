@@ -67,7 +67,7 @@ def send(
     url = workload.url(base, "{{ books.id }}")
     plan: dict[str, Any] = {
         "options": {"vus": workload.concurrency, "duration": f"{seconds * 1000:.0f}ms"},
-        "flows": {"default": [{"request": {"url": url, "name": workload.path}}]},
+        "flows": {"default": [{"request": {"url": url, "name": workload.path, "headers": workload.headers}}]},
     }
     if "{id}" in workload.path:
         plan["feeders"] = {"books": {"file": str(ids_file), "mode": "random"}}

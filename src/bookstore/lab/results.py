@@ -35,7 +35,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def ok(self) -> bool:
-        return 200 <= self.status < 300
+        return 200 <= self.status < 300 or self.status == 304  # what a client has is as good as what it gets
 
 
 class Reading(msgspec.Struct, frozen=True):

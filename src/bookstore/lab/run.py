@@ -136,8 +136,9 @@ class _Runner:
         for other, theirs in self.answers.items():
             verification.compare(label, mine, other, theirs)
         self.answers[label] = mine
-        path = self.plan.workload.path.replace("{id}", str(self.ids[len(self.ids) // 2]))
-        self.statements[label] = statements.capture(self.cluster, self.connection, deployment, path)
+        workload = self.plan.workload
+        path = workload.path.replace("{id}", str(self.ids[len(self.ids) // 2]))
+        self.statements[label] = statements.capture(self.cluster, self.connection, deployment, path, workload.headers)
 
     def _wait_quiet(self, label: str) -> None:
         """Until the database knows no session of the service any more."""

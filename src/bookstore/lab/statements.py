@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,13 @@ class _Line(msgspec.Struct):
     pid: int = 0
 
 
-def capture(cluster: Cluster, connection: psycopg.Connection, deployment: Deployment, path: str) -> list[str]:
+def capture(
+    cluster: Cluster,
+    connection: psycopg.Connection,
+    deployment: Deployment,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+) -> list[str]:
     """The statements of one GET of `path`, in order, their parameters written in; BEGIN and COMMIT too.
 
     `connection` is an autocommit connection of a superuser. Raises CaptureError where the log stays silent.
@@ -58,10 +65,10 @@ def capture(cluster: Cluster, connection: psycopg.Connection, deployment: Deploy
         sessions = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bookstore/%'")
         (count,) = sessions.fetchone() or (1,)
         for _ in range(WARM_REQUESTS * max(1, count)):
-            deployment.get(path)
+            deployment.get(path, headers)
         _mark(log, connection)
         start = log.stat().st_size
-        deployment.get(path)
+        deployment.get(path, headers)
         _mark(log, connection)
         with log.open("rb") as lines:
             lines.seek(start)

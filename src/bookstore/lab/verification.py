@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import http.client
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,11 +23,14 @@ class UnlikeError(Invalid):
 
 def answers(deployment: Deployment, workload: Workload, ids: Sequence[int]) -> Answers:
     """The JSON values of a sample of requests, by path: the workload's own, a walk over PAGES pages by
-    cursor, some of the books `ids` (ascending), and a book that does not exist."""
+    cursor, some of the books `ids` (ascending), and a book that does not exist. The workload's own are asked
+    with its headers as well: what comes in a coding is compared decoded, a 304 has no body."""
     some = {ids[0], ids[1 % len(ids)], ids[len(ids) // 3], ids[len(ids) // 2], ids[-1]}
-    paths = {workload.path.replace("{id}", str(book_id)) for book_id in some}
-    paths |= {f"/books/{book_id}" for book_id in (*some, ids[-1] + 1)}
+    own = {workload.path.replace("{id}", str(book_id)) for book_id in some}
+    paths = own | {f"/books/{book_id}" for book_id in (*some, ids[-1] + 1)}
     found = {path: _value(deployment, path) for path in sorted(paths)}
+    if workload.headers:
+        found |= {f"{path} with headers": _value(deployment, path, workload.headers) for path in sorted(own)}
     cursor = ""
     for _ in range(PAGES):
         path = f"/books?limit=37{cursor}"
@@ -47,8 +51,10 @@ def compare(label: str, contender: Answers, other_label: str, other: Answers) ->
             )
 
 
-def _value(deployment: Deployment, path: str) -> dict[str, Any]:
-    status, body = deployment.get(path)
+def _value(deployment: Deployment, path: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    status, body = deployment.get(path, headers)
+    if status == http.client.NOT_MODIFIED:
+        return {"status": status, "body": None}
     try:
         return {"status": status, "body": msgspec.json.decode(body)}
     except msgspec.DecodeError:
