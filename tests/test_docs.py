@@ -32,7 +32,9 @@ def test_every_variable_that_is_read_is_documented() -> None:
     """Each environment variable that the code reads stands in the reference."""
     sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
     read = {
-        name for text in sources for name in re.findall(r'(?:text|number|_all|_rate)\((?:environ, )?"([A-Z_]+)"', text)
+        name
+        for text in sources
+        for name in re.findall(r'(?:text|number|flag|_all|_rate)\((?:environ, )?"([A-Z_]+)"', text)
     }
     assert read
     assert read <= ENVIRONMENT.keys()

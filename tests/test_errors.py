@@ -19,7 +19,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import errors, sqlstate
+from bookstore import access, errors, sqlstate
 from bookstore.app import make_app
 from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
@@ -57,7 +57,7 @@ def driver(request: pytest.FixtureRequest) -> Driver:
     return found
 
 
-@get("/sql")
+@get("/sql", opt=access.PUBLIC)
 async def run_sql(
     database: NamedDependency[SkipValidation[Database]],
     statement: Annotated[list[str], QueryParameter()],

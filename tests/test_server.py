@@ -341,11 +341,11 @@ def test_litestar_finds_the_factory(shared_url: sa.URL, tmp_path: Path) -> None:
 
 TAKER = """
 from litestar import post
-from bookstore import app, gate
+from bookstore import access, app, gate
 
 gate.BODY_WITHIN_S = 1.0
 
-@post("/taken")
+@post("/taken", opt=access.PUBLIC)
 async def take(data: dict[str, int]) -> int:
     return len(data)
 
@@ -470,3 +470,86 @@ def test_rate_over_all_workers(run: Callable[..., Any], port: int) -> None:
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
         assert refused[0].json()["code"] == "too_many_requests"
         assert len(server.workers(2)) == 2
+
+
+# Who may write, where it takes several processes.
+
+PROTECTED = """
+from litestar import Request, get
+from bookstore import access, app
+
+@get("/whoami", opt=access.WRITE)
+async def whoami(request: Request) -> str:
+    return request.auth.name
+
+def create_app():
+    service = app.create_app()
+    service.register(whoami)
+    return service
+"""
+
+
+def tokens(data: Path, *arguments: str) -> str:
+    """What `bookstore tokens` prints on stdout."""
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH, "BOOKSTORE_DATA_DIR": str(data)}
+    return subprocess.check_output([BIN / "bookstore", "tokens", *arguments], env=env, text=True).strip()
+
+
+def test_tokens_come_and_go(run: Callable[..., Any], port: int, tmp_path: Path) -> None:
+    """A token that is made while two workers serve is taken by both at once, and by neither once it is revoked;
+    the log has no token in it."""
+    (tmp_path / "protected.py").write_text(PROTECTED)
+    command = [BIN / "granian", "--interface", "asgi", "--factory", "protected:create_app", "--port", str(port)]
+    env = {"PYTHONPATH": f"{tmp_path}:{PYTHONPATH}", "BOOKSTORE_DATA_DIR": str(tmp_path)}
+    with run([*command, "--workers", "2"], BOOKSTORE_PROFILE="default@pool_size=1", **env) as server:
+        pids: set[int] = set()
+
+        def both_serve() -> bool:
+            answer = server.get("/health/ready")
+            pids.update([answer.json()["pid"]] if answer else [])
+            return len(pids) == 2
+
+        def statuses(token: str) -> set[int]:
+            headers = {"Authorization": f"Bearer {token}"}
+            return {httpx.get(server.base + "/whoami", headers=headers).status_code for _ in range(20)}
+
+        until(both_serve, "not both workers serve")
+        assert statuses("none") == {401}
+        token = tokens(tmp_path, "create", "ci", "--scope", "catalog:write")
+        assert statuses(token) == {200}
+        tokens(tmp_path, "revoke", "ci")
+        assert statuses(token) == {401}
+        assert "unknown token: GET /whoami from 127.0.0.1" in server.told
+        assert token not in server.told
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "db.invalid", "127.0.0.1.invalid"])  # noqa: S104 - it is refused
+def test_beyond_loopback(shared_url: sa.URL, tmp_path: Path, host: str) -> None:
+    """Where other machines could ask and no token says who may write, nothing starts, and what to do is said."""
+    told = refusal(serve("default", 1, "--host", host), shared_url, BOOKSTORE_DATA_DIR=str(tmp_path))
+    assert told.startswith(f"bookstore: host {host}: other machines may reach it, and no token says who may write; ")
+    assert "bookstore tokens create NAME --scope catalog:write" in told
+    assert "--read-only" in told
+
+
+def test_beyond_loopback_on_purpose(shared_url: sa.URL, tmp_path: Path) -> None:
+    """With a token, or read-only by argument or environment, the way is free as far as to the address itself,
+    which is none of this machine."""
+    command = serve("default", 1, "--host", "192.0.2.1")
+    data = {"BOOKSTORE_DATA_DIR": str(tmp_path)}
+    line = f"ci admin {'0' * 64}"
+    for told in (
+        refusal([*command, "--read-only"], shared_url, **data),
+        refusal(command, shared_url, **data, BOOKSTORE_READ_ONLY="yes"),
+        refusal(command, shared_url, **data, BOOKSTORE_API_TOKENS=line),
+    ):
+        assert told.startswith("bookstore: 192.0.2.1:1: cannot listen there: ")
+
+
+def test_wrong_tokens(shared_url: sa.URL, port: int, tmp_path: Path) -> None:
+    """A tokens file with a mistake is refused with its line before anything starts; so is a wrong switch."""
+    (tmp_path / "tokens").write_text("oops")
+    data = {"BOOKSTORE_DATA_DIR": str(tmp_path)}
+    assert f"bookstore: {tmp_path}/tokens:1: found 1 words" in refusal(serve("default", port), shared_url, **data)
+    told = refusal(serve("default", port), shared_url, BOOKSTORE_READ_ONLY="maybe")
+    assert told.startswith("bookstore: BOOKSTORE_READ_ONLY: found 'maybe'; allowed are 1, true, yes, on, 0, ")

@@ -18,6 +18,7 @@ def test_nothing_is_needed() -> None:
 
 NAMES = (
     "BOOKSTORE_PROFILE", "DATABASE_URL", "BOOKSTORE_HOST", "BOOKSTORE_PORT", "WEB_CONCURRENCY", "BOOKSTORE_DATA_DIR",
+    "BOOKSTORE_API_TOKENS", "BOOKSTORE_API_TOKENS_FILE", "BOOKSTORE_READ_ONLY",
 )  # fmt: skip
 
 
@@ -38,6 +39,9 @@ def test_everything_is_read() -> None:
             "BOOKSTORE_PORT": "8080\n",
             "WEB_CONCURRENCY": "4\r\n",
             "BOOKSTORE_DATA_DIR": "/srv/books\n",
+            "BOOKSTORE_API_TOKENS": "# a\n# b\n",
+            "BOOKSTORE_API_TOKENS_FILE": "/run/secrets/tokens\n",
+            "BOOKSTORE_READ_ONLY": "on\n",
         }
     )
     assert found == Settings(
@@ -47,7 +51,27 @@ def test_everything_is_read() -> None:
         port=8080,
         workers=4,
         data_dir=Path("/srv/books"),
+        api_tokens="# a\n# b",
+        api_tokens_file=Path("/run/secrets/tokens"),
+        read_only=True,
     )
+
+
+def test_switches() -> None:
+    """A switch is on or off by a few words in any case; any other word is refused."""
+    for text, is_on in {
+        "1": True,
+        "TRUE": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "No": False,
+        "off": False,
+    }.items():
+        assert settings.read({"BOOKSTORE_READ_ONLY": text}).read_only is is_on
+    for text in ("2", "y", "enabled", "true false", "'on'"):
+        with pytest.raises(Refused, match=r"^BOOKSTORE_READ_ONLY: found '.*'; allowed are 1, true, yes, on, 0, "):
+            settings.read({"BOOKSTORE_READ_ONLY": text})
 
 
 @pytest.mark.parametrize(("name", "most"), [("BOOKSTORE_PORT", 65535), ("WEB_CONCURRENCY", 256)])

@@ -10,17 +10,18 @@ from importlib.metadata import version
 from typing import Final
 
 from click import Group
-from litestar import Litestar
+from litestar import Controller, Litestar, Router
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import CLIPlugin
 
-from bookstore import database_url, errors, parameters, profile, settings, sqlstate
+from bookstore import access, database_url, errors, keyring, parameters, profile, settings, sqlstate
 from bookstore.admission import Admission
 from bookstore.database import Database, make_database
 from bookstore.gate import LARGEST_BODY, Gate
+from bookstore.keyring import Keyring
 from bookstore.routes.authors import AuthorController
 from bookstore.routes.books import BookController
 from bookstore.routes.genres import GenreController
@@ -31,6 +32,11 @@ logger = logging.getLogger("bookstore")
 
 EVERYBODY: Final = Admission()
 """Any host and origin-less client, at any rate: where no environment says otherwise."""
+NOBODY: Final = Keyring()
+"""No token: everybody reads, nobody writes."""
+
+WRITING: Final[tuple[type[Controller], ...]] = ()
+"""What a read-only service does not have at all."""
 
 GC_THRESHOLDS = (50_000, 50, 50)
 """Objects made before the collector looks at the youngest (700 in CPython 3.11), and how often at the
@@ -41,7 +47,7 @@ def create_app() -> Litestar:
     """The service under the profile and on the database that the environment names.
 
     A factory for `bookstore serve`, `granian --factory bookstore.app:create_app` and `litestar --app`.
-    Raises Refused for a profile or a database that cannot be used. The pool is opened later, when the
+    Raises Refused for a profile, a database or tokens that cannot be used. The pool is opened later, when the
     worker starts; the embedded PostgreSQL, where DATABASE_URL is unset, is started and migrated here.
     """
     found = settings.read()
@@ -56,11 +62,15 @@ def create_app() -> Litestar:
         from bookstore import schema  # noqa: PLC0415 - `bookstore serve` did it: its workers need no Alembic
 
         schema.prepare_embedded(url)
-    return make_app(make_database(chosen, url), found.admission)
+    known = keyring.read(found)
+    return make_app(make_database(chosen, url), found.admission, known, read_only=found.read_only)
 
 
-def make_app(database: Database, admission: Admission = EVERYBODY) -> Litestar:
-    """The service on `database`, which is started and stopped with it, behind a gate with `admission`."""
+def make_app(
+    database: Database, admission: Admission = EVERYBODY, known: Keyring = NOBODY, *, read_only: bool = False
+) -> Litestar:
+    """The service on `database`, which is started and stopped with it, behind a gate with `admission`, for
+    the tokens in `known`."""
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -79,14 +89,23 @@ def make_app(database: Database, admission: Admission = EVERYBODY) -> Litestar:
 
     app = Litestar.from_config(
         AppConfig(
-            route_handlers=[BookController, AuthorController, GenreController, HealthController, problems],
+            route_handlers=[
+                *(BookController, AuthorController, GenreController, HealthController, problems),
+                *(() if read_only else WRITING),
+            ],
+            guards=[access.guard(known, admission.proxies)],
             plugins=[_ServeCommand()],
             dependencies={"database": Provide(provide_database, sync_to_thread=False)},
             lifespan=[lifespan],
             before_request=parameters.check,
             exception_handlers={Exception: errors.answer},
             openapi_config=OpenAPIConfig(
-                title="Bookstore", version=version("bookstore"), path="/schema", render_plugins=[JsonRenderPlugin()]
+                title="Bookstore",
+                version=version("bookstore"),
+                openapi_router=Router(
+                    "/schema", route_handlers=[], include_in_schema=False, dto=None, return_dto=None, opt=access.PUBLIC
+                ),
+                render_plugins=[JsonRenderPlugin()],
             ),
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
             request_max_body_size=LARGEST_BODY,

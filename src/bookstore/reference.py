@@ -16,8 +16,12 @@ from bookstore.scalars import duration_text
 ENVIRONMENT: Final = {
     "BOOKSTORE_PROFILE": "The engine profile: NAME, FILE or NAME@key=value,… Default: default.",
     "DATABASE_URL": "postgresql://user:password@host/database. Unset: an embedded PostgreSQL, started when needed.",
-    "BOOKSTORE_DATA_DIR": "Where the embedded PostgreSQL lives. Default: the user's data folder; for root "
-    "/var/lib/bookstore.",
+    "BOOKSTORE_API_TOKENS_FILE": "The file of the tokens that may write. Default: tokens in BOOKSTORE_DATA_DIR. See "
+    "[security](security.md).",
+    "BOOKSTORE_API_TOKENS": "The same lines, with ; or line ends between them, instead of the file.",
+    "BOOKSTORE_READ_ONLY": "on: have no routes that write. Allowed: 1, true, yes, on, 0, false, no, off. Default: off.",
+    "BOOKSTORE_DATA_DIR": "Where the embedded PostgreSQL and the tokens live. Default: the user's data folder; for "
+    "root /var/lib/bookstore.",
     "BOOKSTORE_HOST": "The address to listen on. Default: 127.0.0.1.",
     "BOOKSTORE_PORT": "The port to listen on. Default: 8000.",
     "BOOKSTORE_ALLOWED_HOSTS": "The names by which clients may ask for this service (the Host header, without the "

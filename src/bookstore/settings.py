@@ -28,12 +28,17 @@ _POSTGRES: Final = frozenset(
     | {"PGSERVICEFILE", "PGSSLMODE", "PGCONNECT_TIMEOUT", "PGTARGETSESSIONATTRS", "PGTZ", "PGCLIENTENCODING"}
 )
 
+_WORDS: Final = {
+    "1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False,
+}  # fmt: skip
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment says.
 
     `database_url` is None where the embedded PostgreSQL is meant. `workers` is WEB_CONCURRENCY, the last
     word on the profile's own number. `admission` is who may ask, and how much.
+    `api_tokens` are lines as in the tokens file, with digests only.
     """
 
     profile: str = "default"
@@ -43,6 +48,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int | None = None
     data_dir: Path
     admission: Admission = Admission(hosts=LOOPBACK_NAMES)
+    api_tokens: str | None = None
+    api_tokens_file: Path | None = None
+    read_only: bool = False
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -62,7 +70,14 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             raise Refused(f"{name}: found '{shown(raw)}'; allowed is a whole number from {least} to {most}")
         return int(raw)
 
+    def flag(name: str) -> bool:
+        raw = (text(name) or "off").lower()
+        if raw not in _WORDS:
+            raise Refused(f"{name}: found '{shown(raw)}'; allowed are {', '.join(_WORDS)}")
+        return _WORDS[raw]
+
     data_dir = text("BOOKSTORE_DATA_DIR")
+    api_tokens_file = text("BOOKSTORE_API_TOKENS_FILE")
     host = text("BOOKSTORE_HOST") or "127.0.0.1"
     return Settings(
         profile=text("BOOKSTORE_PROFILE") or "default",
@@ -70,8 +85,11 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         host=host,
         port=number("BOOKSTORE_PORT", 1, 65535) or 8000,
         workers=number("WEB_CONCURRENCY", 1, 256),
-        data_dir=_folder("BOOKSTORE_DATA_DIR", data_dir) if data_dir else default_data_dir(),
+        data_dir=_path("BOOKSTORE_DATA_DIR", data_dir) if data_dir else default_data_dir(),
         admission=admission.read(environ, beyond_loopback=not is_loopback(host)),
+        api_tokens=text("BOOKSTORE_API_TOKENS"),
+        api_tokens_file=_path("BOOKSTORE_API_TOKENS_FILE", api_tokens_file) if api_tokens_file else None,
+        read_only=flag("BOOKSTORE_READ_ONLY"),
     )
 
 
@@ -83,7 +101,7 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _folder(name: str, text: str) -> Path:
+def _path(name: str, text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:

@@ -6,7 +6,8 @@ import os
 
 import click
 
-from bookstore import database_url, models, profile, rate, schema, settings
+from bookstore import database_url, keyring, models, profile, rate, schema, settings
+from bookstore.refusal import Refused
 from bookstore.settings import Settings
 
 
@@ -15,11 +16,12 @@ from bookstore.settings import Settings
 @click.option("--host", help="Address to listen on  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on  [default: 8000]")
 @click.option("--over-budget", is_flag=True, help="Serve even if the connections may run out.")
-def serve(spec: str | None, host: str | None, port: int | None, over_budget: bool) -> None:
+@click.option("--read-only", is_flag=True, help="Have no routes that write.")
+def serve(spec: str | None, host: str | None, port: int | None, over_budget: bool, read_only: bool) -> None:
     """Serve the catalogue under an engine profile.
 
     Arguments go over the environment (BOOKSTORE_PROFILE, BOOKSTORE_HOST, BOOKSTORE_PORT, WEB_CONCURRENCY,
-    DATABASE_URL), and that over the profile's file. Stop with Ctrl-C.
+    BOOKSTORE_READ_ONLY, DATABASE_URL), and that over the profile's file. Stop with Ctrl-C.
     """
     from bookstore import server  # noqa: PLC0415 - granian is not needed by the other commands
 
@@ -28,6 +30,8 @@ def serve(spec: str | None, host: str | None, port: int | None, over_budget: boo
     if found.workers:
         click.echo(f"WEB_CONCURRENCY={found.workers} goes over the profile's workers", err=True)
     host, port = host or found.host, port or found.port
+    read_only = read_only or found.read_only
+    _check_writers(found, host, read_only=read_only)
     server.check_port(host, port)
     if ignored := settings.shed_interfering():  # by litestar's own command, which has not done it
         click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
@@ -37,10 +41,21 @@ def serve(spec: str | None, host: str | None, port: int | None, over_budget: boo
     _prepare_schema(found)
     os.environ["BOOKSTORE_PROFILE"] = spec or found.profile
     os.environ["BOOKSTORE_HOST"] = host  # the workers' gate asks whether it is the loopback
+    os.environ["BOOKSTORE_READ_ONLY"] = "on" if read_only else "off"
     os.environ["DATABASE_URL"] = database_url.conninfo(url)
     click.echo(f"profile {chosen.name}, database {database_url.server(url)}", err=True)
     with rate.shared_table():
         server.serve(chosen, host, port)
+
+
+def _check_writers(found: Settings, host: str, *, read_only: bool) -> None:
+    """A service that others reach says who may write, or that nobody may."""
+    known = keyring.read(found).accepted()
+    if not (known or read_only or settings.is_loopback(host)):
+        raise Refused(
+            f"host {host}: other machines may reach it, and no token says who may write; make one with "
+            f"bookstore tokens create NAME --scope catalog:write, or serve with --read-only, or on 127.0.0.1"
+        )
 
 
 def _prepare_schema(found: Settings) -> None:

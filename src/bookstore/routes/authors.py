@@ -9,7 +9,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import schemas
+from bookstore import access, schemas
 from bookstore.database import Database
 from bookstore.repositories import AuthorRepository, BookQuery, NamedQuery
 from bookstore.routes import reading
@@ -20,6 +20,7 @@ class AuthorController(Controller):
     tags = ("Authors",)
 
     @get(
+        opt=access.PUBLIC,
         operation_id="listAuthors",
         summary="List authors",
         dependencies={"asked": Provide(reading.named_query, sync_to_thread=False)},
@@ -33,7 +34,7 @@ class AuthorController(Controller):
         """A page of the authors. Follow `next_cursor`, or the Link, until there is none."""
         return await reading.named(request, database, AuthorRepository, asked)
 
-    @get("/{author_id:int}", operation_id="getAuthor", summary="Read one author")
+    @get("/{author_id:int}", opt=access.PUBLIC, operation_id="getAuthor", summary="Read one author")
     async def get_author(
         self,
         request: Request[Any, Any, Any],
@@ -49,6 +50,7 @@ class AuthorController(Controller):
 
     @get(
         "/{author_id:int}/books",
+        opt=access.PUBLIC,
         operation_id="listBooksOfAuthor",
         summary="List an author's books",
         dependencies={"asked": Provide(reading.book_query, sync_to_thread=False)},

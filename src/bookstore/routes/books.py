@@ -9,7 +9,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import PathParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import isbn, schemas
+from bookstore import access, isbn, schemas
 from bookstore.database import Database
 from bookstore.faults import Fault
 from bookstore.repositories import BookQuery, BookRepository
@@ -23,7 +23,7 @@ class BookController(Controller):
     tags = ("Books",)
     dependencies = {"asked": Provide(reading.book_query, sync_to_thread=False)}  # noqa: RUF012 - Litestar's convention
 
-    @get(operation_id="listBooks", summary="List books")
+    @get(opt=access.PUBLIC, operation_id="listBooks", summary="List books")
     async def list_books(
         self,
         request: Request[Any, Any, Any],
@@ -35,14 +35,14 @@ class BookController(Controller):
         """A page of the catalogue. Follow `next_cursor`, or the Link, until there is none."""
         return await reading.books(request, database, asked, author_id=author_id, genre=genre)
 
-    @get("/{book_id:int}", operation_id="getBook", summary="Read one book")
+    @get("/{book_id:int}", opt=access.PUBLIC, operation_id="getBook", summary="Read one book")
     async def get_book(
         self, request: Request[Any, Any, Any], database: NamedDependency[SkipValidation[Database]], book_id: reading.Id
     ) -> Response[schemas.Book]:
         """One book with its authors and genres."""
         return await _single(request, database, f"There is no book {book_id}.", id=book_id)
 
-    @get("/isbn/{number:str}", operation_id="getBookByIsbn", summary="Read the book of an ISBN")
+    @get("/isbn/{number:str}", opt=access.PUBLIC, operation_id="getBookByIsbn", summary="Read the book of an ISBN")
     async def get_book_by_isbn(
         self, request: Request[Any, Any, Any], database: NamedDependency[SkipValidation[Database]], number: Isbn
     ) -> Response[schemas.Book]:

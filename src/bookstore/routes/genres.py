@@ -9,7 +9,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import schemas
+from bookstore import access, schemas
 from bookstore.database import Database
 from bookstore.repositories import BookQuery, GenreRepository, NamedQuery
 from bookstore.routes import reading
@@ -20,6 +20,7 @@ class GenreController(Controller):
     tags = ("Genres",)
 
     @get(
+        opt=access.PUBLIC,
         operation_id="listGenres",
         summary="List genres",
         dependencies={"asked": Provide(reading.named_query, sync_to_thread=False)},
@@ -33,7 +34,7 @@ class GenreController(Controller):
         """A page of the genres. Follow `next_cursor`, or the Link, until there is none."""
         return await reading.named(request, database, GenreRepository, asked)
 
-    @get("/{genre_id:int}", operation_id="getGenre", summary="Read one genre")
+    @get("/{genre_id:int}", opt=access.PUBLIC, operation_id="getGenre", summary="Read one genre")
     async def get_genre(
         self,
         request: Request[Any, Any, Any],
@@ -49,6 +50,7 @@ class GenreController(Controller):
 
     @get(
         "/{genre_id:int}/books",
+        opt=access.PUBLIC,
         operation_id="listBooksOfGenre",
         summary="List a genre's books",
         dependencies={"asked": Provide(reading.book_query, sync_to_thread=False)},

@@ -14,7 +14,7 @@ from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from sqlalchemy.orm import Session
 
-from bookstore import errors, sqlstate
+from bookstore import access, errors, sqlstate
 from bookstore.database import Database
 from bookstore.models import SCHEMA_REVISION, VERSION_TABLE
 
@@ -38,6 +38,7 @@ class Health(msgspec.Struct, frozen=True):
 class HealthController(Controller):
     path = "/health"
     tags = ("Health",)
+    opt = access.PUBLIC
 
     @get("/live", operation_id="getLive", summary="Is the worker alive?")
     async def live(self, database: NamedDependency[SkipValidation[Database]]) -> Health:

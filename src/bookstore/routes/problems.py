@@ -9,12 +9,14 @@ from html import escape
 
 from litestar import MediaType, Response, get
 
+from bookstore import access
 from bookstore.errors import PROBLEMS_PATH
 from bookstore.resources import shipped
 
 
 @get(
     PROBLEMS_PATH,
+    opt=access.PUBLIC,
     operation_id="getProblems",
     summary="Read what the codes of problems mean",
     tags=["Service"],

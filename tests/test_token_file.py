@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from bookstore import token_file
+from bookstore.refusal import Refused
+from bookstore.tokens import Token, make
+
+HEX = "0" * 64
+
+
+def token(name: str) -> Token:
+    return make(name, ["catalog:write"], date(2026, 1, 31))[1]
+
+
+def test_makes_the_file(tmp_path: Path) -> None:
+    """The first token makes the file and its folder; nobody else may read it, and nothing else is left."""
+    path = tmp_path / "data/tokens"
+    ci = token("ci")
+    token_file.add(path, ci)
+    assert path.read_text() == ci.line() + "\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+    assert token_file.read(path) == ((ci,), [])
+
+
+def test_the_rest_stays(tmp_path: Path) -> None:
+    """What else stands in the file stays byte for byte when a token comes and goes; so do mode and link."""
+    before = f"# ours \u00e4\r\n\n  old\tadmin  {HEX}   # laptop".encode()
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(before)
+    real.chmod(0o640)
+    link.symlink_to(real)
+    ci = token("ci")
+    token_file.add(link, ci)
+    assert real.read_bytes() == before + b"\n" + ci.line().encode() + b"\n"
+    token_file.revoke(link, "ci")
+    assert real.read_bytes() == before + b"\n"
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_owner_stays(tmp_path: Path) -> None:
+    """What root changes goes on belonging to the service's user, who has to read it."""
+    path = tmp_path / "tokens"
+    path.touch(0o600)
+    os.chown(path, 12345, 23456)
+    token_file.add(path, token("ci"))
+    assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
+
+
+def test_name_is_taken(tmp_path: Path) -> None:
+    """A name that is in use is refused, and the file stays as it was."""
+    path = tmp_path / "tokens"
+    token_file.add(path, token("ci"))
+    before = path.read_bytes()
+    with pytest.raises(Refused, match=r"tokens: has a token ci already; choose another name, or revoke it first"):
+        token_file.add(path, token("ci"))
+    assert path.read_bytes() == before
+
+
+def test_wrong_file(tmp_path: Path) -> None:
+    """A file with a mistake gets no more tokens, but loses those that are revoked."""
+    path = tmp_path / "tokens"
+    path.write_text(f"ci admin {HEX}\nci catalog:write\ncii nonsense\n")
+    with pytest.raises(Refused, match=r"tokens:2: found 2 words; .*tokens:3: "):
+        token_file.add(path, token("new"))
+    token_file.revoke(path, "ci")
+    assert path.read_text() == "cii nonsense\n"
+
+
+def test_nothing_to_revoke(tmp_path: Path) -> None:
+    """A name that no token has is refused, and no file is made for it."""
+    with pytest.raises(Refused, match="found no token ci"):
+        token_file.revoke(tmp_path / "tokens", "ci")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A folder, a pipe, a device, a file beyond all measure or of bytes is refused in one line; none blocks."""
+    pipe, large, binary = tmp_path / "pipe", tmp_path / "large", tmp_path / "binary"
+    os.mkfifo(pipe)
+    large.write_bytes(b"#" * (2**20 + 1))
+    binary.write_bytes(b"\xff\xfe")
+    for path in (tmp_path, pipe, Path("/dev/null"), large, binary):
+        found, (mistake,) = token_file.read(path)
+        assert found == ()
+        assert mistake.startswith(f"{path}: ")
+        with pytest.raises(Refused, match=f"^{path}: "):
+            token_file.add(path, token("ci"))
+
+
+def test_no_place(tmp_path: Path) -> None:
+    """Where the file cannot be written, the path and the reason are told, and the file stays as it was."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Refused, match="cannot be written: "):
+        token_file.add(tmp_path / "file/tokens", token("ci"))
+
+
+ADD = """
+import sys
+from datetime import date
+from pathlib import Path
+from bookstore import token_file, tokens
+
+for number in range(10):
+    token_file.add(Path(sys.argv[1]), tokens.make(f"{sys.argv[2]}-{number}", ["admin"], date(2026, 1, 31))[1])
+"""
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """Several processes that add tokens at once lose none."""
+    path = tmp_path / "tokens"
+    env = {**os.environ, "PYTHONPATH": str(Path(token_file.__file__).parents[1])}
+    adding = [subprocess.Popen([sys.executable, "-c", ADD, path, str(one)], env=env) for one in range(4)]
+    assert [process.wait(60) for process in adding] == [0] * 4
+    found, mistakes = token_file.read(path)
+    assert mistakes == []
+    assert {one.name for one in found} == {f"{a}-{b}" for a in range(4) for b in range(10)}

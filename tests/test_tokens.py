@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import date
+
+import pytest
+
+from bookstore import tokens
+from bookstore.refusal import Refused
+from bookstore.tokens import Token, make, parse
+
+DAY = date(2026, 1, 31)
+HEX = hashlib.sha256(b"one").hexdigest()
+OTHER = hashlib.sha256(b"other").hexdigest()
+SECRET = "bks_" + "Q" * 43
+
+
+def test_new_token() -> None:
+    """A new token is bks_ and 32 random bytes; what is kept is its digest, and no line shows the token."""
+    presented, token = make("ci", ["admin", "catalog:write", "admin"], DAY)
+    assert re.fullmatch(r"bks_[A-Za-z0-9_-]{43}", presented)
+    assert token == Token("ci", ("catalog:write", "admin"), hashlib.sha256(presented.encode()).hexdigest(), DAY)
+    assert presented[4:] not in token.line() + repr(token)
+    assert make("ci", ["admin"], DAY)[0] != presented
+
+
+def test_line_comes_back() -> None:
+    """The line of a token is read as the same token, with and without its day."""
+    for day in (DAY, None):
+        token = Token("a-b_1", ("catalog:write", "admin"), HEX, day)
+        assert parse([token.line()], "f") == ((token,), [])
+
+
+def test_scopes() -> None:
+    """admin may do all; another scope only itself."""
+    assert Token("a", ("admin",), HEX).allows("catalog:write")
+    assert Token("a", ("catalog:write",), HEX).allows("catalog:write")
+    assert not Token("a", ("catalog:write",), HEX).allows("admin")
+    assert not Token("a", ("catalog:write",), HEX).allows("")
+
+
+def test_comments_and_spaces() -> None:
+    """Blank lines, comments and the line ends of other systems are no tokens and no mistakes."""
+    lines = ["", "# all of them", f"  ci\tadmin  {HEX} 2026-01-31 # the laptop\r", "\r"]
+    assert parse(lines, "f") == ((Token("ci", ("admin",), HEX, DAY),), [])
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("ci", "found 1 words"),
+        (f"ci admin {HEX} 2026-01-31 x", "found 5 words"),
+        (f"ci admin, {HEX}", "scope: found 'admin,'; allowed are catalog:write and admin"),
+        (f"ci admin,admin {HEX}", "scope: found"),
+        (f"ci Admin {HEX}", "scope: found"),
+        (f"ci * {HEX}", "scope: found"),
+        (f"Ci admin {HEX}", "name: found 'Ci'; allowed are 1 to 64 of a-z"),
+        (f"../x admin {HEX}", "name: found"),
+        (f"\ufeffci admin {HEX}", r"name: found '\ufeffci'"),
+        (f"c\x1bi admin {HEX}", r"name: found 'c\x1bi'"),
+        (f"{'a' * 65} admin {HEX}", "name: found"),
+        (f"ci admin {HEX[:-1]}", "digest: found 63 characters; allowed are 64"),
+        (f"ci admin {HEX.upper()}", "digest: found 64 characters"),
+        (f"ci admin {HEX} 20260131", "day of creation: found '20260131'; allowed is YYYY-MM-DD"),
+        (f"ci admin {HEX} 2026-02-30", "day of creation: found"),
+    ],
+)
+def test_wrong_lines(line: str, told: str) -> None:
+    """A line that is no token is told with its place, what was found and what is allowed; others count."""
+    found, (mistake,) = parse(["# first", f"ok admin {OTHER}", line], "f")
+    assert mistake.startswith("f:3: ")
+    assert told in mistake
+    assert [token.name for token in found] == ["ok"]
+
+
+def test_said_twice() -> None:
+    """A name or a digest that comes again is a mistake: who would be meant?"""
+    for again in (f"ci catalog:write {OTHER}", f"other admin {HEX}"):
+        found, mistakes = parse([f"ci admin {HEX}", again], "f")
+        assert found == (Token("ci", ("admin",), HEX),)
+        assert mistakes == ["f:2: found the name or the digest of ci again; allowed is once"]
+
+
+@pytest.mark.parametrize("line", [SECRET, f"{SECRET} admin {HEX}", f"ci admin {SECRET}", f"ci {SECRET} {HEX}"])
+def test_token_in_the_wrong_place(line: str) -> None:
+    """No message shows a token that somebody wrote instead of its digest."""
+    found, (mistake,) = parse([line], "f")
+    assert found == ()
+    assert "QQQ" not in mistake
+
+
+@pytest.mark.parametrize("name", ["", "A", "a b", "a" * 65, "../x", "-\n", "bks_abc", SECRET.lower()])
+def test_wrong_names(name: str) -> None:
+    """A name that no file could hold is refused, without showing what could be a token."""
+    with pytest.raises(Refused, match=r"^name: found .*; allowed are 1 to 64 of a-z, 0-9, _ and -$") as refused:
+        make(name, ["admin"], DAY)
+    assert "qqq" not in str(refused.value)
+
+
+def test_many_mistakes() -> None:
+    """Of many mistakes the first few are told, in one line, and how many more there are."""
+    told = tokens.told([f"f:{number}: wrong" for number in range(1, 9)])
+    assert told == "f:1: wrong; f:2: wrong; f:3: wrong; f:4: wrong; f:5: wrong; and 3 more"
