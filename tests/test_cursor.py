@@ -1,9 +1,10 @@
-"""Cursors: what encode makes comes back, nothing else does."""
+"""Cursors: what encode makes comes back for the same list, nothing else does."""
 
 from __future__ import annotations
 
 import base64
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -11,57 +12,77 @@ from hypothesis import strategies as st
 
 from bookstore import cursor
 
-IDS = st.integers(min_value=cursor.START, max_value=2**63 - 1)
+ASKED = "the books of 1984, by title"
+IDS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
+PLACES = st.lists(IDS | st.text() | st.booleans(), max_size=5)
+MADE = cursor.encode(["a title", 20], ASKED)
 
 FOREIGN = {
     "empty": "",
     "text": "abc",
     "blank": " ",
     "number": "20",
-    "other version": base64.urlsafe_b64encode(struct.pack(">Bq", 2, 20)).decode(),
-    "version 0": base64.urlsafe_b64encode(struct.pack(">Bq", 0, 20)).decode(),
-    "negative id": base64.urlsafe_b64encode(struct.pack(">Bq", 1, -1)).decode(),
-    "a byte less": base64.urlsafe_b64encode(struct.pack(">Bq", 1, 20)[:-1]).decode(),
-    "a byte more": base64.urlsafe_b64encode(struct.pack(">Bq", 1, 20) + b"\0").decode(),
-    "other alphabet": base64.b64encode(struct.pack(">Bq", 1, 2**63 - 1)).decode(),
-    "padded": cursor.encode(20) + "=",
-    "line end": cursor.encode(20) + "\n",
-    "twice": cursor.encode(20) * 2,
+    "of the version before": base64.urlsafe_b64encode(struct.pack(">Bq", 1, 20)).decode(),
+    "no digest": base64.urlsafe_b64encode(b'["a title",20]').decode().rstrip("="),
+    "digest of zeros": base64.urlsafe_b64encode(bytes(9) + b'["a title",20]').decode().rstrip("="),
+    "a letter less": MADE[:-1],
+    "a letter more": MADE + "A",
+    "padded": MADE + "=" * (-len(MADE) % 4 or 4),
+    "line end": MADE + "\n",
+    "twice": MADE * 2,
     "not ASCII": "\N{FULLWIDTH DIGIT ONE}" * 12,
     "surrogate": "\ud800" * 12,
     "NUL": "\0",
     "long": "A" * 100_000,
+    "deep": base64.urlsafe_b64encode(b"[" * 100_000).decode(),
 }
 
 
-@given(IDS)
-@example(cursor.START)
-@example(2**63 - 1)
-def test_cursor_comes_back(last_id: int) -> None:
-    """decode gives what encode was given, for every id there can be."""
-    assert cursor.decode(cursor.encode(last_id)) == last_id
+@given(PLACES, st.text())
+@example([2**63 - 1], "")
+def test_cursor_comes_back(place: list[Any], asked: str) -> None:
+    """decode gives what encode was given, for every place there can be."""
+    assert cursor.decode(cursor.encode(place, asked), asked) == place
 
 
-@given(IDS)
-def test_cursor_needs_no_escaping(last_id: int) -> None:
+@given(PLACES)
+def test_cursor_needs_no_escaping(place: list[Any]) -> None:
     """A cursor holds only what stands in a URL's query as it is."""
-    assert all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in cursor.encode(last_id))
+    assert all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in cursor.encode(place, ASKED))
 
 
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN)
 def test_other_texts_are_refused(text: str) -> None:
     """A text that encode did not make raises ValueError and nothing else."""
     with pytest.raises(ValueError, match=r"."):
-        cursor.decode(text)
+        cursor.decode(text, ASKED)
 
 
-@given(st.text() | st.text("ABCDEFwxyz0189-_=+/", min_size=11, max_size=13))
+@given(PLACES, st.text(), st.text())
+def test_it_belongs_to_one_list(place: list[Any], asked: str, other: str) -> None:
+    """A cursor of one list is none of another."""
+    if asked == other:
+        return
+    with pytest.raises(ValueError, match="not a cursor of this list"):
+        cursor.decode(cursor.encode(place, asked), other)
+
+
+@pytest.mark.parametrize("position", range(len(MADE)))
+def test_no_letter_can_be_changed(position: int) -> None:
+    """Whatever letter stands in the place of one of a cursor's, it is no cursor any more."""
+    letters = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= ") - {MADE[position]}
+    for letter in letters:
+        with pytest.raises(ValueError, match=r"."):
+            cursor.decode(MADE[:position] + letter + MADE[position + 1 :], ASKED)
+
+
+@given(st.text() | st.text("ABCDEFwxyz0189-_=+/", min_size=11, max_size=24))
 @example("AQAAAAAAAAAB")
 @example("AQAAAAAAA+/B")
-def test_a_text_is_its_ids_cursor_or_refused(text: str) -> None:
-    """Any text either raises ValueError or is exactly what encode makes of its id: no two cursors are one."""
+def test_a_text_is_its_places_cursor_or_refused(text: str) -> None:
+    """Any text either raises ValueError or is exactly what encode makes of its place: no two cursors are one."""
     try:
-        last_id = cursor.decode(text)
+        place = cursor.decode(text, ASKED)
     except ValueError:
         return
-    assert cursor.encode(last_id) == text
+    assert cursor.encode(place, ASKED) == text

@@ -18,7 +18,7 @@ from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, make_d
 from bookstore.database_url import conninfo, for_driver
 from bookstore.engine_profile import Driver, EngineProfile, Loading
 from bookstore.loading import selection as loading_selection
-from bookstore.repositories import BookRepository
+from bookstore.repositories import BookQuery, BookRepository
 
 pytestmark = pytest.mark.anyio
 
@@ -99,15 +99,29 @@ async def database(request: pytest.FixtureRequest, books_url: sa.URL) -> Any:
     await made.stop()
 
 
-async def page(database: Database, loading: Loading, after: int, limit: int) -> Any:
+def following(book_id: int) -> str:
+    """The cursor of a page by id, whose last book is `book_id`."""
+    return cursor.encode([book_id], BookQuery(limit=1).asked())
+
+
+def query(after: int | None, limit: int) -> BookQuery:
+    return BookQuery(limit=limit, cursor=None if after is None else following(after))
+
+
+async def body(database: Database, loading: Loading, asked: BookQuery) -> Any:
     """A page of books as a client decodes its JSON."""
-    found = await database.run(lambda session: BookRepository(session, loading).page(after, limit), reading=True)
-    return msgspec.json.decode(msgspec.json.encode(found))
+    found = await database.run(lambda session: BookRepository(session, loading).page(asked), reading=True)
+    return msgspec.json.decode(msgspec.json.encode(found.body))
+
+
+async def page(database: Database, loading: Loading, after: int | None, limit: int) -> Any:
+    """The page behind the book `after`, the first one where that is None."""
+    return await body(database, loading, query(after, limit))
 
 
 async def one(database: Database, loading: Loading, book_id: int) -> Any:
-    found = await database.run(lambda session: BookRepository(session, loading).one(book_id), reading=True)
-    return msgspec.json.decode(msgspec.json.encode(found))
+    found = await database.run(lambda session: BookRepository(session, loading).one(id=book_id), reading=True)
+    return None if found is None else msgspec.json.decode(msgspec.json.encode(found.body))
 
 
 @contextmanager
@@ -143,23 +157,23 @@ async def test_pages(
     where it goes on."""
     middle, last = len(ids) // 2, len(ids) - limit
     for begin in {0, middle, last - 1, last, last + limit // 2, len(ids)} if limit < 100 else {3, last}:
-        found = await page(database, loading, ids[begin - 1] if begin else cursor.START, limit)
+        found = await page(database, loading, ids[begin - 1] if begin else None, limit)
         wanted = ids[begin : begin + limit]
         assert found["items"] == [expected[book_id] for book_id in wanted]
         more = begin + limit < len(ids)
-        assert found["next_cursor"] == (cursor.encode(wanted[-1]) if more else None)
+        assert found["next_cursor"] == (following(wanted[-1]) if more else None)
 
 
 @pytest.mark.parametrize("loading", ["rows", "json"])
 async def test_walk(database: Database, loading: Loading, ids: list[int], expected: dict[int, Any]) -> None:
     """Following the cursor shows each book of the catalogue exactly once, in order, and ends."""
-    after, seen = cursor.START, list[Any]()
+    asked, seen = BookQuery(limit=200), list[Any]()
     for _ in range(len(ids) // 200 + 1):
-        found = await page(database, loading, after, 200)
+        found = await body(database, loading, asked)
         seen += found["items"]
         if found["next_cursor"] is None:
             break
-        after = cursor.decode(found["next_cursor"])
+        asked = BookQuery(limit=200, cursor=found["next_cursor"])
     assert found["next_cursor"] is None
     assert [book["id"] for book in seen] == ids
     assert seen == [expected[book_id] for book_id in ids]
@@ -221,7 +235,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(child)
 
 
-def plan(session: Session, loading: Loading, after: int, limit: int) -> list[dict[str, Any]]:
+def plan(session: Session, loading: Loading, after: int | None, limit: int) -> list[dict[str, Any]]:
     """The nodes of the plan of the statement that brings a page's books."""
     sent: list[tuple[str, Any]] = []
 
@@ -230,7 +244,7 @@ def plan(session: Session, loading: Loading, after: int, limit: int) -> list[dic
 
     engine = session.get_bind()
     sa.event.listen(engine, "before_cursor_execute", note)
-    BookRepository(session, loading).page(after, limit)
+    BookRepository(session, loading).page(query(after, limit))
     sa.event.remove(engine, "before_cursor_execute", note)
     statement, parameters = sent[0]
     assert "OFFSET" not in statement.upper()
@@ -255,12 +269,12 @@ def test_the_last_page_costs_what_the_first_does(
     shapes = set[tuple[Any, ...]]()
     with Session(engine) as session:
         session.execute(sa.text("SET random_page_cost = 1.1"))  # as the embedded PostgreSQL has it
-        for after in (cursor.START, ids[len(ids) // 2], ids[-limit - 2]):
+        for after in (None, ids[len(ids) // 2], ids[-limit - 2]):
             books = plan(session, loading, after, limit)
             (scan,) = [node for node in books if node.get("Relation Name") == "book"]
             assert scan["Node Type"].startswith("Index")
             assert scan["Index Name"] == "pk_book"
-            assert "id > " in scan["Index Cond"]
+            assert ("id > " in scan.get("Index Cond", "")) == (after is not None)
             scanned = {node["Relation Name"] for node in books if node["Node Type"] == "Seq Scan"}
             assert not scanned & {"book", "book_author", "book_genre"}
             shapes.add(tuple((node["Node Type"], node.get("Index Name")) for node in books))
@@ -286,8 +300,10 @@ async def test_before_json_scalar(books_url: sa.URL) -> None:
         for version in (own, (16, 4)):
             database._reading.dialect.server_version_info = version
             loading_selection._compiled.cache_clear()
-            page = await database.run(lambda session: BookRepository(session, "json").page(0, 50), reading=True)
-            answers.append(msgspec.json.encode(page))
+            page = await database.run(
+                lambda session: BookRepository(session, "json").page(BookQuery(limit=50)), reading=True
+            )
+            answers.append(msgspec.json.encode(page.body))
     finally:
         loading_selection._compiled.cache_clear()
         await database.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from litestar.testing import AsyncTestClient
 
 from bookstore import cursor
 from bookstore.engine_profile import Driver, Loading
+from bookstore.repositories import BookQuery
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +36,11 @@ WRONG_QUERIES = [
 ]  # fmt: skip
 
 SECRETS = ["SELECT", "select ", "book_author", "sqlalchemy", "psycopg", "asyncpg", "Traceback", "postgres", ".py"]
+
+
+def following(book_id: int) -> str:
+    """The cursor of a page by id, whose last book is `book_id`."""
+    return cursor.encode([book_id], BookQuery(limit=1).asked())
 
 
 def is_problem(response: Any, status: int, code: str) -> Any:
@@ -59,7 +66,7 @@ async def test_list(books_url: sa.URL, driver: Driver, serve: Serve, loading: Lo
         page = (await client.get("/books")).json()
         assert page["items"][0] == FIRST
         assert [book["id"] for book in page["items"]] == list(range(1, 21))
-        assert page["next_cursor"] == cursor.encode(20)
+        assert page["next_cursor"] == following(20)
         page = (await client.get("/books", params={"cursor": page["next_cursor"], "limit": 200})).json()
         assert [book["id"] for book in page["items"]] == list(range(21, 26))
         assert page["next_cursor"] is None
@@ -74,13 +81,13 @@ async def test_limits(client: Client) -> None:
     assert len((await client.get("/books?limit=1")).json()["items"]) == 1
     assert len((await client.get("/books?limit=200")).json()["items"]) == 25
     assert (await client.get("/books?limit=25")).json()["next_cursor"] is None
-    assert (await client.get("/books?limit=24")).json()["next_cursor"] == cursor.encode(24)
+    assert (await client.get("/books?limit=24")).json()["next_cursor"] == following(24)
 
 
 async def test_cursors_beyond_the_last_book(client: Client) -> None:
     """A cursor of a book that is gone, or of the last id there can be, gives an empty last page."""
     for last in (25, 2**63 - 1):
-        found = await client.get("/books", params={"cursor": cursor.encode(last)})
+        found = await client.get("/books", params={"cursor": following(last)})
         assert (found.status_code, found.json()) == (200, {"items": [], "next_cursor": None})
 
 
@@ -146,24 +153,32 @@ async def test_debug_stays_off(books_url: sa.URL, serve: Serve, monkeypatch: pyt
         def fail(*_: object, **__: object) -> None:
             raise LookupError("hidden SELECT")
 
-        monkeypatch.setattr("bookstore.routes.books.BookRepository", fail)
+        monkeypatch.setattr("bookstore.routes.reading.BookRepository", fail)
         is_problem(await client.get("/books"), 500, "internal")
 
 
 async def test_document_lists_the_routes(client: Client) -> None:
     """The OpenAPI document is served at both addresses and lists the routes there are, with their limits."""
-    served = {route.path.replace(":int", "") for route in client.app.routes if not route.path.startswith("/schema")}
+    served = {re.sub(":[a-z]+", "", route.path) for route in client.app.routes if not route.path.startswith("/schema")}
     for path in ("/schema", "/schema/openapi.json"):
         response = await client.get(path)
         assert response.status_code == 200
         assert "json" in response.headers["content-type"]
         document = response.json()
         assert set(document["paths"]) == served == {
-            "/books", "/books/{book_id}", "/health/live", "/health/ready", "/problems",
+            "/books", "/books/{book_id}", "/books/isbn/{number}", "/authors", "/authors/{author_id}",
+            "/authors/{author_id}/books", "/genres", "/genres/{genre_id}", "/genres/{genre_id}/books",
+            "/health/live", "/health/ready", "/problems",
         }  # fmt: skip
 
         parameters = {one["name"]: one["schema"] for one in document["paths"]["/books"]["get"]["parameters"]}
-        assert parameters.keys() == {"limit", "cursor"}
+        assert parameters.keys() == {
+            "author_id", "genre", "language", "isbn13", "year_from", "year_to", "q", "sort", "fields", "limit",
+            "cursor", "total",
+        }  # fmt: skip
         assert (parameters["limit"]["minimum"], parameters["limit"]["maximum"]) == (1, 200)
         operations = [one["get"]["operationId"] for one in document["paths"].values()]
-        assert sorted(operations) == ["getBook", "getLive", "getProblems", "getReady", "listBooks"]
+        assert sorted(operations) == [
+            "getAuthor", "getBook", "getBookByIsbn", "getGenre", "getLive", "getProblems", "getReady", "listAuthors",
+            "listBooks", "listBooksOfAuthor", "listBooksOfGenre", "listGenres",
+        ]  # fmt: skip
