@@ -111,8 +111,8 @@ async def test_many_parameters() -> None:
     is_problem(await ask(app, "/books", "&".join(["a=1"] * 101)), "invalid_parameter")
 
 
-async def test_deadline() -> None:
-    """An app that does not answer in time is cancelled, and 503 tells when to come again."""
+async def test_deadline(caplog: pytest.LogCaptureFixture) -> None:
+    """An app that does not answer in time is cancelled, 503 tells when to come again, and the log tells of it."""
     cancelled = asyncio.Event()
 
     async def stuck(scope: Any, receive: Any, send: Any) -> None:
@@ -125,6 +125,7 @@ async def test_deadline() -> None:
     is_problem(answer, "deadline")
     assert int(answer.headers["retry-after"]) >= 1
     assert cancelled.is_set()
+    assert caplog.messages == ["/books: deadline"]
 
 
 async def test_deadline_after_the_start() -> None:
@@ -331,6 +332,12 @@ async def test_head() -> None:
             for method in ("GET", "HEAD")
         ]
         assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
+
+
+async def test_allow() -> None:
+    """Where a method is not taken, HEAD is told beside GET."""
+    for told, allowed in ((b"GET, OPTIONS", "GET, HEAD, OPTIONS"), (b"POST", "POST")):
+        assert (await ask(guarded(answering(b"", (b"allow", told), status=405)))).headers["allow"] == allowed
 
 
 # Compression

@@ -72,7 +72,10 @@ def problem(method: str, instance: str, fault: Fault) -> Response[Any]:
 
 def encoded(path: str, fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """`fault` at the decoded `path` as status, headers and body, for what answers outside of Litestar."""
-    headers, body = _written(quote(path, safe=_PATH_CHARACTERS, errors="replace"), fault)
+    instance = quote(path, safe=_PATH_CHARACTERS, errors="replace")
+    headers, body = _written(instance, fault)
+    if fault.kind.status == 503:
+        logger.warning("%s: %s", instance, fault.code)
     headers |= {"Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
     return fault.kind.status, [(name.lower().encode(), text.encode()) for name, text in headers.items()], body
 

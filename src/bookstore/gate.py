@@ -198,6 +198,8 @@ class _Response:
         headers += [header for header in _HEADERS if header[0] not in there]
         if b"cache-control" not in there and start["status"] != 304:  # a 304 speaks of what the client has
             headers.append(_NO_STORE)
+        if b"allow" in there:
+            headers = _with(headers, b"allow", there[b"allow"].replace(b"GET", b"GET, HEAD"))
         gate = self._gate
         if gate.cors:
             headers += gate.cors.headers(self._fields.get(b"origin"))

@@ -7,7 +7,7 @@ from typing import Any, Final, get_type_hints
 
 import click
 
-from bookstore import cli, profile_schema
+from bookstore import cli, gate, profile_schema, server
 from bookstore.engine_profile import KEYS, EngineProfile
 from bookstore.fitting import allowed, unpacked
 from bookstore.lab.workload import Workload
@@ -41,7 +41,9 @@ ENVIRONMENT: Final = {
 
 def reference() -> str:
     """The page as Markdown."""
-    return "\n".join([*_head(), *_commands(), *_profile_keys(), *_workload_keys(), *_environment(), *_exit_codes()])
+    return "\n".join(
+        [*_head(), *_commands(), *_profile_keys(), *_workload_keys(), *_environment(), *_limits(), *_exit_codes()]
+    )
 
 
 def _head() -> Iterator[str]:
@@ -94,6 +96,27 @@ def _environment() -> Iterator[str]:
     yield "| variable | |\n|---|---|"
     for name, meaning in ENVIRONMENT.items():
         yield _row(f"`{name}`", meaning)
+    yield ""
+
+
+def _limits() -> Iterator[str]:
+    yield "## Limits of a request\n"
+    yield "| what | most | beyond it |\n|---|---|---|"
+    yield _row(
+        "request line and headers", f"{server.LARGEST_HEAD // 1024} kB, 100 headers", "431 or 414, without a body"
+    )
+    yield _row("time for them, also on an idle connection", f"{server.HEADERS_WITHIN_S} s", "the connection is closed")
+    yield _row("path and query", f"{gate.LONGEST_URL // 1024} kB", "414 `uri_too_long`")
+    yield _row("query parameters", str(gate.MOST_PARAMETERS), "400 `invalid_parameter`")
+    yield _row("body", f"{gate.LARGEST_BODY // 1024} kB", "413 `too_large`")
+    yield _row("body of `POST /books:batch`", f"{gate.LARGEST_BATCH // 1024**2} MB", "413 `too_large`")
+    yield _row("time for the body", f"{gate.BODY_WITHIN_S:g} s", "408 `request_timeout`, the connection is closed")
+    yield _row(
+        "time for the answer",
+        f"the profile's pool_timeout + statement_timeout + {gate.MARGIN_S:g} s",
+        "503 `deadline`",
+    )
+    yield _row("requests of a client", "`BOOKSTORE_RATE_LIMIT`", "429 `too_many_requests`")
     yield ""
 
 
