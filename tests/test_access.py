@@ -47,7 +47,9 @@ OPEN = {
     ("GET", "/problems"),
     ("GET", "/schema"),
     ("GET", "/schema/openapi.json"),
-    ("GET", "/schema/{path:str}"),
+    ("GET", "/schema/start.js"),
+    ("GET", "/schema/swagger-ui-bundle.js"),
+    ("GET", "/schema/swagger-ui.css"),
 }
 
 

@@ -31,6 +31,8 @@ def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
         "bookstore/py.typed",
         "bookstore/catalog/goodbooks-10k.csv.gz",
         "bookstore/catalog/NOTICE.md",
+        "bookstore/routes/swagger_ui/index.html",
+        "bookstore/routes/swagger_ui/swagger-ui-bundle.js.gz",
     } <= packed
     assert not [name for name in packed if name.endswith(".pyc")]
 

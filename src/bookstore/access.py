@@ -33,6 +33,12 @@ _LONGEST_PATH: Final = 200
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
+def scope(handler: BaseRouteHandler) -> str | None:
+    """The scope that a token needs for `handler`; None where anybody may ask."""
+    needed = str(handler.opt.get(_KEY, ADMIN_SCOPE))
+    return None if needed == _ANYBODY else needed
+
+
 def guard(keyring: Keyring, proxies: Sequence[Network] = ()) -> Guard:
     """Lets a request pass to a handler whose scope its token has; `request.auth` is then the Token, and None
     on a public route.
@@ -41,9 +47,9 @@ def guard(keyring: Keyring, proxies: Sequence[Network] = ()) -> Guard:
     """
 
     async def check(connection: Connection, handler: BaseRouteHandler) -> None:
-        needed = handler.opt.get(_KEY, ADMIN_SCOPE)
+        needed = scope(handler)
         # Litestar answers OPTIONS itself, with the methods that a 405 and the OpenAPI document name as well.
-        if needed == _ANYBODY or connection.scope.get("method") == "OPTIONS":
+        if needed is None or connection.scope.get("method") == "OPTIONS":
             connection.scope["auth"] = None
             return
         presented = _presented(connection)

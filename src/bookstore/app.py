@@ -6,15 +6,12 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Final
 
 from click import Group
-from litestar import Controller, Litestar, Router
+from litestar import Controller, Litestar
 from litestar.config.app import AppConfig
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import CLIPlugin
 
 from bookstore import access, database_url, errors, keyring, parameters, profile, settings, sqlstate
@@ -22,6 +19,7 @@ from bookstore.admission import Admission
 from bookstore.database import Database, make_database
 from bookstore.gate import LARGEST_BODY, Gate
 from bookstore.keyring import Keyring
+from bookstore.routes import schema_page
 from bookstore.routes.authors import AuthorController
 from bookstore.routes.books import BookController
 from bookstore.routes.genres import GenreController
@@ -99,14 +97,7 @@ def make_app(
             lifespan=[lifespan],
             before_request=parameters.check,
             exception_handlers={Exception: errors.answer},
-            openapi_config=OpenAPIConfig(
-                title="Bookstore",
-                version=version("bookstore"),
-                openapi_router=Router(
-                    "/schema", route_handlers=[], include_in_schema=False, dto=None, return_dto=None, opt=access.PUBLIC
-                ),
-                render_plugins=[JsonRenderPlugin()],
-            ),
+            openapi_config=schema_page.config(),
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
             request_max_body_size=LARGEST_BODY,
         )

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from bookstore import access, schemas
 from bookstore.database import Database
+from bookstore.openapi import ETAG, LINK, problems
 from bookstore.repositories import AuthorRepository, BookQuery, NamedQuery
 from bookstore.routes import reading
 
@@ -23,6 +24,7 @@ class AuthorController(Controller):
         opt=access.PUBLIC,
         operation_id="listAuthors",
         summary="List authors",
+        response_headers=[ETAG, LINK],
         dependencies={"asked": Provide(reading.named_query, sync_to_thread=False)},
     )
     async def list_authors(
@@ -34,7 +36,14 @@ class AuthorController(Controller):
         """A page of the authors. Follow `next_cursor`, or the Link, until there is none."""
         return await reading.named(request, database, AuthorRepository, asked)
 
-    @get("/{author_id:int}", opt=access.PUBLIC, operation_id="getAuthor", summary="Read one author")
+    @get(
+        "/{author_id:int}",
+        opt=access.PUBLIC,
+        operation_id="getAuthor",
+        summary="Read one author",
+        response_headers=[ETAG],
+        responses=problems("not_found"),
+    )
     async def get_author(
         self,
         request: Request[Any, Any, Any],
@@ -53,6 +62,8 @@ class AuthorController(Controller):
         opt=access.PUBLIC,
         operation_id="listBooksOfAuthor",
         summary="List an author's books",
+        response_headers=[ETAG, LINK],
+        responses=problems("not_found"),
         dependencies={"asked": Provide(reading.book_query, sync_to_thread=False)},
     )
     async def list_books_of_author(

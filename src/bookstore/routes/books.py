@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from bookstore import access, isbn, schemas
 from bookstore.database import Database
 from bookstore.faults import Fault
+from bookstore.openapi import ETAG, LINK, problems
 from bookstore.repositories import BookQuery, BookRepository
 from bookstore.routes import reading
 
@@ -23,7 +24,7 @@ class BookController(Controller):
     tags = ("Books",)
     dependencies = {"asked": Provide(reading.book_query, sync_to_thread=False)}  # noqa: RUF012 - Litestar's convention
 
-    @get(opt=access.PUBLIC, operation_id="listBooks", summary="List books")
+    @get(opt=access.PUBLIC, operation_id="listBooks", summary="List books", response_headers=[ETAG, LINK])
     async def list_books(
         self,
         request: Request[Any, Any, Any],
@@ -35,14 +36,28 @@ class BookController(Controller):
         """A page of the catalogue. Follow `next_cursor`, or the Link, until there is none."""
         return await reading.books(request, database, asked, author_id=author_id, genre=genre)
 
-    @get("/{book_id:int}", opt=access.PUBLIC, operation_id="getBook", summary="Read one book")
+    @get(
+        "/{book_id:int}",
+        opt=access.PUBLIC,
+        operation_id="getBook",
+        summary="Read one book",
+        response_headers=[ETAG],
+        responses=problems("not_found"),
+    )
     async def get_book(
         self, request: Request[Any, Any, Any], database: NamedDependency[SkipValidation[Database]], book_id: reading.Id
     ) -> Response[schemas.Book]:
         """One book with its authors and genres."""
         return await _single(request, database, f"There is no book {book_id}.", id=book_id)
 
-    @get("/isbn/{number:str}", opt=access.PUBLIC, operation_id="getBookByIsbn", summary="Read the book of an ISBN")
+    @get(
+        "/isbn/{number:str}",
+        opt=access.PUBLIC,
+        operation_id="getBookByIsbn",
+        summary="Read the book of an ISBN",
+        response_headers=[ETAG],
+        responses=problems("not_found"),
+    )
     async def get_book_by_isbn(
         self, request: Request[Any, Any, Any], database: NamedDependency[SkipValidation[Database]], number: Isbn
     ) -> Response[schemas.Book]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from bookstore import access, schemas
 from bookstore.database import Database
+from bookstore.openapi import ETAG, LINK, problems
 from bookstore.repositories import BookQuery, GenreRepository, NamedQuery
 from bookstore.routes import reading
 
@@ -23,6 +24,7 @@ class GenreController(Controller):
         opt=access.PUBLIC,
         operation_id="listGenres",
         summary="List genres",
+        response_headers=[ETAG, LINK],
         dependencies={"asked": Provide(reading.named_query, sync_to_thread=False)},
     )
     async def list_genres(
@@ -34,7 +36,14 @@ class GenreController(Controller):
         """A page of the genres. Follow `next_cursor`, or the Link, until there is none."""
         return await reading.named(request, database, GenreRepository, asked)
 
-    @get("/{genre_id:int}", opt=access.PUBLIC, operation_id="getGenre", summary="Read one genre")
+    @get(
+        "/{genre_id:int}",
+        opt=access.PUBLIC,
+        operation_id="getGenre",
+        summary="Read one genre",
+        response_headers=[ETAG],
+        responses=problems("not_found"),
+    )
     async def get_genre(
         self,
         request: Request[Any, Any, Any],
@@ -53,6 +62,8 @@ class GenreController(Controller):
         opt=access.PUBLIC,
         operation_id="listBooksOfGenre",
         summary="List a genre's books",
+        response_headers=[ETAG, LINK],
+        responses=problems("not_found"),
         dependencies={"asked": Provide(reading.book_query, sync_to_thread=False)},
     )
     async def list_books_of_genre(

@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from sqlalchemy.orm import Session
@@ -45,7 +46,12 @@ class HealthController(Controller):
         """Answers as long as the event loop turns; asks no database: a restart would not mend one."""
         return _health("alive", database)
 
-    @get("/ready", operation_id="getReady", summary="May the worker have traffic?")
+    @get(
+        "/ready",
+        operation_id="getReady",
+        summary="May the worker have traffic?",
+        responses={HTTP_503_SERVICE_UNAVAILABLE: ResponseSpec(Health, description="The worker is not ready")},
+    )
     async def ready(self, database: NamedDependency[SkipValidation[Database]]) -> Response[Health]:
         """200 where the database answers within a second and has the schema of this version, else 503."""
         reason = await _obstacle(database)
