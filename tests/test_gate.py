@@ -24,6 +24,12 @@ LONG = b'"' + b"books " * 500 + b'"'
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines are looked at often, for tests with short ones."""
+    monkeypatch.setattr("bookstore.deadlines.TICK_S", 0.002)
+
+
 class Answer(NamedTuple):
     status: int
     headers: dict[str, str]

@@ -19,6 +19,7 @@ from bookstore.admission import Admission
 from bookstore.client_address import client
 from bookstore.compression import LEAST_BYTES, Choice
 from bookstore.cors import Cors
+from bookstore.deadlines import Deadline, Deadlines
 from bookstore.engine_profile import EngineProfile
 from bookstore.faults import Fault
 from bookstore.rate import RateLimit
@@ -64,6 +65,7 @@ class Gate:
             name for name, is_on in (("Accept-Encoding", self.compresses), ("Origin", self.cors)) if is_on
         ).encode()
         self._app = app
+        self._deadlines = Deadlines()
         self._hosts = frozenset(name.encode() for name in admission.hosts)
         self._rate = RateLimit(admission.rate_limit, rate.table()) if admission.rate_limit else None
         self._proxies = admission.proxies
@@ -116,45 +118,45 @@ class Gate:
 
     async def _in_time(self, scope: Any, fields: dict[bytes, bytes], receive: Receive, response: _Response) -> None:
         """Lets the app answer. Raises Fault where the body or the answer takes too long."""
-        clock = asyncio.timeout(self._deadline_s)
+        deadline = self._deadlines.start(self._deadline_s)
         body = None
         if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
-            body = _Body(receive, clock, self._deadline_s)
+            body = _Body(receive, deadline, self._deadline_s)
         try:
-            async with clock:
-                await self._app(scope, body.receive if body else receive, response.send)
-        except TimeoutError:
-            if response.is_sent or not clock.expired():
+            await self._app(scope, body.receive if body else receive, response.send)
+        except asyncio.CancelledError:
+            if not deadline.is_over:
                 raise
+            deadline.task.uncancel()
+            if response.is_sent:
+                raise TimeoutError("the deadline, in the middle of a response") from None
             if body and body.is_awaited:
                 told = f"The body did not arrive within {BODY_WITHIN_S:g} s."
                 raise Fault("request_timeout", told, headers={"Connection": "close"}) from None
-            told = f"The request was not done within {self._deadline_s:g} s."
-            raise Fault("deadline", told) from None
+            raise Fault("deadline", f"The request was not done within {self._deadline_s:g} s.") from None
+        finally:
+            self._deadlines.stop(deadline)
 
 
 class _Body:
     """Gives a body its own time to arrive; the deadline begins when it is there."""
 
-    def __init__(self, receive: Receive, clock: asyncio.Timeout, deadline_s: float) -> None:
+    def __init__(self, receive: Receive, deadline: Deadline, deadline_s: float) -> None:
         self.is_awaited = False
         self._receive = receive
-        self._clock = clock
+        self._deadline = deadline
         self._deadline_s = deadline_s
         self._is_begun = False
 
     async def receive(self) -> Any:
         if not self._is_begun:
             self._is_begun = self.is_awaited = True
-            self._reschedule(BODY_WITHIN_S)
+            self._deadline.move(BODY_WITHIN_S)
         message = await self._receive()
         if self.is_awaited and not message.get("more_body"):
             self.is_awaited = False
-            self._reschedule(self._deadline_s)
+            self._deadline.move(self._deadline_s)
         return message
-
-    def _reschedule(self, within_s: float) -> None:
-        self._clock.reschedule(asyncio.get_running_loop().time() + within_s)
 
 
 class _Response:
