@@ -1,5 +1,5 @@
-"""Ends tasks whose time is over. One timer looks at all of them: under uvloop a timer for each request, as
-asyncio.timeout() sets, cost 40 µs of CPU, three times the rest of the gate."""
+"""Ends tasks whose time is over. One timer looks at all of them: a timer for each request, as
+asyncio.timeout() sets, costs 14 µs of CPU more under uvloop."""
 
 from __future__ import annotations
 
