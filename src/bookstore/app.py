@@ -9,19 +9,24 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from click import Group
-from litestar import Controller, Litestar
+from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.plugins import CLIPlugin
+from litestar.routes import HTTPRoute
 
 from bookstore import access, database_url, errors, keyring, parameters, profile, settings, sqlstate
 from bookstore.admission import Admission
+from bookstore.bodies import LARGEST_BODY
 from bookstore.database import Database, make_database
-from bookstore.gate import LARGEST_BODY, Gate
+from bookstore.gate import Gate
 from bookstore.keyring import Keyring
 from bookstore.routes import schema_page
+from bookstore.routes.author_editing import AuthorEditor
 from bookstore.routes.authors import AuthorController
+from bookstore.routes.book_editing import BookEditor, create_books
 from bookstore.routes.books import BookController
+from bookstore.routes.genre_editing import GenreEditor
 from bookstore.routes.genres import GenreController
 from bookstore.routes.health import HealthController
 from bookstore.routes.problems import problems
@@ -33,8 +38,9 @@ EVERYBODY: Final = Admission()
 NOBODY: Final = Keyring()
 """No token: everybody reads, nobody writes."""
 
-WRITING: Final[tuple[type[Controller], ...]] = ()
-"""What a read-only service does not have at all."""
+READING: Final = (BookController, AuthorController, GenreController)
+WRITING: Final = (BookEditor, create_books, AuthorEditor, GenreEditor)
+"""A read-only service has the first ones; the others read and write."""
 
 GC_THRESHOLDS = (50_000, 50, 50)
 """Objects made before the collector looks at the youngest (700 in CPython 3.11), and how often at the
@@ -88,8 +94,8 @@ def make_app(
     app = Litestar.from_config(
         AppConfig(
             route_handlers=[
-                *(BookController, AuthorController, GenreController, HealthController, problems),
-                *(() if read_only else WRITING),
+                *(READING if read_only else WRITING),
+                *(HealthController, problems),
             ],
             guards=[access.guard(known, admission.proxies)],
             plugins=[_ServeCommand()],
@@ -102,9 +108,22 @@ def make_app(
             request_max_body_size=LARGEST_BODY,
         )
     )
+    _complete_options(app)
     # Around all of it: middleware of Litestar's sees neither unknown paths nor wrong methods.
     app.asgi_handler = Gate(app.asgi_handler, database.profile, admission)
     return app
+
+
+def _complete_options(app: Litestar) -> None:
+    """Litestar makes a path's OPTIONS when the first of its handlers comes, and keeps it: Allow would name
+    that one's method alone."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            old, model = route.route_handler_map["OPTIONS"]
+            whole = route.create_options_handler(route.path)
+            whole.owner = old.owner
+            whole.on_registration(app)
+            route.route_handler_map["OPTIONS"] = (whole, model)
 
 
 class _ServeCommand(CLIPlugin):

@@ -23,6 +23,9 @@ from bookstore.scalars import shown
 T = TypeVar("T")
 
 JSON: Final = "application/json"
+LARGEST_BODY: Final = 256 * 1024
+LARGEST_BATCH: Final = 4 * 1024 * 1024
+"""Bytes of a request's body: of any, and of a batch of books."""
 MOST_MISTAKES: Final = 100
 LONGEST_NUMBER: Final = 20
 """Digits. 2^64 has as many; no member takes more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from bookstore import sqlstate
 from bookstore.database_url import for_driver
 from bookstore.profile import EngineProfile
 
@@ -32,6 +34,9 @@ ABANDON_AFTER_S: Final = 1.0
 """How long after the server's statement_timeout the client gives up on a silent socket."""
 IDLE_IN_TRANSACTION_S: Final = 10
 """How long PostgreSQL lets a session sit in an open transaction before it ends it."""
+ATTEMPTS: Final = 3
+LONGEST_PAUSE_S: Final = 0.05
+"""How often a write is tried that others are in the way of, and how long it lets them go first."""
 
 
 class Database(ABC):
@@ -48,15 +53,27 @@ class Database(ABC):
     async def stop(self) -> None:
         """Closes all connections."""
 
-    @abstractmethod
     async def run(self, work: Work[T], *, reading: bool = False) -> T:
         """Runs `work` as one unit of work and returns what it returned, after the commit.
 
         With `reading` the profile's isolation level holds, which may be AUTOCOMMIT, and nothing is
-        committed; otherwise the work is always one transaction. Raises what `work` raises, after a
+        committed; otherwise the work is always one transaction, which begins anew, up to three times in
+        all, where PostgreSQL rolled it back for another one's sake. Raises what `work` raises, after a
         rollback; TypeError where `work` returns anything but wire structs; sqlalchemy.exc.TimeoutError
         after pool_timeout without a connection.
         """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._once(work, reading)
+            except sa.exc.DBAPIError as error:
+                if reading or not sqlstate.is_passing(error):
+                    raise
+            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_S))  # noqa: S311 - no secret
+        return await self._once(work, reading)
+
+    @abstractmethod
+    async def _once(self, work: Work[T], reading: bool) -> T:
+        """Runs `work` as one unit of work."""
 
     @property
     @abstractmethod
@@ -91,7 +108,7 @@ class AsyncDatabase(Database):
     async def stop(self) -> None:
         await self._reading.dispose()
 
-    async def run(self, work: Work[T], *, reading: bool = False) -> T:
+    async def _once(self, work: Work[T], reading: bool) -> T:
         session = AsyncSession(self._reading if reading else self._writing, expire_on_commit=False)
         return await session.run_sync(_unit, work, reading)
 
@@ -137,7 +154,7 @@ class ThreadedDatabase(Database):
         await asyncio.to_thread(self._threads.shutdown)
         self._engine.dispose()
 
-    async def run(self, work: Work[T], *, reading: bool = False) -> T:
+    async def _once(self, work: Work[T], reading: bool) -> T:
         await self._take_thread()
         loop = asyncio.get_running_loop()
 

@@ -31,9 +31,6 @@ BODY_WITHIN_S: Final = 10.0
 """How long a body may take to arrive, all in all."""
 MARGIN_S: Final = 1.0
 """What a request may take beyond waiting for a connection and one statement."""
-LARGEST_BODY: Final = 256 * 1024
-LARGEST_BATCH: Final = 4 * 1024 * 1024
-"""Bytes of a request's body: of any, and of a batch of books."""
 
 _PROBES: Final = frozenset({"/health/live", "/health/ready"})
 """What an orchestrator asks, by whatever host and as often as it likes."""

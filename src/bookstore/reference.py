@@ -7,7 +7,7 @@ from typing import Any, Final, get_type_hints
 
 import click
 
-from bookstore import cli, gate, profile_schema, server
+from bookstore import bodies, cli, gate, profile_schema, server
 from bookstore.engine_profile import KEYS, EngineProfile
 from bookstore.fitting import allowed, unpacked
 from bookstore.lab.workload import Workload
@@ -108,8 +108,8 @@ def _limits() -> Iterator[str]:
     yield _row("time for them, also on an idle connection", f"{server.HEADERS_WITHIN_S} s", "the connection is closed")
     yield _row("path and query", f"{gate.LONGEST_URL // 1024} kB", "414 `uri_too_long`")
     yield _row("query parameters", str(gate.MOST_PARAMETERS), "400 `invalid_parameter`")
-    yield _row("body", f"{gate.LARGEST_BODY // 1024} kB", "413 `too_large`")
-    yield _row("body of `POST /books:batch`", f"{gate.LARGEST_BATCH // 1024**2} MB", "413 `too_large`")
+    yield _row("body", f"{bodies.LARGEST_BODY // 1024} kB", "413 `too_large`")
+    yield _row("body of `POST /books:batch`", f"{bodies.LARGEST_BATCH // 1024**2} MB", "413 `too_large`")
     yield _row("time for the body", f"{gate.BODY_WITHIN_S:g} s", "408 `request_timeout`, the connection is closed")
     yield _row(
         "time for the answer",

@@ -81,3 +81,18 @@ class Seen(msgspec.Struct, frozen=True):
     body: msgspec.Struct | None
     tag: str | None
     changed_at: int | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to a write, as it is given once more to the same request: JSON and headers."""
+
+    status: int
+    headers: dict[str, str]
+    body: msgspec.Raw
+    replayed: bool = False
+
+
+class NewBooks(msgspec.Struct, frozen=True):
+    """The ids of the books of a batch, in its order."""
+
+    ids: list[int]

@@ -51,6 +51,11 @@ def trouble(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether two transactions were in each other's way, and this one was rolled back: it may come again."""
+    return _sqlstate(error) in {"40001", "40P01"}
+
+
 def rejection(error: BaseException) -> tuple[str, str] | None:
     """(code, detail) where the database refused a value of the client's, None where it did not."""
     found = _REFUSALS.get(_sqlstate(error) or "")

@@ -14,11 +14,11 @@ import psycopg
 import pytest
 
 from bookstore.catalog import generate
-from bookstore.catalog.clean import normal
 from bookstore.catalog.generate import book
 from bookstore.catalog.store import payload
 from bookstore.isbn import is_isbn13
 from bookstore.refusal import Refused
+from bookstore.spelling import normal
 
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from datetime import date
 from typing import Any, get_args
 
 import pytest
@@ -14,9 +15,23 @@ from litestar.testing import AsyncTestClient
 from bookstore.app import make_app
 from bookstore.database import make_database
 from bookstore.engine_profile import Driver, EngineProfile
+from bookstore.keyring import Keyring
+from bookstore.tokens import make
 
 Client = AsyncTestClient[Litestar]
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
+
+TOKEN, _WRITER = make("writer", ["catalog:write"], date(2026, 1, 1))
+OTHER_TOKEN, _OTHER = make("other", ["catalog:write"], date(2026, 1, 1))
+WRITERS = Keyring((_WRITER, _OTHER))
+SHELF = (
+    "INSERT INTO author (name) VALUES ('Ann'), ('Ben')",
+    "INSERT INTO genre (name, slug) VALUES ('Drama', 'drama'), ('Poetry', 'poetry')",
+    "INSERT INTO book (title, isbn13, publication_year, language) VALUES ('Emma', '9780439023481', 1815, 'en')",
+    "INSERT INTO book_author VALUES (1, 0, 2), (1, 1, 1)",
+    "INSERT INTO book_genre VALUES (1, 1)",
+)
+"""Book 1 of authors 2 and 1, in that order, and genre 1; nobody refers to genre 2."""
 
 
 @pytest.fixture(scope="session")
@@ -46,10 +61,19 @@ def serve() -> Serve:
     async def served(url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[Client]:
         # gc: the process is the tests', its heap is not for freezing
         profile = EngineProfile(name="test", driver=driver, gc="default", **{"pool_size": 2, **keys})
-        async with AsyncTestClient(make_app(make_database(profile, url))) as client:
+        async with AsyncTestClient(make_app(make_database(profile, url), known=WRITERS)) as client:
             yield client
 
     return served
+
+
+@pytest.fixture
+async def writer(own_database: Callable[..., Any], driver: Driver, serve: Serve) -> AsyncIterator[Client]:
+    """A client with a token, on a database of its own with SHELF."""
+    with own_database(*SHELF) as url:
+        async with serve(url, driver, loading="json") as opened:
+            opened.headers["Authorization"] = f"Bearer {TOKEN}"
+            yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import lru_cache
 from typing import Final
 
@@ -13,6 +12,7 @@ from bookstore.catalog.language import short_code
 from bookstore.catalog.source import BadRow, RawRow
 from bookstore.isbn import is_isbn13, to_isbn13
 from bookstore.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
+from bookstore.spelling import normal
 
 MOST_AUTHORS: Final = 1000
 """On one book; the database counts them in two bytes, and a cell with more is not a list of authors."""
@@ -117,13 +117,6 @@ class _Row:
             reason = "no language code, dropped" if language is None else "shortest code taken"
             self._mended("language", _shortened(cell), reason)
         return language
-
-
-def normal(text: str) -> str:
-    """`text` in Unicode's composed form, every run of white space one space, none at the ends."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-    return " ".join(text.split())
 
 
 @lru_cache(4096)

@@ -17,9 +17,9 @@ from psycopg import sql
 
 from bookstore.catalog import bulk, statements
 from bookstore.catalog.entry import Entry, Finding, Outcome
-from bookstore.catalog.slug import free_slug, slug
 from bookstore.models import SCHEMA_REVISION, VERSION_TABLE
 from bookstore.refusal import Refused
+from bookstore.slug import free_slug, slug
 
 BATCH_ROWS: Final = 20_000
 """Rows a merge; smaller ones pay more for planning, larger ones gain nothing and take more memory."""

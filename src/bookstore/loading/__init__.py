@@ -22,7 +22,7 @@ from sqlalchemy.orm import joinedload, lazyload, selectinload, subqueryload
 from bookstore.loading.aggregate import AggregateReader
 from bookstore.loading.orm import OrmReader
 from bookstore.loading.rows import RowsReader
-from bookstore.loading.selection import MEMBERS, STATE, Found, One, Reader, Selection, book, fetch
+from bookstore.loading.selection import MEMBERS, STATE, Found, One, Reader, Selection, author, book, fetch, genre
 from bookstore.loading.validators import BY_ID, BY_ISBN, validators
 from bookstore.profile import Loading
 
@@ -35,8 +35,10 @@ __all__ = [
     "One",
     "Reader",
     "Selection",
+    "author",
     "book",
     "fetch",
+    "genre",
     "reader",
     "validators",
 ]

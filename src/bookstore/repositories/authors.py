@@ -1,18 +1,32 @@
-"""Authors: read, listed, written."""
+"""Authors. Two of them may have the same name."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
-from bookstore import schemas, sorting
-from bookstore.models import Author
+from bookstore import schemas, search, sorting
+from bookstore.drafts import AuthorDraft
+from bookstore.loading import author
+from bookstore.models import Author, book_author
 from bookstore.repositories.named import NamedRepository
 
 
 class AuthorRepository(NamedRepository[Author]):
     model_type = Author
-    columns = (Author.id.expression, Author.name.expression)
-    tag = sa.cast(Author.version, sa.Text)
+    table = author
+    columns = (author.c.id, author.c.name)
+    tag = sa.cast(author.c.version, sa.Text)
+    key = book_author.c.author_id
     orders = sorting.AUTHORS
     item = schemas.Author
     pages = schemas.AuthorPage
+    draft = AuthorDraft
+
+    def check_free(self, values: dict[str, Any], of: int | None) -> None:
+        """Any name is free."""
+
+    def renamed(self, of: int) -> None:
+        """The author's books are found by the new name."""
+        search.refresh(self._in, self.books(of))

@@ -1,7 +1,8 @@
-"""Books: found by query, id and ISBN, by the profile's loading strategy."""
+"""Books: found by query, id and ISBN, by the profile's loading strategy; added, changed, removed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -10,11 +11,29 @@ from msgspec import UNSET
 from sqlalchemy.orm import Session
 
 from bookstore import schemas
+from bookstore.drafts import BookDraft
 from bookstore.loading import BY_ID, BY_ISBN, Selection, fetch, reader, validators
 from bookstore.models import Book
 from bookstore.profile import Loading
+from bookstore.repositories import shelving
 from bookstore.repositories.query import BookQuery, understand
 
+Check = Callable[[str], None]
+
+_LOCK: Final = sa.text("SELECT true FROM book WHERE id = :id FOR UPDATE")
+_DRAFT: Final = sa.text("""
+    SELECT title, isbn13, publication_year, language,
+        ARRAY(SELECT author_id FROM book_author WHERE book_id = id ORDER BY position) AS author_ids,
+        ARRAY(SELECT genre_id FROM book_genre WHERE book_id = id ORDER BY genre_id) AS genre_ids
+    FROM book WHERE id = :id""")
+_ISBN_TAKEN: Final = sa.text("SELECT true FROM book WHERE isbn13 = :isbn13")
+# Not now(), when the transaction began: it may have waited for a later one.
+_REPLACE: Final = sa.text("""
+    UPDATE book SET title = :title, isbn13 = :isbn13, publication_year = :publication_year, language = :language,
+        version = version + 1, updated_at = clock_timestamp() WHERE id = :id""")
+_UNLINK_AUTHORS: Final = sa.text("DELETE FROM book_author WHERE book_id = :id")
+_UNLINK_GENRES: Final = sa.text("DELETE FROM book_genre WHERE book_id = :id")
+_REMOVE: Final = sa.text("DELETE FROM book WHERE id = :id")
 _EVERY_BOOK: Final[Any] = sa.select(Book)  # advanced-alchemy's hint is of SQLAlchemy 2.0
 
 
@@ -44,6 +63,56 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
         """The book of this `id` or `isbn13` and its validators, or None."""
         found = self._reader.one(self._in, _one(key), key)
         return None if found is None else schemas.Seen(*found)
+
+    def create(self, draft: BookDraft) -> int:
+        """Adds a book and returns its id. Raises Fault as `shelving.add`."""
+        (book_id,) = shelving.add(self._in, [draft], lambda _: "")
+        return book_id
+
+    def create_all(self, drafts: Sequence[BookDraft]) -> list[int]:
+        """Adds all the books or none, and returns their ids. Raises Fault as `shelving.add`."""
+        return shelving.add(self._in, drafts, lambda place: f"/items/{place}")
+
+    def change(self, book_id: int, check: Check, edit: Callable[[BookDraft], BookDraft]) -> schemas.Seen | None:
+        """Makes what `edit` makes of the book, as a draft, its next version; None where there is no book.
+
+        `check` is given the tag of the state that is changed, which nobody else changes until the commit,
+        and raises Fault where it is another one than was meant. Nothing to change is no new version.
+        """
+        if not self._locked(book_id, check):
+            return None
+        was = BookDraft(**self._in.execute(_DRAFT, {"id": book_id}).mappings().one())
+        draft = edit(was)
+        if draft != was:
+            self._replace(book_id, was, draft)
+        return self.one(id=book_id)
+
+    def remove(self, book_id: int, check: Check) -> bool:
+        """Removes the book; False where there is none. `check` as for `change`."""
+        if not self._locked(book_id, check):
+            return False
+        self._in.execute(_REMOVE, {"id": book_id})
+        return True
+
+    def _locked(self, book_id: int, check: Check) -> bool:
+        # A statement of its own: the next one sees what those committed whom this one waited for.
+        if not self._in.scalar(_LOCK, {"id": book_id}):
+            return False
+        state = self.state(id=book_id)
+        assert state is not None
+        assert state.tag is not None
+        check(state.tag)
+        return True
+
+    def _replace(self, book_id: int, was: BookDraft, draft: BookDraft) -> None:
+        shelving.check_references(self._in, [draft], lambda _: "")
+        columns = {name: getattr(draft, name) for name in ("title", "isbn13", "publication_year", "language")}
+        if draft.isbn13 != was.isbn13 and draft.isbn13 and self._in.scalar(_ISBN_TAKEN, {"isbn13": draft.isbn13}):
+            raise shelving.isbn_taken(self._in, {draft.isbn13: ""})
+        self._in.execute(_REPLACE, {"id": book_id, **columns})
+        self._in.execute(_UNLINK_AUTHORS, {"id": book_id})
+        self._in.execute(_UNLINK_GENRES, {"id": book_id})
+        shelving.link(self._in, {book_id: draft})
 
 
 def _one(key: dict[str, Any]) -> Selection:

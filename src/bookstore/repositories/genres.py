@@ -1,21 +1,41 @@
-"""Genres: read, listed, written."""
+"""Genres. Name and slug are one genre's only."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import sqlalchemy as sa
 
 from bookstore import schemas, sorting
+from bookstore.drafts import GenreDraft
+from bookstore.faults import Fault, Mistake
+from bookstore.loading import genre
 from bookstore.models import Genre, book_genre
 from bookstore.repositories.named import NamedRepository
 
 # Counted in the index of (genre_id, book_id) alone.
-_BOOK_COUNT = sa.select(sa.func.count()).where(book_genre.c.genre_id == Genre.id).correlate(Genre).scalar_subquery()
+_BOOK_COUNT = sa.select(sa.func.count()).where(book_genre.c.genre_id == genre.c.id).correlate(genre).scalar_subquery()
 
 
 class GenreRepository(NamedRepository[Genre]):
     model_type = Genre
-    columns = (Genre.id.expression, Genre.name.expression, Genre.slug.expression, _BOOK_COUNT)
-    tag = sa.func.concat_ws(sa.literal_column("'.'"), Genre.version, _BOOK_COUNT, type_=sa.Text())
+    table = genre
+    columns = (genre.c.id, genre.c.name, genre.c.slug, _BOOK_COUNT)
+    tag = sa.func.concat_ws(".", genre.c.version, _BOOK_COUNT, type_=sa.Text())
+    key = book_genre.c.genre_id
     orders = sorting.GENRES
     item = schemas.GenreDetail
     pages = schemas.GenrePage
+    draft = GenreDraft
+
+    def check_free(self, values: dict[str, Any], of: int | None) -> None:
+        """Raises Fault `name_taken`, naming the genre that has the name or the slug."""
+        name, slug = genre.c.name == values["name"], genre.c.slug == values["slug"]
+        other = sa.select(genre.c.id, name).where(sa.or_(name, slug), genre.c.id != (of or 0)).limit(1)
+        if found := self._in.execute(other).first():
+            member = "name" if found[1] else "slug"
+            detail = f"/genres/{found[0]} has the {member} '{values[member]}'."
+            raise Fault("name_taken", detail, Mistake(detail, pointer=f"/{member}"))
+
+    def renamed(self, of: int) -> None:
+        """Nothing else holds a genre's name."""

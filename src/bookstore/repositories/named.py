@@ -1,7 +1,9 @@
-"""Authors and genres: what has a name and is on books."""
+"""Authors and genres: what has a name and is on books; read and written."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
@@ -11,12 +13,15 @@ from advanced_alchemy.repository import SQLAlchemySyncRepository
 from msgspec import UNSET
 from sqlalchemy.orm import Session
 
-from bookstore import cursor, schemas, sorting
-from bookstore.loading import STATE, fetch
+from bookstore import cursor, schemas, search, sorting
+from bookstore.drafts import AuthorDraft, GenreDraft
+from bookstore.faults import Fault
+from bookstore.loading import STATE, book, fetch
 from bookstore.models import Author, Genre
 from bookstore.repositories import paging
 
 M = TypeVar("M", Author, Genre)
+Check = Callable[[str], None]
 
 
 class NamedQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,13 +34,17 @@ class NamedQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedRepository(SQLAlchemySyncRepository[M]):
-    """Reads rows of `columns` as structs of `item`; the columns of the tag say which state a row is in."""
+    """Reads rows of `columns` as structs of `item`; the columns of `tag` say which state a row is in.
+    `key` is the column by which books refer to a row."""
 
+    table: ClassVar[sa.Table]
     columns: ClassVar[tuple[sa.ColumnElement[Any], ...]]
     tag: ClassVar[sa.ColumnElement[str]]
+    key: ClassVar[sa.Column[int]]
     orders: ClassVar[sorting.Orders]
     item: ClassVar[type[msgspec.Struct]]
     pages: ClassVar[type[msgspec.Struct]]
+    draft: ClassVar[type[AuthorDraft | GenreDraft]]
 
     def __init__(self, session: Session) -> None:
         every: Any = sa.select(self.model_type)  # advanced-alchemy's hint is of SQLAlchemy 2.0
@@ -48,10 +57,9 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
         cls._place(query)
 
     @classmethod
-    def _place(cls, query: NamedQuery) -> tuple[sorting.Keys, dict[str, Any]]:
-        keys = paging.keys(query.sort, cls.orders)
-        values = [] if query.cursor is None else paging.opened(query.cursor, query.sort)
-        return keys, paging.parameters(values, keys) if query.cursor is not None else {}
+    def missing(cls, of: int) -> str:
+        """The sentence for a client who asked for what is not there."""
+        return f"There is no {cls.table.name} {of}."
 
     def page(self, query: NamedQuery) -> schemas.Seen:
         """The page that `query` asks for, and the state it was read in."""
@@ -61,8 +69,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
         shown = rows[: query.limit]
         width = len(self.columns)
         items = [self.item(*row[:width]) for row in shown]
-        more = len(rows) > query.limit
-        following = cursor.encode(shown[-1][width:-1], query.sort) if more else None
+        following = cursor.encode(list(shown[-1][width:-1]), query.sort) if len(rows) > query.limit else None
         return schemas.Seen(self.pages(items, following, total), shown[-1][-1] if shown else None)
 
     def one(self, of: int) -> schemas.Seen | None:
@@ -72,6 +79,77 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
             return None
         *values, tag, changed_at = rows[0]
         return schemas.Seen(self.item(*values), tag, changed_at)
+
+    def create(self, draft: msgspec.Struct) -> int:
+        """Adds a row and returns its id. Raises Fault `name_taken` where another one has what only one may have."""
+        values = msgspec.structs.asdict(draft)
+        self.check_free(values, None)
+        of: int = self._in.execute(sa.insert(self.table).values(values).returning(self.table.c.id)).scalar_one()
+        return of
+
+    def change(self, of: int, check: Check, edit: Callable[[Any], msgspec.Struct]) -> schemas.Seen | None:
+        """Makes what `edit` makes of the row, as a draft, its next version; None where there is no row.
+
+        `check` as in BookRepository.change. Raises Fault `name_taken`.
+        """
+        if not self._locked(of, check):
+            return None
+        columns = [self.table.c[name] for name in self.draft.__struct_fields__]
+        was = self.draft(**self._in.execute(sa.select(*columns).where(self.table.c.id == of)).mappings().one())
+        draft = edit(was)
+        if draft != was:
+            values = msgspec.structs.asdict(draft)
+            self.check_free(values, of)
+            self._in.execute(sa.update(self.table).where(self.table.c.id == of).values(values | _next(self.table)))
+            self.renamed(of)
+        return self.one(of)
+
+    def remove(self, of: int, check: Check, *, detach: bool) -> bool:
+        """Removes the row; False where there is none. `check` as in BookRepository.change.
+
+        Raises Fault `in_use` where books refer to it, unless `detach`: then these books lose it, which is a
+        new version of each of them.
+        """
+        if not self._locked(of, check):
+            return False
+        books = self.books(of)
+        if books and not detach:
+            raise Fault("in_use", f"{len(books)} books refer to it; with ?detach=true they lose it.")
+        if books:
+            ids = sa.any_(sa.bindparam("ids", books, type_=sa.ARRAY(sa.BigInteger)))
+            self._in.execute(sa.update(book).where(book.c.id == ids).values(_next(book)))
+            self._in.execute(sa.delete(self.key.table).where(self.key == of))
+            search.refresh(self._in, books)
+        self._in.execute(sa.delete(self.table).where(self.table.c.id == of))
+        return True
+
+    def books(self, of: int) -> list[int]:
+        """The ids of the books that refer to the row."""
+        book_id = self.key.table.c.book_id
+        return list(self._in.scalars(sa.select(book_id).where(self.key == of).order_by(book_id)))
+
+    @abstractmethod
+    def check_free(self, values: dict[str, Any], of: int | None) -> None:
+        """Raises Fault `name_taken` where another row than `of` has one of `values` that only one may have."""
+
+    @abstractmethod
+    def renamed(self, of: int) -> None:
+        """Follows a change of the row up."""
+
+    def _locked(self, of: int, check: Check) -> bool:
+        # A statement of its own: the next one sees what those committed whom this one waited for.
+        if not self._in.scalar(sa.select(sa.true()).where(self.table.c.id == of).with_for_update()):
+            return False
+        seen = self.one(of)
+        assert seen is not None
+        assert seen.tag is not None
+        check(seen.tag)
+        return True
+
+    @classmethod
+    def _place(cls, query: NamedQuery) -> tuple[sorting.Keys, dict[str, Any]]:
+        keys = paging.keys(query.sort, cls.orders)
+        return keys, {} if query.cursor is None else paging.parameters(paging.opened(query.cursor, query.sort), keys)
 
     @classmethod
     @lru_cache(maxsize=512)
@@ -85,12 +163,16 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
     @classmethod
     @lru_cache(maxsize=2)
     def _single(cls) -> sa.Select[Any]:
-        model: Any = cls.model_type
-        changed_at = sa.cast(sa.func.floor(sa.extract("epoch", model.updated_at)), sa.BigInteger)
-        key = sa.bindparam("id", type_=sa.BigInteger)
-        return sa.select(*cls.columns, cls.tag, changed_at).where(model.id == key)
+        changed_at = sa.cast(sa.func.floor(sa.extract("epoch", cls.table.c.updated_at)), sa.BigInteger)
+        of = sa.bindparam("id", type_=sa.BigInteger)
+        return sa.select(*cls.columns, cls.tag, changed_at).where(cls.table.c.id == of)
 
     @classmethod
     @lru_cache(maxsize=2)
     def _count(cls) -> sa.Select[Any]:
-        return sa.select(sa.func.count()).select_from(cls.model_type)
+        return sa.select(sa.func.count()).select_from(cls.table)
+
+
+def _next(table: sa.Table) -> dict[str, Any]:
+    """A new version. Not of now(), when the transaction began: it may have waited for a later one."""
+    return {"version": table.c.version + 1, "updated_at": sa.func.clock_timestamp()}

@@ -55,7 +55,7 @@ class AuthorController(Controller):
         def read(session: Session) -> schemas.Seen | None:
             return AuthorRepository(session).one(author_id)
 
-        return await reading.single(request, database, read, read, _missing(author_id))
+        return await reading.single(request, database, read, read, AuthorRepository.missing(author_id))
 
     @get(
         "/{author_id:int}/books",
@@ -79,9 +79,5 @@ class AuthorController(Controller):
         def exists(session: Session) -> bool:
             return AuthorRepository(session).one(author_id) is not None
 
-        missing = _missing(author_id)
+        missing = AuthorRepository.missing(author_id)
         return await reading.books(request, database, asked, exists, missing, author_id=author_id, genre=genre)
-
-
-def _missing(author_id: int) -> str:
-    return f"There is no author {author_id}."

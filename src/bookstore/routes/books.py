@@ -62,7 +62,7 @@ class BookController(Controller):
         self, request: Request[Any, Any, Any], database: NamedDependency[SkipValidation[Database]], number: Isbn
     ) -> Response[schemas.Book]:
         """One book with its authors and genres, found by its ISBN-13 or ISBN-10, with or without hyphens."""
-        found = isbn.to_isbn13(number)
+        found = isbn.to_isbn13(number, restore_zeros=False)
         if found is None:
             raise Fault("not_found", "This is no ISBN: its check digit is wrong, or it has not 13 or 10 digits.")
         return await _single(request, database, f"There is no book with the ISBN {found}.", isbn13=found)

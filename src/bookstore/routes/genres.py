@@ -55,7 +55,7 @@ class GenreController(Controller):
         def read(session: Session) -> schemas.Seen | None:
             return GenreRepository(session).one(genre_id)
 
-        return await reading.single(request, database, read, read, _missing(genre_id))
+        return await reading.single(request, database, read, read, GenreRepository.missing(genre_id))
 
     @get(
         "/{genre_id:int}/books",
@@ -79,9 +79,5 @@ class GenreController(Controller):
         def exists(session: Session) -> bool:
             return GenreRepository(session).one(genre_id) is not None
 
-        missing = _missing(genre_id)
+        missing = GenreRepository.missing(genre_id)
         return await reading.books(request, database, asked, exists, missing, genre=str(genre_id), author_id=author_id)
-
-
-def _missing(genre_id: int) -> str:
-    return f"There is no genre {genre_id}."

@@ -107,7 +107,7 @@ def named_query(
 
 
 def _isbn13(text: str) -> str:
-    found = isbn.to_isbn13(text)
+    found = isbn.to_isbn13(text, restore_zeros=False)
     if found is None:
         detail = f"found '{text}'; allowed is an ISBN-13 or ISBN-10 whose check digit is right"
         raise Fault("invalid_parameter", f"isbn13: {detail}", Mistake(detail, parameter="isbn13"))

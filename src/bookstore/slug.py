@@ -17,9 +17,12 @@ _OTHER: Final = re.compile(r"[^a-z0-9]+")
 
 
 def slug(name: str) -> str:
-    """`childrens` for Children's, `poesie` for Poésie; a name without Latin letters gets a digest."""
+    """`childrens` for Children's, `poesie` for Poésie; a name without Latin letters gets a digest. A slug is
+    never a number: a number in its place is an id."""
     latin = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     plain = _OTHER.sub("-", _DROPPED.sub("", latin)).strip("-")[:LONGEST].strip("-")
+    if plain.isdigit():
+        return f"genre-{plain}"
     return plain or "genre-" + hashlib.sha256(name.encode()).hexdigest()[:8]
 
 

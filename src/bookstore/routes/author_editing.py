@@ -1,0 +1,84 @@
+"""/authors: write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, delete, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from bookstore import access, schemas
+from bookstore.bodies import JSON
+from bookstore.database import Database
+from bookstore.drafts import AuthorDraft
+from bookstore.openapi import ETAG, LOCATION, body, problems
+from bookstore.repositories import AuthorRepository
+from bookstore.routes import reading, writing
+from bookstore.routes.authors import AuthorController
+from bookstore.routes.writing import Detach, IdempotencyKey, IfMatch
+
+Db = NamedDependency[SkipValidation[Database]]
+_ONE = "/{author_id:int}"
+
+
+class AuthorEditor(AuthorController):
+    """Reading and writing: Litestar lets no second controller have the paths of a first one."""
+
+    opt = access.WRITE
+
+    @post(
+        operation_id="createAuthor",
+        summary="Add an author",
+        operation_class=body(AuthorDraft),
+        response_headers=[ETAG, LOCATION],
+        responses=problems("idempotency_key_reused"),
+    )
+    async def create_author(
+        self, request: Request[Any, Any, Any], database: Db, idempotency_key: IdempotencyKey = None
+    ) -> Response[schemas.Author]:
+        """Two authors may have the same name: each POST makes one."""
+        draft = await writing.draft(request, AuthorDraft)
+        return await writing.create_named(request, database, idempotency_key, AuthorRepository, draft, "/authors")
+
+    @put(
+        _ONE,
+        operation_id="replaceAuthor",
+        summary="Replace an author",
+        operation_class=body(AuthorDraft),
+        response_headers=[ETAG],
+        responses=problems("not_found", "stale", "if_match_required"),
+    )
+    async def replace_author(
+        self, request: Request[Any, Any, Any], database: Db, author_id: reading.Id, if_match: IfMatch = None
+    ) -> Response[schemas.Author]:
+        """The author's books show the new name, and are found by it."""
+        draft = await writing.draft(request, AuthorDraft)
+        return await writing.change_named(database, if_match, AuthorRepository, author_id, lambda _: draft)
+
+    @patch(
+        _ONE,
+        operation_id="changeAuthor",
+        summary="Change an author",
+        operation_class=body(AuthorDraft, writing.MERGE_PATCH, JSON),
+        response_headers=[ETAG],
+        responses=problems("not_found", "stale", "if_match_required"),
+    )
+    async def change_author(
+        self, request: Request[Any, Any, Any], database: Db, author_id: reading.Id, if_match: IfMatch = None
+    ) -> Response[schemas.Author]:
+        """Members of the body take the place of the author's (RFC 7396)."""
+        edit = await writing.edit(request, AuthorDraft)
+        return await writing.change_named(database, if_match, AuthorRepository, author_id, edit)
+
+    @delete(
+        _ONE,
+        operation_id="deleteAuthor",
+        summary="Remove an author",
+        responses=problems("not_found", "stale", "in_use"),
+    )
+    async def delete_author(
+        self, database: Db, author_id: reading.Id, if_match: IfMatch = None, detach: Detach = False
+    ) -> None:
+        """An author who has books stays, unless `detach` takes them away first."""
+        await writing.remove_named(database, if_match, AuthorRepository, author_id, detach)

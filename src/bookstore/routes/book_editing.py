@@ -1,0 +1,121 @@
+"""/books: write the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, delete, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from sqlalchemy.orm import Session
+
+from bookstore import access, schemas
+from bookstore.bodies import JSON, LARGEST_BATCH
+from bookstore.database import Database
+from bookstore.drafts import BookBatch, BookDraft
+from bookstore.openapi import ETAG, LOCATION, body, problems
+from bookstore.repositories import BookRepository
+from bookstore.routes import reading, writing
+from bookstore.routes.books import BookController
+from bookstore.routes.writing import Check, IdempotencyKey, IfMatch
+
+Db = NamedDependency[SkipValidation[Database]]
+_ONE = "/{book_id:int}"
+
+
+class BookEditor(BookController):
+    """Reading and writing: Litestar lets no second controller have the paths of a first one."""
+
+    opt = access.WRITE
+
+    @post(
+        operation_id="createBook",
+        summary="Add a book",
+        operation_class=body(BookDraft),
+        response_headers=[ETAG, LOCATION],
+        responses=problems("isbn_taken", "idempotency_key_reused"),
+    )
+    async def create_book(
+        self, request: Request[Any, Any, Any], database: Db, idempotency_key: IdempotencyKey = None
+    ) -> Response[schemas.Book]:
+        """The book is there when the answer is. Where its ISBN is another book's, the answer names that one."""
+        draft = await writing.draft(request, BookDraft)
+
+        def make(session: Session) -> schemas.Answer:
+            books = BookRepository(session, database.profile.loading)
+            book_id = books.create(draft)
+            return writing.created("/books", book_id, books.one(id=book_id))
+
+        return await writing.create(request, database, idempotency_key, make)
+
+    @put(
+        _ONE,
+        operation_id="replaceBook",
+        summary="Replace a book",
+        operation_class=body(BookDraft),
+        response_headers=[ETAG],
+        responses=problems("not_found", "isbn_taken", "stale", "if_match_required"),
+    )
+    async def replace_book(
+        self, request: Request[Any, Any, Any], database: Db, book_id: reading.Id, if_match: IfMatch = None
+    ) -> Response[schemas.Book]:
+        """All of the book becomes what the body says; what it leaves out becomes null or empty."""
+        draft = await writing.draft(request, BookDraft)
+        return await _changed(database, book_id, if_match, lambda _: draft)
+
+    @patch(
+        _ONE,
+        operation_id="changeBook",
+        summary="Change a book",
+        operation_class=body(BookDraft, writing.MERGE_PATCH, JSON),
+        response_headers=[ETAG],
+        responses=problems("not_found", "isbn_taken", "stale", "if_match_required"),
+    )
+    async def change_book(
+        self, request: Request[Any, Any, Any], database: Db, book_id: reading.Id, if_match: IfMatch = None
+    ) -> Response[schemas.Book]:
+        """Members of the body take the place of the book's, null takes them away (RFC 7396)."""
+        return await _changed(database, book_id, if_match, await writing.edit(request, BookDraft))
+
+    @delete(_ONE, operation_id="deleteBook", summary="Remove a book", responses=problems("not_found", "stale"))
+    async def delete_book(self, database: Db, book_id: reading.Id, if_match: IfMatch = None) -> None:
+        """Its authors and genres stay."""
+
+        def work(session: Session, check: Check) -> bool:
+            return BookRepository(session, database.profile.loading).remove(book_id, check)
+
+        await writing.remove(database, if_match, work, _missing(book_id))
+
+
+@post(
+    "/books:batch",
+    opt=access.WRITE,
+    tags=["Books"],
+    operation_id="createBooks",
+    summary="Add many books",
+    operation_class=body(BookBatch),
+    request_max_body_size=LARGEST_BATCH,
+    responses=problems("isbn_taken", "idempotency_key_reused"),
+)
+async def create_books(
+    request: Request[Any, Any, Any], database: Db, idempotency_key: IdempotencyKey = None
+) -> Response[schemas.NewBooks]:
+    """Up to 1,000 books, all of them or none."""
+    batch = await writing.batch(request)
+
+    def make(session: Session) -> schemas.Answer:
+        ids = BookRepository(session, database.profile.loading).create_all(batch)
+        return writing.made(schemas.NewBooks(ids))
+
+    return await writing.create(request, database, idempotency_key, make)
+
+
+async def _changed(database: Database, book_id: int, if_match: str | None, edit: Any) -> Response[Any]:
+    def work(session: Session, check: Check) -> schemas.Seen | None:
+        return BookRepository(session, database.profile.loading).change(book_id, check, edit)
+
+    return await writing.change(database, if_match, work, _missing(book_id))
+
+
+def _missing(book_id: int) -> str:
+    return f"There is no book {book_id}."
