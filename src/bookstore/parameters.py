@@ -26,7 +26,10 @@ async def check(request: Request[Any, Any, Any]) -> None:
     if not request.scope["query_string"]:
         return
     known = _known(request.route_handler)
-    found = Counter(name for name, _ in request.query_params.multi_items())
+    names = [name for name, _ in request.query_params.multi_items()]
+    if known.keys() >= (once := set(names)) and len(once) == len(names):
+        return
+    found = Counter(names)
     mistakes = [
         Mistake(_wrong(name, known), parameter=shown(name))
         for name, times in sorted(found.items())
