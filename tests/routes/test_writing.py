@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import psycopg
 import pytest
 import sqlalchemy as sa
+from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
 from bookstore.database import make_database
@@ -149,6 +150,23 @@ async def test_a_coded_tag_is_its_plain_one(writer: Client) -> None:
     assert coded.headers["ETag"].endswith('-gzip"')
     answer = await writer.patch("/books/1", json={"title": "New"}, headers={"If-Match": coded.headers["ETag"]})
     assert answer.status_code == 200
+
+
+async def test_a_change_writes_what_changed(own_database: Any, driver: Driver) -> None:
+    """A new title leaves the links alone: no statement writes them."""
+    written: list[str] = []
+    with own_database(*SHELF) as url:
+        database = make_database(EngineProfile(name="test", driver=driver, loading="json", gc="default"), url)
+        engine = getattr(database, "_engine", None) or cast("Any", database)._reading.sync_engine
+        sa.event.listen(engine, "before_cursor_execute", lambda *said: written.append(said[2]))
+        headers = {"Authorization": f"Bearer {TOKEN}", "If-Match": "*"}
+        async with AsyncTestClient(make_app(database, known=WRITERS)) as client:
+            assert (await client.patch("/books/1", json={"title": "New"}, headers=headers)).status_code == 200
+            assert not [sql for sql in written if "INSERT INTO book_author" in sql or "DELETE" in sql]
+            written.clear()
+            changed = {"author_ids": [1], "genre_ids": [2]}
+            assert (await client.patch("/books/1", json=changed, headers=headers)).status_code == 200
+            assert len([sql for sql in written if "DELETE" in sql]) == 2
 
 
 async def test_a_book_is_removed_once(writer: Client) -> None:

@@ -10,7 +10,7 @@ from advanced_alchemy.repository import SQLAlchemySyncRepository
 from msgspec import UNSET
 from sqlalchemy.orm import Session
 
-from bookstore import schemas
+from bookstore import schemas, search
 from bookstore.drafts import BookDraft
 from bookstore.loading import BY_ID, BY_ISBN, Selection, fetch, reader, validators
 from bookstore.models import Book
@@ -105,14 +105,21 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
         return True
 
     def _replace(self, book_id: int, was: BookDraft, draft: BookDraft) -> None:
-        shelving.check_references(self._in, [draft], lambda _: "")
+        changed = {name for name in draft.__struct_fields__ if getattr(draft, name) != getattr(was, name)}
+        references = [name for name in shelving.REFERENCES if name in changed]
+        shelving.check_references(self._in, [draft], lambda _: "", references)
         columns = {name: getattr(draft, name) for name in ("title", "isbn13", "publication_year", "language")}
-        if draft.isbn13 != was.isbn13 and draft.isbn13 and self._in.scalar(_ISBN_TAKEN, {"isbn13": draft.isbn13}):
+        if "isbn13" in changed and draft.isbn13 and self._in.scalar(_ISBN_TAKEN, {"isbn13": draft.isbn13}):
             raise shelving.isbn_taken(self._in, {draft.isbn13: ""})
         self._in.execute(_REPLACE, {"id": book_id, **columns})
-        self._in.execute(_UNLINK_AUTHORS, {"id": book_id})
-        self._in.execute(_UNLINK_GENRES, {"id": book_id})
-        shelving.link(self._in, {book_id: draft})
+        if "author_ids" in changed:
+            self._in.execute(_UNLINK_AUTHORS, {"id": book_id})
+            shelving.link_authors(self._in, {book_id: draft})
+        if "genre_ids" in changed:
+            self._in.execute(_UNLINK_GENRES, {"id": book_id})
+            shelving.link_genres(self._in, {book_id: draft})
+        if changed & {"title", "author_ids"}:
+            search.refresh(self._in, [book_id])
 
 
 def _one(key: dict[str, Any]) -> Selection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -22,8 +22,18 @@ def _arrays(statement: str, **kinds: sa.ARRAY[Any]) -> sa.TextClause:
 
 
 # The lock keeps what is referred to until the commit.
-_KNOWN_AUTHORS: Final = _arrays("SELECT id FROM author WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=_IDS)
-_KNOWN_GENRES: Final = _arrays("SELECT id FROM genre WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=_IDS)
+_KNOWN: Final = {
+    "author_ids": (
+        "author",
+        _arrays("SELECT id FROM author WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=_IDS),
+    ),
+    "genre_ids": (
+        "genre",
+        _arrays("SELECT id FROM genre WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=_IDS),
+    ),
+}
+REFERENCES: Final = tuple(_KNOWN)
+"""The members of a draft that refer to something."""
 _BY_ISBN: Final = _arrays("SELECT isbn13, id FROM book WHERE isbn13 = ANY(:isbns)", isbns=_TEXTS)
 
 # A book of the same ISBN that another transaction is adding is waited for; then it is there, and ours is not.
@@ -77,31 +87,40 @@ def add(session: Session, drafts: Sequence[BookDraft], pointer: Pointer) -> list
     if len(added) < len(drafts):
         raise _taken(session, drafts, pointer)
     ids = [added[place] for place in range(len(drafts))]
-    link(session, dict(zip(ids, drafts, strict=True)))
+    books = dict(zip(ids, drafts, strict=True))
+    link_authors(session, books)
+    link_genres(session, books)
+    search.refresh(session, ids)
     return ids
 
 
-def link(session: Session, books: dict[int, BookDraft]) -> None:
-    """Writes the links and the documents of books that have no links yet."""
-    authors = [
+def link_authors(session: Session, books: Mapping[int, BookDraft]) -> None:
+    """Writes the authors of books that have none yet."""
+    rows = [
         (book_id, position, author_id)
         for book_id, draft in books.items()
         for position, author_id in enumerate(draft.author_ids)
     ]
-    genres = [(book_id, genre_id) for book_id, draft in books.items() for genre_id in draft.genre_ids]
-    if authors:
-        book_ids, positions, author_ids = map(list, zip(*authors, strict=True))
+    if rows:
+        book_ids, positions, author_ids = map(list, zip(*rows, strict=True))
         session.execute(_ADD_AUTHORS, {"books": book_ids, "positions": positions, "authors": author_ids})
-    if genres:
-        book_ids, genre_ids = map(list, zip(*genres, strict=True))
+
+
+def link_genres(session: Session, books: Mapping[int, BookDraft]) -> None:
+    """Writes the genres of books that have none yet."""
+    rows = [(book_id, genre_id) for book_id, draft in books.items() for genre_id in draft.genre_ids]
+    if rows:
+        book_ids, genre_ids = map(list, zip(*rows, strict=True))
         session.execute(_ADD_GENRES, {"books": book_ids, "genres": genre_ids})
-    search.refresh(session, list(books))
 
 
-def check_references(session: Session, drafts: Sequence[BookDraft], pointer: Pointer) -> None:
+def check_references(
+    session: Session, drafts: Sequence[BookDraft], pointer: Pointer, members: Collection[str] = REFERENCES
+) -> None:
     """Raises Fault `invalid_body` with each author and genre of the drafts that does not exist."""
     mistakes: list[Mistake] = []
-    for member, what, known in (("author_ids", "author", _KNOWN_AUTHORS), ("genre_ids", "genre", _KNOWN_GENRES)):
+    for member in members:
+        what, known = _KNOWN[member]
         wanted = {one for draft in drafts for one in getattr(draft, member)}
         if not wanted:
             continue
