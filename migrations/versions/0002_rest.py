@@ -52,11 +52,12 @@ def _make_functions() -> None:
     )
     op.execute("CREATE TEXT SEARCH CONFIGURATION catalogue (COPY = simple)")
     op.execute(f"ALTER TEXT SEARCH CONFIGURATION catalogue ALTER MAPPING FOR {_WORDS} WITH {schema}.unaccent, simple")
-    # Compounds are found by their parts, and "J.R.R. Tolkien" is three initials, not the name of a host.
+    # Compounds are found by their parts, and "J.R.R. Tolkien" is three initials, not the name of a host; nor
+    # is <this> a tag of HTML.
     op.execute(f"ALTER TEXT SEARCH CONFIGURATION catalogue DROP MAPPING FOR {_COMPOUNDS}")
     op.execute(
         "CREATE FUNCTION search_words(text) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS"
-        " $$ SELECT to_tsvector('catalogue', translate($1, './:@_-', '      ')) $$"
+        " $$ SELECT to_tsvector('catalogue', translate($1, './:@_-+<>&', '          ')) $$"
     )
     # unaccent() is only STABLE, for its dictionary could be another one tomorrow; an index needs IMMUTABLE.
     # The first 200 characters: an index entry takes no more than 2,704 bytes.

@@ -6,12 +6,15 @@ costs one look into the vocabulary, however many books there are.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import unicodedata
+from typing import Annotated, Final, NamedTuple
 
 import sqlalchemy as sa
+from msgspec import Meta
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.orm import Session
 
+from bookstore import snapshot
 from bookstore.models import book_document
 
 MOST_RANKED: Final = 5000
@@ -21,10 +24,16 @@ LIKE_WORDS: Final = 4
 """How many words a mistyped one may stand for."""
 
 
+# Checked in cursors, which anybody can write: `('word' | 'like') & ('other')`, a quote and a backslash doubled.
+_WORD: Final = r"'(?:[^'\\\x00]|''|\\\\){1,400}'"
+_TERM: Final = rf"\({_WORD}(?: \| {_WORD})*\)"
+_FORM: Final = rf"\A(?:{_TERM}(?: & {_TERM})*)?\Z"
+
+
 class Meaning(NamedTuple):
     """`query` is a tsquery; `is_common` says that more than MOST_RANKED books match it."""
 
-    query: str
+    query: Annotated[str, Meta(pattern=_FORM)]
     is_common: bool
 
 
@@ -46,15 +55,17 @@ _INTERPRET: Final = sa.text(rf"""
     SELECT query, (
         SELECT count(*) > {MOST_RANKED}
         FROM (SELECT FROM book_document WHERE document @@ query::tsquery LIMIT {MOST_RANKED} + 1) AS counted
-    ) FROM whole""")  # noqa: S608 - made of constants
+    ), {snapshot.SQL} FROM whole""")  # noqa: S608 - made of constants
 
 _DOCUMENT: Final = book_document.c.document
 _QUERY: Final = sa.cast(sa.bindparam("query", type_=sa.Text), TSQUERY)
 
 
-def interpret(session: Session, text: str) -> Meaning:
-    """What `text` asks for. A text without any word matches no book."""
-    return Meaning(*session.execute(_INTERPRET, {"text": text}).one())
+def interpret(session: Session, text: str) -> tuple[Meaning, str]:
+    """What `text` asks for, and the state of the vocabulary. A text without any word matches no book."""
+    composed = unicodedata.normalize("NFC", text)  # as the catalogue is: an accent of its own ends a word
+    query, is_common, state = session.execute(_INTERPRET, {"text": composed}).one()
+    return Meaning(query, is_common), state
 
 
 def matching() -> sa.CTE:

@@ -58,7 +58,7 @@ def is_passing(error: BaseException) -> bool:
 
 def rejection(error: BaseException) -> tuple[str, str] | None:
     """(code, detail) where the database refused a value of the client's, None where it did not."""
-    found = _REFUSALS.get(_sqlstate(error) or "")
+    found = _REFUSALS.get(_unsent(error) or _sqlstate(error) or "")
     if found and found[0] == "name_taken" and "isbn" in (_constraint(error) or ""):
         return "isbn_taken", "Another book has this ISBN."
     return found
@@ -68,6 +68,15 @@ def reason(error: BaseException) -> str:
     """What happened, in one line for the log: the words of the driver, not SQLAlchemy's with the SQL."""
     *_, last = _causes(error)
     return f"{type(last).__name__}: {last}".strip().splitlines()[0]
+
+
+def _unsent(error: BaseException) -> str | None:
+    """What PostgreSQL would have said to a value that the driver could not even send."""
+    if any(isinstance(link, OverflowError) for link in _causes(error)):  # asyncpg: a number, a time
+        return "22003"
+    if _sqlstate(error) is None and any(isinstance(link, sa.exc.DataError) for link in _causes(error)):
+        return "22021"  # psycopg: NUL in a text
+    return None
 
 
 def _sqlstate(error: BaseException) -> str | None:

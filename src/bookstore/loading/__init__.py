@@ -22,7 +22,7 @@ from sqlalchemy.orm import joinedload, lazyload, selectinload, subqueryload
 from bookstore.loading.aggregate import AggregateReader
 from bookstore.loading.orm import OrmReader
 from bookstore.loading.rows import RowsReader
-from bookstore.loading.selection import MEMBERS, STATE, Found, One, Reader, Selection, author, book, fetch, genre
+from bookstore.loading.selection import MEMBERS, Found, One, Reader, Selection, author, book, fetch, genre
 from bookstore.loading.validators import BY_ID, BY_ISBN, validators
 from bookstore.profile import Loading
 
@@ -30,7 +30,6 @@ __all__ = [
     "BY_ID",
     "BY_ISBN",
     "MEMBERS",
-    "STATE",
     "Found",
     "One",
     "Reader",

@@ -22,7 +22,6 @@ from sqlalchemy.sql.functions import GenericFunction
 from bookstore import schemas
 from bookstore.loading.selection import (
     BY_ID,
-    STATE,
     Found,
     One,
     Parameters,
@@ -34,6 +33,7 @@ from bookstore.loading.selection import (
 )
 from bookstore.loading.validators import CHANGED_AT, TAG
 from bookstore.models import book_author, book_genre
+from bookstore.snapshot import STATE
 
 Text = sa.ColumnElement[str]
 

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session, load_only
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 
 from bookstore import schemas
-from bookstore.loading.selection import MEMBERS, STATE, Found, One, Parameters, Selection
+from bookstore.loading.selection import MEMBERS, Found, One, Parameters, Selection
 from bookstore.loading.validators import CHANGED_AT, TAG
 from bookstore.models import Author, Book, Genre
+from bookstore.snapshot import STATE
 
 _PLAIN: Final[Mapping[str, Any]] = {
     name: getattr(Book, name) for name in schemas.ListedBook.__struct_fields__ if name not in {"authors", "genres"}

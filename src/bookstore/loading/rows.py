@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore import schemas
-from bookstore.loading.selection import STATE, Found, One, Parameters, Selection, author, book, fetch, genre
+from bookstore.loading.selection import Found, One, Parameters, Selection, author, book, fetch, genre
 from bookstore.loading.validators import CHANGED_AT, TAG
 from bookstore.models import book_author, book_genre
+from bookstore.snapshot import STATE
 
 _IDS: Final = sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))
 

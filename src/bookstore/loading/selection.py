@@ -22,11 +22,6 @@ MEMBERS: Final = schemas.Book.__struct_fields__
 Parameters = Mapping[str, Any]
 BY_ID: Final = (sorting.BOOKS["id"](False),)
 
-STATE: Final = sa.literal_column(
-    "(SELECT pg_current_snapshot()::text || pg_postmaster_start_time()::text)", sa.Text()
-).label("state")
-"""What PostgreSQL can see now: while it is the same text, every query gives the same answer."""
-
 
 class Selection:
     """Which books, in which order, how many at most, with which members. Values come later, as parameters by

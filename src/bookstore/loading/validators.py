@@ -1,7 +1,8 @@
 """A book's validators (RFC 9110, 8.8): what names its state, and when it was changed last.
 
 A book shows its authors' and genres' names, so its tag is its own version with the sums of theirs. Versions
-only grow, and a change of the links is a version of the book: no two states have the same tag.
+only grow, and a change of the links is a version of the book: no two states have the same tag. The id is in
+it because an ISBN's address may come to be another book's.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _AUTHORS: Final = _of(author, book_author, book_author.c.author_id)
 _GENRES: Final = _of(genre, book_genre, book_genre.c.genre_id)
 
 TAG: Final = sa.func.concat_ws(
-    sa.literal_column("'.'"), book.c.version, _AUTHORS.c.version, _GENRES.c.version, type_=sa.Text()
+    sa.literal_column("'.'"), book.c.id, book.c.version, _AUTHORS.c.version, _GENRES.c.version, type_=sa.Text()
 ).label("tag")
 _CHANGED_AT = sa.func.greatest(book.c.updated_at, _AUTHORS.c.updated_at, _GENRES.c.updated_at)
 CHANGED_AT: Final = sa.cast(sa.func.floor(sa.extract("epoch", _CHANGED_AT)), sa.BigInteger).label("changed_at")

@@ -18,6 +18,7 @@ class AuthorRepository(NamedRepository[Author]):
     table = author
     columns = (author.c.id, author.c.name)
     tag = sa.cast(author.c.version, sa.Text)
+    changed_at = sa.cast(sa.func.floor(sa.extract("epoch", author.c.updated_at)), sa.BigInteger)
     key = book_author.c.author_id
     orders = sorting.AUTHORS
     item = schemas.Author

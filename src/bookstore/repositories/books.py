@@ -50,9 +50,11 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
     def page(self, query: BookQuery) -> schemas.Seen:
         """The page of books that `query` asks for, and the state it was read in."""
         found = understand(self._in, query)
-        total = fetch(self._in, found.whole, found.parameters)[0][0] if query.total else UNSET
         books, place, state = self._reader.page(self._in, found.selection, found.parameters)
-        return schemas.Seen(schemas.BookPage(books, found.next_cursor(query, place), total), state)
+        # After the books: the state may be older than what is shown, never newer.
+        total = fetch(self._in, found.whole, found.parameters)[0][0] if query.total else UNSET
+        tag = state and (found.state or state)
+        return schemas.Seen(schemas.BookPage(books, found.next_cursor(query, place), total), tag)
 
     def state(self, **key: Any) -> schemas.Seen | None:
         """The validators of the book of this `id` or `isbn13`, without the book; None where there is none."""

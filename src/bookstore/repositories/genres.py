@@ -22,6 +22,7 @@ class GenreRepository(NamedRepository[Genre]):
     table = genre
     columns = (genre.c.id, genre.c.name, genre.c.slug, _BOOK_COUNT)
     tag = sa.func.concat_ws(".", genre.c.version, _BOOK_COUNT, type_=sa.Text())
+    changed_at = sa.null()  # the count changes without the genre
     key = book_genre.c.genre_id
     orders = sorting.GENRES
     item = schemas.GenreDetail

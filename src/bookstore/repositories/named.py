@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 from bookstore import cursor, schemas, search, sorting
 from bookstore.drafts import AuthorDraft, GenreDraft
 from bookstore.faults import Fault
-from bookstore.loading import STATE, book, fetch
+from bookstore.loading import book, fetch
 from bookstore.models import Author, Genre
 from bookstore.repositories import paging
+from bookstore.snapshot import STATE
 
 M = TypeVar("M", Author, Genre)
 Check = Callable[[str], None]
@@ -34,12 +35,13 @@ class NamedQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedRepository(SQLAlchemySyncRepository[M]):
-    """Reads rows of `columns` as structs of `item`; the columns of `tag` say which state a row is in.
-    `key` is the column by which books refer to a row."""
+    """Reads rows of `columns` as structs of `item`; `tag` says which state a row is in, `changed_at` since when,
+    in seconds since 1970, or null where that is not known. `key` is the column by which books refer to a row."""
 
     table: ClassVar[sa.Table]
     columns: ClassVar[tuple[sa.ColumnElement[Any], ...]]
     tag: ClassVar[sa.ColumnElement[str]]
+    changed_at: ClassVar[sa.ColumnElement[Any]]
     key: ClassVar[sa.Column[int]]
     orders: ClassVar[sorting.Orders]
     item: ClassVar[type[msgspec.Struct]]
@@ -64,12 +66,14 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
     def page(self, query: NamedQuery) -> schemas.Seen:
         """The page that `query` asks for, and the state it was read in."""
         keys, parameters = self._place(query)
-        total = fetch(self._in, self._count(), {})[0][0] if query.total else UNSET
         rows = fetch(self._in, self._listed(keys, query.limit, bool(parameters)), parameters)
         shown = rows[: query.limit]
         width = len(self.columns)
         items = [self.item(*row[:width]) for row in shown]
-        following = cursor.encode(list(shown[-1][width:-1]), query.sort) if len(rows) > query.limit else None
+        more = len(rows) > query.limit
+        following = cursor.encode(list(shown[-1][width:-1]), self._asked(query)) if more else None
+        # After the rows: the state may be older than what is shown, never newer.
+        total = fetch(self._in, self._count(), {})[0][0] if query.total else UNSET
         return schemas.Seen(self.pages(items, following, total), shown[-1][-1] if shown else None)
 
     def one(self, of: int) -> schemas.Seen | None:
@@ -149,7 +153,14 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
     @classmethod
     def _place(cls, query: NamedQuery) -> tuple[sorting.Keys, dict[str, Any]]:
         keys = paging.keys(query.sort, cls.orders)
-        return keys, {} if query.cursor is None else paging.parameters(paging.opened(query.cursor, query.sort), keys)
+        if query.cursor is None:
+            return keys, {}
+        return keys, paging.parameters(paging.opened(query.cursor, cls._asked(query)), keys)
+
+    @classmethod
+    def _asked(cls, query: NamedQuery) -> str:
+        """What a cursor belongs to."""
+        return f"{cls.table.name} {query.sort}"
 
     @classmethod
     @lru_cache(maxsize=512)
@@ -163,9 +174,8 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
     @classmethod
     @lru_cache(maxsize=2)
     def _single(cls) -> sa.Select[Any]:
-        changed_at = sa.cast(sa.func.floor(sa.extract("epoch", cls.table.c.updated_at)), sa.BigInteger)
         of = sa.bindparam("id", type_=sa.BigInteger)
-        return sa.select(*cls.columns, cls.tag, changed_at).where(cls.table.c.id == of)
+        return sa.select(*cls.columns, cls.tag, cls.changed_at).where(cls.table.c.id == of)
 
     @classmethod
     @lru_cache(maxsize=2)

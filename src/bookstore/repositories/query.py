@@ -70,7 +70,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         """Raises Fault for anything that is wrong with it; asks no database."""
         self.members()
         meaning, values = self.place()
-        if values:
+        if self.cursor is not None:
             is_common = meaning is not None and meaning.is_common
             paging.parameters(values, keys(self.order(), has_words=meaning is not None, is_common=is_common))
 
@@ -95,6 +95,8 @@ class BookList(NamedTuple):
     whole: sa.Select[Any]
     parameters: Mapping[str, Any]
     meaning: search.Meaning | None
+    state: str | None
+    """The one in which the words got their meaning, None where no database was asked."""
 
     def next_cursor(self, query: BookQuery, place: tuple[Any, ...] | None) -> str | None:
         return None if place is None else cursor.encode([*(self.meaning or ()), *place], query.asked())
@@ -107,8 +109,9 @@ def understand(session: Session, query: BookQuery) -> BookList:
     may bring the very word that another one stood for.
     """
     meaning, values = query.place()
+    state = None
     if query.q is not None and meaning is None:
-        meaning = search.interpret(session, query.q)
+        meaning, state = search.interpret(session, query.q)
     filters = query.filters()
     shape = _Shape(
         tuple(sorted(filters)),
@@ -122,7 +125,7 @@ def understand(session: Session, query: BookQuery) -> BookList:
     parameters = filters | (paging.parameters(values, selection.keys) if values else {})
     if meaning is not None:
         parameters["query"] = meaning.query
-    return BookList(selection, _count(shape._replace(goes_on=False)), parameters, meaning)
+    return BookList(selection, _count(shape._replace(goes_on=False)), parameters, meaning, state)
 
 
 @lru_cache(maxsize=256)

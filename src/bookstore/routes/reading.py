@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 from bookstore import conditional, isbn, schemas
 from bookstore.database import Database
 from bookstore.faults import Fault, Mistake
-from bookstore.loading import STATE, fetch
+from bookstore.loading import fetch
 from bookstore.models import EARLIEST_YEAR, LATEST_YEAR
 from bookstore.repositories import BookQuery, BookRepository, NamedQuery, NamedRepository
+from bookstore.snapshot import STATE
 
 _STATE: Final = sa.select(STATE)
 
@@ -49,7 +50,10 @@ def _is_text(maximum: int = MOST_CHARACTERS, **more: Any) -> Any:
 
 
 AuthorId = Annotated[int | None, QueryParameter(ge=1, le=LARGEST_ID, description="Books of this author.")]
-Genre = Annotated[str | None, _is_text(pattern="^[a-z0-9-]+$", description="Books of this genre: its slug or its id.")]
+Genre = Annotated[
+    str | None,
+    _is_text(pattern="^([0-9]{1,18}|[0-9]*[a-z-][a-z0-9-]*)$", description="Books of this genre: its slug or its id."),
+]
 
 
 def book_query(
