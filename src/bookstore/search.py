@@ -83,9 +83,8 @@ def matching() -> sa.CTE:
 
 
 def has_words() -> sa.ColumnElement[bool]:
-    """Whether a joined document matches the parameter `query`. For a common query: IS TRUE keeps PostgreSQL
-    from collecting all matches by the index of words where it only needs the first ones of an order."""
-    return _DOCUMENT.bool_op("@@")(_QUERY).is_(sa.true())
+    """Whether a joined document matches the parameter `query`, which is common."""
+    return _DOCUMENT.bool_op("@@")(_QUERY)
 
 
 _REFRESH: Final = sa.text("""

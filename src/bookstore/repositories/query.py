@@ -130,16 +130,18 @@ def understand(session: Session, query: BookQuery) -> BookList:
 
 @lru_cache(maxsize=256)
 def keys(order: str, *, has_words: bool, is_common: bool = False) -> sorting.Keys:
-    """The keys of `order`. What is common is not ranked: the other keys, or the id, order it.
+    """The keys of `order`. What is common is not ranked: its relevance is the id.
 
-    Raises Fault for unknown ones, and for relevance without words.
+    Raises Fault for unknown ones, for relevance without words, and for common words in another order: no
+    index serves both, and to sort half of a large catalogue takes seconds.
     """
-    names = order.split(",")
-    if is_common:
-        order = ",".join(name for name in names if name.removeprefix("-") != "relevance") or "id"
-    elif not has_words and "relevance" in (name.removeprefix("-") for name in names):
+    names = {name.removeprefix("-") for name in order.split(",")}
+    if not has_words and "relevance" in names:
         raise paging.wrong("sort", "found 'relevance' without q: there are no words to be relevant to")
-    return paging.keys(order, _RANKED)
+    if is_common and not names <= {"relevance", "id"}:
+        detail = f"more than {search.MOST_RANKED} books have the words of q; allowed is relevance or id, or more words"
+        raise paging.wrong("sort", detail)
+    return paging.keys("-id" if order == "-id" else "id", _RANKED) if is_common else paging.keys(order, _RANKED)
 
 
 class _Shape(NamedTuple):
@@ -153,18 +155,26 @@ class _Shape(NamedTuple):
     members: tuple[str, ...]
 
 
-@lru_cache(maxsize=512)
-def _selection(shape: _Shape) -> Selection:
+Joins = dict[sa.FromClause, sa.ColumnElement[bool]]
+
+
+def _conditions(shape: _Shape, has_words: sa.ColumnElement[bool]) -> tuple[Joins, list[sa.ColumnElement[bool]]]:
+    """The tables that are joined and what has to hold; `has_words` for words that are common."""
     used = [FILTERS[name] for name in shape.filters]
-    joins: dict[sa.FromClause, sa.ColumnElement[bool]] = {
-        one.table: one.on for one in used if one.table is not None and one.on is not None
-    }
+    joins: Joins = {one.table: one.on for one in used if one.table is not None and one.on is not None}
     where = [one.where for one in used]
     if shape.is_common:
         joins[book_document] = book_document.c.book_id == book.c.id
-        where.append(search.has_words())
+        where.append(has_words)
     elif shape.is_common is not None:
         joins[_MATCHING] = _MATCHING.c.book_id == book.c.id
+    return joins, where
+
+
+@lru_cache(maxsize=512)
+def _selection(shape: _Shape) -> Selection:
+    # IS TRUE keeps PostgreSQL from collecting all matches where it only needs the first ones of an order.
+    joins, where = _conditions(shape, search.has_words().is_(sa.true()))
     order = keys(shape.order, has_words=shape.is_common is not None, is_common=bool(shape.is_common))
     if shape.goes_on:
         where.append(sorting.beyond(order))
@@ -173,8 +183,8 @@ def _selection(shape: _Shape) -> Selection:
 
 @lru_cache(maxsize=512)
 def _count(shape: _Shape) -> sa.Select[Any]:
-    whole = _selection(shape)
+    joins, where = _conditions(shape, search.has_words())
     statement = sa.select(sa.func.count()).select_from(book)
-    for table, on in whole.joins:
+    for table, on in joins.items():
         statement = statement.join(table, on)
-    return statement.where(*whole.where)
+    return statement.where(*where)

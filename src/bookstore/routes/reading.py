@@ -80,7 +80,8 @@ def book_query(
         str | None,
         _is_text(
             description="`id`, `title`, `publication_year`, `created_at` or, with `q`, `relevance`; `-` for "
-            "descending, several by comma. Books without a year come last."
+            "descending, several by comma. Books without a year come last. Words of `q` "
+            "that over 5,000 books have allow `relevance` and `id` only."
         ),
     ] = None,
     fields: Annotated[

@@ -1,0 +1,40 @@
+"""Words that very many books have: found in the order of the ids, and in no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bookstore.engine_profile import Driver
+from bookstore.search import MOST_RANKED
+
+from .conftest import Serve
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_common_words(own_database: Callable[..., Any], driver: Driver, serve: Serve) -> None:
+    """They are paged by id, counted, and combined with a filter; another order is refused with a reason."""
+    with own_database(
+        f"INSERT INTO book (title) SELECT 'the book ' || n FROM generate_series(1, {MOST_RANKED + 1}) n",  # noqa: S608 - a constant
+        "INSERT INTO book_document SELECT id, search_document(title, NULL) FROM book",
+        "INSERT INTO search_word VALUES ('the'), ('book')",
+        "INSERT INTO author (name) VALUES ('Ann')",
+        "INSERT INTO book_author VALUES (7, 0, 1), (4000, 0, 1)",
+    ) as url:
+        async with serve(url, driver, loading="json") as client:
+
+            async def ids(query: str) -> tuple[list[int], dict[str, Any]]:
+                page = (await client.get(f"/books?fields=id&limit=3&{query}")).json()
+                return [book["id"] for book in page["items"]], page
+
+            first, page = await ids("q=the&total=true")
+            assert (first, page["total"]) == ([1, 2, 3], MOST_RANKED + 1)
+            assert (await ids(f"q=the&cursor={page['next_cursor']}"))[0] == [4, 5, 6]
+            assert (await ids("q=the&sort=-id"))[0] == [MOST_RANKED + 1, MOST_RANKED, MOST_RANKED - 1]
+            assert (await ids("q=the&author_id=1"))[0] == [7, 4000]
+            refused = await client.get("/books?q=the&sort=title")
+            assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (400, "sort")
+            assert (await ids("q=the 77&sort=title"))[0] == [77]
