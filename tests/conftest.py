@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import LiteralString
 
+import httpx
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -20,6 +25,8 @@ TEMPLATE = f"bookstore_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
 
 OwnDatabase = Callable[..., AbstractContextManager[sa.URL]]
+Deployed = Callable[..., AbstractContextManager[str]]
+PATIENCE_S = 40.0
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +105,45 @@ def make_database(server: sa.URL, name: str, template: str = "template0") -> Non
 def drop_database(server: sa.URL, name: str) -> None:
     with psycopg.connect(conninfo(server), autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """Serves as operators do: `with deployed(url, VARIABLE=value) as address`."""
+
+    @contextmanager
+    def served(url: sa.URL, **environment: str) -> Iterator[str]:
+        home = tmp_path_factory.mktemp("home")
+        port = _free_port()
+        given = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": str(home)}
+        ours = {"DATABASE_URL": conninfo(url), "BOOKSTORE_PORT": str(port), "BOOKSTORE_PROFILE": "default@workers=1"}
+        command = [sys.executable, "-m", "bookstore", "serve"]
+        with (home / "log").open("w") as log:
+            server = subprocess.Popen(command, env=given | ours | environment, cwd=home, stdout=log, stderr=log)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            end = time.monotonic() + PATIENCE_S
+            while not _is_ready(address):
+                assert server.poll() is None, (home / "log").read_text()
+                assert time.monotonic() < end, (home / "log").read_text()
+                time.sleep(0.05)
+            yield address
+        finally:
+            server.terminate()
+            server.wait(PATIENCE_S)
+
+    return served
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import date
 from importlib.resources import files
 
 import httpx
@@ -17,43 +16,23 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from bookstore.database_url import conninfo
+from bookstore.tokens import make
 
+TOKEN, _KEPT = make("page", ["catalog:write"], date(2026, 1, 1))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="module")
-def base(books_url: sa.URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server as it is deployed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("home")
-    given = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": str(home)}
-    ours = {"DATABASE_URL": conninfo(books_url), "BOOKSTORE_PORT": str(port), "BOOKSTORE_PROFILE": "default@workers=1"}
-    command = [sys.executable, "-m", "bookstore", "serve"]
-    with (home / "log").open("w") as log:
-        server = subprocess.Popen(command, env=given | ours, cwd=home, stdout=log, stderr=log)
-    try:
-        client = httpx.Client(transport=httpx.HTTPTransport(retries=0))
-        end = time.monotonic() + PATIENCE_MS / 1000
-        while not _is_ready(client, f"http://127.0.0.1:{port}"):
-            assert server.poll() is None, (home / "log").read_text()
-            assert time.monotonic() < end, (home / "log").read_text()
-            time.sleep(0.05)
-        client.close()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(PATIENCE_MS / 1000)
-
-
-def _is_ready(client: httpx.Client, base: str) -> bool:
-    try:
-        return client.get(f"{base}/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
+def base(
+    own_database: Callable[..., AbstractContextManager[sa.URL]], deployed: Callable[..., AbstractContextManager[str]]
+) -> Iterator[str]:
+    """The address of a server as it is deployed, with one book, which takes TOKEN."""
+    with (
+        own_database("INSERT INTO book (title) VALUES ('Book 1')") as url,
+        deployed(url, BOOKSTORE_API_TOKENS=_KEPT.line()) as address,
+    ):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +100,26 @@ def test_a_request_from_the_page(watched: Watched) -> None:
     expect(answer.locator(".highlight-code").first).to_contain_text("Book 1")
     if folder := os.environ.get("BOOKSTORE_TEST_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/schema.png", full_page=True)
+
+
+def test_writing_from_the_page(watched: Watched) -> None:
+    """A token given to "Authorize" goes along with "Execute": POST /books is 201 and shows the new book."""
+    page = watched.page
+    page.get_by_role("button", name="Authorize").click()
+    dialog = page.locator(".dialog-ux")
+    dialog.locator("input").fill(TOKEN)
+    dialog.get_by_role("button", name="Apply credentials").click()
+    dialog.get_by_role("button", name="Close").last.click()
+    operation = page.locator("#operations-Books-createBook")
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Try it out").click()
+    operation.locator("textarea.body-param__text").fill(json.dumps({"title": "Written from the page"}))
+    with page.expect_response("**/books") as sent:
+        operation.get_by_role("button", name="Execute").click()
+    assert (sent.value.status, sent.value.request.method) == (201, "POST")
+    answer = operation.locator(".live-responses-table")
+    expect(answer.locator(".response-col_status").last).to_contain_text("201")
+    expect(answer.locator(".highlight-code").first).to_contain_text("Written from the page")
 
 
 def test_the_files(base: str) -> None:
