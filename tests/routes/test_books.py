@@ -143,6 +143,13 @@ async def test_unknown_parameters(client: Client) -> None:
     assert len(body["errors"]) == 20
 
 
+@pytest.mark.parametrize("path", ["/books/1", "/books/isbn/9780439023481", "/authors/1", "/genres/1", "/authors"])
+async def test_parameters_of_books_lists_alone(client: Client, path: str) -> None:
+    """What a list of books takes is unknown elsewhere: `fields` on one book would be ignored in silence."""
+    body = is_problem(await client.get(f"{path}?fields=id"), 400, "invalid_parameter")
+    assert [one["parameter"] for one in body["errors"]] == ["fields"]
+
+
 async def test_debug_stays_off(books_url: sa.URL, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """LITESTAR_DEBUG=1 opens no page of sources: a bug is a 500 that tells nothing."""
     monkeypatch.setenv("LITESTAR_DEBUG", "1")

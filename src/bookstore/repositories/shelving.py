@@ -132,7 +132,7 @@ def check_references(
             if one in missing
         ]
     if mistakes:
-        raise Fault("invalid_body", f"The body refers {len(mistakes)} times to what does not exist.", *mistakes[:100])
+        raise Fault("invalid_body", "The body names authors or genres that do not exist.", *mistakes[:100])
 
 
 def _check_isbns(drafts: Sequence[BookDraft], pointer: Pointer) -> None:

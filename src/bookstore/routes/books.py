@@ -22,9 +22,14 @@ Isbn = Annotated[str, PathParameter(min_length=1, max_length=20, description="IS
 class BookController(Controller):
     path = "/books"
     tags = ("Books",)
-    dependencies = {"asked": Provide(reading.book_query, sync_to_thread=False)}  # noqa: RUF012 - Litestar's convention
 
-    @get(opt=access.PUBLIC, operation_id="listBooks", summary="List books", response_headers=[ETAG, LINK])
+    @get(
+        opt=access.PUBLIC,
+        operation_id="listBooks",
+        summary="List books",
+        response_headers=[ETAG, LINK],
+        dependencies={"asked": Provide(reading.book_query, sync_to_thread=False)},
+    )
     async def list_books(
         self,
         request: Request[Any, Any, Any],
