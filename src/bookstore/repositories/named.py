@@ -118,7 +118,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
             return False
         books = self.books(of)
         if books and not detach:
-            raise Fault("in_use", f"{len(books)} books refer to it; with ?detach=true they lose it.")
+            raise Fault("in_use", f"Books that refer to it: {len(books)}; with ?detach=true they lose it.")
         if books:
             ids = sa.any_(sa.bindparam("ids", books, type_=sa.ARRAY(sa.BigInteger)))
             self._in.execute(sa.update(book).where(book.c.id == ids).values(_next(book)))
