@@ -57,8 +57,8 @@ class Database(ABC):
         """Runs `work` as one unit of work and returns what it returned, after the commit.
 
         With `reading` the profile's isolation level holds, which may be AUTOCOMMIT, and nothing is
-        committed; otherwise the work is always one transaction, which begins anew, up to three times in
-        all, where PostgreSQL rolled it back for another one's sake. Raises what `work` raises, after a
+        committed; otherwise the work is one READ COMMITTED transaction, which begins anew, up to three times
+        in all, where PostgreSQL rolled it back for another one's sake. Raises what `work` raises, after a
         rollback; TypeError where `work` returns anything but wire structs; sqlalchemy.exc.TimeoutError
         after pool_timeout without a connection.
         """
@@ -93,7 +93,7 @@ class AsyncDatabase(Database):
         super().__init__(profile)
         engine = create_async_engine(**_engine_options(profile, url))
         self._reading = engine
-        self._writing = _transactional(engine, profile)
+        self._writing = _transactional(engine)
 
     async def start(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -129,7 +129,7 @@ class ThreadedDatabase(Database):
         engine = sa.create_engine(**_engine_options(profile, url))
         self._engine = engine
         self._reading = sessionmaker(engine, expire_on_commit=False)
-        self._writing = sessionmaker(_transactional(engine, profile), expire_on_commit=False)
+        self._writing = sessionmaker(_transactional(engine), expire_on_commit=False)
         self._threads = ThreadPoolExecutor(profile.thread_count, thread_name_prefix="database")
         self._free = asyncio.Semaphore(profile.thread_count)
 
@@ -202,10 +202,12 @@ def _warm_count(profile: EngineProfile) -> int:
     return profile.pool_size if profile.pool == "queue" else 1
 
 
-def _transactional(engine: Any, profile: EngineProfile) -> Any:
-    """The engine for units of work that write: AUTOCOMMIT is for reading only. It shares the pool."""
-    if profile.isolation_level != "AUTOCOMMIT":
-        return engine
+def _transactional(engine: Any) -> Any:
+    """The engine for units of work that write. It shares the pool.
+
+    They lock the rows that they change and then see what those committed whom they waited for. A snapshot of
+    the whole transaction, as above READ COMMITTED, is older: it would only make them fail and begin anew.
+    """
     return engine.execution_options(isolation_level="READ COMMITTED")
 
 

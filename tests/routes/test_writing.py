@@ -294,9 +294,9 @@ async def test_a_key_is_forgotten_after_a_day(own_database: Any, driver: Driver,
 
 
 @asynccontextmanager
-async def crowd(url: sa.URL, driver: Driver) -> AsyncIterator[httpx.AsyncClient]:
+async def crowd(url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A writing client whose requests run side by side, more of them than connections."""
-    profile = EngineProfile(name="test", driver=driver, gc="default", pool_size=5, pool_timeout=60)
+    profile = EngineProfile(name="test", driver=driver, gc="default", pool_size=5, pool_timeout=60, **keys)
     app = make_app(make_database(profile, url), known=WRITERS)
     # Not Litestar's test client: that one answers one request after the other.
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar types its messages more strictly
@@ -364,6 +364,22 @@ async def test_parallel_writers_lose_nothing(own_database: Any, driver: Driver) 
     assert statuses.count(200) == writers
     assert last.headers["ETag"] == f'"1.{writers + 1}.0.0"'
     assert sorted(map(int, last.json()["title"].split()[1:])) == list(range(writers))
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_reading_by_snapshot_fails_no_write(own_database: Any, driver: Driver, level: str) -> None:
+    """Under a profile that reads by snapshot, too, writes that meet all succeed, and search finds the new names."""
+    with own_database(*SHELF) as url:
+        async with crowd(url, driver, isolation_level=level) as client:
+            new = {"title": "New", "author_ids": [1]}
+            match = {"If-Match": "*"}
+            answers = await asyncio.gather(
+                *(client.post("/books", json=new) for _ in range(20)),
+                *(client.patch("/authors/1", json={"name": f"Name {n}"}, headers=match) for n in range(20)),
+            )
+            assert {answer.status_code for answer in answers} == {200, 201}
+            name = (await client.get("/authors/1")).json()["name"]
+            assert (await client.get(f"/books?q={name}&total=true")).json()["total"] == 21
 
 
 async def test_an_answer_comes_after_the_commit(own_database: Any, driver: Driver, serve: Serve) -> None:
