@@ -131,6 +131,12 @@ def test_malformed(content: bytes) -> None:
     assert refused.detail.isprintable()
 
 
+def test_a_late_duplicate_costs_no_more() -> None:
+    """A name that comes twice is found in one pass, wherever it stands."""
+    content = json.dumps(dict.fromkeys(map(str, range(100_000)), 0)).encode()[:-1] + b', "99999": 0}'
+    assert fault(content).detail.endswith("an object has the name 99999 twice.")
+
+
 @pytest.mark.parametrize("document", [None, [], "x", 1, True, {}])
 def test_other_documents(document: object) -> None:
     """JSON that is no book is 422."""

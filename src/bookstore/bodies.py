@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import UnionType
@@ -104,8 +105,7 @@ def _check_type(content_type: str | None, accepted: Sequence[str], encoding: str
 def _object(members: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(members)
     if len(made) < len(members):
-        names = [name for name, _ in members]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, times in Counter(name for name, _ in members).items() if times > 1)
         raise ValueError(f"an object has the name {shown(twice)} twice")
     return made
 

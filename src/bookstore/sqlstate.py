@@ -32,6 +32,7 @@ _REFUSALS: Final = {
     "23514": ("invalid_body", "A value is beyond what is allowed."),
     "22001": ("invalid_body", "A text is too long."),
     "22003": ("invalid_body", "A number is too large."),
+    "54000": ("invalid_body", "A text has more words, or longer ones, than can be searched."),
     "22021": ("invalid_body", "A text has a character that cannot be stored."),
 }
 
