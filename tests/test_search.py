@@ -1,0 +1,194 @@
+"""Search: what words find, what they cost nothing to be wrong, and that they are words only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from bookstore import search
+from bookstore.database_url import for_driver
+from bookstore.faults import Fault
+from bookstore.repositories import BookQuery, BookRepository
+
+BOOKS = {
+    1: ("The Hobbit", ["J.R.R. Tolkien"]),
+    2: ("The Hobbit, or There and Back Again", ["J. R. R. Tolkien", "Alan Lee"]),
+    3: ("Tolkien: a Life", ["Humphrey Carpenter"]),
+    4: ("Les Misérables", ["Victor Hugo"]),
+    5: ("Catch-22", ["Joseph Heller"]),
+    6: ("At Swim-Two-Birds", ["Flann O'Brien"]),
+    7: ("Война и мир", ["Лев Толстой"]),
+    8: ("100% <Wolf> & AT&T: C++ a_b c\\d 'e' f|g h!i (j)", []),
+    9: ("978-0-439-02348-1 is its number", []),
+    10: ("Ünïcödé", ["Zoë Ångström"]),
+    11: ("Common one", []), 12: ("Common two", []), 13: ("Common three", []), 14: ("Common common", []),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def engine(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.Engine]:
+    with own_database() as url:
+        made = sa.create_engine(for_driver(url, "psycopg-sync")[0])
+        with Session(made) as session:
+            for book_id, (title, names) in BOOKS.items():
+                session.execute(sa.text("INSERT INTO book (id, title) VALUES (:id, :t)"), {"id": book_id, "t": title})
+                for place, name in enumerate(names):
+                    add = "INSERT INTO author (name) VALUES (:name) RETURNING id"
+                    session.execute(
+                        sa.text(f"WITH a AS ({add}) INSERT INTO book_author SELECT :book, :place, id FROM a"),  # noqa: S608 - a constant
+                        {"name": name, "book": book_id, "place": place},
+                    )
+            search.refresh(session, list(BOOKS))
+            session.commit()
+        yield made
+        made.dispose()
+
+
+@pytest.fixture
+def session(engine: sa.Engine) -> Iterator[Session]:
+    """What is written is rolled back."""
+    with Session(engine) as opened:
+        yield opened
+
+
+def page(session: Session, **asked: Any) -> Any:
+    query = BookQuery(**{"limit": 200, **asked})
+    query.check()
+    return json.loads(msgspec.json.encode(BookRepository(session, "json").page(query).body))
+
+
+def found(session: Session, q: str, **asked: Any) -> list[int]:
+    return [book["id"] for book in page(session, q=q, **asked)["items"]]
+
+
+@pytest.mark.parametrize(
+    ("q", "books"),
+    [
+        ("hobbit", {1, 2}), ("HOBBIT", {1, 2}), ("the hobbit back", {2}), ("hobbit hobbit", {1, 2}),
+        ("hobbit lee", {2}), ("hobbit hugo", set()),
+        ("J.R.R. Tolkien", {1, 2}), ("j r r tolkien", {1, 2}), ("J. R. R. Tolkien", {1, 2}),
+        ("misérables", {4}), ("miserables", {4}), ("mise\N{COMBINING ACUTE ACCENT}rables", {4}), ("MISÉRABLES", {4}),
+        ("unicode", {10}), ("zoe angstrom", {10}), ("Zo\N{LATIN SMALL LETTER E WITH DIAERESIS} ängström", {10}),
+        ("catch 22", {5}), ("catch-22", {5}), ("Catch_22", {5}), ("22", {5}), ("swim-two-birds", {6}), ("two", {6, 12}),
+        ("o'brien", {6}), ("O\N{RIGHT SINGLE QUOTATION MARK}Brien", {6}), ("brien", {6}),
+        ("война", {7}), ("ВОЙНА", {7}), ("толстой мир", {7}),
+        ("978-0-439-02348-1", {9}), ("439 02348", {9}), ("wolf", {8}), ("AT&T", {8}), ("at", {6, 8}),
+    ],
+)  # fmt: skip
+def test_words(session: Session, q: str, books: set[int]) -> None:
+    """All words have to be there, in the title or in names, whatever their accents, case and hyphens."""
+    assert set(found(session, q)) == books
+    assert page(session, q=q, total=True, limit=1)["total"] == len(books)
+
+
+@pytest.mark.parametrize(
+    ("q", "books"),
+    [("hobit", {1, 2}), ("tolkein", {1, 2, 3}), ("miserabels", {4}), ("carpentr", {3}), ("hobit tolkein", {1, 2})],
+)
+def test_typing_errors(session: Session, q: str, books: set[int]) -> None:
+    """A word that no book has stands for those that are like it."""
+    assert set(found(session, q)) == books
+
+
+@pytest.mark.parametrize("q", ["qqqqqq", "hobbit qqqqqq", "9999999"])
+def test_words_of_no_book(session: Session, q: str) -> None:
+    """A word that no book has, nor one like it, finds nothing."""
+    assert page(session, q=q, total=True) == {"items": [], "next_cursor": None, "total": 0}
+
+
+@pytest.mark.parametrize("q", ["%", "_", "\\", "'", "''", ":*", "|", "&", "!", "<->", "()", "'\\'", "%%%", " ", "$1"])
+def test_signs_alone(session: Session, q: str) -> None:
+    """Signs are no words: by themselves they find nothing, and no book is found by a pattern."""
+    assert found(session, q) in ([], [9])  # the 1 of $1 is a word
+
+
+@pytest.mark.parametrize(
+    "q",
+    ["hob%", "hobbi_", "hob:*", "hobbit | hugo", "hobbit & !tolkien", "hobbit <-> or", "(hobbit)", "h*"],
+)
+def test_signs_between_words(session: Session, q: str) -> None:
+    """Signs only part words: no word is negated, no prefix asked for, no alternative offered."""
+    plain = "".join(letter if letter.isalnum() else " " for letter in q)
+    assert found(session, q) == found(session, plain)
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=100))
+@settings(max_examples=150, deadline=None)
+def test_any_text(engine: sa.Engine, q: str) -> None:
+    """Any text is answered, and the cursor of what it was taken for is accepted."""
+    with Session(engine) as session:
+        answer = page(session, q=q, limit=1)
+        if answer["next_cursor"]:
+            assert page(session, q=q, limit=1, cursor=answer["next_cursor"])["items"] != answer["items"]
+        meaning, _ = search.interpret(session, q)
+        assert msgspec.convert(list(meaning), search.Meaning) == meaning
+
+
+@given(st.lists(st.sampled_from(["common", "hobbit", "tolkien", "the", "j", "one"]), min_size=1, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_walks(engine: sa.Engine, words: list[str]) -> None:
+    """In pages of one a search gives the same books in the same order as in a single page."""
+    with Session(engine) as session:
+        whole, seen, following = found(session, " ".join(words)), list[int](), None
+        for _ in range(20):
+            answer = page(session, q=" ".join(words), limit=1, cursor=following)
+            seen += [book["id"] for book in answer["items"]]
+            following = answer["next_cursor"]
+            if following is None:
+                break
+        assert seen == whole
+
+
+def test_the_best_come_first(session: Session) -> None:
+    """A title counts more than a name, a word twice more than once, a short document more than a long one."""
+    assert found(session, "tolkien")[0] == 3
+    assert found(session, "common")[0] == 14
+    assert found(session, "hobbit")[0] == 1
+    assert found(session, "hobbit", sort="-relevance") == [2, 1]
+    assert found(session, "hobbit", sort="-id") == [2, 1]
+
+
+def test_common_words_are_not_ranked(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What more books than MOST_RANKED have is ordered by the id, and by nothing else; the list goes on
+    like that though the word becomes rare meanwhile."""
+    lowered = str(search._INTERPRET).replace(str(search.MOST_RANKED), "2")
+    monkeypatch.setattr(search, "_INTERPRET", sa.text(lowered))
+    assert search.interpret(session, "common")[0].is_common
+    assert not search.interpret(session, "hobbit")[0].is_common
+    assert found(session, "common") == [11, 12, 13, 14]
+    assert found(session, "common", sort="-id") == [14, 13, 12, 11]
+    with pytest.raises(Fault, match="more words"):
+        found(session, "common", sort="relevance,-title")
+    assert found(session, "common one") == [11]
+    first = page(session, q="common", limit=1)
+    monkeypatch.undo()
+    assert found(session, "common", limit=2, cursor=first["next_cursor"]) == [12, 13]
+
+
+def test_new_words_do_not_change_a_running_list(session: Session) -> None:
+    """A book that brings the very word that was mistyped does not end the list of the likest ones."""
+    first = page(session, q="hobit", limit=1)
+    session.execute(sa.text("INSERT INTO book (id, title) VALUES (99, 'Hobit')"))
+    search.refresh(session, [99])
+    assert found(session, "hobit") == [99]
+    rest = page(session, q="hobit", limit=5, cursor=first["next_cursor"])
+    assert {book["id"] for book in first["items"] + rest["items"]} == {1, 2}
+
+
+def test_refresh(session: Session) -> None:
+    """After a change the new words are found and the old ones are not."""
+    session.execute(sa.text("UPDATE book SET title = 'Renamed' WHERE id = 4"))
+    search.refresh(session, [4])
+    assert found(session, "renamed hugo") == [4]
+    assert found(session, "miserables") == []
+    session.execute(sa.text("DELETE FROM book WHERE id = 4"))
+    assert found(session, "renamed") == []

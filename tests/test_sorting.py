@@ -1,0 +1,56 @@
+"""Orders: names of keys -> keys that make the order total, and the condition for what follows a place."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.dialects import postgresql
+
+from bookstore import sorting
+
+
+def names(text: str) -> list[tuple[str, bool]]:
+    """The keys as (name, is it descending)."""
+    by_column = {str(make(False).column): name for name, make in sorting.BOOKS.items()}
+    return [(by_column[str(key.column).replace("-32768", "32767")], key.descending) for key in parse(text)]
+
+
+def parse(text: str) -> sorting.Keys:
+    return sorting.parse(text, sorting.BOOKS)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("id", [("id", False)]),
+        ("-id", [("id", True)]),
+        ("title", [("title", False), ("id", False)]),
+        ("-publication_year", [("publication_year", True), ("id", True)]),
+        ("title,-created_at", [("title", False), ("created_at", True), ("id", True)]),
+        ("-title,id", [("title", True), ("id", False)]),
+        ("id,title", [("id", False)]),  # nothing can follow
+    ],
+)
+def test_keys(text: str, keys: list[tuple[str, bool]]) -> None:
+    """Every order ends with the id, in the direction of the key before it."""
+    assert names(text) == keys
+
+
+@pytest.mark.parametrize("text", ["", ",", "title,", "price", "--title", "Title", "title,title", "title,-title", "id "])
+def test_what_is_not_known(text: str) -> None:
+    """An unknown key, or one twice, is refused and named."""
+    with pytest.raises(ValueError, match=r"^found '"):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["title", "-title", "publication_year", "-publication_year", "created_at"])
+def test_one_direction_is_one_range(text: str) -> None:
+    """Where all keys go one way, what follows is one comparison of rows, which an index answers as a range."""
+    condition = str(sorting.beyond(parse(text)).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    assert (" < (" if text.startswith("-") else " > (") in condition
+    assert " OR " not in condition
+
+
+def test_mixed_directions_begin_with_a_range() -> None:
+    """In mixed directions the first key bounds all, for an index to begin there."""
+    condition = str(sorting.beyond(parse("-created_at,id")).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    assert condition.startswith("book.created_at <= ")
