@@ -103,5 +103,9 @@ _REFRESH: Final = sa.text("""
 
 
 def refresh(session: Session, book_ids: list[int]) -> None:
-    """Writes the documents of these books anew, after their title, authors or an author's name changed."""
+    """Writes the documents of these books anew, after their title, authors or an author's name changed.
+
+    This transaction has made or locked the books, with a statement before: else one who changes the title and
+    one who changes a name would each write what they know, and the last one what was before the other.
+    """
     session.execute(_REFRESH, {"ids": book_ids})

@@ -382,6 +382,33 @@ async def test_reading_by_snapshot_fails_no_write(own_database: Any, driver: Dri
             assert (await client.get(f"/books?q={name}&total=true")).json()["total"] == 21
 
 
+async def test_search_follows_changes_that_meet(own_database: Any, driver: Driver) -> None:
+    """Where a title and the names of both its authors change at once, the book is found by all that is new."""
+    match = {"If-Match": "*"}
+    with own_database(*SHELF) as url:
+        async with crowd(url, driver) as client:
+            for n in range(10):
+                changes = {"/books/1": {"title": f"Title{n}"}}
+                changes |= {f"/authors/{of}": {"name": f"Name{of}{n}"} for of in (1, 2)}
+                requests = (client.patch(path, json=body, headers=match) for path, body in changes.items())
+                assert {answer.status_code for answer in await asyncio.gather(*requests)} == {200}
+                found = await client.get(f"/books?q=Title{n} Name1{n} Name2{n}")
+                assert [book["id"] for book in found.json()["items"]] == [1]
+
+
+async def test_batches_never_wait_for_each_other(own_database: Any, driver: Driver) -> None:
+    """Of two batches with the same ISBNs in opposite orders one is there and one is 409, without a deadlock."""
+    numbers = [f"978{n:09}" for n in range(500)]
+    items = [{"title": "x", "isbn13": one + str(-sum(map(int, one[::2] + one[1::2] * 3)) % 10)} for one in numbers]
+    with own_database() as url, psycopg.connect(conninfo(url), autocommit=True) as connection:
+        async with crowd(url, driver) as client:
+            batches = [{"items": items}, {"items": items[::-1]}] * 2
+            answers = await asyncio.gather(*(client.post("/books:batch", json=batch) for batch in batches))
+        assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+        deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        assert connection.execute(deadlocks).fetchone() == (0,)
+
+
 async def test_an_answer_comes_after_the_commit(own_database: Any, driver: Driver, serve: Serve) -> None:
     """A commit that fails is never a 2xx: a deferred constraint refuses it, and nothing is stored."""
     with own_database(

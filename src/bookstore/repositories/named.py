@@ -116,7 +116,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
         """
         if not self._locked(of, check):
             return False
-        books = self.books(of)
+        books = self.books(of, locked=detach)
         if books and not detach:
             raise Fault("in_use", f"Books that refer to it: {len(books)}; with ?detach=true they lose it.")
         if books:
@@ -127,10 +127,12 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
         self._in.execute(sa.delete(self.table).where(self.table.c.id == of))
         return True
 
-    def books(self, of: int) -> list[int]:
-        """The ids of the books that refer to the row."""
-        book_id = self.key.table.c.book_id
-        return list(self._in.scalars(sa.select(book_id).where(self.key == of).order_by(book_id)))
+    def books(self, of: int, *, locked: bool) -> list[int]:
+        """The ids of the books that refer to the row; `locked`, in the order in which all lock them, until the
+        commit."""
+        link = self.key.table
+        books = sa.select(book.c.id).join(link, link.c.book_id == book.c.id).where(self.key == of).order_by(book.c.id)
+        return list(self._in.scalars(books.with_for_update(of=book) if locked else books))
 
     @abstractmethod
     def check_free(self, values: dict[str, Any], of: int | None) -> None:

@@ -37,6 +37,7 @@ REFERENCES: Final = tuple(_KNOWN)
 _BY_ISBN: Final = _arrays("SELECT isbn13, id FROM book WHERE isbn13 = ANY(:isbns)", isbns=_TEXTS)
 
 # A book of the same ISBN that another transaction is adding is waited for; then it is there, and ours is not.
+# In the order of the ISBNs, so that no two batches wait for each other.
 _ADD: Final = _arrays(
     """
     WITH draft AS (
@@ -46,7 +47,7 @@ _ADD: Final = _arrays(
     ),
     added AS (
         INSERT INTO book (id, title, isbn13, publication_year, language)
-        SELECT id, title, isbn13, publication_year, language FROM draft ORDER BY place
+        SELECT id, title, isbn13, publication_year, language FROM draft ORDER BY isbn13
         ON CONFLICT (isbn13) DO NOTHING RETURNING id
     )
     SELECT place - 1, id FROM draft JOIN added USING (id) ORDER BY place""",
