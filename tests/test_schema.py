@@ -27,6 +27,21 @@ def test_up_down_up(blank_url: sa.URL) -> None:
     assert schema.revisions()[-1] == models.SCHEMA_REVISION
 
 
+@pytest.mark.parametrize("extra", ["extra", "Extra Tools"])
+def test_extensions_may_be_elsewhere(blank_url: sa.URL, extra: str) -> None:
+    """unaccent is named by its schema: it works from one that no search_path has, and while a dump is restored."""
+    with psycopg.connect(conninfo(blank_url)) as connection:
+        connection.execute(f'CREATE SCHEMA "{extra}"')
+        connection.execute(f'CREATE EXTENSION unaccent SCHEMA "{extra}"')
+    schema.upgrade(blank_url.set(drivername="postgresql+psycopg"))
+    with psycopg.connect(conninfo(blank_url)) as connection:
+        connection.execute("INSERT INTO author (name) VALUES ('\u00c9mile'), ('Zola')")
+        connection.execute("SET search_path = ''")
+        connection.execute("REINDEX TABLE public.author")
+        connection.execute("ANALYZE public.author")
+        assert connection.execute("SELECT public.sort_key('\u00c9mile')").fetchone() == ("emile",)
+
+
 def test_two_at_once(blank_url: sa.URL) -> None:
     """Two migrations of one database at the same time both end well: the second finds nothing to do."""
     url = blank_url.set(drivername="postgresql+psycopg")

@@ -48,7 +48,7 @@ def _make_functions() -> None:
     op.execute("CREATE EXTENSION IF NOT EXISTS unaccent")
     # Named in full in the function: pg_restore fills indexes without a search_path.
     schema = op.get_bind().scalar(
-        sa.text("SELECT quote_ident(extnamespace::regnamespace::text) FROM pg_extension WHERE extname = 'unaccent'")
+        sa.text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'unaccent'")
     )
     op.execute("CREATE TEXT SEARCH CONFIGURATION catalogue (COPY = simple)")
     op.execute(f"ALTER TEXT SEARCH CONFIGURATION catalogue ALTER MAPPING FOR {_WORDS} WITH {schema}.unaccent, simple")

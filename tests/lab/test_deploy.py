@@ -69,6 +69,7 @@ def test_life(
         assert pids == [worker.pid for worker in it.workers()]
         assert set(pids) < set(_members(it.process.pid))
         assert "7" not in it.workers()[0].environ().values()
+        assert it.workers()[0].environ()["BOOKSTORE_DATA_DIR"] == str(tmp_path)  # not the user's, nor their tokens
         assert it.get("/health/ready")[0] == 200
         assert it.get("/books/99999")[0] == 404
         assert sessions(connection) > 0

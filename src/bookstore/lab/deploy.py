@@ -90,6 +90,7 @@ def deploy(
     port = free_port()
     environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
     environment |= {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": conninfo(url), "PYTHONUNBUFFERED": "1"}
+    environment["BOOKSTORE_DATA_DIR"] = str(folder.absolute())  # the tokens in the user's are not the lab's
     if workers:
         environment["WEB_CONCURRENCY"] = str(workers)
     log_file = folder / "service.log"
