@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 import httpx
@@ -249,6 +251,16 @@ async def test_a_batch_is_all_or_nothing(writer: Client) -> None:
     assert (await writer.get("/books?total=true")).json()["total"] == 1001
 
 
+async def test_nothing_changed_in_the_future(own_database: Any, driver: Driver, serve: Serve) -> None:
+    """Last-Modified is not later than now, whatever the database's clock says, and such a book is no 304 by it."""
+    with own_database("INSERT INTO book (title, updated_at) VALUES ('x', now() + interval '1 day')") as url:
+        async with serve(url, driver) as client:
+            seen = await client.get("/books/1")
+            changed_at = seen.headers["Last-Modified"]
+            assert parsedate_to_datetime(changed_at) <= datetime.now(UTC)
+            assert (await client.get("/books/1", headers={"If-Modified-Since": changed_at})).status_code == 200
+
+
 async def test_a_key_makes_one(writer: Client) -> None:
     """The same request with the same Idempotency-Key gets the same answer and makes nothing more; another
     body, path or batch with it is 422; another owner's key is another key; a refused request keeps none."""
@@ -317,6 +329,28 @@ async def test_two_at_once_make_one(own_database: Any, driver: Driver) -> None:
         assert {answer.status_code for answer in answers} == {201}
         assert len({answer.content for answer in answers}) == 1
         assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+
+
+async def test_who_gave_up_asks_again(own_database: Any, driver: Driver) -> None:
+    """A client that goes away in the middle of a POST repeats it with its key: one book, whatever became of the
+    first request."""
+    request: dict[str, Any] = {"method": "POST", "url": "/books", "json": NEW, "headers": {"Idempotency-Key": "same"}}
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with own_database(*SHELF) as url, psycopg.connect(conninfo(url)) as other:
+        async with crowd(url, driver) as client:
+            other.execute("SELECT FROM author WHERE id = 1 FOR UPDATE")
+            first = asyncio.ensure_future(client.request(**request))
+            async with asyncio.timeout(30):
+                while other.execute(waits).fetchone() != (1,):
+                    await asyncio.sleep(0.01)
+                    other.execute("SELECT pg_stat_clear_snapshot()")
+            first.cancel()
+            again = asyncio.ensure_future(client.request(**request))
+            other.rollback()
+            assert (await again).status_code == 201
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert (await client.get("/books?total=true")).json()["total"] == 2
 
 
 async def test_two_at_once_take_an_isbn_once(own_database: Any, driver: Driver) -> None:

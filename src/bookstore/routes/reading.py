@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -206,7 +207,8 @@ def validators(seen: schemas.Seen) -> dict[str, str]:
     """The headers by which a client keeps what it was given."""
     headers = {"Cache-Control": KEEP, "ETag": f'"{seen.tag}"'}
     if seen.changed_at is not None:
-        headers["Last-Modified"] = conditional.http_date(seen.changed_at)
+        # RFC 9110, 8.8.2.1: never later than now, also where the database's clock is ahead of ours.
+        headers["Last-Modified"] = conditional.http_date(min(seen.changed_at, int(time.time())))
     return headers
 
 
