@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore import schemas, sqlstate
-from bookstore.database import Database, application_name, make_database
+from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
+from bookstore.engine_options import application_name
 from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.models import Author, Book
 

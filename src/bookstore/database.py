@@ -8,7 +8,6 @@ that the Database owns. It returns structs only, so nothing lazy can happen afte
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import threading
 from abc import ABC, abstractmethod
@@ -21,19 +20,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from bookstore import sqlstate
-from bookstore.database_url import for_driver
+from bookstore import engine_options, sqlstate
+from bookstore.engine_options import CONNECT_TIMEOUT_S
 from bookstore.profile import EngineProfile
 
 Wire = msgspec.Struct | msgspec.Raw | str | int | bool | None
 T = TypeVar("T", bound=Wire)
 Work = Callable[[Session], T]
 
-CONNECT_TIMEOUT_S: Final = 3
-ABANDON_AFTER_S: Final = 1.0
-"""How long after the server's statement_timeout the client gives up on a silent socket."""
-IDLE_IN_TRANSACTION_S: Final = 10
-"""How long PostgreSQL lets a session sit in an open transaction before it ends it."""
 ATTEMPTS: Final = 3
 LONGEST_PAUSE_S: Final = 0.05
 """How often a write is tried that others are in the way of, and how long it lets them go first."""
@@ -91,7 +85,7 @@ class AsyncDatabase(Database):
 
     def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
         super().__init__(profile)
-        engine = create_async_engine(**_engine_options(profile, url))
+        engine = create_async_engine(**engine_options.made(profile, url))
         self._reading = engine
         self._writing = _transactional(engine)
 
@@ -126,7 +120,7 @@ class ThreadedDatabase(Database):
 
     def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
         super().__init__(profile)
-        engine = sa.create_engine(**_engine_options(profile, url))
+        engine = sa.create_engine(**engine_options.made(profile, url))
         self._engine = engine
         self._reading = sessionmaker(engine, expire_on_commit=False)
         self._writing = sessionmaker(_transactional(engine), expire_on_commit=False)
@@ -209,87 +203,3 @@ def _transactional(engine: Any) -> Any:
     the whole transaction, as above READ COMMITTED, is older: it would only make them fail and begin anew.
     """
     return engine.execution_options(isolation_level="READ COMMITTED")
-
-
-def application_name(profile: EngineProfile) -> str:
-    """`bookstore/<profile>/<pid>`: whose connection this is, in pg_stat_activity (63 bytes at most)."""
-    tail = f"/{os.getpid()}"
-    return f"bookstore/{profile.name}"[: 63 - len(tail)] + tail
-
-
-def _engine_options(profile: EngineProfile, url: sa.URL) -> dict[str, Any]:
-    engine_url, arguments = for_driver(url, profile.driver)
-    connect = _asyncpg_arguments if profile.driver == "asyncpg" else _psycopg_arguments
-    options: dict[str, Any] = {
-        "url": engine_url,
-        "connect_args": connect(profile) | arguments,
-        "isolation_level": profile.isolation_level,
-        "echo": profile.echo,
-        "hide_parameters": True,  # a log holds no reader's data
-    }
-    if profile.pool == "null":
-        return options | {"poolclass": sa.NullPool}
-    return options | {
-        "pool_size": profile.pool_size,
-        "max_overflow": profile.max_overflow,
-        "pool_timeout": profile.pool_timeout,
-        "pool_recycle": profile.pool_recycle,
-        "pool_pre_ping": profile.pool_pre_ping,
-        "pool_use_lifo": profile.pool_use_lifo,
-    }
-
-
-def _server_settings(profile: EngineProfile) -> dict[str, str]:
-    return {
-        "timezone": "UTC",  # times come as they go over the wire
-        "statement_timeout": f"{profile.statement_timeout * 1000:.0f}",
-        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000}",
-    }
-
-
-def _asyncpg_arguments(profile: EngineProfile) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "timeout": CONNECT_TIMEOUT_S,
-        # asyncpg has no limit of its own: on a dead socket a request would wait for ever.
-        "command_timeout": profile.statement_timeout + ABANDON_AFTER_S,
-        "server_settings": {"application_name": application_name(profile), **_server_settings(profile)},
-    }
-    if not profile.prepared_statements:
-        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-    return arguments
-
-
-def _psycopg_arguments(profile: EngineProfile) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "application_name": application_name(profile),
-        "options": " ".join(f"-c {key}={value}" for key, value in _server_settings(profile).items()),
-        # libpq's way to notice a dead peer, in seconds and, the last one, milliseconds.
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 10_000,
-    }
-    if not profile.prepared_statements:
-        arguments["prepare_threshold"] = None
-    if not profile.is_sync:
-        arguments["async_creator_fn"] = _connect_whole
-    return arguments
-
-
-async def _connect_whole(*arguments: Any, **options: Any) -> Any:
-    """psycopg's connect(), to its end even for a request that is cancelled meanwhile: psycopg leaves a
-    session that is half made to the garbage collector, which may come much later."""
-    from psycopg import AsyncConnection  # noqa: PLC0415 - asyncpg deployments need no libpq in memory
-
-    connecting = asyncio.create_task(AsyncConnection.connect(*arguments, **options))
-    try:
-        return await asyncio.shield(connecting)
-    except asyncio.CancelledError:
-        connecting.add_done_callback(_close)
-        raise
-
-
-def _close(connecting: asyncio.Task[Any]) -> None:
-    if not connecting.cancelled() and connecting.exception() is None:
-        connecting.result().pgconn.finish()
