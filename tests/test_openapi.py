@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from jsonschema import Draft202012Validator
 from litestar import Litestar, post
 from litestar.routes import HTTPRoute
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
@@ -20,6 +21,7 @@ from bookstore.app import make_app
 from bookstore.database import make_database
 from bookstore.engine_profile import EngineProfile
 from bookstore.errors import PROBLEM_JSON
+from bookstore.examples import EXAMPLES
 from bookstore.faults import KINDS
 from bookstore.openapi import ETAG, LOCATION, body, document, problems
 
@@ -130,6 +132,43 @@ def test_the_parameters_of_a_list(made: dict[str, Any]) -> None:
     }  # fmt: skip
     assert operation["responses"]["200"]["headers"].keys() == {"ETag", "Link"}
     assert "304" in operation["responses"]
+
+
+def test_what_was_made_has_links(made: dict[str, Any]) -> None:
+    """A 201 leads to reading, replacing, changing and removing what was made, a change with its ETag."""
+    for name, plural in (("Book", "books"), ("Author", "authors"), ("Genre", "genres")):
+        links = made["paths"][f"/{plural}"]["post"]["responses"]["201"]["links"]
+        assert links.keys() == {f"{verb}{name}" for verb in ("get", "replace", "change", "delete")}
+        place = {f"path.{name.lower()}_id": "$response.body#/id"}
+        assert links[f"get{name}"]["parameters"] == place
+        assert links[f"replace{name}"]["parameters"] == place | {"header.If-Match": "$response.header.ETag"}
+
+
+def test_changes_need_a_condition(made: dict[str, Any]) -> None:
+    """If-Match is told to be required where its absence is 428, and there only."""
+    for operation in operations(made).values():
+        required = [one["required"] for one in operation.get("parameters", ()) if one["name"] == "If-Match"]
+        assert (True in required) is ("428" in operation["responses"])
+
+
+def test_a_merge_patch_has_what_is_changed(made: dict[str, Any]) -> None:
+    """A patch needs no member; null takes away what need not be there; unknown members are refused."""
+    draft, patch = (made["components"]["schemas"][name] for name in ("BookDraft", "BookDraftPatch"))
+    assert (draft["required"], "required" in patch) == (["title"], False)
+    assert (patch["properties"].keys(), patch["additionalProperties"]) == (draft["properties"].keys(), False)
+    nullable = {name for name, member in patch["properties"].items() if {"type": "null"} in member.get("anyOf", ())}
+    assert nullable == draft["properties"].keys() - {"title"}
+    assert "default" not in json.dumps(patch)
+
+
+def test_examples_are_what_they_are_of(made: dict[str, Any]) -> None:
+    """Every example is of the document's schema, and each answer with a body of ours has one."""
+    schemas = made["components"]["schemas"]
+    for name, example in EXAMPLES.items():
+        assert schemas[name]["examples"] == [example]
+        whole = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
+        assert list(Draft202012Validator(whole).iter_errors(example)) == []
+    assert {"Book", "BookPage", "AuthorPage", "GenrePage", "GenreDetail", "NewBooks"} <= EXAMPLES.keys()
 
 
 class NewThing(msgspec.Struct, forbid_unknown_fields=True):

@@ -24,6 +24,7 @@ from bookstore.scalars import shown
 T = TypeVar("T")
 
 JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
 LARGEST_BODY: Final = 256 * 1024
 LARGEST_BATCH: Final = 4 * 1024 * 1024
 """Bytes of a request's body: of any, and of a batch of books."""
@@ -62,7 +63,7 @@ def parse(
     try:
         text = content.decode()
         msgspec.json.decode(content)
-        return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
+        return json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_float=_number)
     except RecursionError:
         raise Fault("malformed_body", "The body is nested too deeply.") from None
     except UnicodeDecodeError as error:
@@ -114,6 +115,12 @@ def _integer(text: str) -> int:
     if len(text) > LONGEST_NUMBER:
         raise ValueError(f"a number has {len(text)} digits")
     return int(text)
+
+
+def _number(text: str) -> float:
+    """1.0 is a whole number, as JSON Schema says; beyond 2^53 it is not known to be one."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 
 
 def _texts(document: object) -> Iterator[str]:

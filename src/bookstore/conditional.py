@@ -11,6 +11,9 @@ from typing import Final
 from bookstore.compression import plain_etag
 from bookstore.faults import Fault, Mistake
 
+PATTERN: Final = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
+"""If-Match as the OpenAPI document tells it; what does not follow it is answered as a tag of nothing."""
+
 _TAGS: Final = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
 
 

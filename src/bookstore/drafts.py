@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Annotated, Final
@@ -24,14 +25,26 @@ MOST_BOOKS: Final = 1000
 MOST_MISTAKES: Final = 100
 """Told at once."""
 
+# What the OpenAPI document says of rules whose own sentences tell more than a pattern that was not met.
+_TEXT: Final = {"pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"}
+_ISBN: Final = {"format": "isbn"}
+_SLUG: Final = {"pattern": "^([0-9]+(-[a-z0-9]+)+|[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*)$"}
+_UNIQUE: Final = {"uniqueItems": True}
+
 _Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-_Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, examples=["Ursula K. Le Guin"])]
+_Ids = Annotated[list[_Id], Meta(max_length=MOST_IDS, examples=[[1]], extra_json_schema=_UNIQUE)]
+_Name = Annotated[
+    str, Meta(min_length=1, max_length=LONGEST_NAME, examples=["Ursula K. Le Guin"], extra_json_schema=_TEXT)
+]
 
 
 class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A book as it is written. `author_ids` stand in the order of the title page."""
 
-    title: Annotated[str, Meta(min_length=1, max_length=LONGEST_TITLE, examples=["The Left Hand of Darkness"])]
+    title: Annotated[
+        str,
+        Meta(min_length=1, max_length=LONGEST_TITLE, examples=["The Left Hand of Darkness"], extra_json_schema=_TEXT),
+    ]
     isbn13: (
         Annotated[
             str,
@@ -39,14 +52,15 @@ class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 max_length=20,
                 description="ISBN-13 or ISBN-10, with or without hyphens. No two books have the same.",
                 examples=["978-0-441-47812-5"],
+                extra_json_schema=_ISBN,
             ),
         ]
         | None
     ) = None
     publication_year: Annotated[int, Meta(ge=EARLIEST_YEAR, le=LATEST_YEAR, examples=[1969])] | None = None
     language: Annotated[str, Meta(pattern="^[a-z]{2,3}(-[A-Z]{2})?$", examples=["en-US"])] | None = None
-    author_ids: Annotated[list[_Id], Meta(max_length=MOST_IDS, examples=[[1]])] = []
-    genre_ids: Annotated[list[_Id], Meta(max_length=MOST_IDS, examples=[[1]])] = []
+    author_ids: _Ids = []
+    genre_ids: _Ids = []
 
     def settled(self) -> BookDraft:
         """The draft as it is kept: its text normalised, its ISBN with 13 digits, its genres in order.
@@ -99,15 +113,17 @@ class AuthorDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class GenreDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A genre as it is written. Without a `slug` the name makes one."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, examples=["Science Fiction"])]
+    name: Annotated[
+        str, Meta(min_length=1, max_length=LONGEST_NAME, examples=["Science Fiction"], extra_json_schema=_TEXT)
+    ]
     slug: (
         Annotated[
             str,
             Meta(
                 max_length=100,
-                pattern="^[a-z0-9]+(-[a-z0-9]+)*$",
                 description="The genre's name in a URL; not of digits alone.",
                 examples=["science-fiction"],
+                extra_json_schema=_SLUG,
             ),
         ]
         | None
@@ -115,8 +131,8 @@ class GenreDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def settled(self) -> GenreDraft:
         """The draft as it is kept. Raises Fault `invalid_body` for a blank name and for a slug like an id."""
-        if self.slug is not None and self.slug.isdigit():
-            detail = "A slug needs a letter: a number in its place is an id."
+        if self.slug is not None and not re.match(_SLUG["pattern"], self.slug):
+            detail = "A slug is made of a-z, 0-9 and single hyphens between them; a number alone would be an id."
             raise Fault("invalid_body", f"slug: {detail}", Mistake(detail, pointer="/slug"))
         name = _named(self.name)
         return GenreDraft(name=name, slug=self.slug or slug(name))

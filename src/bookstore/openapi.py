@@ -20,8 +20,12 @@ from litestar.openapi.spec import License, Operation, Tag
 from litestar.routes import HTTPRoute
 
 from bookstore import access, errors
-from bookstore.bodies import JSON
+from bookstore.bodies import JSON, MERGE_PATCH
+from bookstore.examples import EXAMPLES
 from bookstore.faults import KINDS
+
+ISBN: Final = {"format": "isbn"}
+"""For a parameter's `schema_extra`; JSON Schema lets anybody name formats."""
 
 ETAG: Final = ResponseHeader(
     name="ETag", documentation_only=True, description="The version of what is sent; for If-Match and If-None-Match"
@@ -77,11 +81,20 @@ def problems(*codes: str) -> Mapping[int, ResponseSpec]:
     }
 
 
-def body(struct: type[msgspec.Struct], *media_types: str) -> type[Operation]:
-    """For a handler's `operation_class`: it reads a `struct` with bodies.py. Without `media_types`: JSON."""
+def body(struct: type[msgspec.Struct]) -> type[Operation]:
+    """For a handler's `operation_class`: it reads a `struct` with bodies.py."""
 
     class _Taking(Operation):
-        taken: ClassVar = (struct, media_types or (JSON,))
+        taken: ClassVar = (struct.__name__, _of_structs([struct]), (JSON,))
+
+    return _Taking
+
+
+def merge_patch(struct: type[msgspec.Struct]) -> type[Operation]:
+    """For a handler's `operation_class`: it reads a merge patch (RFC 7396) of a `struct`."""
+
+    class _Taking(Operation):
+        taken: ClassVar = (f"{struct.__name__}Patch", _of_patch(struct), (MERGE_PATCH, JSON))
 
     return _Taking
 
@@ -111,10 +124,13 @@ def document(app: Litestar) -> dict[str, Any]:
     """The whole document of `app`, for JSON."""
     made = app.openapi_schema.to_schema()
     components = made.setdefault("components", {})
+    components.setdefault("schemas", {})
     components["securitySchemes"] = {"token": _TOKEN}
     components["responses"] = {}
     components["examples"] = {code: {"summary": kind.title, "value": _example(code)} for code, kind in KINDS.items()}
-    _add_schemas(components, [errors.Problem])
+    components["schemas"] |= _of_structs([errors.Problem])
+    for name in EXAMPLES.keys() & components["schemas"].keys():
+        components["schemas"][name]["examples"] = [EXAMPLES[name]]
     for path, method, handler in _operations(app):
         operation = made["paths"][path][method]
         operation["security"] = _security(handler)
@@ -124,9 +140,12 @@ def document(app: Litestar) -> dict[str, Any]:
         if method == "get":
             _add_not_modified(operation)
         if taken := getattr(handler.operation_class, "taken", None):
-            operation["requestBody"] = _request_body(*taken)
-            _add_schemas(components, [taken[0]])
+            name, schemas, media_types = taken
+            components["schemas"] |= schemas
+            operation["requestBody"] = _request_body(name, media_types)
         _add_problems(operation, handler, components)
+        _require_condition(operation)
+    _add_links(made["paths"])
     return made
 
 
@@ -170,15 +189,54 @@ def _add_not_modified(operation: dict[str, Any]) -> None:
         operation["responses"]["304"] = {"description": "What the client has, by its ETag, still holds"}
 
 
-def _request_body(struct: type[msgspec.Struct], media_types: Sequence[str]) -> dict[str, Any]:
-    reference = {"$ref": f"#/components/schemas/{struct.__name__}"}
+def _request_body(name: str, media_types: Sequence[str]) -> dict[str, Any]:
+    reference = {"$ref": f"#/components/schemas/{name}"}
     return {"required": True, "content": {media_type: {"schema": reference} for media_type in media_types}}
 
 
-def _add_schemas(components: dict[str, Any], structs: Sequence[type[msgspec.Struct]]) -> None:
+def _require_condition(operation: dict[str, Any]) -> None:
+    """The handler takes a request without If-Match, only to say what it needs (428)."""
+    if "428" in operation["responses"]:
+        (parameter,) = (one for one in operation["parameters"] if one["name"] == "If-Match")
+        parameter["required"] = True
+
+
+def _add_links(paths: dict[str, Any]) -> None:
+    """What was made can be read, changed and removed: from each 201 to the operations on its Location."""
+    for path, item in paths.items():
+        one = next((name for name in paths if name.startswith(f"{path}/{{") and name.endswith("_id}")), None)
+        if one is None or "post" not in item:
+            continue
+        parameter = one[one.index("{") + 1 : -1]
+        links = item["post"]["responses"]["201"]["links"] = {}
+        for operation in paths[one].values():
+            links[operation["operationId"]] = {
+                "operationId": operation["operationId"],
+                "parameters": {f"path.{parameter}": "$response.body#/id"},
+            }
+            if "requestBody" in operation:
+                links[operation["operationId"]]["parameters"]["header.If-Match"] = "$response.header.ETag"
+
+
+def _of_structs(structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
     """As msgspec describes them: with every limit, and without further members where none are taken."""
-    _, made = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
-    components.setdefault("schemas", {}).update(made)
+    return msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1]
+
+
+def _of_patch(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """A merge patch: any members of the struct's, and null for those that need not be there."""
+    made = _of_structs([struct])
+    whole = made.pop(struct.__name__)
+    members = {
+        name: member if name in whole["required"] else _or_null(member) for name, member in whole["properties"].items()
+    }
+    patch = {"title": f"{struct.__name__}Patch", "type": "object", "properties": members, "additionalProperties": False}
+    return made | {f"{struct.__name__}Patch": patch}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    plain = {key: value for key, value in schema.items() if key != "default"}
+    return plain if "anyOf" in plain else {"anyOf": [plain, {"type": "null"}]}
 
 
 def _add_problems(operation: dict[str, Any], handler: HTTPRouteHandler, components: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ inserted or deleted before it (keyset pagination).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -71,11 +71,16 @@ def parse(text: str, orders: Orders) -> Keys:
             raise ValueError(f"found '{name[:40]}'; allowed is {', '.join(orders)}, each with - for descending")
         if name in seen:
             raise ValueError(f"found '{name}' twice")
+        if "id" not in seen:  # nothing can follow: no two rows have the same
+            keys.append(orders[name](part.startswith("-")))
         seen.add(name)
-        keys.append(orders[name](part.startswith("-")))
-        if name == "id":
-            return tuple(keys)  # nothing can follow: no two rows have the same
-    return (*keys, orders["id"](keys[-1].descending))
+    return tuple(keys) if "id" in seen else (*keys, orders["id"](keys[-1].descending))
+
+
+def pattern(names: Iterable[str]) -> str:
+    """What `parse` takes of these names, as a regular expression that also takes one name twice."""
+    name = f"-?({'|'.join(names)})"
+    return f"^{name}(,{name})*$"
 
 
 def parameter(place: int) -> str:

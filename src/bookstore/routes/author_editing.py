@@ -9,10 +9,9 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from bookstore import access, schemas
-from bookstore.bodies import JSON
 from bookstore.database import Database
 from bookstore.drafts import AuthorDraft
-from bookstore.openapi import ETAG, LOCATION, body, problems
+from bookstore.openapi import ETAG, LOCATION, body, merge_patch, problems
 from bookstore.repositories import AuthorRepository
 from bookstore.routes import reading, writing
 from bookstore.routes.authors import AuthorController
@@ -60,7 +59,7 @@ class AuthorEditor(AuthorController):
         _ONE,
         operation_id="changeAuthor",
         summary="Change an author",
-        operation_class=body(AuthorDraft, writing.MERGE_PATCH, JSON),
+        operation_class=merge_patch(AuthorDraft),
         response_headers=[ETAG],
         responses=problems("not_found", "stale", "if_match_required"),
     )

@@ -10,10 +10,10 @@ from litestar.params import SkipValidation
 from sqlalchemy.orm import Session
 
 from bookstore import access, schemas
-from bookstore.bodies import JSON, LARGEST_BATCH
+from bookstore.bodies import LARGEST_BATCH
 from bookstore.database import Database
 from bookstore.drafts import BookBatch, BookDraft
-from bookstore.openapi import ETAG, LOCATION, body, problems
+from bookstore.openapi import ETAG, LOCATION, body, merge_patch, problems
 from bookstore.repositories import BookRepository
 from bookstore.routes import reading, writing
 from bookstore.routes.books import BookController
@@ -67,7 +67,7 @@ class BookEditor(BookController):
         _ONE,
         operation_id="changeBook",
         summary="Change a book",
-        operation_class=body(BookDraft, writing.MERGE_PATCH, JSON),
+        operation_class=merge_patch(BookDraft),
         response_headers=[ETAG],
         responses=problems("not_found", "isbn_taken", "stale", "if_match_required"),
     )

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from bookstore import access, isbn, schemas
 from bookstore.database import Database
 from bookstore.faults import Fault
-from bookstore.openapi import ETAG, LINK, problems
+from bookstore.openapi import ETAG, ISBN, LINK, problems
 from bookstore.repositories import BookQuery, BookRepository
 from bookstore.routes import reading
 
-Isbn = Annotated[str, PathParameter(min_length=1, max_length=20, description="ISBN-13 or ISBN-10.")]
+Isbn = Annotated[str, PathParameter(min_length=1, max_length=20, description="ISBN-13 or ISBN-10.", schema_extra=ISBN)]
 
 
 class BookController(Controller):

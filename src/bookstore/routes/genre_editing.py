@@ -9,10 +9,9 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from bookstore import access, schemas
-from bookstore.bodies import JSON
 from bookstore.database import Database
 from bookstore.drafts import GenreDraft
-from bookstore.openapi import ETAG, LOCATION, body, problems
+from bookstore.openapi import ETAG, LOCATION, body, merge_patch, problems
 from bookstore.repositories import GenreRepository
 from bookstore.routes import reading, writing
 from bookstore.routes.genres import GenreController
@@ -60,7 +59,7 @@ class GenreEditor(GenreController):
         _ONE,
         operation_id="changeGenre",
         summary="Change a genre",
-        operation_class=body(GenreDraft, writing.MERGE_PATCH, JSON),
+        operation_class=merge_patch(GenreDraft),
         response_headers=[ETAG],
         responses=problems("not_found", "name_taken", "stale", "if_match_required"),
     )

@@ -15,11 +15,12 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import conditional, isbn, schemas
+from bookstore import conditional, isbn, schemas, sorting
 from bookstore.database import Database
 from bookstore.faults import Fault, Mistake
 from bookstore.loading import fetch
 from bookstore.models import EARLIEST_YEAR, LATEST_YEAR
+from bookstore.openapi import ISBN
 from bookstore.repositories import BookQuery, BookRepository, NamedQuery, NamedRepository
 from bookstore.snapshot import STATE
 
@@ -29,7 +30,9 @@ DEFAULT_LIMIT: Final = 20
 LARGEST_LIMIT: Final = 200
 LARGEST_ID: Final = 2**63 - 1
 MOST_CHARACTERS: Final = 100
-"""Of the words of a search, and of a sort."""
+"""Of the words of a search."""
+
+_FIELDS: Final = "^({0})(,({0}))*$".format("|".join(schemas.ListedBook.__struct_fields__))
 
 KEEP: Final = "public, no-cache"
 """A cache may keep the answer, and asks before each use whether it still holds."""
@@ -63,7 +66,9 @@ def book_query(
         str | None,
         QueryParameter(pattern="^[a-z]{2,3}(-[A-Z]{2})?$", description="`en` finds `en-US` too, `en-US` no other."),
     ] = None,
-    isbn13: Annotated[str | None, _is_text(20, description="ISBN-13 or ISBN-10, with or without hyphens.")] = None,
+    isbn13: Annotated[
+        str | None, _is_text(20, description="ISBN-13 or ISBN-10, with or without hyphens.", schema_extra=ISBN)
+    ] = None,
     year_from: Annotated[
         int | None, QueryParameter(ge=EARLIEST_YEAR, le=LATEST_YEAR, description="Published in this year or later.")
     ] = None,
@@ -79,15 +84,21 @@ def book_query(
     ] = None,
     sort: Annotated[
         str | None,
-        _is_text(
+        QueryParameter(
+            min_length=1,
             description="`id`, `title`, `publication_year`, `created_at` or, with `q`, `relevance`; `-` for "
-            "descending, several by comma. Books without a year come last. Words of `q` "
-            "that over 5,000 books have allow `relevance` and `id` only."
+            "descending, several by comma, each once. Books without a year come last. Words of `q` "
+            "that over 5,000 books have allow `relevance` and `id` only.",
+            schema_extra={"pattern": sorting.pattern([*sorting.BOOKS, "relevance"])},
         ),
     ] = None,
     fields: Annotated[
         str | None,
-        _is_text(200, description="Only these members, by comma: `id,title`; `created_at` and `updated_at` too."),
+        QueryParameter(
+            min_length=1,
+            description="Only these members, by comma: `id,title`; `created_at` and `updated_at` too.",
+            schema_extra={"pattern": _FIELDS},
+        ),
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
@@ -110,7 +121,14 @@ def book_query(
 
 def named_query(
     database: _InTurn,  # noqa: ARG001 - for its turn
-    sort: Annotated[str, _is_text(description="`id` or `name`; `-` for descending.")] = "id",
+    sort: Annotated[
+        str,
+        QueryParameter(
+            min_length=1,
+            description="`id` or `name`; `-` for descending.",
+            schema_extra={"pattern": sorting.pattern(sorting.AUTHORS)},  # genres have the same
+        ),
+    ] = "id",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     total: Total = False,

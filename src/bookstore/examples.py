@@ -1,0 +1,39 @@
+"""What answers look like: an example for each schema of the OpenAPI document, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from bookstore import schemas
+
+_AUTHOR: Final = schemas.Author(id=17, name="Ursula K. Le Guin")
+_GENRE: Final = schemas.Genre(id=3, name="Science Fiction")
+_SHELF: Final = schemas.GenreDetail(id=3, name="Science Fiction", slug="science-fiction", book_count=812)
+_BOOK: Final = schemas.Book(
+    id=1024,
+    title="The Left Hand of Darkness",
+    isbn13="9780441478125",
+    publication_year=1969,
+    language="en-US",
+    authors=[_AUTHOR],
+    genres=[_GENRE],
+)
+_LISTED: Final = schemas.ListedBook(**{name: getattr(_BOOK, name) for name in _BOOK.__struct_fields__})
+_CURSOR: Final = "u0Q1wq3yNnVbWzEwMjRd"
+
+EXAMPLES: Final[Mapping[str, Any]] = {
+    type(one).__name__: msgspec.to_builtins(one)
+    for one in (
+        _AUTHOR,
+        _GENRE,
+        _SHELF,
+        _BOOK,
+        schemas.BookPage([_LISTED], next_cursor=_CURSOR, total=9966),
+        schemas.AuthorPage([_AUTHOR], next_cursor=_CURSOR),
+        schemas.GenrePage([_SHELF], next_cursor=None),
+        schemas.NewBooks([1024, 1025]),
+    )
+}
