@@ -110,6 +110,7 @@ def _make_orders() -> None:
     op.create_index("ix_book_year_or_first", "book", [sa.text("coalesce(publication_year::int, -32768)"), "id"])
     op.create_index("ix_book_created_at", "book", ["created_at", "id"])
     op.create_index("ix_book_language", "book", [sa.text("split_part(language, '-', 1)"), "id"])
+    op.create_index("ix_book_region", "book", ["language", "id"])
     op.create_index("ix_author_sort_key", "author", [sa.text('sort_key(name) COLLATE "C"'), "id"])
 
 
@@ -131,7 +132,7 @@ def downgrade() -> None:
     for table in ("author", "genre"):
         for name in ("version", "created_at", "updated_at"):
             op.drop_column(table, name)
-    for name in ("title", "year_or_last", "year_or_first", "created_at", "language"):
+    for name in ("title", "year_or_last", "year_or_first", "created_at", "language", "region"):
         op.drop_index(f"ix_book_{name}", "book")
     op.drop_index("ix_author_sort_key", "author")
     op.drop_table("search_word")

@@ -152,6 +152,7 @@ class Book(Changed, IdentityBase):
         Index("ix_book_year_or_first", text("coalesce(publication_year::int, -32768)"), "id"),
         Index("ix_book_created_at", "created_at", "id"),
         Index("ix_book_language", text("split_part(language, '-', 1)"), "id"),
+        Index("ix_book_region", "language", "id"),
     )
 
     title: Mapped[str]

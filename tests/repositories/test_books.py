@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -215,6 +216,30 @@ async def test_every_driver_and_strategy_answers_the_same(session: Session, shel
                 query = BookQuery(**asked, cursor=wanted["next_cursor"])
     finally:
         await database.stop()
+
+
+@pytest.mark.parametrize("loading", STRATEGIES)
+@pytest.mark.parametrize(("filters", "table"), [({"genre": "1"}, "book_genre"), ({"author_id": 1}, "book_author")])
+def test_a_page_begins_at_its_place_in_the_joined_table(
+    engine: sa.Engine, loading: Loading, filters: Any, table: str
+) -> None:
+    """The last page of an author's or a genre's books does not read the links of all pages before: the range
+    is said of the links too, for PostgreSQL does not conclude it."""
+    with Session(engine) as session:
+        following = page(session, loading, BookQuery(limit=1, **filters))["next_cursor"]
+        with statements(engine) as sent:
+            page(session, loading, BookQuery(limit=1, cursor=following, **filters))
+    assert re.search(rf"\({table}\.book_id\) > \(%", sent[0])
+
+
+@pytest.mark.parametrize("loading", STRATEGIES)
+def test_years_are_known_to_the_planner(engine: sa.Engine, loading: Loading) -> None:
+    """A year is part of the statement, not a parameter: whether few or many books are in a range decides on
+    how they are found."""
+    with Session(engine) as session, statements(engine) as sent:
+        page(session, loading, BookQuery(limit=1, year_from=-7, year_to=1984))
+    assert "-7 <= coalesce(" in sent[0]
+    assert "1984 >= coalesce(" in sent[0]
 
 
 def refused(query: BookQuery) -> Fault:

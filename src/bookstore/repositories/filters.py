@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from bookstore.models import Genre, book_author, book_genre
 
 
 class Filter(NamedTuple):
-    """`where` compares with the parameter of the filter's name."""
+    """`where` compares with the parameter of the filter's name, or with a year."""
 
     where: sa.ColumnElement[bool]
     table: sa.Table | None = None
@@ -42,6 +42,17 @@ FILTERS: Final[Mapping[str, Filter]] = {
     "language": Filter(_value("language", sa.Text) == _LANGUAGE),
     "region": Filter(book.c.language == _value("region", sa.Text)),
     "isbn13": Filter(book.c.isbn13 == _value("isbn13", sa.Text)),
-    "year_from": Filter(_value("year_from", sa.Integer) <= _YEAR_OR_FIRST),
-    "year_to": Filter(_value("year_to", sa.Integer) >= _YEAR_OR_LAST),
+}
+
+
+def _year(year: int) -> sa.ColumnElement[int]:
+    return sa.literal_column(str(year), sa.Integer())
+
+
+# Written into the SQL: only then PostgreSQL knows whether the few books of a range are to be sorted, or the books
+# of an order looked through for the many of a range. For a parameter it takes the second, and reads the whole table
+# where a range is empty.
+YEARS: Final[Mapping[str, Callable[[int], Filter]]] = {
+    "year_from": lambda year: Filter(_year(year) <= _YEAR_OR_FIRST),
+    "year_to": lambda year: Filter(_year(year) >= _YEAR_OR_LAST),
 }

@@ -14,7 +14,7 @@ from bookstore import cursor, schemas, search, sorting
 from bookstore.loading import MEMBERS, Selection, book
 from bookstore.models import book_document
 from bookstore.repositories import paging
-from bookstore.repositories.filters import FILTERS
+from bookstore.repositories.filters import FILTERS, YEARS
 
 _ALL_MEMBERS: Final = schemas.ListedBook.__struct_fields__
 _MATCHING: Final = search.matching()
@@ -38,15 +38,13 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
     total: bool = False
 
     def filters(self) -> dict[str, Any]:
-        """The parameters of the FILTERS that apply."""
+        """The values of the FILTERS and YEARS that apply."""
         plain = ("author_id", "isbn13", "year_from", "year_to")
         values: dict[str, Any] = {name: value for name in plain if (value := getattr(self, name)) is not None}
         if self.genre is not None:
             values |= {"genre_id": int(self.genre)} if self.genre.isdigit() else {"genre_slug": self.genre}
         if self.language is not None:  # en finds en-US too, en-US no other (RFC 4647, basic filtering)
-            values["language"] = self.language.partition("-")[0]
-            if "-" in self.language:
-                values["region"] = self.language
+            values["region" if "-" in self.language else "language"] = self.language
         return values
 
     def order(self) -> str:
@@ -113,8 +111,10 @@ def understand(session: Session, query: BookQuery) -> BookList:
     if query.q is not None and meaning is None:
         meaning, state = search.interpret(session, query.q)
     filters = query.filters()
+    years = tuple((name, filters.pop(name)) for name in YEARS if name in filters)
     shape = _Shape(
         tuple(sorted(filters)),
+        years,
         query.order(),
         None if meaning is None else meaning.is_common,
         bool(values),
@@ -148,6 +148,7 @@ class _Shape(NamedTuple):
     """All of a query but its values."""
 
     filters: tuple[str, ...]
+    years: tuple[tuple[str, int], ...]
     order: str
     is_common: bool | None
     goes_on: bool
@@ -160,7 +161,7 @@ Joins = dict[sa.FromClause, sa.ColumnElement[bool]]
 
 def _conditions(shape: _Shape, has_words: sa.ColumnElement[bool]) -> tuple[Joins, list[sa.ColumnElement[bool]]]:
     """The tables that are joined and what has to hold; `has_words` for words that are common."""
-    used = [FILTERS[name] for name in shape.filters]
+    used = [*(FILTERS[name] for name in shape.filters), *(YEARS[name](year) for name, year in shape.years)]
     joins: Joins = {one.table: one.on for one in used if one.table is not None and one.on is not None}
     where = [one.where for one in used]
     if shape.is_common:
@@ -178,6 +179,8 @@ def _selection(shape: _Shape) -> Selection:
     order = keys(shape.order, has_words=shape.is_common is not None, is_common=bool(shape.is_common))
     if shape.goes_on:
         where.append(sorting.beyond(order))
+        if len(order) == 1:  # the id; PostgreSQL passes on to a joined table what is equal, but no range
+            where += [sorting.beyond((order[0]._replace(column=table.c.book_id),)) for table in joins]
     return Selection(*where, limit=shape.limit, joins=tuple(joins.items()), keys=order, members=shape.members)
 
 

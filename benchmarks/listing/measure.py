@@ -1,0 +1,176 @@
+"""Measures what lists of books cost in a small and in a large catalogue, query by query, interleaved, in one run.
+
+    DATABASE_URL_SMALL=… DATABASE_URL_LARGE=… python benchmarks/listing/measure.py
+
+Both databases are migrated, filled (`bookstore catalog generate`) and vacuumed. The queries run in the
+service's own units of work under the profile `default`, without HTTP. An index serves a list when a whole page
+takes no longer in the large catalogue than in the small one; the last column names what PostgreSQL does instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+
+from bookstore import cursor, profile
+from bookstore.database import AsyncDatabase, make_database
+from bookstore.database_url import conninfo, parse
+from bookstore.repositories import BookQuery, BookRepository
+
+LIMIT: Final = 100
+ROUNDS: Final = 25
+TARGET: Final = 1.5
+TARGET_Q_MS: Final = 50.0
+TABLES: Final = {"book", "book_author", "book_genre", "book_document"}
+
+# Found in each catalogue by itself: a value that many books have, and one that few have.
+MANY: Final = {
+    "author_id": "SELECT author_id FROM book_author GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1",
+    "genre": "SELECT slug FROM book_genre JOIN genre ON id = genre_id GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1",
+    "language": "SELECT language FROM book WHERE language IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1",
+    "isbn13": "SELECT isbn13 FROM book WHERE isbn13 IS NOT NULL ORDER BY id DESC LIMIT 1",
+    "year_from": "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY publication_year) FROM book",
+    "year_to": "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY publication_year) FROM book",
+}
+FEW: Final = {
+    "author_id": "SELECT author_id FROM book_author GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
+    "genre": "SELECT slug FROM book_genre JOIN genre ON id = genre_id GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
+    "language": "SELECT language FROM book WHERE language IS NOT NULL GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
+    "year_from": "SELECT max(publication_year) FROM book",
+    "year_to": "SELECT min(publication_year) FROM book",
+}
+WORD: Final = """
+    SELECT word FROM (SELECT word, (SELECT count(*) FROM book_document
+        WHERE document @@ quote_literal(word)::tsquery) AS books FROM search_word WHERE word ~ '^[a-z]+$'
+        ORDER BY word LIMIT 300) AS counted ORDER BY abs(books - %s), word LIMIT 1"""
+WORDS: Final = {"rare": 5, "medium": 3000, "common": 10**9}
+ORDERS: Final = ("id", "title", "publication_year", "created_at")
+
+
+class Catalogue:
+    """One of the two databases: the unit of work that is measured, and a look at its plan."""
+
+    def __init__(self, url: sa.URL) -> None:
+        made = make_database(profile.load("default"), url)
+        assert isinstance(made, AsyncDatabase)
+        self._database = made
+        self._info = conninfo(url)
+        self._sent: list[tuple[str, Any]] = []
+        sa.event.listen(made._reading.sync_engine, "before_cursor_execute", self._note)  # noqa: SLF001 - its SQL
+
+    def _note(self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        self._sent.append((statement, parameters))
+
+    def value(self, statement: str, *parameters: Any) -> Any:
+        with psycopg.connect(self._info) as connection:
+            return next(iter(connection.execute(statement.encode(), parameters or None).fetchone() or [None]))
+
+    async def page(self, query: BookQuery) -> tuple[float, int, str | None]:
+        """(milliseconds, books, next_cursor)"""
+        loading = self._database.profile.loading
+        begun = time.perf_counter()
+        seen = await self._database.run(lambda session: BookRepository(session, loading).page(query), reading=True)
+        taken = (time.perf_counter() - begun) * 1000
+        body = json.loads(msgspec.json.encode(seen.body))
+        return taken, len(body["items"]), body["next_cursor"]
+
+    async def last(self, query: BookQuery) -> BookQuery:
+        """The query of the last page: the place that the reversed order reaches after a page. (Books without
+        a year come last both ways: of these orders it is the last page of the books with one.)"""
+        sort = query.order()
+        turned = sort[1:] if sort.startswith("-") else f"-{sort}"
+        backwards = BookQuery(**_values(query) | {"sort": turned})
+        _, _, following = await self.page(backwards)
+        if following is None:
+            return query
+        place = cursor.decode(following, backwards.asked())
+        return BookQuery(**_values(query) | {"cursor": cursor.encode(place, query.asked())})
+
+    async def plan(self, query: BookQuery) -> str:
+        """What scans or sorts more than a page, in the plan that a prepared statement comes to have."""
+        self._sent.clear()
+        await self.page(query)
+        statement, parameters = next(sent for sent in reversed(self._sent) if "FROM book" in sent[0])
+        values = ", ".join(sql.Literal(value).as_string() for value in parameters or ())
+        with psycopg.connect(self._info) as connection:
+            connection.execute(f"PREPARE asked AS {statement}".encode())
+            explain = f"EXPLAIN (FORMAT JSON) EXECUTE asked{f'({values})' if values else ''}".encode()
+            for _ in range(7):  # the sixth time PostgreSQL may take the generic plan
+                (found,) = connection.execute(explain).fetchone() or ([],)
+        plan = found if isinstance(found, list) else json.loads(found)
+        bad = {
+            node["Node Type"] + (f" on {node['Relation Name']}" if "Relation Name" in node else "")
+            for node in _nodes(plan[0]["Plan"])
+            if (node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in TABLES)
+            or (node["Node Type"] == "Sort" and node["Plan Rows"] > 20 * LIMIT)
+        }
+        return ", ".join(sorted(bad)) or "index"
+
+
+def _values(query: BookQuery) -> dict[str, Any]:
+    return {name: getattr(query, name) for name in query.__struct_fields__}
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)
+
+
+def queries(of: Catalogue) -> dict[str, BookQuery]:
+    """Every case, by its name, with values of this catalogue."""
+    asked: dict[str, dict[str, Any]] = {}
+    for kind, statements in (("many", MANY), ("few", FEW)):
+        for name, statement in statements.items():
+            asked[f"{name} ({kind})"] = {name: of.value(statement)}
+    for name in ORDERS:
+        asked |= {f"sort={sign}{name}": {"sort": f"{sign}{name}"} for sign in ("", "-")}
+    asked["language (no such region)"] = {"language": f"{str(of.value(MANY['language']))[:2]}-ZZ"}
+    asked |= {f"q ({name})": {"q": of.value(WORD, books)} for name, books in WORDS.items()}
+    asked["q (mistyped)"] = {"q": of.value(WORD, WORDS["rare"])[:-1] + "q"}
+    return {name: BookQuery(limit=LIMIT, **values) for name, values in asked.items()}
+
+
+async def main() -> None:
+    small, large = (Catalogue(parse(os.environ[name])) for name in ("DATABASE_URL_SMALL", "DATABASE_URL_LARGE"))
+    print(f"{'page of 100':<28}{'small: books, ms':>14}{'large: books, ms':>16}{'ratio':>8}   plan in the large one")
+    missed = 0
+    in_small, in_large = queries(small), queries(large)
+    for name, first in in_small.items():
+        for which in ("first", "last"):
+            pair = [(small, first), (large, in_large[name])]
+            if which == "last":
+                pair = [(of, await of.last(query)) for of, query in pair]
+            times: list[list[float]] = [[], []]
+            books = [0, 0]
+            for number in range(ROUNDS + 8):  # the first ones prepare the statements
+                for place, (of, query) in enumerate(pair):
+                    taken, books[place], _ = await of.page(query)
+                    if number >= 8:
+                        times[place].append(taken)
+            before, after = (statistics.median(one) for one in times)
+            most = TARGET_Q_MS if name.startswith("q ") else TARGET * before
+            fine = after <= most or books[0] < books[1]
+            missed += not fine
+            mark = "" if fine else "  << beyond the target"
+            print(
+                f"{name + ' ' + which:<28}{books[0]:4}{before:8.2f}ms{books[1]:6}{after:8.2f}ms{after / before:8.2f}   "
+                f"{await large.plan(pair[1][1])}{mark}",
+                flush=True,
+            )
+    sys.exit(f"{missed} beyond the target" if missed else 0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
