@@ -124,7 +124,10 @@ def _litestars(error: HTTPException) -> Fault:
     code, detail = _LITESTARS[error.status_code]
     if error.detail == "Invalid host header":
         code, detail = "unknown_host", "The Host header is not the name of a host."
-    return Fault(code, detail, headers={name.title(): text for name, text in headers.items()})
+    told = {name.title(): text for name, text in headers.items()}
+    if "Allow" in told:  # Litestar takes them out of a set: each process would have an order of its own
+        told["Allow"] = ", ".join(sorted(told["Allow"].split(", ")))
+    return Fault(code, detail, headers=told)
 
 
 def _invalid(error: ValidationException) -> Fault:

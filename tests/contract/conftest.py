@@ -24,7 +24,7 @@ from bookstore.tokens import make
 READY_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15
 
-TOKEN, _ACCEPTED = make("contract", ["catalog:write", "admin"], date(2026, 1, 1))
+TOKEN, ACCEPTED = make("contract", ["catalog:write", "admin"], date(2026, 1, 1))
 
 CATALOGUE: Final[tuple[LiteralString, ...]] = (
     "INSERT INTO author (name) VALUES ('Jane Austen'), ('Ben'), ('Jane Austen')",
@@ -74,7 +74,7 @@ def _process(profile: str, url: sa.URL, log: Path) -> Iterator[Service]:
         "HOME": str(log.parent),
         "DATABASE_URL": conninfo(url),
         "BOOKSTORE_PROFILE": profile,
-        "BOOKSTORE_API_TOKENS": _ACCEPTED.line(),
+        "BOOKSTORE_API_TOKENS": ACCEPTED.line(),
     }
     with log.open("wb") as file:
         process = subprocess.Popen(
