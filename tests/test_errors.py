@@ -57,18 +57,22 @@ def driver(request: pytest.FixtureRequest) -> Driver:
     return found
 
 
+_NEXT = " ;; "
+"""Between two statements."""
+
+
 @get("/sql", opt=access.PUBLIC)
 async def run_sql(
     database: NamedDependency[SkipValidation[Database]],
-    statement: Annotated[list[str], QueryParameter()],
+    statements: Annotated[str, QueryParameter()],
     secret: Annotated[str, QueryParameter()] = "",
 ) -> int:
     """Runs statements as one unit of work that writes; a route of this test alone."""
 
     def work(session: Session) -> int:
-        for one in statement:
+        for one in statements.split(_NEXT):
             session.execute(sa.text(one), {"secret": secret} if ":secret" in one else {})
-        return len(statement)
+        return len(statements.split(_NEXT))
 
     return await database.run(work)
 
@@ -85,7 +89,7 @@ async def served(url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[Clie
 
 
 def sql(client: Client, *statements: str, **query: str) -> Awaitable[Any]:
-    return client.get("/sql", params={"statement": list(statements), **query})
+    return client.get("/sql", params={"statements": _NEXT.join(statements), **query})
 
 
 def is_trouble(response: Any, code: str) -> bool:
