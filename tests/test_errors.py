@@ -349,7 +349,7 @@ async def test_answers_of_the_framework(shared_url: sa.URL) -> None:
             assert (answer.status_code, body["code"], body["instance"]) == (status, code, path), answer.text
             assert answer.headers["content-type"] == "application/problem+json"
             assert ("allow" in answer.headers) is (status == 405)
-        assert body["errors"] == [{"detail": "It is missing.", "parameter": "statement"}]
+        assert body["errors"] == [{"detail": "It is missing.", "parameter": "statements"}]
 
 
 async def test_an_error_to_head_has_no_body(shared_url: sa.URL) -> None:
