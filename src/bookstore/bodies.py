@@ -20,6 +20,7 @@ import msgspec
 from bookstore.faults import Fault, Mistake
 from bookstore.fitting import suggestion
 from bookstore.scalars import shown
+from bookstore.spelling import CONTROL
 
 T = TypeVar("T")
 
@@ -32,7 +33,6 @@ MOST_MISTAKES: Final = 100
 LONGEST_NUMBER: Final = 20
 """Digits. 2^64 has as many; no member takes more."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PLACE: Final = re.compile(r" - at `[^`]*`$")
 
 
@@ -78,7 +78,7 @@ def convert(document: object, type: type[T]) -> T:  # noqa: A002 - as msgspec ca
     Raises Fault `invalid_body` with a Mistake for each wrong member, up to 100 of them.
     """
     reason = "A text has a control character."
-    if not any(map(_CONTROL.search, _texts(document))):
+    if not any(map(CONTROL.search, _texts(document))):
         try:
             return msgspec.convert(document, type)
         except msgspec.ValidationError as error:
@@ -151,7 +151,7 @@ def _mistakes(value: object, hint: Any, pointer: str) -> Iterator[Mistake]:
         yield first
         yield from inner
         return
-    if isinstance(value, str) and (control := _CONTROL.search(value)):
+    if isinstance(value, str) and (control := CONTROL.search(value)):
         yield Mistake(f"A text without control characters is needed, it has U+{ord(control[0]):04X}.", pointer=pointer)
         return
     try:

@@ -136,7 +136,8 @@ class Gate:
 
 
 class _Body:
-    """Gives a body its own time to arrive; the deadline begins when it is there."""
+    """Gives a body its own time to arrive; the deadline begins when it is there. One that breaks off is the
+    client's mistake, not a bug."""
 
     def __init__(self, receive: Receive, deadline: Deadline, deadline_s: float) -> None:
         self.is_awaited = False
@@ -150,6 +151,8 @@ class _Body:
             self._is_begun = self.is_awaited = True
             self._deadline.move(BODY_WITHIN_S)
         message = await self._receive()
+        if self.is_awaited and message["type"] == "http.disconnect":
+            raise Fault("malformed_body", "The body did not arrive whole.")
         if self.is_awaited and not message.get("more_body"):
             self.is_awaited = False
             self._deadline.move(self._deadline_s)

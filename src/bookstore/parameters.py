@@ -1,4 +1,4 @@
-"""Query parameters: those that a route knows, each once. What is mistyped is not ignored in silence."""
+"""Parameters: ids are written in one way, and of a query's those that a route knows, each once."""
 
 from __future__ import annotations
 
@@ -8,43 +8,51 @@ from functools import cache
 from typing import Any, Final, get_args
 
 from litestar import Request
+from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
 from bookstore.faults import Fault, Mistake
 from bookstore.fitting import suggestion
 from bookstore.scalars import shown
+from bookstore.spelling import CONTROL
 
 MOST_MISTAKES: Final = 20
 
 
 async def check(request: Request[Any, Any, Any]) -> None:
-    """Raises Fault `invalid_parameter` for what the route does not know, has twice, or is null.
+    """Raises NotFoundException for an id that is not written as we write it; Fault `invalid_parameter` for a
+    query parameter that the route does not know, that comes twice, is null or has control characters.
 
     Goes before every request; one without a query costs a look.
     """
+    if path_parameters := request.scope["path_params"]:
+        # int() of Python also reads 1_0, +1 and digits of other scripts: one book has one path.
+        parts = request.scope["path"].split("/")
+        if not all(str(value) in parts for value in path_parameters.values()):
+            raise NotFoundException
     if not request.scope["query_string"]:
         return
     known = _known(request.route_handler)
     items = list(request.query_params.multi_items())
     found = Counter(name for name, _ in items)
-    # msgspec, which Litestar asks, takes this word for no number at all.
-    nulls = {name for name, value in items if value.lower() == "null" and not known.get(name, True)}
-    if not nulls and known.keys() >= found.keys() and len(found) == len(items):
-        return
-    mistakes = [
-        Mistake(_wrong(name, known, times), parameter=shown(name))
-        for name, times in sorted(found.items())
-        if name not in known or times > 1 or name in nulls
-    ]
-    raise Fault("invalid_parameter", "A parameter of the request is not valid.", *mistakes[:MOST_MISTAKES])
+    wrong = {name: reason for name, value in items if (reason := _wrong(name, value, found[name], known))}
+    if wrong:
+        mistakes = [Mistake(reason, parameter=shown(name)) for name, reason in sorted(wrong.items())]
+        raise Fault("invalid_parameter", "A parameter of the request is not valid.", *mistakes[:MOST_MISTAKES])
 
 
-def _wrong(name: str, known: Mapping[str, bool], times: int) -> str:
-    if name in known:
-        return "It is there more than once." if times > 1 else "null is no number."
-    allowed = f"known: {suggestion(shown(name), known)}" if known else "none is known here"
-    return f"There is no such parameter; {allowed}."
+def _wrong(name: str, value: str, times: int, known: Mapping[str, bool]) -> str | None:
+    if name not in known:
+        allowed = f"known: {suggestion(shown(name), known)}" if known else "none is known here"
+        return f"There is no such parameter; {allowed}."
+    if times > 1:
+        return "It is there more than once."
+    if CONTROL.search(value):
+        return "A text without control characters is needed."
+    if value.lower() == "null" and not known[name]:  # msgspec takes the word for no number at all
+        return "null is no number."
+    return None
 
 
 @cache

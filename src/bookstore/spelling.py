@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Final
+
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What no text of ours has: it steers terminals, splits lines, and PostgreSQL keeps no NUL."""
 
 
 def normal(text: str) -> str:

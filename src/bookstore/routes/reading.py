@@ -79,7 +79,8 @@ def book_query(
         str | None,
         _is_text(
             description="Words of the title and of the authors' names, all of which have to be there; accents and "
-            "case do not matter, typing errors hardly."
+            "case do not matter, typing errors hardly.",
+            schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"},
         ),
     ] = None,
     sort: Annotated[

@@ -1,0 +1,300 @@
+"""Requests that break a rule each, with what they are answered; and odd texts that break none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from .conftest import ACCEPTED, TOKEN
+
+GOOD: Final = b'{"title": "Bad"}'
+"""A body that is taken where nothing else is wrong."""
+
+JSON: Final = ("Content-Type", "application/json")
+
+
+class Bad(NamedTuple):
+    """A request, by what is wrong with it, and the `code` it is answered with."""
+
+    what: str
+    code: str
+    method: str = "POST"
+    path: str = "/books"
+    content: bytes | str = b""
+    headers: Sequence[tuple[str, str]] = ()
+
+
+def posted(what: str, code: str, content: bytes | str, path: str = "/books") -> Bad:
+    return Bad(what, code, path=path, content=content, headers=(JSON,))
+
+
+def book(what: str, **members: Any) -> Bad:
+    return posted(what, "invalid_body", json.dumps({"title": "Bad"} | members))
+
+
+def year(number: str, code: str = "invalid_body") -> Bad:
+    return posted(f"year {number[:20]}", code, f'{{"title": "Bad", "publication_year": {number}}}')
+
+
+def named(what: str, code: str = "invalid_body", path: str = "/genres", **members: Any) -> Bad:
+    return posted(what, code, json.dumps(members), path)
+
+
+def got(path: str, code: str = "invalid_parameter") -> Bad:
+    return Bad(path[:60], code, "GET", path)
+
+
+def changed(what: str, code: str, method: str, path: str, match: str | None = "*", **members: Any) -> Bad:
+    headers = (JSON,) if match is None else (JSON, ("If-Match", match))
+    return Bad(what, code, method, path, json.dumps(members) if members else b"", headers)
+
+
+def presented(what: str, *headers: str) -> Bad:
+    """A good book, with these Authorization headers in the place of the token."""
+    sent = (JSON, *(("Authorization", header) for header in headers))
+    return Bad(what, "unauthenticated", content=GOOD, headers=sent)
+
+
+WRONG_SLUGS: Final = ("", "123", "Bad", "a--b", "-a", "a-", "ä", "a b", "a" * 101, "a\n")
+
+SYNTAX: Final = [
+    *(
+        posted(what, "malformed_body", content)
+        for what, content in {
+            "nothing": b"",
+            "white space": b" \r\n",
+            "cut off": b'{"title": "Ba',
+            "trailing comma": b'{"title": "Bad",}',
+            "comment": b'{"title": "Bad"} // why',
+            "two documents": b'{"title": "Bad"} {"title": "Bad"}',
+            "single quotes": b"{'title': 'Bad'}",
+            "byte order mark": b'\xef\xbb\xbf{"title": "Bad"}',
+            "UTF-16": '{"title": "Bad"}'.encode("utf-16"),
+            "not UTF-8": b'{"title": "B\xe4d"}',
+            "overlong UTF-8": b'{"title": "\xc0\xaf"}',
+            "lone surrogate": rb'{"title": "\ud800"}',
+            "raw control character": b'{"title": "B\x00d"}',
+            "unknown escape": rb'{"title": "\x41"}',
+            "name twice": b'{"title": "Bad", "title": "Worse"}',
+            "100,000 brackets": b"[" * 100_000,
+            "100,000 nested objects": b'{"a":' * 40_000,
+        }.items()
+    ),
+    *(year(number, "malformed_body") for number in ("NaN", "Infinity", "1e309", "1" + "0" * 400, "01", "+1", ".5")),
+    *(posted(f"is {text}", "invalid_body", text) for text in ("null", "[]", '"x"', "7", "true", "{}")),
+    posted("1 MB text", "too_large", json.dumps({"title": "x" * 2**20})),
+    posted("1,000,000 items", "invalid_body", f'{{"items": [1{",1" * 999_999}]}}', "/books:batch"),
+    posted("5 MB batch", "too_large", b" " * 5 * 2**20, "/books:batch"),
+]
+
+MEMBERS: Final = [
+    *(book(f"unknown member {name}", **{name: 1}) for name in ("id", "created_at", "version", "is_admin", "Title", "")),
+    *(year(number) for number in ("-3001", "10000", "1.5", "2147483648", "9223372036854775808", "1e300")),
+    *(year(value) for value in ('"12"', "true", "[]", '"NaN"')),
+    *(book(f"author {number!r}", author_ids=[number]) for number in (0, -1, 2**63, 10**18, 1.5, "1", None, True)),
+    book("authors are no list", author_ids=1),
+    book("author twice", author_ids=[1, 1]),
+    book("genre twice", genre_ids=[2, 1, 2]),
+    book("1,001 authors", author_ids=list(range(1, 1002))),
+    book("authors null", author_ids=None),
+    *(
+        book(f"ISBN {number!r}", isbn13=number)
+        for number in ("", "9780439023482", "978043902348", "0-439-02348-4", "٩٧٨٠٤٣٩٠٢٣٤٨١", "x" * 21, 9780439023481)
+    ),
+    *(book(f"language {tag!r}", language=tag) for tag in ("", "EN", "english", "en_US", "en-us", "en\n")),
+    book("title null", title=None),
+    book("title of a number", title=7),
+    posted("no title", "invalid_body", "{}"),
+    *(
+        named(f"slug {slug!r}", name="Bad", slug=slug)
+        for slug in ("", "Bad", "a--b", "-a", "a-", "ä", "a b", "a" * 101, "a\n")
+    ),
+]
+
+TEXTS: Final = [
+    book("title of 1,001 characters", title="x" * 1001),
+    book("title of 1,001 emoji", title="📚" * 1001),
+    book("title that is too long when composed", title="\u0958" * 501),
+    *(book(f"blank title {text!r}", title=text) for text in ("", " ", "\u00a0", "\u3000", "\u2028")),
+    *(
+        book(f"title with {character!r}", title=f"B{character}d")
+        for character in ("\0", "\n", "\r\nFAKE", "\t", "\x1b[31m", "\x7f", "\x85")
+    ),
+    *(named(f"{path} with NUL", path=path, name="B\0d") for path in ("/authors", "/genres")),
+    *(named(f"{path} of 301 characters", path=path, name="x" * 301) for path in ("/authors", "/genres")),
+    book("ISBN with NUL", isbn13="9780439023481\0"),
+    book("language with NUL", language="en\0"),
+    named("the name of another genre", "name_taken", name="Drama"),
+    named("the slug of another genre", "name_taken", name="Other", slug="drama"),
+    got("/books?q=%00"),
+    got("/books?q=a%00b"),
+    got("/books?cursor=%00"),
+    got(f"/books?q={'x' * 101}"),
+    got(f"/books?q={'%F0%9F%93%9A' * 101}"),
+]
+
+PLACES: Final = [
+    *(
+        got(path, "not_found")
+        for path in (
+            "/books/0", "/books/-1", "/books/9223372036854775807", "/books/9223372036854775808", f"/books/{10**50}",
+            "/books/abc", "/books/1.5", "/books/1e0", "/books/0x1", "/books/%31%00", "/books/ 1", "/books/+1",
+            "/books/1_0", "/books/01",            "/books/%D9%A1", "/authors/01/books",
+            "/books/..%2f..%2fetc/passwd", "/books/1//x", "/Books", "/BOOKS/1", "/books/1/authors", "/books;v=1",
+            "/authors/99", "/authors/99/books", "/genres/99", "/genres/drama", "/genres/99/books",
+            "/books/isbn/9780439023482", "/books/isbn/x", "/books/isbn/9780441478125", "/books/isbn/%00",
+            "/metrics", "/.env", "/admin", "/health", "/health/livez", "/schema/x", "/%",
+        )
+    ),
+    *(
+        got(f"/books?{query}")
+        for query in (
+            "limit=-1", "limit=0", "limit=201", "limit=1000000000", "limit=abc", "limit=", "limit=1.5", "limit=null",
+            "limit=1&limit=2", "limit=9223372036854775808", f"limit={'9' * 400}", "limit=%D9%A1", "limit=+1",
+            "offset=9223372036854775808", "page=2", "Limit=1", "limit%00=1", "limit[]=1", "%26=1", "=",
+            "sort=", "sort=price", "sort=(select%201)", "sort=id;drop%20table%20book", "sort=title,title",
+            "sort=title,-title", "sort=--title", "sort=id,nonsense", "sort=TITLE", "sort=relevance", "sort=title,",
+            "fields=", "fields=password", "fields=id,", "fields=*",
+            "cursor=", "cursor=x", "cursor=null", "cursor=AAAAAAAAAAAAW10", f"cursor={'A' * 4001}",
+            "total=maybe", "total=", "total=null", "total=2",
+            "year_from=null", "year_from=10000", "year_to=-3001", "year_to=x", "year_from=1&year_from=2",
+            "author_id=0", "author_id=null", "author_id=x", "author_id=9223372036854775808", "author_id=1,2",
+            "genre=", "genre=Drama", "genre=a%20b", "genre=9999999999999999999", f"genre={'a' * 101}",
+            "isbn13=", "isbn13=x", "isbn13=9780439023482", "isbn13=978043902348123456789",
+            "language=", "language=EN", "language=e", "language=en-us", "language=en%0A",
+            "genre=drama%0A", "q=a%0D%0Ab", "q=%7F", "q=", "q=a&q=b", "unknown",
+        )
+    ),
+    *(got(f"{path}?sort=title") for path in ("/authors", "/genres")),
+    got("/books/1?fields=id"),
+    got("/books/isbn/9780439023481?x=1"),
+    got("/health/live?x=1"),
+    got("&".join(["/books?a=1"] * 101)),
+    got(f"/books?q={'x' * 64_000}", "uri_too_long"),
+    got(f"/books/{'1' * 64_000}", "uri_too_long"),
+]  # fmt: skip
+
+HTTP: Final = [
+    *(
+        Bad(f"Content-Type {kind}", "unsupported_media_type", content=GOOD, headers=(("Content-Type", kind),))
+        for kind in (
+            "text/plain", "text/json", "application/xml", "application/x-www-form-urlencoded", "json", "", "*/*",
+            "application/json, text/plain", "application/json; charset=utf-7", "application/json; charset=utf-16",
+            "application/json;charset=iso-8859-1", "application/merge-patch+json", "application/problem+json",
+        )
+    ),
+    Bad("no Content-Type", "unsupported_media_type", content=GOOD),
+    *(
+        Bad(f"{coding} body", "unsupported_media_type", content=content,
+            headers=(JSON, ("Content-Encoding", coding)))
+        for coding, content in {
+            "gzip": gzip.compress(b'{"title": "Bad"}'),
+            "br": b"\x0b\x07\x80",
+            "x": b'{"title": "Bad"}',
+            "identity, gzip": b"",
+        }.items()
+    ),
+    Bad("gzip bomb", "unsupported_media_type", content=gzip.compress(bytes(2**26)),
+        headers=(JSON, ("Content-Encoding", "gzip"))),
+    *(
+        Bad(f"Idempotency-Key {key[:9]!r}", "invalid_parameter", content=GOOD,
+            headers=(JSON, ("Idempotency-Key", key)))
+        for key in ("", "a b", "x" * 256, "\tx")
+    ),
+    *(Bad(f"Host {host[:30]!r}", "unknown_host", "GET", headers=(("Host", host),))
+      for host in ("", "a b", "a/b", "a@b", "evil.com:x", "evil.com:123456", "[::1", "a" * 300, "-a")),
+    *(
+        Bad(f"{method} {path}", "method_not_allowed", method, path)
+        for path, methods in {
+            "/books": ("PUT", "PATCH", "DELETE"),
+            "/books/1": ("POST",),
+            "/books/isbn/9780439023481": ("POST", "PUT", "PATCH", "DELETE"),
+            "/books:batch": ("GET", "PUT", "PATCH", "DELETE"),
+            "/authors": ("PUT", "PATCH", "DELETE"),
+            "/authors/1": ("POST",),
+            "/authors/1/books": ("POST", "PUT", "PATCH", "DELETE"),
+            "/genres/1/books": ("POST",),
+            "/health/live": ("POST", "DELETE"),
+            "/problems": ("POST",),
+            "/schema": ("POST",),
+        }.items()
+        for method in (*methods, "TRACE", "CONNECT", "PROPFIND", "QUERY", "BREW")
+    ),
+]  # fmt: skip
+
+STATE: Final = [
+    posted("an ISBN that is there", "isbn_taken", '{"title": "Bad", "isbn13": "9780439023481"}'),
+    posted("two of a batch with one ISBN", "invalid_body",
+           '{"items": [{"title": "Bad", "isbn13": "9780441478125"}, {"title": "Bad", "isbn13": "0-441-47812-3"}]}',
+           "/books:batch"),
+    posted("a batch with one bad book", "invalid_body", '{"items": [{"title": "Bad"}, {"title": ""}]}', "/books:batch"),
+    posted("an empty batch", "invalid_body", '{"items": []}', "/books:batch"),
+    book("an author who is not there", author_ids=[1, 99]),
+    book("a genre that is not there", genre_ids=[99]),
+    *(changed(f"{method} of what is not there", "not_found", method, "/books/99", title="Bad")
+      for method in ("PUT", "PATCH")),
+    *(changed("a name of nobody", "not_found", "PUT", path, name="Bad") for path in ("/authors/99", "/genres/99")),
+    *(Bad(f"DELETE {path}", "not_found", "DELETE", path) for path in ("/books/99", "/authors/99", "/genres/99")),
+    *(Bad(f"DELETE {path} with books", "in_use", "DELETE", path) for path in ("/authors/1", "/genres/1")),
+    Bad("detach null", "invalid_parameter", "DELETE", "/authors/1?detach=null"),
+    *(changed(f"{method} without If-Match", "if_match_required", method, "/books/1", None, title="Bad")
+      for method in ("PUT", "PATCH")),
+    *(changed(f"{method} with If-Match {match[:20]!r}", "stale", method, "/books/1", match, title="Bad")
+      for method in ("PUT", "PATCH", "DELETE")
+      for match in ("", "junk", '"', '"0"', 'W/"1.1.2"', "1", '"a" "b"', "**", '"*"', '"\u00e4"', '"x"' * 2000)),
+    changed("an unknown member of a patch", "invalid_body", "PATCH", "/books/1", id=7),
+    changed("an id that is taken away", "invalid_body", "PATCH", "/books/1", id=None),
+    changed("a title that is taken away", "invalid_body", "PATCH", "/books/1", title=None),
+    changed("an ISBN that is another's", "isbn_taken", "PUT", "/books/2", title="Bad", isbn13="0-439-02348-3"),
+    changed("a name that is another's", "name_taken", "PATCH", "/genres/2", name="Drama"),
+    Bad("a patch that is a list", "invalid_body", "PATCH", "/books/1", "[]",
+        (("Content-Type", "application/merge-patch+json"), ("If-Match", "*"))),
+    Bad("a patch of operations", "unsupported_media_type", "PATCH", "/books/1", "[]",
+        (("Content-Type", "application/json-patch+json"), ("If-Match", "*"))),
+    Bad("another method by a header", "invalid_body", "POST", "/books", "{}",
+        (JSON, ("X-HTTP-Method-Override", "DELETE"))),
+]  # fmt: skip
+
+TOKENS: Final = [
+    presented("no token"),
+    presented("two of them", f"Bearer {TOKEN}", f"Bearer {TOKEN}"),
+    presented("one and another scheme", f"Bearer {TOKEN}", "Basic eDp5"),
+    *(
+        presented(f"Authorization {header[:25]!r}", header)
+        for header in (
+            "", "Bearer", "Bearer ", TOKEN, f"Basic {TOKEN}", f"Token {TOKEN}", f"Bearer{TOKEN}", f"Bearer: {TOKEN}",
+            f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", f"Bearer {TOKEN.upper()}", f"Bearer {TOKEN} x",
+            f"Bearer {TOKEN}, Bearer {TOKEN}", f"Bearer {ACCEPTED.digest}", "Bearer null", "Bearer *", "Bearer \u00e4",
+            "Bearer ' OR 1=1 --", f"Bearer {'x' * 10_000}",
+            "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiIsInNjb3BlIjoiYWRtaW4ifQ.",  # no JWT is taken: alg none
+            "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZG1pbiIsImV4cCI6OTk5OTk5OTk5OX0.c2lnbmF0dXJl",
+        )
+    ),
+    *(
+        Bad(f"no token for {method} {path}", "unauthenticated", method, path, "{}", (JSON,))
+        for path, methods in {
+            "/books": ("POST",), "/books/1": ("PUT", "PATCH", "DELETE"), "/books:batch": ("POST",),
+            "/authors": ("POST",), "/authors/1": ("PUT", "PATCH", "DELETE"),
+            "/genres": ("POST",), "/genres/1": ("PUT", "PATCH", "DELETE"),
+        }.items()
+        for method in methods
+    ),
+    Bad("a token in the URL", "unauthenticated", path=f"/books?access_token={TOKEN}"),
+]  # fmt: skip
+
+
+ODD: Final = (
+    "x" * 300, "📚" * 300, "é" * 300, "שלום עולם", "مرحبا بالعالم", "\u202egnp.exe", "a\u200bb", "\ufeffa",
+    "👩\u200d👩\u200d👧", "Z\u0351a\u0352l\u0353g\u0354o", "漢字かな", "%", "_", "\\", "100%_\\'\"",
+    "'; DROP TABLE book; --",
+    "' OR 'a'='a", "{{7*7}}", "${jndi:ldap://x}", "<script>alert(1)</script>", "=cmd|'/C calc'!A0", "../../etc/passwd",
+    "null", "NaN", "%00", "\\u0000", "a & b | !c <-> d:*", "|", "-1", "0",
+)  # fmt: skip
+"""Texts that are fine; of 300 characters at most, which a name may have."""
+
+SECTIONS: Final = {
+    "syntax": SYNTAX, "members": MEMBERS, "texts": TEXTS, "places": PLACES, "http": HTTP, "state": STATE,
+    "tokens": TOKENS,
+}  # fmt: skip
