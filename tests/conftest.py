@@ -24,6 +24,9 @@ from bookstore.guardian import Guardian
 TEMPLATE = f"bookstore_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
 
+# A list's ETag names the state of the whole server: autovacuum, which writes too, would change it in between.
+SETTINGS = {"max_connections": "100", "autovacuum": "off"}
+
 OwnDatabase = Callable[..., AbstractContextManager[sa.URL]]
 Deployed = Callable[..., AbstractContextManager[str]]
 PATIENCE_S = 40.0
@@ -41,7 +44,7 @@ def server_url() -> Iterator[sa.URL]:
     if given:
         yield parse(given)
         return
-    with Guardian() as guardian, postgres.temporary(guardian, {"max_connections": "100"}) as cluster:
+    with Guardian() as guardian, postgres.temporary(guardian, SETTINGS) as cluster:
         yield cluster.url()
 
 
