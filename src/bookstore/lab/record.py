@@ -198,13 +198,13 @@ class Round(msgspec.Struct, frozen=True):
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """What was compared: an engine profile with its effective keys, or any other service. `statements` are
-    those of one request of the workload's first kind, as PostgreSQL's log has them."""
+    those of one request of each of the workload's kinds, by its name, as PostgreSQL's log has them."""
 
     label: str
     spec: str
     kind: Literal["profile", "external"] = "profile"
     keys: dict[str, str] = {}
-    statements: list[str] = []
+    statements: dict[str, list[str]] = {}
 
 
 class Comparison(msgspec.Struct, frozen=True):
