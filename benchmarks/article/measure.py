@@ -24,7 +24,8 @@ from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian, end_group
 from bookstore.lab import load, workload
-from bookstore.lab.deploy import HOST, Deployment, DeploymentError, deploy, free_port, wait_until
+from bookstore.lab.deploy import deploy, free_port, wait_until
+from bookstore.lab.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.statistics import percentile, ratio
 
 DESIGN: Final = "article's design"

@@ -29,7 +29,8 @@ import sqlalchemy as sa
 from bookstore import catalog, postgres, schema, tokens
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian, end_process
-from bookstore.lab.deploy import HOST, Deployment, DeploymentError, free_port, wait_until
+from bookstore.lab.deploy import free_port, wait_until
+from bookstore.lab.deployment import HOST, Deployment, DeploymentError
 
 ROUNDS: Final = 5
 SECONDS: Final = 3.0

@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import sqlalchemy as sa
 
+from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian, _members
-from bookstore.lab.deploy import HOST, Deployment, DeploymentError, deploy, free_port, wait_until
+from bookstore.lab import limits
+from bookstore.lab.deploy import deploy, deploy_external, free_port, wait_until
+from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment
+from bookstore.lab.external import External
+from bookstore.lab.record import Limits
 
 WITHIN_S = 30
 
@@ -64,6 +72,7 @@ def test_life(
     for name in ("GRANIAN_WORKERS", "PGOPTIONS", "WEB_CONCURRENCY", "LITESTAR_DEBUG", "MALLOC_ARENA_MAX"):
         monkeypatch.setenv(name, "7")
     with deploy("asyncpg-json", library, tmp_path, guardian, workers=2) as it:
+        assert it.process
         pids = it.prove_identity()
         assert len(pids) == 2
         assert pids == [worker.pid for worker in it.workers()]
@@ -100,11 +109,13 @@ def test_no_start(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
 def test_killed_parent(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, guardian: Guardian) -> None:
     """Workers whose parent was killed end with the block."""
     with deploy("psycopg-sync-joined", library, tmp_path, guardian) as it:
+        assert it.process
         (worker,) = it.prove_identity()
-        os.kill(it.process.pid, signal.SIGKILL)
+        group = it.process.pid
+        os.kill(group, signal.SIGKILL)
         it.process.wait()
-        assert worker in _members(it.process.pid)
-    assert wait_until(lambda: _members(it.process.pid) == [], WITHIN_S)
+        assert worker in _members(group)
+    assert wait_until(lambda: _members(group) == [], WITHIN_S)
     assert wait_until(lambda: sessions(connection) == 0, WITHIN_S)
 
 
@@ -126,4 +137,59 @@ def test_dead_port() -> None:
     """Where nobody listens, there is a DeploymentError that names the address."""
     port = free_port()
     with pytest.raises(DeploymentError, match=rf"127\.0\.0\.1:{port}/books: no answer"):
-        Deployment(None, port).get("/books")  # type: ignore[arg-type]
+        Deployment(None, port).get("/books")
+
+
+_SERVER = """
+import http.server, json, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"database": os.environ.get("DATABASE"), "pid": os.getpid()}).encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_an_external_service_is_started_and_stopped(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+    """Its command gets the port and the database, its process is watched, and it is gone with the block."""
+    (tmp_path / "server.py").write_text(_SERVER)
+    service = External(
+        name="plain",
+        command=[sys.executable, "server.py", "{port}"],
+        directory=tmp_path,
+        environment={"DATABASE": "{database_url}"},
+    )
+    with deploy_external(service, library, tmp_path, guardian) as it:
+        assert it.process
+        status, body = it.get("/")
+        assert status == 200
+        assert json.loads(body) == {"database": conninfo(library), "pid": it.process.pid}
+        assert it.prove_identity() == [it.process.pid]
+        running = ForeignDeployment(None, it.port)
+        assert running.prove_identity() == [it.process.pid]
+        named = External(name="named", url=it.base)
+        with deploy_external(named, library, tmp_path, guardian) as same:
+            assert same.get("/")[0] == 200
+        assert it.process.poll() is None
+    assert it.process.returncode is not None
+
+
+def test_an_external_service_that_ends_is_told(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+    """What it said last is in the error."""
+    service = External(name="broken", command=[sys.executable, "-c", "raise SystemExit('no such table')", "{port}"])
+    with (
+        pytest.raises(DeploymentError, match=r"(?s)ended at its start:\n.*no such table"),
+        deploy_external(service, library, tmp_path, guardian),
+    ):
+        pytest.fail("it cannot be ready")
+
+
+def test_the_fence_holds_the_workers_too(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+    """What the service starts is within the limits that it was started in."""
+    with (
+        limits.fence(Limits(cpus=1), tmp_path / "no-cgroup-here") as (fence, _),
+        deploy("asyncpg-json", library, tmp_path, guardian, fence=fence) as it,
+    ):
+        for pid in it.prove_identity():
+            assert len(psutil.Process(pid).cpu_affinity()) == 1

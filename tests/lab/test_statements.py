@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from bookstore.guardian import Guardian
 from bookstore.lab import statements
-from bookstore.lab.deploy import Deployment, deploy, wait_until
+from bookstore.lab.deploy import deploy, wait_until
+from bookstore.lab.deployment import Deployment
 from bookstore.lab.statements import CaptureError, capture, count, parse
 from bookstore.postgres import Cluster
 

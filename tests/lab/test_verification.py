@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.guardian import Guardian
-from bookstore.lab.deploy import Deployment, deploy
+from bookstore.lab.deploy import deploy
+from bookstore.lab.deployment import Deployment
 from bookstore.lab.verification import UnlikeError, answers, compare
 from bookstore.lab.workload import Workload
 

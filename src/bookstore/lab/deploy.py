@@ -1,4 +1,4 @@
-"""Deploy the service under a profile: start, wait for ready, prove who answers, stop, leave nothing."""
+"""Deploy a service: start, wait for ready, prove who answers, stop, leave nothing."""
 
 from __future__ import annotations
 
@@ -8,109 +8,112 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
 
-import msgspec
-import psutil
 import sqlalchemy as sa
 
-from bookstore.compression import decoded
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian, end_process
-from bookstore.lab.invalid import Invalid
+from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment
+from bookstore.lab.external import External, filled
+from bookstore.lab.limits import Fence
 
 READY_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15
-HOST: Final = "127.0.0.1"
+LOG: Final = "service.log"
 
 # A server is started with these alone: what else is set in a shell must not tell two runs apart.
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
 
 
-class DeploymentError(Invalid):
-    """The service did not start, did not answer as itself, or did not stop."""
-
-
-class Deployment:
-    """A running service."""
-
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self.process = process
-        self.port = port
-        self.base = f"http://{HOST}:{port}"
-
-    def workers(self) -> list[psutil.Process]:
-        """The worker processes, by pid. Raises DeploymentError where the service is gone."""
-        try:
-            return sorted(psutil.Process(self.process.pid).children(), key=lambda worker: worker.pid)
-        except psutil.NoSuchProcess:
-            raise DeploymentError("the service ended while it was needed") from None
-
-    def get(self, path: str, headers: Mapping[str, str] | None = None, timeout_s: float = 10) -> tuple[int, bytes]:
-        """(status, decoded body) of a GET over a new connection. Raises DeploymentError where no answer comes."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout_s)
-        try:
-            connection.request("GET", path, headers=dict(headers or {}))
-            response = connection.getresponse()
-            return response.status, decoded(response.read(), response.getheader("Content-Encoding"))
-        except (OSError, http.client.HTTPException) as error:
-            raise DeploymentError(f"GET {self.base}{path}: no answer: {error!r}") from None
-        finally:
-            connection.close()
-
-    def prove_identity(self) -> list[int]:
-        """The workers' pids, once each of them has answered for itself and nobody else has.
-
-        The kernel spreads connections over all sockets bound to the port, a leftover server's too: a
-        foreign answer would come up here. Raises DeploymentError.
-        """
-        expected = {worker.pid for worker in self.workers()}
-        seen: set[int] = set()
-        listeners = len(expected) + 1
-        for asked in range(1, 50 * listeners + 1):
-            seen.add(_pid(self.get("/health/live")[1]))
-            if seen - expected:
-                raise DeploymentError(f"port {self.port}: pid {min(seen - expected)} answers, which is not ours")
-            if seen == expected and asked >= 20 * listeners:  # one more listener stays hidden once in 10^9 times
-                return sorted(expected)
-        raise DeploymentError(f"workers {sorted(expected - seen)} never answered on port {self.port}")
-
-
 @contextmanager
 def deploy(
-    spec: str, url: sa.URL, folder: Path, guardian: Guardian, workers: int | None = None
+    spec: str,
+    url: sa.URL,
+    folder: Path,
+    guardian: Guardian,
+    workers: int | None = None,
+    *,
+    fence: Fence | None = None,
+    metrics: bool = False,
 ) -> Iterator[Deployment]:
     """The service under the profile `spec` on the database `url`, ready; stopped when the block ends.
 
-    Its output goes to `folder`/service.log. Raises DeploymentError with the end of that log.
+    Its output goes to `folder`/service.log. With `metrics` it tells about itself on a port of its own. Raises
+    DeploymentError with the end of that log.
     """
     port = free_port()
-    environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
-    environment |= {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": conninfo(url), "PYTHONUNBUFFERED": "1"}
+    environment = _environment() | {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": conninfo(url), "PYTHONUNBUFFERED": "1"}
     environment["BOOKSTORE_DATA_DIR"] = str(folder.absolute())  # the tokens in the user's are not the lab's
+    metrics_url = None
+    if metrics:
+        environment["BOOKSTORE_METRICS_PORT"] = str(metrics_port := free_port())
+        metrics_url = f"http://{HOST}:{metrics_port}/metrics"
     if workers:
         environment["WEB_CONCURRENCY"] = str(workers)
-    log_file = folder / "service.log"
-    with log_file.open("wb") as log:
+    command = [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)]
+    with _started(command, environment, folder, Path.cwd(), guardian, fence) as process:
+        deployment = Deployment(process, port, metrics_url=metrics_url)
+        _wait_ready(deployment, "/health/ready", folder / LOG)
+        yield deployment
+
+
+@contextmanager
+def deploy_external(
+    service: External, url: sa.URL, folder: Path, guardian: Guardian, *, fence: Fence | None = None
+) -> Iterator[Deployment]:
+    """Another service, ready; stopped when the block ends, unless it ran before. Raises DeploymentError."""
+    if service.url:
+        where = urlsplit(service.url)
+        deployment = ForeignDeployment(None, where.port or 80, service.url)
+        _wait_ready(deployment, service.ready, None)
+        yield deployment
+        return
+    port, database = free_port(), conninfo(url)
+    environment = _environment() | {k: filled(v, port, database) for k, v in service.environment.items()}
+    command = [filled(word, port, database) for word in service.command]
+    with _started(command, environment, folder, service.directory, guardian, fence) as process:
+        deployment = ForeignDeployment(process, port)
+        _wait_ready(deployment, service.ready, folder / LOG)
+        yield deployment
+
+
+@contextmanager
+def _started(
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    directory: Path,
+    guardian: Guardian,
+    fence: Fence | None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process group of its own, within `fence`, that is gone when the block ends."""
+    with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=environment,
+            cwd=directory,
             start_new_session=True,
         )
     guardian.watch("group", process.pid)
     try:
-        deployment = Deployment(process, port)
-        _wait_ready(deployment, log_file)
-        yield deployment
+        if fence:
+            fence.enter(process.pid)  # before Python has read its first module: all it starts is in it
+        yield process
     finally:
         end_process(process, STOPPED_WITHIN_S)
         guardian.forget("group", process.pid)
+
+
+def _environment() -> dict[str, str]:
+    return {key: os.environ[key] for key in _INHERITED if key in os.environ}
 
 
 def free_port() -> int:
@@ -131,25 +134,20 @@ def wait_until(condition: Callable[[], bool], within_s: float) -> bool:
     return True
 
 
-def _wait_ready(deployment: Deployment, log_file: Path) -> None:
+def _wait_ready(deployment: Deployment, path: str, log_file: Path | None) -> None:
+    def told() -> str:
+        return f":\n{_tail(log_file)}" if log_file else ""
+
     def answered() -> bool:
-        if deployment.process.poll() is not None:
-            raise DeploymentError(f"the service ended at its start:\n{_tail(log_file)}")
+        if deployment.process and deployment.process.poll() is not None:
+            raise DeploymentError(f"the service ended at its start{told()}")
         try:
-            return deployment.get("/health/ready")[0] == http.client.OK
+            return deployment.get(path)[0] == http.client.OK
         except DeploymentError:
             return False
 
     if not wait_until(answered, READY_WITHIN_S):
-        raise DeploymentError(f"not ready within {READY_WITHIN_S} s:\n{_tail(log_file)}")
-
-
-def _pid(body: bytes) -> int:
-    try:
-        answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
-        return int(answer["pid"])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-        raise DeploymentError(f"what answers is not our service: {body[:80]!r}") from None
+        raise DeploymentError(f"{deployment.base}{path} did not answer 200 within {READY_WITHIN_S} s{told()}")
 
 
 def _tail(log_file: Path) -> str:

@@ -17,7 +17,8 @@ from bookstore import postgres, profile, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
 from bookstore.lab import ceiling, compare, load, machine, results, statements, verification
-from bookstore.lab.deploy import Deployment, DeploymentError, deploy, wait_until
+from bookstore.lab.deploy import deploy, wait_until
+from bookstore.lab.deployment import Deployment, DeploymentError
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.plan import MAX_CONNECTIONS, Plan
 from bookstore.lab.results import Catalogue, Measurement, Round, Run, Sample

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 import psycopg
 
-from bookstore.lab.deploy import Deployment, wait_until
+from bookstore.lab.deploy import wait_until
+from bookstore.lab.deployment import Deployment
 from bookstore.lab.invalid import Invalid
 from bookstore.postgres import Cluster
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore.lab.deploy import Deployment
+from bookstore.lab.deployment import Deployment
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.workload import Workload
 
