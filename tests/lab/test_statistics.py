@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
-import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from bookstore.lab.statistics import percentile, ratio, t_975
+from bookstore.lab.statistics import QUANTILE, paired, percentile, ratio, t_quantile, unpaired
 
 POSITIVE = st.floats(min_value=1e-3, max_value=1e6)
 PAIRS = st.lists(st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=20)
@@ -29,10 +30,25 @@ def test_percentile_of_known_values(share: float, expected: float) -> None:
     assert percentile([15, 20, 35, 40, 50], share) == expected
 
 
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.99, 0.999, 1.0])
+@pytest.mark.parametrize("count", [1, 7, 101, 12_345])
+def test_percentile_of_a_column(count: int, share: float) -> None:
+    """A column's is scipy's quantile of the inverted distribution function."""
+    column = np.sort(np.random.default_rng(count).lognormal(1, 1, count).astype(np.float32))
+    assert percentile(column, share) == stats.quantile(column, np.float32(share), method="inverted_cdf")
+
+
+def test_a_rank_that_is_a_whole_number_is_not_rounded_up() -> None:
+    """Seven of a hundred are seven, though 0.07 times 100 is a little more for a computer."""
+    assert percentile(np.arange(1, 101, dtype=np.float64), 0.07) == 7
+
+
 def test_percentile_of_nothing() -> None:
     """No values have no percentile."""
     with pytest.raises(ValueError, match="no values"):
         percentile([], 0.5)
+    with pytest.raises(ValueError, match="no values"):
+        percentile(np.empty(0), 0.5)
 
 
 @given(PAIRS)
@@ -49,11 +65,12 @@ def test_ratio_is_symmetric(pairs: list[tuple[float, float]]) -> None:
     assert back.low is not None
     assert back.high is not None
     # compared as logarithms, in which the interval is made: itself it may span a hundred orders of magnitude
-    if forth.low > 1e-300 and back.low > 1e-300:
+    if min(forth.low, back.low) > 1e-300 and max(forth.high, back.high) < 1e300:
         assert math.log(forth.low) == pytest.approx(-math.log(back.high), abs=1e-6)
         assert math.log(forth.high) == pytest.approx(-math.log(back.low), abs=1e-6)
     assert forth.low <= forth.estimate * (1 + 1e-9)
     assert forth.estimate <= forth.high * (1 + 1e-9)
+    assert math.isfinite(forth.high)
 
 
 @given(st.lists(POSITIVE, min_size=2, max_size=20))
@@ -63,12 +80,15 @@ def test_ratio_of_equal_figures(values: list[float]) -> None:
     assert (found.estimate, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
-def test_ratio_of_known_values() -> None:
-    """By hand: ratios 2 and 8 have the mean 4; the logarithms' standard error is ln 2, t of one degree 12.706."""
-    found = ratio([2, 8], [1, 1])
-    assert found.estimate == pytest.approx(4)
-    assert found.low == pytest.approx(4 / 2**12.706)
-    assert found.high == pytest.approx(4 * 2**12.706)
+@pytest.mark.parametrize("rounds", [2, 3, 6, 15, 40])
+def test_ratio_is_student_s(rounds: int) -> None:
+    """The interval is scipy's, of Student's t on the rounds' log ratios."""
+    random = np.random.default_rng(rounds)
+    one, other = random.lognormal(5, 0.1, (2, rounds))
+    found = ratio(list(one), list(other))
+    logs = np.log(one / other)
+    expected = stats.t.interval(QUANTILE, rounds - 1, logs.mean(), stats.sem(logs))
+    assert (found.low, found.high) == pytest.approx(tuple(np.exp(expected)), rel=1e-5)
 
 
 def test_ratio_pairs_by_round() -> None:
@@ -85,32 +105,58 @@ def test_ratio_of_unfit_figures(one: list[float], other: list[float]) -> None:
         ratio(one, other)
 
 
-@pytest.mark.parametrize("rounds", [3, 5])
-def test_interval_holds_the_truth_as_often_as_it_says(rounds: int) -> None:
-    """Of 400 comparisons of a profile with itself, 92 to 98 of 100 intervals hold 1."""
-    chance = random.Random(20260131)  # noqa: S311 - figures, not secrets
+@pytest.mark.parametrize(("many", "few"), [(12, 5), (6, 6), (3, 15)])
+def test_unpaired_is_welch_s(many: int, few: int) -> None:
+    """Error and degrees of freedom are those of scipy's Welch test, the degrees rounded down."""
+    random = np.random.default_rng(many)
+    one, other = random.lognormal(5, 0.1, many), random.lognormal(5.1, 0.02, few)
+    found = unpaired(list(one), list(other))
+    expected = stats.ttest_ind(np.log(one), np.log(other), equal_var=False)
+    assert found.error is not None
+    assert found.middle / found.error == pytest.approx(expected.statistic)
+    assert found.degrees == math.floor(expected.df)
 
-    def figures() -> list[float]:
-        return [100 * chance.lognormvariate(0, 0.1) for _ in range(rounds)]
 
-    intervals = [ratio(figures(), figures()) for _ in range(400)]
+def test_unpaired_does_not_pair() -> None:
+    """The order of the rounds is of no matter, and one round tells no interval."""
+    assert unpaired([1, 2, 3], [2, 3, 4]) == pytest.approx(unpaired([3, 1, 2], [4, 2, 3]))
+    assert unpaired([1, 2, 3], [2]).interval().low is None
+    assert unpaired([2, 2], [1, 1]).interval().low == pytest.approx(2)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.8, 0.9, 0.975, 0.985, 0.995])
+def test_t_quantile(share: float) -> None:
+    """It is scipy's, for any number of rounds that a run has."""
+    for degrees in range(1, 200):
+        assert t_quantile(share, degrees) == pytest.approx(stats.t.ppf(share, degrees), rel=1e-5)
+
+
+@pytest.mark.parametrize(("rounds", "spread"), [(6, 0.05), (15, 0.08)])
+def test_the_smallest_effect_is_seen_four_times_of_five(rounds: int, spread: float) -> None:
+    """By the noncentral t distribution, an effect of that size excludes 1 in 76 to 84 of 100 runs."""
+    base = np.exp(spread * np.array([-1.0, 1.0] * rounds)[:rounds])
+    it = paired(list(base), [1.0] * rounds)
+    effect = it.smallest_effect_ratio()
+    assert effect is not None
+    assert it.error is not None
+    noncentral = math.log(1 + effect) / it.error
+    power = stats.nct.sf(t_quantile((1 + QUANTILE) / 2, rounds - 1), rounds - 1, noncentral)
+    assert 0.76 <= power <= 0.84
+
+
+def test_one_round_sees_no_effect() -> None:
+    """One round has no smallest effect."""
+    assert paired([2.0], [1.0]).smallest_effect_ratio() is None
+
+
+@pytest.mark.parametrize("rounds", [3, 6, 15])
+@pytest.mark.parametrize("heavy", [False, True])
+def test_interval_holds_the_truth_as_often_as_it_says(rounds: int, heavy: bool) -> None:
+    """Of 2,000 comparisons of a profile with itself, as many intervals hold 1 as the quantile says, within the
+    binomial's bounds at 1 in 1,000; heavy tails make it no less."""
+    random = np.random.default_rng(20260131)
+    draw = random.standard_t(4, (2000, rounds)) if heavy else random.standard_normal((2000, rounds))
+    intervals = [ratio(list(row), [1.0] * rounds) for row in np.exp(0.05 * draw)]
     holding = sum(it.low is not None and it.high is not None and it.low <= 1 <= it.high for it in intervals)
-    assert 0.92 <= holding / len(intervals) <= 0.98
-
-
-@pytest.mark.parametrize("degrees", [*range(1, 41), 60, 100, 150, 200])
-def test_t_975(degrees: int) -> None:
-    """The density of Student's t, integrated numerically up to the value, is 0.975."""
-    constant = math.gamma((degrees + 1) / 2) / (math.sqrt(degrees * math.pi) * math.gamma(degrees / 2))
-    end, steps = t_975(degrees), 2000
-    width = end / steps
-    density = [constant * (1 + (n * width) ** 2 / degrees) ** (-(degrees + 1) / 2) for n in range(steps + 1)]
-    simpson = density[0] + density[-1] + 4 * sum(density[1:-1:2]) + 2 * sum(density[2:-1:2])
-    assert 0.5 + simpson * width / 3 == pytest.approx(0.975, abs=1e-4)
-
-
-def test_t_975_falls() -> None:
-    """More rounds never make the interval wider, not at the seam of table and formula either."""
-    values = [t_975(degrees) for degrees in range(1, 201)]
-    assert values == sorted(values, reverse=True)
-    assert values[-1] > 1.96
+    fewest, most = stats.binom.interval(0.999, 2000, QUANTILE)
+    assert fewest <= holding <= (2000 if heavy else most)
