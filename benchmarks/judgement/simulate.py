@@ -143,7 +143,7 @@ def stopped(logs: Floats, least: int, confidence: float) -> tuple[Floats, Floats
     is looked at after each round from the `least`-th on, and ends when all its intervals are narrow."""
     runs, contenders, most = logs.shape
     halves = half_widths(logs.reshape(-1, most), confidence).reshape(logs.shape)
-    done: NDArray[np.bool_] = (halves <= PRECISION).all(axis=1)
+    done: NDArray[np.bool_] = np.logical_and.reduce(halves <= PRECISION, axis=1)
     done[:, : least - 1] = False
     done[:, -1] = True
     last = done.argmax(1)
