@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian, end_group
-from bookstore.lab import load, workload
+from bookstore.lab import load, workload_file
 from bookstore.lab.deploy import deploy, free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.statistics import percentile, ratio
@@ -70,7 +70,7 @@ def article(url: sa.URL, folder: Path, guardian: Guardian) -> Iterator[Deploymen
 
 
 def main() -> None:
-    asked = workload.load("list-100")
+    asked = workload_file.load("list-100")
     figures: dict[str, list[float]] = {name: [] for name in (DESIGN, *PROFILES)}
     latencies: dict[str, list[float]] = {name: [] for name in figures}
     with Guardian() as guardian, tempfile.TemporaryDirectory() as text:
@@ -97,7 +97,8 @@ def main() -> None:
                         sys.exit(f"{name}: requests failed")
                     figures[name].append(len(counted) / asked.duration)
                     latencies[name] += [sample.duration_ms for sample in counted]
-    print(f"GET {asked.path}, {asked.concurrency} clients, {ROUNDS} interleaved rounds of {asked.duration:g} s")
+    path = asked.requests[0].path
+    print(f"GET {path}, {asked.concurrency} clients, {ROUNDS} interleaved rounds of {asked.duration:g} s")
     for name, throughput in figures.items():
         times = ratio(throughput, figures[DESIGN])
         ordered = sorted(latencies[name])

@@ -34,9 +34,12 @@ _DEEPEST: Final = 16
 _KINDS: Final = {"Mapping": "a mapping", "Sequence": "a list", "Alias": "an alias (*)", "Scalar": "a value"}
 
 
-def read(path: Path, mistakes: Mistakes | None = None, mappings: Collection[str] = ()) -> Entries:
+def read(
+    path: Path, mistakes: Mistakes | None = None, mappings: Collection[str] = (), lists: Collection[str] = ()
+) -> Entries:
     """The one flat mapping in the file at `path`; what else is in there goes to `mistakes`. The value of a key
-    in `mappings` may be a flat mapping itself: the Entries in its Entry.
+    in `mappings` may be a flat mapping itself: the Entries in its Entry. That of a key in `lists` may be a list:
+    an Entry for each item, whose value is a plain one or Entries, in which `mappings` hold again.
 
     Refused are: no readable regular file of up to 64 kB of UTF-8, no YAML, several documents, nested values,
     tags, anchors, a key that stands twice. Without `mistakes` all of it is raised as one Refused.
@@ -45,7 +48,7 @@ def read(path: Path, mistakes: Mistakes | None = None, mappings: Collection[str]
     entries: Entries = {}
     name = shown(str(path), _LONGEST_PATH)
     try:
-        _fill(entries, name, _text(path, name), gathered, mappings)
+        _fill(entries, name, _text(path, name), gathered, mappings, lists)
     except Refused as refusal:
         gathered.cannot_read("", str(refusal))
     if mistakes is None:
@@ -53,11 +56,13 @@ def read(path: Path, mistakes: Mistakes | None = None, mappings: Collection[str]
     return entries
 
 
-def _fill(entries: Entries, name: str, text: str, mistakes: Mistakes, mappings: Collection[str]) -> None:
+def _fill(
+    entries: Entries, name: str, text: str, mistakes: Mistakes, mappings: Collection[str], lists: Collection[str]
+) -> None:
     try:
         events = yaml.parse(text, Loader=yaml.SafeLoader)
         _begin(name, events)
-        _enter_all(entries, name, events, mistakes, mappings)
+        _enter_all(entries, name, events, mistakes, mappings, lists)
         next(events)  # the document's end
         following = next(events)
         if not isinstance(following, yaml.StreamEndEvent):
@@ -89,20 +94,46 @@ def _begin(name: str, events: Iterator[yaml.Event]) -> None:
 
 
 def _enter_all(
-    entries: Entries, name: str, events: Iterator[yaml.Event], mistakes: Mistakes, mappings: Collection[str]
+    entries: Entries,
+    name: str,
+    events: Iterator[yaml.Event],
+    mistakes: Mistakes,
+    mappings: Collection[str] = (),
+    lists: Collection[str] = (),
 ) -> None:
     """Reads a mapping that has begun, to its end."""
     while not isinstance(key := next(events), yaml.MappingEndEvent):
         _skip(name, events, key)
         value = next(events)
-        is_plain = not _decoration(value) and not _decoration(key)
-        if isinstance(value, yaml.MappingStartEvent) and is_plain and getattr(key, "value", None) in mappings:
+        word = None if _decoration(value) or _decoration(key) else getattr(key, "value", None)
+        if isinstance(value, yaml.MappingStartEvent) and word in mappings:
             inner: Entries = {}
-            _enter_all(inner, name, events, mistakes, ())
+            _enter_all(inner, name, events, mistakes)
             _enter(entries, name, key, inner, mistakes)
+        elif isinstance(value, yaml.SequenceStartEvent) and word in lists:
+            _enter(entries, name, key, _items(str(word), name, events, mistakes, mappings), mistakes)
         else:
             _enter(entries, name, key, value, mistakes)
             _skip(name, events, value)
+
+
+def _items(
+    key: str, name: str, events: Iterator[yaml.Event], mistakes: Mistakes, mappings: Collection[str]
+) -> list[Entry]:
+    """Reads a list that has begun, to its end."""
+    items: list[Entry] = []
+    while not isinstance(event := next(events), yaml.SequenceEndEvent):
+        place = _place(name, event.start_mark)
+        if isinstance(event, yaml.MappingStartEvent) and not _decoration(event):
+            inner: Entries = {}
+            _enter_all(inner, name, events, mistakes, mappings)
+            items.append(Entry(inner, "a mapping", place))
+        elif isinstance(event, yaml.ScalarEvent) and not _decoration(event):
+            items.append(_plain(event, place))
+        else:
+            mistakes.add(place, key, _decoration(event) or _kind(event), "a list of plain values or of mappings")
+            _skip(name, events, event)
+    return items
 
 
 def _skip(name: str, events: Iterator[yaml.Event], event: yaml.Event) -> None:
@@ -116,7 +147,9 @@ def _skip(name: str, events: Iterator[yaml.Event], event: yaml.Event) -> None:
             raise Refused(f"{where}: found values nested without end; allowed are plain values")
 
 
-def _enter(entries: Entries, file: str, key: yaml.Event, value: yaml.Event | Entries, mistakes: Mistakes) -> None:
+def _enter(
+    entries: Entries, file: str, key: yaml.Event, value: yaml.Event | Entries | list[Entry], mistakes: Mistakes
+) -> None:
     place = _place(file, key.start_mark)
     if not isinstance(key, yaml.ScalarEvent) or _decoration(key):
         mistakes.add(place, "?", f"{_decoration(key) or _kind(key)} as a key", "a plain word")
@@ -126,14 +159,17 @@ def _enter(entries: Entries, file: str, key: yaml.Event, value: yaml.Event | Ent
         first = entries[name].place.rsplit(":", 2)[1]
         mistakes.add(place, name, f"the key a second time (first in line {first})", "each key once")
         return
-    if isinstance(value, dict):
-        entries[name] = Entry(value, "a mapping", place)
+    if isinstance(value, dict | list):
+        entries[name] = Entry(value, "a mapping" if isinstance(value, dict) else "a list", place)
         return
     if not isinstance(value, yaml.ScalarEvent) or _decoration(value):
         mistakes.add(place, name, _decoration(value) or _kind(value), "a plain value")
         return
-    plain = value.style is None
-    entries[name] = Entry(scalar(value.value) if plain else value.value, value.value, place)
+    entries[name] = _plain(value, place)
+
+
+def _plain(event: yaml.ScalarEvent, place: str) -> Entry:
+    return Entry(scalar(event.value) if event.style is None else event.value, event.value, place)
 
 
 def _decoration(event: yaml.Event) -> str | None:

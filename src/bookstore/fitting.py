@@ -114,12 +114,13 @@ def allowed(hint: Any) -> str:
         return " | ".join(get_args(kind))
     if kind is bool:
         return "on | off"
-    if get_origin(kind) is dict:
-        return "a mapping of names to texts"
+    if get_origin(kind) in {dict, list}:
+        of = "texts" if get_args(kind) == (str,) else "mappings"
+        return "a mapping of names to texts" if get_origin(kind) is dict else f"a list of {of}"
     if is_duration(meta):
         return f"a duration from {duration_text(meta.ge)} to {duration_text(meta.le)}, such as 500ms or 2s"
-    if kind is int:
-        return f"a whole number from {meta.ge} to {meta.le}"
+    if kind in (int, float):
+        return f"a {'whole ' if kind is int else ''}number from {meta.ge} to {meta.le}"
     most = f" of up to {meta.max_length} characters" if meta and meta.max_length else ""
     return f"a text{most}, without control characters"
 

@@ -31,9 +31,9 @@ def label(spec: str) -> str:
     Letters that a file name could stumble over become `-`; the description is no part of it. Raises Refused
     where it gets too long.
     """
-    base, overrides = _split(spec)
-    items = [item for item in (overrides or "").split(",") if item and not item.startswith("description=")]
-    stem = Path(base).stem if _is_path(base) else base
+    base, given = split(spec)
+    items = [item for item in (given or "").split(",") if item and not item.startswith("description=")]
+    stem = Path(base).stem if is_path(base) else base
     text = _UNFIT_IN_LABEL.sub("-", "@".join([stem, *filter(None, [",".join(items)])]))
     if len(text) > _LONGEST_LABEL:
         raise Refused(f"{document.shown(spec)}: found {len(text)} characters; write a file that extends {base}")
@@ -49,9 +49,9 @@ def layers(spec: str, mistakes: Mistakes) -> list[Entries]:
     seen: list[Path] = []
     place, key, folder = "", "profile", Path()
     while True:
-        base, overrides = _split(spec)
+        base, _ = split(spec)
         path = _path(base, folder, place, key, mistakes)
-        own = [_overrides(spec, overrides, mistakes), document.read(path, mistakes) if path else {}]
+        own = [_own(spec, mistakes), document.read(path, mistakes) if path else {}]
         parent = own[1].pop("extends", None)
         found += own if key == "profile" else [_without_description(entries) for entries in own]
         if path is None or parent is None:
@@ -68,18 +68,20 @@ def _without_description(entries: Entries) -> Entries:
     return {key: entry for key, entry in entries.items() if key != "description"}
 
 
-def _split(spec: str) -> tuple[str, str | None]:
+def split(spec: str) -> tuple[str, str | None]:
+    """A name or path, and what stands behind its @; None where nothing does."""
     match = _OVERRIDES.search(spec)
     return (spec[: match.start()], spec[match.end() :]) if match else (spec, None)
 
 
-def _is_path(base: str) -> bool:
+def is_path(base: str) -> bool:
+    """Whether a profile or workload is meant by its file, not by a shipped one's name."""
     return "/" in base or base.endswith((".yaml", ".yml"))
 
 
 def _path(base: str, folder: Path, place: str, key: str, mistakes: Mistakes) -> Path | None:
     """The file of the profile `base`; a relative path starts at `folder`. None with a mistake added."""
-    if not _is_path(base):
+    if not is_path(base):
         if base in names():
             return shipped("profiles") / f"{base}.yaml"
         allowed = f"{document.suggestion(base, names())}, or the path of a .yaml file"
@@ -95,17 +97,24 @@ def _path(base: str, folder: Path, place: str, key: str, mistakes: Mistakes) -> 
     return None
 
 
-def _overrides(spec: str, overrides: str | None, mistakes: Mistakes) -> Entries:
+def _own(spec: str, mistakes: Mistakes) -> Entries:
+    entries = overrides(spec, mistakes)
+    if entries.pop("extends", None):
+        mistakes.add(document.shown(spec), "extends", "an override of it", "the base profile's own name before the @")
+    return entries
+
+
+def overrides(spec: str, mistakes: Mistakes) -> Entries:
+    """The `key=value,key=value` behind the @ of `spec`."""
     entries: Entries = {}
     place = document.shown(spec)
-    for item in [] if overrides is None else overrides.split(","):
+    _, given = split(spec)
+    for item in [] if given is None else given.split(","):
         key, equals, text = item.partition("=")
         if not equals or not key:
             mistakes.add(place, item or "@", "no key=value", "name@key=value,key=value")
         elif key in entries:
             mistakes.add(place, key, "the key a second time", "each key once")
-        elif key == "extends":
-            mistakes.add(place, key, "an override of it", "the base profile's own name before the @")
         else:
             entries[key] = Entry(document.scalar(text), text, place)
     return entries

@@ -10,7 +10,8 @@ import click
 from bookstore import bodies, cli, gate, profile_schema, server
 from bookstore.engine_profile import KEYS, EngineProfile
 from bookstore.fitting import allowed, unpacked
-from bookstore.lab.workload import Workload
+from bookstore.lab import workload_file, workload_schema
+from bookstore.lab.workload import Ask, Stage, Workload
 from bookstore.scalars import duration_text
 
 ENVIRONMENT: Final = {
@@ -79,14 +80,21 @@ def _profile_keys() -> Iterator[str]:
 
 
 def _workload_keys() -> Iterator[str]:
-    hints = get_type_hints(Workload, include_extras=True)
+    whole = get_type_hints(Workload, include_extras=True)
+    ask, stage = get_type_hints(Ask, include_extras=True), get_type_hints(Stage, include_extras=True)
     yield "## Keys of a workload\n"
-    yield "| key | allowed | default |\n|---|---|---|"
-    defaults = Workload(name="", path="/")
-    for key in Workload.__struct_fields__:
-        if key != "name":
-            default = "none: it has to be said" if key == "path" else _text(hints[key], getattr(defaults, key))
-            yield _row(f"`{key}`", allowed(hints[key]), default)
+    yield "| key | allowed | default | |\n|---|---|---|---|"
+    for key, meaning in workload_schema.MEANINGS.items():
+        is_short = key in workload_file.SHORT
+        yield _row(f"`{key}`", allowed((ask if is_short else whole)[key]), workload_schema.default(key), meaning)
+    yield "\nOf each of `requests`:\n"
+    yield "| key | allowed | |\n|---|---|---|"
+    for key, meaning in workload_schema.ASK_MEANINGS.items():
+        yield _row(f"`{key}`", allowed(ask[key]), meaning)
+    yield "\nOf each of `stages`:\n"
+    yield "| key | allowed | |\n|---|---|---|"
+    for key, meaning in workload_schema.STAGE_MEANINGS.items():
+        yield _row(f"`{key}`", allowed(stage[key]), meaning)
     yield ""
 
 

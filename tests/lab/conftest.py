@@ -15,7 +15,7 @@ from bookstore.guardian import Guardian
 from bookstore.lab import compare
 from bookstore.lab.results import Catalogue, Machine, Measurement, Reading, Round, Run, Sample
 from bookstore.lab.run import _CLUSTER_SETTINGS
-from bookstore.lab.workload import Workload
+from bookstore.lab.workload import Ask, Workload
 from bookstore.postgres import Cluster
 
 BOOKS = 60
@@ -84,7 +84,7 @@ def make_run() -> Callable[..., Run]:
             id=run_id,
             started_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
             seed=1,
-            workload=Workload(name="list-100", path="/books?limit=100"),
+            workload=Workload(name="list-100", requests=[Ask(name="list-100", path="/books?limit=100")]),
             catalogue=Catalogue("generated, seed 1", 60),
             machine=Machine("Linux", "cpu", 2, 8 * 2**30, "3.11.0", "18.0", {"litestar": "2.0"}),
             profiles=profiles,

@@ -14,7 +14,7 @@ from bookstore.guardian import Guardian
 from bookstore.lab import load
 from bookstore.lab.load import LoadError, measured, read_samples, send
 from bookstore.lab.results import Sample
-from bookstore.lab.workload import Workload
+from bookstore.lab.workload import Ask, Workload
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -60,7 +60,7 @@ def base() -> Iterator[str]:
 
 
 def ask(path: str, base: str, folder: Path, guardian: Guardian, ids: Sequence[int] = (1,)) -> list[Sample]:
-    one = Workload(name="it", path=path, concurrency=2, duration=0.5, warm_up=0.2)
+    one = Workload(name="it", requests=[Ask(name="it", path=path)], concurrency=2, duration=0.5, warm_up=0.2)
     return send(one, base, ids, folder, guardian, lambda _: None)
 
 
@@ -74,7 +74,9 @@ def test_a_sample_for_each_request(base: str, tmp_path: Path, guardian: Guardian
     """Each request that the service got has its sample, in the order they were done, with time and status;
     the load goes on until all measured seconds are over."""
     shares: list[float] = []
-    one = Workload(name="it", path="/books?limit=1", concurrency=2, duration=0.5, warm_up=0.2)
+    one = Workload(
+        name="it", requests=[Ask(name="it", path="/books?limit=1")], concurrency=2, duration=0.5, warm_up=0.2
+    )
     samples = send(one, base, [1], tmp_path, guardian, shares.append)
     assert len(samples) == len(Handler.asked)
     assert set(Handler.asked) == {"/books?limit=1"}
@@ -99,7 +101,9 @@ def test_every_book_is_asked(ids: list[int], base: str, tmp_path: Path, guardian
 def test_headers_go_along(base: str, tmp_path: Path, guardian: Guardian) -> None:
     """Each request has the workload's headers."""
     headers = {"Accept-Encoding": 'gzip;q=0.9, "odd"'}
-    one = Workload(name="it", path="/books", headers=headers, concurrency=2, duration=0.5, warm_up=0.0)
+    one = Workload(
+        name="it", requests=[Ask(name="it", path="/books", headers=headers)], concurrency=2, duration=0.5, warm_up=0.0
+    )
     assert send(one, base, [1], tmp_path, guardian, lambda _: None)
     assert Handler.accepted == {'gzip;q=0.9, "odd"'}
 
@@ -157,7 +161,7 @@ def test_k9_is_killed(base: str, tmp_path: Path, guardian: Guardian) -> None:
             for child in children():
                 child.kill()
 
-    one = Workload(name="it", path="/books", concurrency=2, duration=5, warm_up=0)
+    one = Workload(name="it", requests=[Ask(name="it", path="/books")], concurrency=2, duration=5, warm_up=0)
     with pytest.raises(LoadError, match="k9 ended with code -9"):
         send(one, base, [1], tmp_path, guardian, kill)
 
@@ -169,7 +173,7 @@ def test_interrupted(base: str, tmp_path: Path, guardian: Guardian) -> None:
         if Handler.asked:
             raise KeyboardInterrupt
 
-    one = Workload(name="it", path="/books", concurrency=2, duration=60, warm_up=0)
+    one = Workload(name="it", requests=[Ask(name="it", path="/books")], concurrency=2, duration=60, warm_up=0)
     with pytest.raises(KeyboardInterrupt):
         send(one, base, [1], tmp_path, guardian, interrupt)
     assert children() == []
@@ -186,7 +190,7 @@ def test_a_load_that_ended_early(
 
 def test_measured_edges() -> None:
     """What is done at the warm-up's end counts, what is done at the load's end does not."""
-    one = Workload(name="it", path="/", warm_up=2, duration=5)
+    one = Workload(name="it", requests=[Ask(name="it", path="/")], warm_up=2, duration=5)
     samples = [Sample(done, 1.0, 200) for done in (0.0, 1.999999, 2.0, 6.999999, 7.0, 7.5)]
     assert [sample.done_s for sample in measured(samples, one)] == [2.0, 6.999999]
 

@@ -11,14 +11,14 @@ from bookstore.guardian import Guardian
 from bookstore.lab.deploy import deploy
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.verification import UnlikeError, answers, compare
-from bookstore.lab.workload import Workload
+from bookstore.lab.workload import Ask, Workload
 
 BOOKS = 60
 
 
 def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, guardian: Guardian) -> None:
     """Two strategies answer alike; one book's title that differs is found, with its path and both answers."""
-    one = Workload(name="it", path="/books/{id}")
+    one = Workload(name="it", requests=[Ask(name="it", path="/books/{id}")])
     with deploy("psycopg-sync-lazy", library, tmp_path, guardian) as deployment:
         slow = answers(deployment, one, range(1, BOOKS + 1))
     with deploy("asyncpg-json", library, tmp_path, guardian) as deployment:
@@ -44,13 +44,13 @@ def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path:
 def test_headers(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
     """With the workload's headers, too, profiles have to answer the same: a body in a coding is compared as what
     it says, so a profile without compression answers like one with it."""
-    one = Workload(name="it", path="/books?limit=60", headers={"accept-encoding": "br"})
+    one = Workload(name="it", requests=[Ask(name="it", path="/books?limit=60", headers={"accept-encoding": "br"})])
     found = []
     for spec in ("asyncpg-json@compression=on", "asyncpg-json@compression=off"):
         with deploy(spec, library, tmp_path, guardian) as deployment:
             found.append(answers(deployment, one, range(1, BOOKS + 1)))
     compare("on", found[0], "off", found[1])
-    with_headers = found[0]["/books?limit=60 with headers"]
+    with_headers = found[0]["/books?limit=60 with headers 0"]
     assert with_headers == found[0]["/books?limit=60"]
     assert len(with_headers["body"]["items"]) == BOOKS
 
@@ -67,8 +67,8 @@ class Unchanged(Deployment):
 
 def test_not_modified() -> None:
     """A 304 has no body to compare; its status is compared."""
-    one = Workload(name="it", path="/books/1", headers={"If-None-Match": "*"})
-    assert answers(Unchanged(), one, [1])["/books/1 with headers"] == {"status": 304, "body": None}
+    one = Workload(name="it", requests=[Ask(name="it", path="/books/1", headers={"If-None-Match": "*"})])
+    assert answers(Unchanged(), one, [1])["/books/1 with headers 0"] == {"status": 304, "body": None}
 
 
 class Page(Deployment):
@@ -84,7 +84,7 @@ class Page(Deployment):
 def test_no_json() -> None:
     """What is not JSON cannot be compared."""
     with pytest.raises(UnlikeError, match=r"GET /books/1: status 200, not JSON: b'<html>'"):
-        answers(Page(), Workload(name="it", path="/books/1"), [1])
+        answers(Page(), Workload(name="it", requests=[Ask(name="it", path="/books/1")]), [1])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ EXIT_BROKEN_PIPE: Final = 141
 
 _MODULES: Final = {
     "serve": "serve", "compare": "lab", "runs": "lab", "profiles": "profiles", "catalog": "catalog", "db": "db",
-    "tokens": "tokens", "openapi": "openapi",
+    "tokens": "tokens", "openapi": "openapi", "workloads": "workloads",
 }  # fmt: skip
 
 

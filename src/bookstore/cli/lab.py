@@ -23,7 +23,7 @@ from rich.table import Column
 from bookstore import catalog, document
 from bookstore.lab import compare as judge
 from bookstore.lab import plan as planning
-from bookstore.lab import results, workload
+from bookstore.lab import results, workload_file
 from bookstore.lab import run as protocol
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.results import Catalogue, Run
@@ -53,7 +53,7 @@ class Duration(click.ParamType[float]):
 @click.option("--workload", "-w", "name", default="list-100", show_default=True, help="NAME or FILE.yaml")
 @click.option("--concurrency", "-c", type=click.IntRange(1, 1000), help="Clients  [default: the workload's, 5]")
 @click.option("--duration", type=Duration(), help="Measured time  [default: the workload's, 5s]")
-@click.option("--warm-up", type=Duration(), help="Load before it that no figure counts  [default: 2s]")
+@click.option("--warm-up", type=Duration(), help="Load before it that no figure counts  [default: 5s]")
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--books", type=click.IntRange(1, 10_000_000), help="Generate a catalogue of so many books.")
 @click.option("--catalog", "file", type=click.Path(path_type=Path), help="Import this CSV file.")
@@ -87,9 +87,9 @@ def compare(
         raise click.UsageError("--books and --catalog exclude each other")
     if file and not file.is_file():
         raise Refused(f"--catalog {file}: no such file")
-    asked = workload.load(name)
+    asked = workload_file.load(name)
     options = {"concurrency": concurrency, "duration": duration, "warm_up": warm_up}
-    asked = workload.changed(asked, {key: value for key, value in options.items() if value is not None})
+    asked = workload_file.changed(asked, {key: value for key, value in options.items() if value is not None})
     chosen = seed if seed is not None else secrets.randbelow(2**31)
     plan = planning.plan([baseline, *contenders], asked, rounds, output, chosen)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ import click
 
 from bookstore import budget, profile, profile_schema, settings
 from bookstore.budget import Budget, ServerCapacity
+from bookstore.cli import table
 from bookstore.profile import EngineProfile
 from bookstore.refusal import Refused
 from bookstore.scalars import scalar
@@ -39,7 +38,7 @@ def list_(as_json: bool) -> None:
         return
     rows = [("name", "driver", "loading", "description")]
     rows += [(one.name, one.driver, one.loading, one.description) for one in every]
-    for line in _table(rows):
+    for line in table.lines(rows):
         click.echo(line)
 
 
@@ -99,7 +98,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
         return
     said, heard = profile.effective(one), profile.effective(other)
     rows = [("", one.name, other.name)]
-    for line in _table(rows + [(key, said.get(key, "-"), heard.get(key, "-")) for key in differing]):
+    for line in table.lines(rows + [(key, said.get(key, "-"), heard.get(key, "-")) for key in differing]):
         click.echo(line)
 
 
@@ -157,7 +156,7 @@ def _print_sums(sums: Sequence[tuple[EngineProfile, Budget]], capacity: ServerCa
     for one, it in sums:
         verdict = "" if capacity is None else "fits" if it.fits else "over"
         rows.append((one.name, "OK", f"({it.workers} + 1) x {_each(one)} = {it.needed}", verdict))
-    for line in _table(rows if capacity else [row[:3] for row in rows]):
+    for line in table.lines(rows if capacity else [row[:3] for row in rows]):
         click.echo(line)
 
 
@@ -173,16 +172,3 @@ def _typed(one: EngineProfile) -> dict[str, Any]:
 
 def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows in aligned columns; the last column is wrapped to the terminal's width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = sum(widths[:-1]) + 2 * (len(widths) - 1)
-    room = max(20, shutil.get_terminal_size((80, 24)).columns - left)
-    lines: list[str] = []
-    for row in rows:
-        start = "  ".join(f"{cell:<{width}}" for cell, width in zip(row[:-1], widths[:-1], strict=True))
-        for number, part in enumerate(textwrap.wrap(row[-1], room) or [""]):
-            lines.append(f"{start if number == 0 else ' ' * (left - 2)}  {part}".rstrip())
-    return lines

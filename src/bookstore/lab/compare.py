@@ -108,9 +108,12 @@ def table(run: Run, width: int) -> str:
 def legend(run: Run) -> str:
     """What the table's columns mean, and what was asked."""
     load = run.workload
-    headers = "".join(f", {name}: {value}" for name, value in load.headers.items())
+    asked = " | ".join(
+        ", ".join([f"{ask.method} {ask.path}", *(f"{name}: {value}" for name, value in ask.headers.items())])
+        for ask in load.requests
+    )
     return (
-        f"GET {load.path}{headers}, {load.concurrency} clients, {_rounds(len(run.rounds))} of {load.duration:g} s,\n"
+        f"{asked}, {load.concurrency} clients, {_rounds(len(run.rounds))} of {load.duration:g} s,\n"
         f"{run.catalogue.books:,} books ({run.catalogue.source})\n"
         f"ratio: throughput over that of {run.summary[0].profile}, with the interval that holds\n"
         f"the true one in 95 of 100 runs; p50 p99 max: ms; PSS: MB of all workers;\n"

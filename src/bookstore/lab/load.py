@@ -64,12 +64,13 @@ def send(
     """
     seconds = workload.warm_up + workload.duration + MARGIN_S
     plan_file, samples_file, ids_file = folder / "plan.json", folder / "samples.jsonl", folder / "ids.csv"
-    url = workload.url(base, "{{ books.id }}")
+    ask = workload.requests[0]
+    url = base + ask.path_of("{{ books.id }}")
     plan: dict[str, Any] = {
         "options": {"vus": workload.concurrency, "duration": f"{seconds * 1000:.0f}ms"},
-        "flows": {"default": [{"request": {"url": url, "name": workload.path, "headers": workload.headers}}]},
+        "flows": {"default": [{"request": {"url": url, "name": ask.name, "headers": ask.headers}}]},
     }
-    if "{id}" in workload.path:
+    if "{id}" in ask.path:
         plan["feeders"] = {"books": {"file": str(ids_file), "mode": "random"}}
         ids_file.write_text("\n".join(["id", *map(str, ids)]))
     plan_file.write_bytes(msgspec.json.encode(plan))

@@ -19,7 +19,7 @@ import msgspec
 
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.statistics import Interval
-from bookstore.lab.workload import Workload
+from bookstore.lab.workload import Workload, of_version_1
 from bookstore.refusal import Refused
 
 SCHEMA_VERSION: Final = 1
@@ -175,10 +175,13 @@ def read(path: Path) -> Run:
         if version is None or bytes(version) != str(SCHEMA_VERSION).encode():
             found = bytes(version).decode() if version else "nothing"
             raise Refused(f"{file}: schema_version: found {found}; this version reads {SCHEMA_VERSION}")
-        return msgspec.json.decode(raw, type=Run)
+        record = msgspec.json.decode(raw)
+        if "path" in record["workload"]:
+            record["workload"] = msgspec.to_builtins(of_version_1(record["workload"]))
+        return msgspec.convert(record, type=Run)
     except OSError as error:
         raise Refused(f"{file}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"{file}: not a run record: {error}") from None
 
 

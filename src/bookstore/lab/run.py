@@ -138,8 +138,9 @@ class _Runner:
             verification.compare(label, mine, other, theirs)
         self.answers[label] = mine
         workload = self.plan.workload
-        path = workload.path.replace("{id}", str(self.ids[len(self.ids) // 2]))
-        self.statements[label] = statements.capture(self.cluster, self.connection, deployment, path, workload.headers)
+        ask = workload.requests[0]
+        path = ask.path_of(self.ids[len(self.ids) // 2])
+        self.statements[label] = statements.capture(self.cluster, self.connection, deployment, path, ask.headers)
 
     def _wait_quiet(self, label: str) -> None:
         """Until the database knows no session of the service any more."""

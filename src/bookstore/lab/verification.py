@@ -26,11 +26,14 @@ def answers(deployment: Deployment, workload: Workload, ids: Sequence[int]) -> A
     cursor, some of the books `ids` (ascending), and a book that does not exist. The workload's own are asked
     with its headers as well: what comes in a coding is compared decoded, a 304 has no body."""
     some = {ids[0], ids[1 % len(ids)], ids[len(ids) // 3], ids[len(ids) // 2], ids[-1]}
-    own = {workload.path.replace("{id}", str(book_id)) for book_id in some}
+    asks = [ask for ask in workload.requests if not ask.writes]
+    own = {ask.path_of(book_id) for book_id in some for ask in asks}
     paths = own | {f"/books/{book_id}" for book_id in (*some, ids[-1] + 1)}
     found = {path: _value(deployment, path) for path in sorted(paths)}
-    if workload.headers:
-        found |= {f"{path} with headers": _value(deployment, path, workload.headers) for path in sorted(own)}
+    for number, ask in enumerate(asks):
+        if ask.headers:
+            own = {ask.path_of(book_id) for book_id in some}
+            found |= {f"{path} with headers {number}": _value(deployment, path, ask.headers) for path in sorted(own)}
     cursor = ""
     for _ in range(PAGES):
         path = f"/books?limit=37{cursor}"

@@ -1,105 +1,96 @@
-"""Workloads: YAML -> what to ask and how fast. A closed model: a fixed number of clients, each asking its
-next question when it has the answer to the last one."""
+"""A workload: what is asked and how fast.
+
+Closed model: a fixed number of clients, each asking its next question when it has the answer to the last one.
+Open model: requests come at a rate, whether or not the service keeps up with it.
+"""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from bookstore import document
-from bookstore.document import Entries, Mistakes
-from bookstore.refusal import Refused
-from bookstore.resources import shipped
-from bookstore.scalars import shown
+MOST_CLIENTS: Final = 1000
+"""Of the closed model; and as many requests may be on their way at once in the open one."""
 
 _SECONDS: Final = {"duration": True}
-_DURATIONS: Final = ("duration", "warm_up")
-_PATH: Final = re.compile(r"/[!-~]*")
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-_VALUE: Final = re.compile(r"(?!.*\{\{)[!-~]([ -~]{0,998}[!-~])?")  # k9 fills in what stands in two braces
-_SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
-_CLIENTS: Final = frozenset({"connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"})
+
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of request, sent `weight` times as often as one of weight 1. `{id}` in path and body is a book's id,
+    `{number}` a whole number from 1 to 1000, `{uuid}` a text that no other request has."""
+
+    name: Annotated[str, Meta(max_length=80)]
+    method: Method = "GET"
+    path: Annotated[str, Meta(max_length=2000)]
+    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+    headers: dict[str, str] = {}
+    body: Annotated[str, Meta(max_length=20_000)] | None = None
+
+    @property
+    def writes(self) -> bool:
+        return self.method not in {"GET", "HEAD"}
+
+    def path_of(self, book_id: object) -> str:
+        """The path of one request, `book_id` standing for `{id}`."""
+        return self.path.replace("{id}", str(book_id))
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """k6's: within `duration` the number of clients (closed) or of requests a second (open) goes to `target`, in a
+    straight line."""
+
+    duration: Annotated[float, Meta(ge=0, le=3600, extra=_SECONDS)]
+    target: Annotated[float, Meta(ge=0, le=100_000)]
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` is asked by `concurrency` clients over kept-alive connections, first for `warm_up` seconds that
-    no figure counts, then for `duration` seconds. `{id}` in the path is a random book's id. `headers` go with
-    each request.
+    """`requests` are mixed at random by their weights. `keys` says how `{id}` is drawn: each book as likely as any
+    other, or some far more often (Zipf). `concurrency` clients (closed) or `rate` requests a second (open) are what
+    the first of the `stages` starts with; without stages they stay for `duration`. Before that comes a warm-up,
+    until throughput is steady, of at most `warm_up`. `thresholds` are k6's. `books` is the catalogue's size; None
+    is the 10,000 real ones.
     """
 
     name: str
     description: Annotated[str, Meta(max_length=400)] = ""
-    path: Annotated[str, Meta(max_length=2000)]
-    headers: dict[str, str] = {}
-    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 5
+    requests: Annotated[list[Ask], Meta(min_length=1, max_length=50)]
+    keys: Literal["uniform", "zipf"] = "uniform"
+    model: Literal["closed", "open"] = "closed"
+    concurrency: Annotated[int, Meta(ge=1, le=MOST_CLIENTS)] = 5
+    rate: Annotated[float, Meta(ge=0.1, le=100_000)] | None = None
+    stages: Annotated[list[Stage], Meta(max_length=50)] = []
     duration: Annotated[float, Meta(ge=0.5, le=3600, extra=_SECONDS)] = 5.0
-    warm_up: Annotated[float, Meta(ge=0, le=3600, extra=_SECONDS)] = 2.0
+    warm_up: Annotated[float, Meta(ge=0, le=3600, extra=_SECONDS)] = 5.0
+    thresholds: Annotated[list[str], Meta(max_length=50)] = []
+    books: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
 
-    def url(self, base: str, book_id: object) -> str:
-        """The address of one request, `book_id` standing for `{id}`."""
-        return base + self.path.replace("{id}", str(book_id))
+    @property
+    def writes(self) -> bool:
+        """Whether any request changes the catalogue, so that a token is needed."""
+        return any(ask.writes for ask in self.requests)
 
+    @property
+    def start(self) -> float:
+        """The clients or requests a second that the load begins with, and the warm-up has."""
+        if self.model == "closed":
+            return self.concurrency
+        return self.rate or next((stage.target for stage in self.stages if stage.target), 1.0)
 
-def names() -> list[str]:
-    """The shipped workloads, sorted."""
-    return sorted(path.stem for path in shipped("workloads").glob("*.yaml"))
-
-
-def load(spec: str) -> Workload:
-    """The shipped workload of this name, or the file at this path.
-
-    Raises Refused with every mistake, a line each.
-    """
-    is_path = "/" in spec or spec.endswith((".yaml", ".yml"))
-    path = Path(spec).expanduser() if is_path else shipped("workloads") / f"{spec}.yaml"
-    if not is_path and spec not in names():
-        raise Refused(
-            f"workload {spec!r}: no such workload; allowed is {document.suggestion(spec, names())}, "
-            f"or the path of a .yaml file"
-        )
-    entries = document.read(path, mappings=("headers",))
-    mistakes = Mistakes()
-    headers = _headers(entries, mistakes)
-    values = document.fit(Workload, entries, mistakes, {}) | headers
-    if "path" not in entries:
-        mistakes.add(str(path), "path", "nothing", "a path of the service, such as /books?limit=100")
-    elif not _PATH.fullmatch(str(values.get("path", "/"))):
-        mistakes.add(entries["path"].place, "path", repr(entries["path"].text), "a path, such as /books?limit=100")
-    mistakes.raise_any()
-    return Workload(name=path.stem, **values)
+    @property
+    def clients(self) -> int:
+        """How many connections the load generator may have open at once."""
+        if self.model == "open":
+            return MOST_CLIENTS
+        return max([self.concurrency, *(int(stage.target) for stage in self.stages)])
 
 
-def _headers(entries: Entries, mistakes: Mistakes) -> dict[str, dict[str, str]]:
-    """Takes the mapping `headers` out of `entries`: {"headers": …}, or nothing where there is none."""
-    named = entries["headers"].value if "headers" in entries else None
-    if not isinstance(named, dict):
-        return {}
-    del entries["headers"]
-    seen: set[str] = set()
-    for name, entry in named.items():
-        if not _NAME.fullmatch(name):
-            mistakes.add(entry.place, "headers", f"'{shown(name)}'", "the name of a header, such as Accept-Encoding")
-        elif name.lower() in _SECRET:
-            mistakes.add(entry.place, "headers", name, "no secret: files are shared, and runs are kept")
-        elif name.lower() in _CLIENTS | seen:
-            mistakes.add(entry.place, "headers", name, "each header once, and none that the client sets itself")
-        elif not _VALUE.fullmatch(entry.text):
-            found = f"{name} with '{shown(entry.text)}'"
-            mistakes.add(entry.place, "headers", found, "a value of up to 1000 visible ASCII characters, without {{")
-        seen.add(name.lower())
-    return {"headers": {name: entry.text for name, entry in named.items()}}
-
-
-def changed(workload: Workload, values: dict[str, float]) -> Workload:
-    """The workload with arguments of the command line over its file's values, which hold within the same
-    limits. Raises Refused."""
-    mistakes = Mistakes()
-    texts = {key: document.duration_text(value) if key in _DURATIONS else str(value) for key, value in values.items()}
-    entries = {key: document.Entry(document.scalar(text), text, "command line") for key, text in texts.items()}
-    fitted = document.fit(Workload, entries, mistakes, {})
-    mistakes.raise_any()
-    return msgspec.structs.replace(workload, **fitted)
+def of_version_1(record: dict[str, Any]) -> Workload:
+    """The workload in a run record of schema version 1: one GET in the closed model. Raises msgspec.ValidationError
+    or KeyError where it is none."""
+    rest = {key: value for key, value in record.items() if key not in {"path", "headers"}}
+    ask = {"name": record["name"], "path": record["path"], "headers": record.get("headers", {})}
+    return msgspec.convert({**rest, "requests": [ask]}, Workload)

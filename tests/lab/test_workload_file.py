@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bookstore.lab import workload_file
+from bookstore.lab.workload import Ask, Stage, Workload
+from bookstore.refusal import Refused
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", workload_file.names())
+def test_shipped(name: str) -> None:
+    """Every shipped workload loads, says what it is for, and bears its file's name."""
+    one = workload_file.load(name)
+    assert one.name == name
+    assert one.description
+    assert all(ask.path.startswith("/books") for ask in one.requests)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """A path is all that a workload needs."""
+    one = workload_file.load(write(tmp_path, "path: /books"))
+    asked = Ask(name="mine", path="/books")
+    assert one == Workload(name="mine", requests=[asked], concurrency=5, duration=5.0, warm_up=5.0)
+
+
+def test_values(tmp_path: Path) -> None:
+    """Durations are texts with a unit in the file and seconds afterwards."""
+    text = "path: /books\nconcurrency: 25\nduration: 1.5m\nwarm_up: 500ms\ndescription: mine"
+    one = workload_file.load(write(tmp_path, text))
+    assert (one.concurrency, one.duration, one.warm_up, one.description) == (25, 90.0, 0.5, "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "found nothing"),
+        ("concurrency: 5", "path: found nothing; allowed is a path of the service"),
+        ("path: books", "path: found 'books'; allowed is a path"),
+        ("path: http://elsewhere/books", "allowed is a path"),
+        ("path: '/books /2'", "allowed is a path"),
+        ("path: /bücher", "allowed is a path"),
+        ("path: 5", "path: found 5"),
+        ("path: /books\npaht: /books", r"paht: found an unknown key; allowed is path \(did you mean that\?\)"),
+        ("path: /books\nname: mine", "name: found an unknown key"),
+        ("path: /books\nrequests:\n  - path: /books", r":1:1: path: found it beside requests"),
+        ("requests: []", "requests: found a list of 0; allowed is a list of 1 to 50"),
+        ("requests: /books", "requests: found the text '/books'; allowed is a list of mappings"),
+        ("requests:\n  - /books", r":2:5: requests: found '/books'; allowed is a mapping with a path"),
+        ("requests:\n  - [a]", r":2:5: requests: found a list"),
+        ("requests:\n  - &a {path: /books}", r":2:5: requests: found an anchor"),
+        ("requests:\n  - method: GET", r":2:5: path: found nothing; allowed is a path of the service"),
+        ("requests:\n  - path: /books\n    wieght: 2", r":3:5: wieght: found an unknown key; allowed is weight"),
+        ("requests:\n  - path: /books\n    weight: 0", r":3:5: weight: found 0; allowed is a whole number from 1 to"),
+        ("requests:\n  - {path: /books, method: get}", r"method: found the text 'get'; allowed is GET \| HEAD \| POST"),
+        ("requests:\n  - {path: /books, body: '{}'}", "body: found one with GET; allowed is one with POST"),
+        ("requests:\n  - {path: /books, method: POST, body: '{{id}}'}", "body: found a text with {{"),
+        ("requests:\n  - {path: '/books/{{id}}'}", "path: found '/books/{{id}}'"),
+        ("requests:\n  - {path: /books, headers: {cookie: a}}", r":2:30: headers: found cookie; allowed is no secret"),
+        ("requests:\n  - {path: /books, name: é}", "name: found 'é'; allowed is a text of 1 to 80"),
+        ("requests:\n  - path: /books\n  - path: /books", ":1:1: requests: found 'GET /books' twice"),
+        ("path: /books\nkeys: zipfian", r"keys: found the text 'zipfian'; allowed is uniform \| zipf"),
+        ("path: /books\nmodel: half-open", r"model: found the text 'half-open'; allowed is closed \| open"),
+        ("path: /books\nrate: 5", "rate: found 5 in the closed model; allowed is rate beside model: open"),
+        ("path: /books\nmodel: open", "model: found open without a rate"),
+        ("path: /books\nmodel: open\nrate: 0", "rate: found 0; allowed is a number from 0.1 to 100000"),
+        ("path: /books\nmodel: open\nrate: 5\nconcurrency: 5", "concurrency: found 5 in the open model"),
+        ("path: /books\nstages: [5]", r":2:10: stages: found a stage without duration"),
+        ("path: /books\nstages:\n- {duration: 1s}", r":3:3: stages: found a stage without target"),
+        ("path: /books\nstages:\n- {duration: 1, target: 1}", r":3:4: duration: found 1; allowed is a duration"),
+        ("path: /books\nstages:\n- {duration: 1s, target: 1, vus: 2}", "vus: found an unknown key"),
+        ("path: /books\nstages:\n- {duration: 1s, target: 1.5}", "stages: found a target of 1.5; allowed is whole"),
+        ("path: /books\nstages:\n- {duration: 1s, target: 1001}", "stages: found a target of 1001"),
+        ("path: /books\nstages:\n- {duration: 1s, target: 0}", "stages: found no target above 0"),
+        ("path: /books\nstages:\n- {duration: 100ms, target: 1}", "stages: found 0.1 s altogether"),
+        ("path: /books\nduration: 1s\nstages:\n- {duration: 1s, target: 1}", "duration: found 1s beside stages"),
+        ("path: /books\nthresholds: p(95)<200", "thresholds: found the text .*; allowed is a list of texts"),
+        ("path: /books\nthresholds:\n  - p95<200", r":3:5: thresholds: found 'p95<200'; allowed is p\(95\)<200"),
+        ("path: /books\nbooks: 0", "books: found 0; allowed is a whole number from 1 to 10000000"),
+        ("path: /books\npath: /books", "a second time"),
+        ("path: /books\nconcurrency: 0", "concurrency: found 0; allowed is a whole number from 1 to 1000"),
+        ("path: /books\nconcurrency: 1001", "from 1 to 1000"),
+        ("path: /books\nconcurrency: many", "from 1 to 1000"),
+        ("path: /books\nconcurrency: 1.5", "from 1 to 1000"),
+        ("path: /books\nduration: 0s", "duration: found the text '0s'; allowed is a duration from 500ms to 1h"),
+        ("path: /books\nduration: 5", "duration: found 5; allowed is a duration"),
+        ("path: /books\nduration: -1s", "allowed is a duration"),
+        ("path: /books\nduration: 10 m", "allowed is a duration"),
+        ("path: /books\nwarm_up: 2h", "warm_up: found the text '2h'; allowed is a duration from 0s to 1h"),
+    ],
+)
+def test_refused(text: str, told: str, tmp_path: Path) -> None:
+    """A mistake is told with its file, its key, what was found and what is allowed."""
+    with pytest.raises(Refused, match=told) as refusal:
+        workload_file.load(write(tmp_path, text))
+    assert str(tmp_path / "mine.yaml") in str(refusal.value)
+
+
+def test_headers(tmp_path: Path) -> None:
+    """Headers are a mapping of names to texts, taken as written; without it there are none."""
+    text = "path: /books/1\nheaders:\n  Accept-Encoding: gzip;q=1.0, br\n  If-None-Match: '\"7-gzip\"'\n  X-One: 010"
+    one = workload_file.load(write(tmp_path, text))
+    assert one.requests[0].headers == {"Accept-Encoding": "gzip;q=1.0, br", "If-None-Match": '"7-gzip"', "X-One": "010"}
+    assert workload_file.changed(one, {"concurrency": 2}).requests[0].headers == one.requests[0].headers
+    assert workload_file.load(write(tmp_path, "path: /books\nheaders: {}")).requests[0].headers == {}
+    assert workload_file.load("list-100").requests[0].headers == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ("gzip", "headers: found the text 'gzip'; allowed is a mapping of names to texts"),
+        ("", "headers: found nothing.*; allowed is a mapping"),
+        ("[a, b]", "headers: found a list; allowed is a plain value"),
+        ("{Authorization: Bearer x}", r":3:\d+: headers: found Authorization; allowed is no secret"),
+        ("{cookie: a=1}", "headers: found cookie; allowed is no secret"),
+        ("{Host: evil}", "headers: found Host; allowed is each header once, and none that the client sets"),
+        ("{Accept: a, accept: b}", "headers: found accept; allowed is each header once"),
+        ("{Accept: a, Accept: b}", "Accept: found the key a second time"),
+        ("{'A b': c}", "headers: found 'A b'; allowed is the name of a header"),
+        ("{Accept: 'a\n\n  b'}", "headers: found Accept with .*; allowed is a value of up to 1000"),
+        ("{Accept: }", "headers: found Accept with ''; allowed is a value"),
+        ("{Accept: '{{ id }}'}", "headers: found Accept with .*without {{"),
+        ("{Accept: [a]}", "Accept: found a list; allowed is a plain value"),
+        ("{Accept: {a: b}}", "Accept: found a mapping; allowed is a plain value"),
+        ("{Accept: !!str a}", "a tag"),
+        ("&a {Accept: a}", "headers: found an anchor"),
+        ("{Accept: a}\nheaders: {Accept: b}", "headers: found the key a second time"),
+    ],
+)
+def test_wrong_headers(headers: str, told: str, tmp_path: Path) -> None:
+    """A secret, what would break the client, and what no header can be is refused where it stands."""
+    with pytest.raises(Refused, match=told):
+        workload_file.load(write(tmp_path, f"path: /books\n\nheaders: {headers}"))
+
+
+def test_every_mistake_at_once(tmp_path: Path) -> None:
+    """Two mistakes are told together, a line each."""
+    with pytest.raises(Refused) as refusal:
+        workload_file.load(write(tmp_path, "path: books\nconcurrency: 0\nduration: 1d"))
+    assert len(str(refusal.value).splitlines()) == 3
+
+
+def test_unknown_name() -> None:
+    """An unknown name is answered with the nearest known one."""
+    with pytest.raises(Refused, match=r"no such workload; allowed is list-100 \(did you mean that\?\)"):
+        workload_file.load("list100")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that is not there is named."""
+    with pytest.raises(Refused, match=r"none\.yaml: cannot be read"):
+        workload_file.load(str(tmp_path / "none.yaml"))
+
+
+def test_changed() -> None:
+    """Arguments go over the file's values; what they do not name stays."""
+    before = workload_file.load("list-100")
+    after = workload_file.changed(before, {"concurrency": 25, "duration": 0.5, "warm_up": 0.0})
+    assert (after.concurrency, after.duration, after.warm_up) == (25, 0.5, 0.0)
+    assert (after.name, after.requests, after.description) == (before.name, before.requests, before.description)
+    assert workload_file.changed(before, {}) == before
+
+
+@pytest.mark.parametrize("values", [{"concurrency": 0}, {"duration": 0.0}, {"duration": 3.6e12}, {"warm_up": 7200.0}])
+def test_changed_within_limits(values: dict[str, float]) -> None:
+    """Arguments hold within the same limits as a file's values, and the refusal says where it comes from."""
+    (key,) = values
+    with pytest.raises(Refused, match=rf"command line: {key}: found .*; allowed is"):
+        workload_file.changed(workload_file.load("list-100"), values)
+
+
+def test_requests(tmp_path: Path) -> None:
+    """Requests keep their order, weights, headers and bodies; one without a name bears its method and path."""
+    text = """
+keys: zipf
+requests:
+  - {name: detail, path: "/books/{id}", weight: 9}
+  - method: PATCH
+    path: /books/{id}
+    headers: {If-Match: "*"}
+    body: '{"publication_year": {number}}'
+"""
+    one = workload_file.load(write(tmp_path, text))
+    assert one.keys == "zipf"
+    assert one.requests == [
+        Ask(name="detail", path="/books/{id}", weight=9),
+        Ask(
+            name="PATCH /books/{id}", method="PATCH", path="/books/{id}", headers={"If-Match": "*"},
+            body='{"publication_year": {number}}',
+        ),
+    ]  # fmt: skip
+
+
+def test_stages(tmp_path: Path) -> None:
+    """With stages the measured time is their sum."""
+    text = "path: /books\nmodel: open\nstages:\n  - {duration: 10s, target: 2.5}\n  - {duration: 500ms, target: 0}"
+    one = workload_file.load(write(tmp_path, text))
+    assert one.stages == [Stage(duration=10, target=2.5), Stage(duration=0.5, target=0)]
+    assert (one.duration, one.rate, one.start) == (10.5, None, 2.5)
+
+
+def test_overrides(tmp_path: Path) -> None:
+    """`name@key=value` goes over the file, is part of the name, and takes with it what it leaves no meaning."""
+    one = workload_file.load("list-20@concurrency=25,duration=1m")
+    assert (one.name, one.concurrency, one.duration) == ("list-20@concurrency=25,duration=1m", 25, 60.0)
+    assert one.requests == workload_file.load("list-20").requests
+    assert workload_file.load("open-200@model=closed").rate is None
+    assert workload_file.load("ramp@duration=5s").stages == []
+    path = write(tmp_path, "path: /books\nconcurrency: 9")
+    assert workload_file.load(f"{path}@model=open,rate=3").rate == 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("list-20@concurrency=0", "list-20@concurrency=0: concurrency: found 0; allowed is a whole number"),
+        ("list-20@rate=5", "rate: found 5 in the closed model"),
+        ("list-20@concurency=5", r"an unknown key; allowed is concurrency \(did you mean that\?\)"),
+        ("list-20@", "no key=value"),
+        ("list-20@concurrency", "no key=value"),
+        ("list-20@books=5,books=6", "the key a second time"),
+        ("list-20@extends=list-100", "extends: found an unknown key"),
+        ("list-20@stages=5", "stages: found 5; allowed is a list of mappings"),
+        ("list-21@concurrency=5", "workload 'list-21': no such workload"),
+    ],
+)
+def test_wrong_overrides(spec: str, told: str) -> None:
+    """A mistake in an override is told with the override."""
+    with pytest.raises(Refused, match=told):
+        workload_file.load(spec)
+
+
+def test_origins(tmp_path: Path) -> None:
+    """Each key that was said has its place."""
+    path = write(tmp_path, "path: /books\nconcurrency: 9")
+    _, origins = workload_file.read(f"{path}@duration=2s")
+    assert list(origins) == ["path", "concurrency", "duration"]
+    assert (origins["path"], origins["concurrency"]) == (f"{path}:1:1", f"{path}:2:1")
+
+
+def test_changed_contradicts() -> None:
+    """Arguments that contradict the workload are refused, too."""
+    with pytest.raises(Refused, match="command line: concurrency: found 5 in the open model"):
+        workload_file.changed(workload_file.load("open-200"), {"concurrency": 5})
+    with pytest.raises(Refused, match="command line: duration: found 5s beside stages"):
+        workload_file.changed(workload_file.load("ramp"), {"duration": 5.0})
