@@ -21,9 +21,10 @@ from bookstore.lab.deploy import deploy, wait_until
 from bookstore.lab.deployment import Deployment, DeploymentError
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.plan import MAX_CONNECTIONS, Plan
-from bookstore.lab.results import Catalogue, Measurement, Round, Run, Sample
+from bookstore.lab.results import Catalogue, Measurement, Reading, Round, Run, Sample
 from bookstore.lab.statistics import percentile
 from bookstore.lab.telemetry import Watcher
+from bookstore.lab.track import summed
 from bookstore.postgres import Cluster
 
 QUIET_WITHIN_S: Final = 10
@@ -116,7 +117,9 @@ class _Runner:
                 tell("is verified")
                 self._verify(label, deployment)
             tell("is loaded")
-            with Watcher(workers, self.connection) as watcher:
+            with Watcher(
+                workers, connection=self.connection, postmaster=self.cluster.pid(), database="postgres"
+            ) as watcher:
                 samples = load.send(
                     workload, deployment.base, self.ids, self.folder, self.guardian,
                     lambda gone: tell("is loaded", 0.1 + 0.6 * gone),
@@ -172,7 +175,7 @@ class _Runner:
             max_ms=latencies[-1],
             ceiling_per_s=highest,
             workers=workers,
-            readings=watcher.readings,
+            readings=_readings(watcher),
         )
 
     def _store(self, started_at: datetime, rounds: list[Round]) -> tuple[Run, Path]:
@@ -203,3 +206,22 @@ class _Runner:
             steps=compare.steps(rounds, profiles),
         )
         return record, results.store(record, self.samples, self.plan.output)
+
+
+def _readings(watcher: Watcher) -> list[Reading]:
+    """What was watched, as this version of the record has it."""
+    watched = watcher.telemetry(0)
+    told = {(one.of, one.name): one.values for one in watched.series}
+    gaps: list[float | None] = [None] * len(watched.at_s)
+    pss = told.get(("workers", "pss_bytes"), gaps)
+    cpu = summed([track.gauge("cpu_s") for track in watcher.tracks.processes.values()])
+    connections = watcher.tracks.sessions.gauge("connections")
+    idle = told.get(("postgres", "sessions_idle_in_transaction"), gaps)
+
+    def whole(value: float | None) -> int | None:
+        return None if value is None else int(value)
+
+    return [
+        Reading(round(at_s - watched.at_s[0], 3), whole(pss), cpu, whole(connections), whole(idle))
+        for at_s, pss, cpu, connections, idle in zip(watched.at_s, pss, cpu, connections, idle, strict=True)
+    ]

@@ -1,0 +1,123 @@
+"""The service's metrics port, in Prometheus's text format 0.0.4: asked for, and read.
+
+prometheus_client can parse the format, at 17 µs a line: 6 ms four times a second for the 350 lines of two workers
+are more than all the rest of the watcher. The thirty lines here read the wanted names alone, at 1.4 µs a line.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+PREFIX: Final = "bookstore_"
+
+WANTED: Final = frozenset(
+    PREFIX + name
+    for name in (
+        "worker_info",
+        "requests_in_flight",
+        "request_seconds_sum",
+        "request_seconds_count",
+        "pool_checked_out",
+        "pool_checked_in",
+        "pool_overflow",
+        "pool_requests_waiting",
+        "pool_requests_errors_total",
+        "pool_wait_seconds_bucket",
+        "pool_wait_seconds_sum",
+        "statement_seconds_total",
+        "encode_seconds_total",
+        "event_loop_lag_max_seconds",
+        "gc_pause_seconds_total",
+    )
+)
+
+_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_SAMPLE: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t]*")
+_LABELS: Final = re.compile(r'(?:[a-zA-Z_]\w*="(?:[^"\\]|\\.)*",?)*')
+_LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_ESCAPED: Final = re.compile(r"\\(.)")
+
+
+class Sample(NamedTuple):
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+class NoMetrics(Exception):  # noqa: N818 - it is an answer, not an accident
+    """The port did not answer in time, or not in the format."""
+
+
+def samples(text: str, wanted: Collection[str]) -> Iterator[Sample]:
+    """Those of the `wanted` names. Raises ValueError, which names the line, where one is not of the format."""
+    for line in text.splitlines():
+        if not line or line[0] == "#":
+            continue
+        name = _NAME.match(line)
+        if name and name[0] not in wanted:
+            continue
+        found = _SAMPLE.fullmatch(line)
+        if not name or not found or not _LABELS.fullmatch(found[1] or ""):
+            raise ValueError(f"not Prometheus's format: {line[:80]!r}")
+        labels = {key: _ESCAPED.sub(_unescaped, value) for key, value in _LABEL.findall(found[1] or "")}
+        yield Sample(name[0], labels, float(found[2]))
+
+
+def by_worker(text: str) -> dict[int, dict[str, float]]:
+    """The wanted figures of each worker, by its pid, without the prefix; summed over all labels but the worker's
+    and a bucket's bound, which is written behind the name: `pool_wait_seconds_bucket 0.005`. Raises ValueError."""
+    pids: dict[str, int] = {}
+    figures: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for name, labels, value in samples(text, WANTED):
+        worker = labels.get("worker", "")
+        if name == f"{PREFIX}worker_info":
+            pids[worker] = int(labels["pid"]) if "pid" in labels else 0
+        else:
+            bound = f" {labels['le']}" if "le" in labels else ""
+            figures[worker][name.removeprefix(PREFIX) + bound] += value
+    return {pid: dict(figures[worker]) for worker, pid in pids.items()}
+
+
+class Port:
+    """Asks the metrics port at `url` over one connection that is kept."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._path = parts.path or "/"
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=0.1)
+        self._told = ""
+
+    def ask(self) -> None:
+        self._told = ""
+        try:
+            self._connection.request("GET", self._path)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            self._told = f"not asked: {error!r}"
+
+    def answer(self, until_s: float) -> Mapping[int, Mapping[str, float]]:
+        """What came by then (time.monotonic()), by pid. Raises NoMetrics."""
+        if self._told:
+            raise NoMetrics(self._told)
+        try:
+            if self._connection.sock:
+                self._connection.sock.settimeout(max(0.001, until_s - time.monotonic()))
+            response = self._connection.getresponse()
+            body = response.read()
+            return by_worker(body.decode())  # an error's page is not of the format
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._connection.close()
+            raise NoMetrics(repr(error)) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return "\n" if found[1] == "n" else found[1]

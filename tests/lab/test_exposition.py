@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import http.server
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bookstore.lab.exposition import NoMetrics, Port, by_worker, samples
+
+WITHIN_S = 30
+
+TEXT = r"""# HELP bookstore_requests_total Requests.
+# TYPE bookstore_requests_total counter
+bookstore_requests_total{worker="1",method="GET",route="/books/{id}",status="200"} 7
+bookstore_requests_total{worker="1",method="GET",route="a \"b\", \\ {c} \n d",status="404",} 2.5e1 1700000000000
+bookstore_worker_info{worker="1",pid="4711",profile="asyncpg-json",driver="asyncpg",loading="json"} 1
+bookstore_worker_info{worker="2",pid="4712",profile="asyncpg-json",driver="asyncpg",loading="json"} 1
+
+bookstore_pool_wait_seconds_bucket{worker="1",le="0.005"} 3
+bookstore_pool_wait_seconds_bucket{worker="1",le="+Inf"} 4
+bookstore_request_seconds_sum{worker="1",route="/books"} 1.5
+bookstore_request_seconds_sum{worker="1",route="/books/{id}"} 0.25
+bookstore_requests_in_flight{worker="2"} 3
+plain 12
+odd{x="1"} NaN
+odd{x="2"} -Inf
+"""
+
+
+def test_as_prometheus_reads_it() -> None:
+    """Names, labels with braces, quotes and commas, timestamps and odd values: as Prometheus's own parser."""
+    theirs = [one for family in text_string_to_metric_families(TEXT) for one in family.samples]
+    ours = list(samples(TEXT, {one.name for one in theirs}))
+    assert [(one.name, dict(one.labels), repr(one.value)) for one in ours] == [
+        (one.name, one.labels, repr(float(one.value))) for one in theirs
+    ]
+    assert len(ours) == 12
+
+
+def test_wanted_alone() -> None:
+    """Names that nobody asked for are left out."""
+    (found,) = samples(TEXT, {"plain"})
+    assert found == ("plain", {}, 12)
+
+
+@pytest.mark.parametrize(
+    "line", ["plain", "plain x", "plain{a=1} 2", 'plain{a="1} 2', "plain{} 1 2 3", "<html>", 'plain{a="1"b} 2']
+)
+def test_other_formats(line: str) -> None:
+    """What is not of the format is refused with its line."""
+    with pytest.raises(ValueError, match=r"plain|html|could not convert"):
+        list(samples(line, {"plain"}))
+
+
+def test_by_worker() -> None:
+    """Each worker's figures by its pid, summed over the labels that are not asked for; buckets stay apart."""
+    assert by_worker(TEXT) == {
+        4711: {"pool_wait_seconds_bucket 0.005": 3, "pool_wait_seconds_bucket +Inf": 4, "request_seconds_sum": 1.75},
+        4712: {"requests_in_flight": 3},
+    }
+    assert not math.isnan(by_worker(TEXT)[4711]["request_seconds_sum"])
+
+
+class Service:
+    """A metrics port that says what the test likes, when it likes."""
+
+    def __init__(self) -> None:
+        self.text = TEXT
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.connections = 0
+        self.url = ""
+
+
+@contextmanager
+def metrics_port() -> Iterator[Service]:
+    service = Service()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            service.connections += 1
+            super().setup()
+
+        def do_GET(self) -> None:
+            service.may_answer.wait(WITHIN_S)
+            body = service.text.encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            pass  # a client that gave up
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        service.url = f"http://127.0.0.1:{server.server_port}/metrics"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield service
+        finally:
+            service.may_answer.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_port() -> None:
+    """All looks use one connection."""
+    with metrics_port() as service:
+        port = Port(service.url)
+        for _ in range(3):
+            port.ask()
+            assert port.answer(time.monotonic() + WITHIN_S)[4712] == {"requests_in_flight": 3}
+        assert service.connections == 1
+        port.close()
+
+
+def test_port_too_late() -> None:
+    """An answer that does not come in time is none, and is not taken for the next one."""
+    with metrics_port() as service:
+        port = Port(service.url)
+        service.may_answer.clear()
+        port.ask()
+        with pytest.raises(NoMetrics, match="timed out"):
+            port.answer(time.monotonic() + 0.05)
+        service.text = TEXT.replace('in_flight{worker="2"} 3', 'in_flight{worker="2"} 5')
+        service.may_answer.set()
+        port.ask()
+        assert port.answer(time.monotonic() + WITHIN_S)[4712] == {"requests_in_flight": 5}
+        port.close()
+
+
+def test_port_of_another_kind() -> None:
+    """A page that is not of the format, and a port that nobody listens on, tell nothing."""
+    with metrics_port() as service:
+        service.text = "<html>"
+        port = Port(service.url)
+        port.ask()
+        with pytest.raises(NoMetrics, match="not Prometheus"):
+            port.answer(time.monotonic() + WITHIN_S)
+        port.close()
+    port = Port(service.url)
+    port.ask()
+    with pytest.raises(NoMetrics, match="refused"):
+        port.answer(time.monotonic() + WITHIN_S)

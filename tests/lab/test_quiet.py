@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bookstore.lab import processes, quiet
+from bookstore.lab.deploy import wait_until
+from bookstore.lab.quiet import Machine, pressure_s, processors
+from bookstore.lab.record import Generator, Quiet
+from bookstore.lab.track import Reading, Track
+from bookstore.lab.validity import problems
+
+WITHIN_S = 30
+ONLY_LINUX = pytest.mark.skipif(not quiet.STAT.exists(), reason="only Linux has /proc/stat")
+
+
+def machine_track(**gained: float) -> Track:
+    """Two looks, ten seconds apart."""
+    return Track([Reading(at, {name: value * at / 10 for name, value in gained.items()}) for at in (0.0, 10.0)])
+
+
+def test_processors() -> None:
+    """Processes' time without interrupts and waits for disks; the whole is all of them."""
+    found = processors("cpu  100 10 50 1000 20 3 4 13 7 0\ncpu0 1 2 3\n")
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    assert found == pytest.approx({"busy_s": 160 * tick_s, "steal_s": 13 * tick_s, "all_s": 1200 * tick_s})
+
+
+def test_pressure() -> None:
+    """The total of the line `some`, in seconds; a kernel without it says so."""
+    text = "some avg10=1.43 avg60=5.38 avg300=3.61 total=2063968024\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+    assert pressure_s(text) == pytest.approx(2063.968024)
+    with pytest.raises(ValueError, match="invalid literal"):
+        pressure_s("")
+
+
+def test_shares() -> None:
+    """What all cores did, less what the run's own did, is others', as a share of all cores."""
+    found = quiet.quiet(
+        machine_track(busy_s=12, ours_s=10, steal_s=1, all_s=20, pressure_s=5, load1=3, clock_s=0.25), 0, 10
+    )
+    assert found == Quiet(steal_ratio=0.05, others_ratio=0.1, pressure_ratio=0.5, load1=3, clock_jump_s=0.25)
+
+
+def test_not_told() -> None:
+    """What the system does not tell is unknown; ticks that make the run use more than all did are no others."""
+    assert quiet.quiet(Track([None, None]), 0, 10) == Quiet()
+    assert quiet.quiet(machine_track(busy_s=9, ours_s=10, all_s=20), 0, 10) == Quiet(others_ratio=0)
+
+
+@ONLY_LINUX
+def test_ours() -> None:
+    """A process counts from its first look on, whole; one that is gone keeps what it had."""
+    machine = Machine()
+    assert machine.read({1: 5.0})["ours_s"] == 5
+    assert machine.read({1: 6.0, 2: 0.5})["ours_s"] == 6.5
+    assert machine.read({2: 0.75})["ours_s"] == 6.75
+    assert machine.read({})["busy_s"] > 0
+
+
+@ONLY_LINUX
+def test_one_core_burns() -> None:
+    """A process that burns a core, and is not of the run, makes the measurement invalid (fault L7)."""
+    machine, track = Machine(), Track()
+
+    def look() -> float:
+        track.readings.append(Reading(time.monotonic(), machine.read({os.getpid(): processes.cpu_s(os.getpid())})))
+        last = track.readings[-1]
+        return last.at_s if last else 0
+
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as burning:
+        begin_s = look()
+        assert wait_until(lambda: processes.cpu_s(burning.pid) > 0.5, WITHIN_S)
+        end_s = look()
+        burning.kill()
+    found = problems(
+        requests=1, errors=0, most_errors_ratio=0, steady=True, generator=Generator(), model="closed",
+        quiet=quiet.quiet(track, begin_s, end_s), cores=os.cpu_count() or 1, workers_before=[1], workers_after=[1],
+    )  # fmt: skip
+    assert [problem.code for problem in found if "other processes" in problem.told] == ["machine_busy"]

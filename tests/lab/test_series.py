@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bookstore.lab.samples import Samples
+from bookstore.lab.series import of_samples, of_tracks
+from bookstore.lab.track import Reading, Track
+from bookstore.lab.usage import Tracks
+
+FAR = [0.0, 0.25, 0.5]
+
+
+def looks(*values: dict[str, float] | None) -> Track:
+    return Track([None if one is None else Reading(at, one) for at, one in zip(FAR, values, strict=True)])
+
+
+def test_workers_together() -> None:
+    """Two workers' figures are summed look by look, their lag is the largest; one's gap is both's."""
+    processes = {
+        1: looks({"rss_bytes": 10, "cpu_s": 0.0}, {"rss_bytes": 11, "cpu_s": 0.1}, None),
+        2: looks({"rss_bytes": 20, "cpu_s": 0.0}, {"rss_bytes": 22, "cpu_s": 0.05}, {"rss_bytes": 23, "cpu_s": 0.1}),
+    }
+    lag = {pid: looks(*({"event_loop_lag_max_seconds": pid / 1000 * look} for look in range(3))) for pid in processes}
+    nothing = Track([None, None, None])
+    found = {(one.of, one.name): one.values for one in of_tracks(Tracks(processes, lag, *[nothing] * 4))}
+    assert found["worker 2", "rss_bytes"] == [20, 22, 23]
+    assert found["workers", "rss_bytes"] == [30, 33, None]
+    assert found["workers", "cpu_ratio"] == [None, pytest.approx(0.6), None]
+    assert found["workers", "loop_lag_ms"] == [0, 2, 4]
+
+
+def test_shares_of_the_machine() -> None:
+    """Others' part is never below 0, though within a look the kernel's ticks may say so."""
+    machine = looks(
+        {"busy_s": 0, "ours_s": 0, "all_s": 0, "steal_s": 0},
+        {"busy_s": 0.3, "ours_s": 0.1, "all_s": 0.5, "steal_s": 0.05},
+        {"busy_s": 0.4, "ours_s": 0.3, "all_s": 1.0, "steal_s": 0.05},
+    )
+    nothing = Track([None, None, None])
+    found = {
+        one.name: one.values
+        for one in of_tracks(Tracks({}, {}, nothing, nothing, nothing, machine))
+        if one.of == "machine"
+    }
+    assert found["others_ratio"] == [None, pytest.approx(0.4), 0]
+    assert found["steal_ratio"] == [None, pytest.approx(0.1), 0]
+    assert found["load1"] == [None, None, None]
+
+
+def test_of_samples() -> None:
+    """Requests sent since the moment before, and those on their way: sent and not yet done."""
+    done_s = np.array([0.1, 0.6, 0.9, 2.0])
+    service_ms = np.array([200, 300, 300, 1600], np.float32)  # sent at -0.1, 0.3, 0.6 and 0.4
+    samples = Samples(done_s, service_ms, service_ms, np.full(4, 200, np.int16), np.zeros(4, np.uint8))
+    sent, flying = of_samples(samples, [-0.5, 0.0, 0.5, 1.0, 3.0])
+    assert (sent.of, sent.name, flying.of, flying.name) == ("load", "sent_per_s", "load", "in_flight")
+    assert sent.values == pytest.approx([None, 2, 4, 2, 0])
+    assert flying.values == [0, 1, 2, 1, 0]
+    assert [series.values for series in of_samples(samples, [])] == [[], []]
