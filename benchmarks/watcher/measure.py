@@ -1,0 +1,156 @@
+"""Measures what the lab's watcher costs the service: slices with it and without it, in pairs, on one deployment.
+
+    .venv/bin/python benchmarks/watcher/measure.py [PROFILE] [PAIRS]
+
+10,000 generated books, five clients that never pause, one run of k9 over all slices. Which of a pair comes first
+is drawn. Throughput is of the requests done within a slice, its first tenth of a second left out; CPU is the
+workers' own. The interval is Student's on the pairs' logarithms, as the lab's.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import psycopg
+
+from bookstore import catalog, postgres, schema
+from bookstore.database_url import conninfo
+from bookstore.guardian import Guardian, end_process
+from bookstore.lab import processes
+from bookstore.lab.deploy import deploy
+from bookstore.lab.statistics import Interval, ratio
+from bookstore.lab.telemetry import Cost, Watcher, told
+
+PAIRS: Final = 40
+SLICE_S: Final = 1.0
+SETTLE_S: Final = 0.1
+WARM_UP_S: Final = 4.0
+CLIENTS: Final = 5
+PATH: Final = "/books?limit=100"
+SETTINGS: Final = {
+    "shared_buffers": "256MB",
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.track_utility": "off",
+    "autovacuum_naptime": "1d",
+}
+
+
+class Slice(NamedTuple):
+    """A stretch of the run, by time.time(), and the CPU that the workers used in it."""
+
+    begin_s: float
+    end_s: float
+    cpu_s: float
+
+
+def main() -> None:
+    profile = sys.argv[1] if len(sys.argv) > 1 else "asyncpg-json"
+    pairs = int(sys.argv[2]) if len(sys.argv) > 2 else PAIRS
+    with ExitStack() as stack:
+        guardian = stack.enter_context(Guardian())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-watcher-")))
+        cluster = stack.enter_context(postgres.temporary(guardian, SETTINGS))
+        schema.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
+        with psycopg.connect(conninfo(cluster.url())) as connection:
+            catalog.generate(connection, books=10_000, seed=1)
+            connection.execute("CREATE EXTENSION pg_stat_statements")
+        own = stack.enter_context(
+            psycopg.connect(conninfo(cluster.url()), autocommit=True, application_name="bookstore-lab")
+        )
+        deployment = stack.enter_context(deploy(profile, cluster.url(), folder, guardian))
+        pids = deployment.prove_identity()
+        load = start_load(deployment.base + PATH, folder, guardian)
+        costs: list[Cost] = []
+
+        def slice_(watched: bool) -> Slice:
+            if not watched:
+                return one_slice(pids)
+            with Watcher(pids, connection=own, postmaster=cluster.pid(), database="postgres") as watcher:
+                watcher.load_pid = load.pid
+                found = one_slice(pids)
+            costs.append(watcher.cost)
+            return found
+
+        try:
+            time.sleep(WARM_UP_S)
+            found: list[dict[bool, Slice]] = []
+            for number in range(pairs):
+                print(f"pair {number + 1}/{pairs}", file=sys.stderr)
+                order = random.sample([True, False], 2)
+                found.append({watched: slice_(watched) for watched in order})
+        finally:
+            end_process(load, grace_s=2)
+            guardian.forget("group", load.pid)
+        done = done_s(folder / "samples.jsonl")
+    report(profile, found, done)
+    print(told(costs))
+
+
+def start_load(url: str, folder: Path, guardian: Guardian) -> subprocess.Popen[bytes]:
+    plan = folder / "plan.json"
+    options = {"vus": CLIENTS, "duration": "1h"}  # ended when all slices are done
+    plan.write_text(json.dumps({"options": options, "flows": {"default": [{"request": {"url": url}}]}}))
+    process = subprocess.Popen(
+        [
+            sys.executable, "-P", "-m", "k9", "run", "--quiet", "--no-color", "--no-summary",
+            "--discard-response-bodies", "--system-tags", "status", "--out", f"json={folder / 'samples.jsonl'}", plan,
+        ],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    guardian.watch("group", process.pid)
+    return process
+
+
+def one_slice(pids: list[int]) -> Slice:
+    time.sleep(SETTLE_S)
+    begin_s, used_s = time.time(), sum(map(processes.cpu_s, pids))
+    time.sleep(SLICE_S)
+    return Slice(begin_s, time.time(), sum(map(processes.cpu_s, pids)) - used_s)
+
+
+def done_s(file: Path) -> list[float]:
+    """When each request was done, by time.time(), ascending. Exits where one failed."""
+    moments = []
+    for line in file.read_text().splitlines():
+        if '"metric":"http_reqs"' not in line or '"Point"' not in line or not line.endswith("}"):
+            continue
+        data = json.loads(line)["data"]
+        if data["tags"]["status"] != "200":
+            sys.exit(f"a request was answered {data['tags']['status']}")
+        moments.append(datetime.fromisoformat(data["time"]).timestamp())
+    return sorted(moments)
+
+
+def report(profile: str, pairs: list[dict[bool, Slice]], done: list[float]) -> None:
+    def count(one: Slice) -> int:
+        return bisect_left(done, one.end_s) - bisect_left(done, one.begin_s)
+
+    def compared(figure: Callable[[Slice], float]) -> Interval:
+        return ratio([figure(pair[True]) for pair in pairs], [figure(pair[False]) for pair in pairs])
+
+    rates = [count(pair[False]) / (pair[False].end_s - pair[False].begin_s) for pair in pairs]
+    print(f"{profile}: {len(pairs)} pairs of {SLICE_S:g} s, {statistics.median(rates):.0f} requests a second unwatched")
+    print("watched / unwatched, with the 95 % interval:")
+    found = {
+        "throughput": compared(lambda one: count(one) / (one.end_s - one.begin_s)),
+        "CPU a request": compared(lambda one: one.cpu_s / count(one)),
+    }
+    for name, it in found.items():
+        print(f"  {name:<14}{it.estimate:.4f} ({it.low:.4f} to {it.high:.4f})")
+
+
+if __name__ == "__main__":
+    main()
