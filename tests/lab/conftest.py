@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+import msgspec
+import numpy as np
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -12,9 +14,10 @@ import sqlalchemy as sa
 from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
-from bookstore.lab import compare
+from bookstore.lab import compare, judgement, record
 from bookstore.lab.results import Catalogue, Machine, Measurement, Reading, Round, Run, Sample
 from bookstore.lab.run import _CLUSTER_SETTINGS
+from bookstore.lab.samples import Samples
 from bookstore.lab.workload import Ask, Workload
 from bookstore.postgres import Cluster
 
@@ -92,6 +95,77 @@ def make_run() -> Callable[..., Run]:
             rounds=rounds,
             summary=compare.summarise(rounds, labels, counted, dict.fromkeys(labels, 1)),
             steps=compare.steps(rounds, profiles),
+        )
+
+    return make
+
+
+def measured(profile: str, throughput_per_s: float, connections: int, statements: float) -> record.Measurement:
+    """A measurement whose latencies are those of five clients at this throughput."""
+    mean_ms = 5000 / throughput_per_s
+    return record.Measurement(
+        profile=profile,
+        seconds=5.0,
+        requests=round(5 * throughput_per_s),
+        errors=0,
+        throughput_per_s=throughput_per_s,
+        p50_ms=mean_ms,
+        p95_ms=2 * mean_ms,
+        p99_ms=3 * mean_ms,
+        p999_ms=4 * mean_ms,
+        max_ms=5 * mean_ms,
+        cpu_ms_per_request=1000 / throughput_per_s,
+        statements_per_request=statements,
+        pss_bytes=120_000_000,
+        connections=connections,
+        ceiling_per_s=4000.0,
+        workers=[123],
+    )
+
+
+@pytest.fixture
+def make_record() -> Callable[..., record.Run]:
+    """A record of version 2 of these throughputs (contender -> one figure a round); `problems` are of
+    (contender, round)."""
+
+    def make(
+        throughput: dict[str, list[float]],
+        *,
+        problems: dict[tuple[str, int], record.Problem] | None = None,
+        keys: dict[str, dict[str, str]] | None = None,
+        workload: Workload | None = None,
+        costs: dict[str, tuple[int, float]] | None = None,
+    ) -> record.Run:
+        rounds = []
+        for number in range(1, len(next(iter(throughput.values()))) + 1):
+            measurements = []
+            for label, figures in throughput.items():
+                one = measured(label, figures[number - 1], *(costs or {}).get(label, (5, 1.0)))
+                wrong = (problems or {}).get((label, number))
+                measurements.append(msgspec.structs.replace(one, problems=[wrong] if wrong else []))
+            rounds.append(record.Round(number, measurements))
+        contenders = [
+            record.Contender(label=label, spec=label, keys=(keys or {}).get(label, {"driver": label}))
+            for label in throughput
+        ]
+
+        def samples(label: str, number: int) -> Samples:
+            latency = np.linspace(1, 25_000 / throughput[label][number - 1], 101, dtype=np.float32)
+            done = np.linspace(-1, 6, 101)
+            return Samples(done, latency, latency, np.full(101, 200, np.int16), np.zeros(101, np.uint8))
+
+        return record.Run(
+            id="20260131T080000_one_two",
+            started_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
+            seed=1,
+            protocol=record.Protocol(min_rounds=6, max_rounds=15, precision_ratio=0.03),
+            workload=workload or Workload(name="list-100", requests=[Ask(name="list-100", path="/books?limit=100")]),
+            catalogue=record.Catalogue("generated, seed 1", 60),
+            machine=record.Machine("Linux", "cpu", 2, 8 * 2**30, "3.11.0", "18.0", {"litestar": "2.0"}),
+            contenders=contenders,
+            rounds=rounds,
+            summary=judgement.summarise(rounds, contenders, samples),
+            steps=judgement.steps(rounds, contenders),
         )
 
     return make
