@@ -7,6 +7,7 @@ from itertools import combinations
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bookstore.lab.record import Contender, Measurement, Round, Step, Summary
 from bookstore.lab.samples import Samples
@@ -33,18 +34,23 @@ def summarise(rounds: Sequence[Round], contenders: Sequence[Contender], samples:
     ]
 
 
-def _summary(rounds: Sequence[Round], label: str, baseline: str, samples: Read) -> Summary:
-    every = of_profile(rounds, label)
-    valid = [one for one in every if one.is_valid]
-    throughput_per_s = fmean(one.throughput_per_s for one in valid)
-    ceiling_per_s = _mean([one.ceiling_per_s for one in valid])
+def latencies_ms(rounds: Sequence[Round], label: str, samples: Read) -> NDArray[np.float32]:
+    """Those of the measured seconds of all valid rounds together, ascending. Others are not read."""
     parts = [
         samples(label, each.number).between(0, one.seconds).latency_ms
         for each in rounds
         for one in each.measurements
         if one.profile == label and one.is_valid
     ]
-    latencies = np.sort(np.concatenate(parts))
+    return np.sort(np.concatenate(parts))
+
+
+def _summary(rounds: Sequence[Round], label: str, baseline: str, samples: Read) -> Summary:
+    every = of_profile(rounds, label)
+    valid = [one for one in every if one.is_valid]
+    throughput_per_s = fmean(one.throughput_per_s for one in valid)
+    ceiling_per_s = _mean([one.ceiling_per_s for one in valid])
+    latencies = latencies_ms(rounds, label, samples)
     return Summary(
         profile=label,
         rounds=len(valid),

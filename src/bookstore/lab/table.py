@@ -11,7 +11,7 @@ from bookstore.scalars import duration_text
 
 MARKS: Final[dict[Verdict, str]] = {"no difference shown": "~", "too noisy to say": "?"}
 
-_HEAD: Final = (
+HEAD: Final = (
     "profile", "req/s", "ratio", "(95 %)", "p50", "p99", "max", "err", "CPU", "PSS", "conn", "SQL", "ceil",
 )  # fmt: skip
 _NOTHING: Final = {"", "-", "0"}
@@ -20,8 +20,8 @@ _NOTHING: Final = {"", "-", "0"}
 def table(run: Run, width: int) -> str:
     """One row a profile. Within `width` columns where that is 80 or more: a long name stands on a line of its own
     then. A column in which there is nothing but 0 or a dash is left out."""
-    rows = [_HEAD, *cells(run)]
-    kept = [index for index in range(len(_HEAD)) if any(row[index] not in _NOTHING for row in rows[1:])]
+    rows = [HEAD, *cells(run)]
+    kept = [index for index in range(len(HEAD)) if any(row[index] not in _NOTHING for row in rows[1:])]
     rows = [tuple(row[index] for index in kept) for row in rows]
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
     gap = "  " if sum(sizes) + 2 * (len(sizes) - 1) <= width else " "
@@ -35,7 +35,7 @@ def table(run: Run, width: int) -> str:
 
 
 def cells(run: Run) -> list[tuple[str, ...]]:
-    """A row for each contender under `_HEAD`, in the order asked for; one without a valid round has dashes."""
+    """A row for each contender under `HEAD`, in the order asked for; one without a valid round has dashes."""
     of = {one.profile: one for one in run.summary}
     metric = headline_of(run)
     rows = []
@@ -43,7 +43,7 @@ def cells(run: Run) -> list[tuple[str, ...]]:
         label = contender.label
         one = of.get(label)
         if one is None:
-            rows.append((label, *("-" for _ in _HEAD[1:])))
+            rows.append((label, *("-" for _ in HEAD[1:])))
             continue
         compared = one.compared_by(metric)
         rows.append(
@@ -102,8 +102,7 @@ def asked(workload: Workload) -> list[str]:
 
 def headline_of(run: Run) -> Metric:
     """The metric that the run's answer is about."""
-    counts = [one.requests for each in run.rounds for one in each.measurements if one.is_valid]
-    return headline(run.workload.model, min(counts, default=0))
+    return headline(run.workload.model, min((one.requests // one.rounds for one in run.summary), default=0))
 
 
 def three(number: float) -> str:
