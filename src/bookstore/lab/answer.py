@@ -92,9 +92,9 @@ def _verdicts(one: Summary) -> str:
 
 def _trust(run: Run) -> list[str]:
     metric = headline_of(run)
+    said = [run.told] if run.told else []
     compared = [it for one in run.summary if (it := one.compared_by(metric))]
     effects = [it.smallest_effect_ratio for it in compared if it.smallest_effect_ratio is not None]
-    said = []
     if effects:
         said.append(
             f"The smallest difference in {NAMES[metric]} that this run would have seen, four times of five: "

@@ -1,0 +1,122 @@
+"""Two stored runs, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from bookstore.lab.answer import answer, sentences
+from bookstore.lab.record import Limits, Problem, Run
+from bookstore.lab.statistics import unpaired
+from bookstore.lab.stored import UNPAIRED, compare, unlike
+from bookstore.lab.table import legend, table
+from bookstore.refusal import Refused
+
+MakeRecord = Callable[..., Run]
+
+
+@pytest.fixture
+def before(make_record: MakeRecord) -> Run:
+    run: Run = make_record({"a": [100.0, 101.0, 102.0, 99.0], "b": [200.0, 201.0, 202.0, 203.0]})
+    return run
+
+
+@pytest.fixture
+def after(make_record: MakeRecord) -> Run:
+    run: Run = make_record({"b": [150.0, 151.0, 149.0], "c": [300.0, 301.0, 302.0]})
+    return msgspec.structs.replace(run, id="20260201T080000_b_c")
+
+
+def test_alike(before: Run, after: Run) -> None:
+    """Other profiles, rounds and seeds make no runs unlike, nor what a workload is called."""
+    assert unlike(before, after) == []
+    renamed = msgspec.structs.replace(before.workload, name="x", description="y", thresholds=["p(99)<5"])
+    assert unlike(before, msgspec.structs.replace(after, workload=renamed)) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "told"),
+    [
+        ("machine", {"cpu": "other"}, "machine.cpu: cpu in 20260131T080000_one_two, other in 20260201T080000_b_c"),
+        ("machine", {"memory_bytes": 5}, "machine.memory_bytes: 8589934592 in "),
+        ("machine", {"python": "3.12.0"}, "versions.python: 3.11.0 in "),
+        ("machine", {"packages": {"litestar": "2.1"}}, "versions.litestar: 2.0 in "),
+        ("machine", {"packages": {"litestar": "2.0", "x": "1"}}, "versions.x: nothing in "),
+        ("workload", {"concurrency": 25}, "workload.concurrency: 5 in "),
+        ("workload", {"requests": []}, "workload.requests: "),
+        ("catalogue", {"books": 61}, "catalogue.books: 60 in "),
+    ],
+)
+def test_each_field_that_differs_is_named(
+    before: Run, after: Run, part: str, changes: dict[str, object], told: str
+) -> None:
+    """By its name and both values."""
+    changed = msgspec.structs.replace(getattr(after, part), **changes)
+    (line,) = unlike(before, msgspec.structs.replace(after, **{part: changed}))
+    assert line.startswith(told)
+
+
+def test_limits_differ(before: Run, after: Run) -> None:
+    """A service that had less of the machine is not compared with one that had all; why it was so is no difference."""
+    limited = msgspec.structs.replace(after.protocol, limits=Limits(1.0, None, "taskset", "no cgroup"))
+    found = unlike(before, msgspec.structs.replace(after, protocol=limited))
+    assert [line.split(":")[0] for line in found] == ["limits.cpus", "limits.means"]
+
+
+def test_unlike_runs_are_refused_or_warned_of(before: Run, after: Run) -> None:
+    """Refused by field; where it is allowed the record says so, and what follows from it too."""
+    other = msgspec.structs.replace(after, catalogue=msgspec.structs.replace(after.catalogue, books=61))
+    with pytest.raises(Refused, match=r"(?s)--allow-unlike.*catalogue\.books: 60 in .*, 61 in "):
+        compare(before, other)
+    run = compare(before, other, contender_label="b", allow_unlike=True)
+    assert "unlike: catalogue.books" in run.told
+    assert run.told in sentences(run)
+
+
+def test_the_rounds_are_not_paired(before: Run, after: Run) -> None:
+    """The ratio is Welch's of both runs' valid rounds, no round has both, and the words say that it is weaker."""
+    run = compare(before, after, baseline_label="b")
+    expected = unpaired([150.0, 151.0, 149.0], [200.0, 201.0, 202.0, 203.0])
+    found = run.summary[1].compared_by("throughput_per_s")
+    assert found is not None
+    assert (found.ratio, found.verdict, found.rounds) == (expected.interval(), "slower", 3)
+    assert [[one.profile[:1] for one in each.measurements] for each in run.rounds] == [["b"]] * 7
+    assert run.told == UNPAIRED
+    assert run.told in sentences(run)
+    assert answer(run).startswith("b (20260201T080000) serves 0.74 times (")
+    assert "b (20260131T080000)" in table(run, 80)
+    assert "7 rounds" in legend(run)
+    assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run
+
+
+def test_which_contenders(before: Run, after: Run) -> None:
+    """The first, and in the other run the one of its name, else its first; or those asked for."""
+    assert [it.label[:1] for it in compare(before, after).contenders] == ["a", "b"]
+    assert [it.label[:1] for it in compare(before, after, baseline_label="b").contenders] == ["b", "b"]
+    asked = compare(before, after, baseline_label="b", contender_label="c")
+    assert [it.label[:1] for it in asked.contenders] == ["b", "c"]
+    with pytest.raises(Refused, match="no contender 'd'; allowed is b, c"):
+        compare(before, after, contender_label="d")
+
+
+def test_invalid_rounds_do_not_count(make_record: MakeRecord, after: Run) -> None:
+    """An absurd invalid round changes no ratio; a contender without a valid one is refused."""
+    wrong = Problem("machine_busy", "busy")
+    speeds = {"b": [200.0, 201.0, 1e6]}
+    found = compare(make_record(speeds, problems={("b", 3): wrong}), after).summary[1].compared_by("throughput_per_s")
+    assert found is not None
+    assert found.ratio == unpaired([150.0, 151.0, 149.0], [200.0, 201.0]).interval()
+    none = make_record({"b": [1.0]}, problems={("b", 1): wrong})
+    with pytest.raises(Refused, match="b has no valid round"):
+        compare(none, after)
+
+
+def test_a_run_with_itself(before: Run) -> None:
+    """The two sides have names of their own, and no difference is shown."""
+    run = compare(before, before)
+    assert len({it.label for it in run.contenders}) == 2
+    found = run.summary[1].compared_by("throughput_per_s")
+    assert found is not None
+    assert found.verdict == "no difference shown"
