@@ -116,7 +116,17 @@ def test_what_was_asked() -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0.0, "0.00"), (1.018, "1.02"), (9.994, "9.99"), (9.996, "10.0"), (24.06, "24.1"), (99.96, "100"), (1050, "1050")],
+    [
+        (0.0, "0.00"),
+        (1.018, "1.02"),
+        (9.994, "9.99"),
+        (9.996, "10.0"),
+        (24.06, "24.1"),
+        (99.96, "100"),
+        (1050, "1050"),
+        (999_999.4, "999999"),
+        (8e307, "8e+307"),
+    ],
 )
 def test_three_digits(number: float, text: str) -> None:
     """As many as a measurement can tell, at the seams too."""

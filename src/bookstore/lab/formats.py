@@ -50,7 +50,7 @@ def markdown(run: Run) -> str:
         _line(["---", *("---:" for _ in HEAD[1:])]),
         *map(_line, rows),
         "",
-        *(f"- {sentence}" for sentence in rest),
+        *(f"\n{sentence}\n" if sentence.endswith(":") else f"- {sentence}" for sentence in rest),
         "",
         *(_prose(line, []) + "  " for line in asked(run.workload)),
         _prose(f"{len(run.rounds)} rounds, {run.catalogue.books:,} books ({run.catalogue.source})", []),

@@ -106,7 +106,10 @@ def headline_of(run: Run) -> Metric:
 
 
 def three(number: float) -> str:
-    """Three digits are what a measurement here can tell: 1.02, 24.1, 1050."""
+    """Three digits are what a measurement here can tell: 1.02, 24.1, 1050. The end of an interval that tells nothing,
+    of two rounds far apart, stays short: 3e+08."""
+    if number >= 999_999.5:
+        return f"{number:.0e}"
     if number >= 99.95:
         return f"{number:.0f}"
     return f"{number:.1f}" if number >= 9.995 else f"{number:.2f}"
