@@ -37,6 +37,9 @@ WANTED: Final = frozenset(
     )
 )
 
+_BY_ROUTE: Final = ("request_seconds_sum", "request_seconds_count")
+"""They come with a route's first request: until then a worker has counted none, which is known and no gap."""
+
 _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _SAMPLE: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t]*")
 _LABELS: Final = re.compile(r'(?:[a-zA-Z_]\w*="(?:[^"\\]|\\.)*",?)*')
@@ -81,7 +84,7 @@ def by_worker(text: str) -> dict[int, dict[str, float]]:
         else:
             bound = f" {labels['le']}" if "le" in labels else ""
             figures[worker][name.removeprefix(PREFIX) + bound] += value
-    return {pid: dict(figures[worker]) for worker, pid in pids.items()}
+    return {pid: dict.fromkeys(_BY_ROUTE, 0.0) | figures[worker] for worker, pid in pids.items()}
 
 
 class Port:
