@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 
 from click import Group
@@ -21,6 +21,8 @@ from bookstore.bodies import LARGEST_BODY
 from bookstore.database import Database, make_database
 from bookstore.gate import Gate
 from bookstore.keyring import Keyring
+from bookstore.metrics import beat, pool, requests, shared
+from bookstore.metrics.block import Block
 from bookstore.routes import schema_page
 from bookstore.routes.author_editing import AuthorEditor
 from bookstore.routes.authors import AuthorController
@@ -67,14 +69,23 @@ def create_app() -> Litestar:
 
         schema.prepare_embedded(url)
     known = keyring.read(found)
-    return make_app(make_database(chosen, url), found.admission, known, read_only=found.read_only)
+    block = shared.claim()
+    if found.metrics_port and block is None:
+        logger.warning("BOOKSTORE_METRICS_PORT: nothing is counted: this worker was not started by `bookstore serve`")
+    database = make_database(chosen, url) if block is None else pool.make_database(chosen, url, block)
+    return make_app(database, found.admission, known, read_only=found.read_only, block=block)
 
 
 def make_app(
-    database: Database, admission: Admission = EVERYBODY, known: Keyring = NOBODY, *, read_only: bool = False
+    database: Database,
+    admission: Admission = EVERYBODY,
+    known: Keyring = NOBODY,
+    *,
+    read_only: bool = False,
+    block: Block | None = None,
 ) -> Litestar:
     """The service on `database`, which is started and stopped with it, behind a gate with `admission`, for
-    the tokens in `known`."""
+    the tokens in `known`. With a `block` it counts there what it does."""
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -84,7 +95,8 @@ def make_app(
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
         try:
-            yield
+            async with beat.beat(block, database.pool) if block else nullcontext():
+                yield
         finally:
             await database.stop()
 
@@ -102,6 +114,7 @@ def make_app(
             dependencies={"database": Provide(provide_database, sync_to_thread=False)},
             lifespan=[lifespan],
             before_request=parameters.check,
+            after_request=requests.encoding(block) if block else None,
             exception_handlers={Exception: errors.answer},
             openapi_config=schema_page.config(),
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
@@ -111,6 +124,8 @@ def make_app(
     _complete_options(app)
     # Around all of it: middleware of Litestar's sees neither unknown paths nor wrong methods.
     app.asgi_handler = Gate(app.asgi_handler, database.profile, admission)
+    if block:
+        app.asgi_handler = requests.Requests(app.asgi_handler, block)
     return app
 
 

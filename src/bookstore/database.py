@@ -71,8 +71,13 @@ class Database(ABC):
 
     @property
     @abstractmethod
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine, for its events."""
+
+    @property
     def pool(self) -> sa.Pool:
-        """SQLAlchemy's pool, for gauges."""
+        """Its pool, for gauges."""
+        return self.engine.pool
 
 
 def make_database(profile: EngineProfile, url: sa.URL) -> Database:
@@ -107,8 +112,8 @@ class AsyncDatabase(Database):
         return await session.run_sync(_unit, work, reading)
 
     @property
-    def pool(self) -> sa.Pool:
-        return self._reading.pool
+    def engine(self) -> sa.Engine:
+        return self._reading.sync_engine
 
 
 class ThreadedDatabase(Database):
@@ -174,8 +179,8 @@ class ThreadedDatabase(Database):
             ) from None
 
     @property
-    def pool(self) -> sa.Pool:
-        return self._engine.pool
+    def engine(self) -> sa.Engine:
+        return self._engine
 
 
 def _unit(session: Session, work: Work[T], reading: bool) -> T:

@@ -25,6 +25,9 @@ ENVIRONMENT: Final = {
     "root /var/lib/bookstore.",
     "BOOKSTORE_HOST": "The address to listen on. Default: 127.0.0.1.",
     "BOOKSTORE_PORT": "The port to listen on. Default: 8000.",
+    "BOOKSTORE_METRICS_PORT": "The port of /metrics, for Prometheus. 0 or unset: none, and nothing is counted. See "
+    "[metrics](metrics.md).",
+    "BOOKSTORE_METRICS_HOST": "The address on which it listens. Default: 127.0.0.1.",
     "BOOKSTORE_ALLOWED_HOSTS": "The names by which clients may ask for this service (the Host header, without the "
     "port), with commas. Default: on the loopback localhost, 127.0.0.1 and [::1]; beyond it any.",
     "BOOKSTORE_RATE_LIMIT": "How many requests a second one client may send to all workers together, twice as many at "

@@ -38,9 +38,9 @@ _LOGGING: Final[dict[str, Any]] = {
 }
 
 
-def check_port(host: str, port: int) -> None:
-    """Raises Refused where somebody listens there already: granian binds with SO_REUSEPORT, so two servers
-    would share the port, and the requests, without a word."""
+def check_port(host: str, port: int, choices: str = "--port or --host") -> None:
+    """Raises Refused, naming the `choices`, where somebody listens there already: granian binds with
+    SO_REUSEPORT, so two servers would share the port, and the requests, without a word."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,8 +48,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise Refused(
-                f"{host}:{port}: cannot listen there: {error.strerror}; "
-                f"stop what listens, or choose another --port or --host"
+                f"{host}:{port}: cannot listen there: {error.strerror}; stop what listens, or choose another {choices}"
             ) from None
 
 

@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `database_url` is None where the embedded PostgreSQL is meant. `workers` is WEB_CONCURRENCY, the last
     word on the profile's own number. `admission` is who may ask, and how much.
-    `api_tokens` are lines as in the tokens file, with digests only.
+    `api_tokens` are lines as in the tokens file, with digests only. `metrics_port` is None where nothing is counted.
     """
 
     profile: str = "default"
@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_tokens: str | None = None
     api_tokens_file: Path | None = None
     read_only: bool = False
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -90,6 +92,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         api_tokens=text("BOOKSTORE_API_TOKENS"),
         api_tokens_file=_path("BOOKSTORE_API_TOKENS_FILE", api_tokens_file) if api_tokens_file else None,
         read_only=flag("BOOKSTORE_READ_ONLY"),
+        metrics_host=text("BOOKSTORE_METRICS_HOST") or "127.0.0.1",
+        metrics_port=number("BOOKSTORE_METRICS_PORT", 0, 65535) or None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 import click
 
@@ -17,13 +18,23 @@ from bookstore.settings import Settings
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on  [default: 8000]")
 @click.option("--over-budget", is_flag=True, help="Serve even if the connections may run out.")
 @click.option("--read-only", is_flag=True, help="Have no routes that write.")
-def serve(spec: str | None, host: str | None, port: int | None, over_budget: bool, read_only: bool) -> None:
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Port for Prometheus's scraper  [default: none]")
+def serve(
+    spec: str | None,
+    host: str | None,
+    port: int | None,
+    over_budget: bool,
+    read_only: bool,
+    metrics_port: int | None,
+) -> None:
     """Serve the catalogue under an engine profile.
 
     Arguments go over the environment (BOOKSTORE_PROFILE, BOOKSTORE_HOST, BOOKSTORE_PORT, WEB_CONCURRENCY,
-    BOOKSTORE_READ_ONLY, DATABASE_URL), and that over the profile's file. Stop with Ctrl-C.
+    BOOKSTORE_READ_ONLY, BOOKSTORE_METRICS_PORT, DATABASE_URL), and that over the profile's file. Stop with Ctrl-C.
     """
-    from bookstore import server  # noqa: PLC0415 - granian is not needed by the other commands
+    # granian and http.server are not needed by the other commands
+    from bookstore import server  # noqa: PLC0415
+    from bookstore.metrics.port import served  # noqa: PLC0415
 
     found = settings.read()
     chosen = profile.with_workers(profile.load(spec or found.profile), found.workers)
@@ -33,6 +44,11 @@ def serve(spec: str | None, host: str | None, port: int | None, over_budget: boo
     read_only = read_only or found.read_only
     _check_writers(found, host, read_only=read_only)
     server.check_port(host, port)
+    metrics_port = found.metrics_port if metrics_port is None else metrics_port
+    if metrics_port:
+        if metrics_port == port:
+            raise Refused(f"port {port}: the service and its metrics need two; choose another --metrics-port")
+        server.check_port(found.metrics_host, metrics_port, "--metrics-port or BOOKSTORE_METRICS_HOST")
     if ignored := settings.shed_interfering():  # by litestar's own command, which has not done it
         click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
     url = database_url.resolve(found)
@@ -44,7 +60,10 @@ def serve(spec: str | None, host: str | None, port: int | None, over_budget: boo
     os.environ["BOOKSTORE_READ_ONLY"] = "on" if read_only else "off"
     os.environ["DATABASE_URL"] = database_url.conninfo(url)
     click.echo(f"profile {chosen.name}, database {database_url.server(url)}", err=True)
-    with rate.shared_table():
+    with ExitStack() as stack:
+        stack.enter_context(rate.shared_table())
+        if metrics_port:
+            stack.enter_context(served(chosen, found.metrics_host, metrics_port))
         server.serve(chosen, host, port)
 
 

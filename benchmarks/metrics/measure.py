@@ -1,0 +1,172 @@
+"""What counting for the metrics port costs a request, in CPU: paired, in one run.
+
+    .venv/bin/python benchmarks/metrics/measure.py [PROFILE]
+
+Processes call the app in-process, without a socket: three count, three do not. They take turns, in random order, at
+chunks of 100 requests for 100 books, on 10,000 real ones; ratios are of the quartiles of CPU a chunk. Before that the
+cost of a request's counts alone, by shared cells and by prometheus_client for several processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import timeit
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import uvloop
+
+from bookstore import catalog, postgres, schema
+from bookstore.app import create_app
+from bookstore.database_url import conninfo
+from bookstore.guardian import Guardian
+from bookstore.metrics import shared
+from bookstore.metrics.block import COLLECTIONS, HOLD, IN_FLIGHT, REQUESTED, STATEMENT_S, STATEMENTS, WAIT, Block
+
+PAIRS: Final = 3
+ROUNDS: Final = 60
+CHUNK: Final = 100
+CLIENTS: Final = 5
+_SCOPE: Final = {
+    "type": "http", "method": "GET", "path": "/books", "raw_path": b"/books", "query_string": b"limit=100",
+    "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "scheme": "http",
+    "http_version": "1.1", "root_path": "", "asgi": {"version": "3.0"},
+}  # fmt: skip
+
+
+async def _serve_chunks() -> None:
+    """A chunk for each line of stdin, its CPU time in seconds to stdout."""
+    import time  # noqa: PLC0415 - the child's alone
+
+    app: Any = create_app()
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            assert message["status"] == 200, message
+
+    async def client() -> None:
+        for _ in range(CHUNK // CLIENTS):
+            await app({**_SCOPE, "state": {}}, receive, send)
+
+    async with app.lifespan():
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(None, sys.stdin.readline):
+            began = time.process_time()
+            await asyncio.gather(*(client() for _ in range(CLIENTS)))
+            print(time.process_time() - began, flush=True)
+
+
+def _child(url: str, profile: str, *, counts: bool) -> subprocess.Popen[str]:
+    environment = {**os.environ, "DATABASE_URL": url, "BOOKSTORE_PROFILE": profile, "BOOKSTORE_WORKER": "1"}
+    return subprocess.Popen(
+        [sys.executable, __file__, "counting" if counts else "plain"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _chunk_s(child: subprocess.Popen[str]) -> float:
+    assert child.stdin
+    assert child.stdout
+    child.stdin.write("\n")
+    child.stdin.flush()
+    return float(child.stdout.readline())
+
+
+def _of_a_request(url: str, profile: str) -> None:
+    children = [(counts, _child(url, profile, counts=counts)) for counts in (False, True) * PAIRS]
+    took: dict[bool, list[float]] = {False: [], True: []}
+    try:
+        for number in range(ROUNDS + 5):
+            for counts, child in random.sample(children, len(children)):
+                found = _chunk_s(child)
+                if number >= 5:  # the first ones warm up
+                    took[counts].append(found / CHUNK * 1e6)
+    finally:
+        for _, child in children:
+            child.communicate()
+    off, on = (statistics.quantiles(took[counts], n=4) for counts in (False, True))
+    for place, name in enumerate(("first quartile", "median", "third quartile")):
+        print(f"{profile}, {name}: off {off[place]:.1f} µs, on {on[place]:.1f} µs; x {on[place] / off[place]:.4f}")
+
+
+def _by_cells() -> Callable[[], None]:
+    with shared.blocks(1) as blocks:
+        block: Block = blocks[0]
+    cells = block.cells
+
+    def count() -> None:
+        cells[IN_FLIGHT] += 1
+        cells[IN_FLIGHT] -= 1
+        block.observe(block.row("GET", "/books", 200), 0.002)
+        cells[REQUESTED] += 1
+        block.observe(WAIT, 0.0001)
+        block.observe(HOLD, 0.001)
+        cells[STATEMENTS] += 1
+        cells[STATEMENT_S] += 0.001
+        cells[COLLECTIONS] += 1
+
+    return count
+
+
+def _by_library() -> Callable[[], None]:
+    from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415 - after PROMETHEUS_MULTIPROC_DIR is set
+
+    flight = Gauge("flight", "", multiprocess_mode="livesum")
+    total = Counter("requests", "", ["method", "route", "status"])
+    seconds = Histogram("seconds", "", ["method", "route"])
+    asked, statements, took, runs = (Counter(name, "") for name in ("asked", "statements", "took", "runs"))
+    wait, hold = Histogram("wait", ""), Histogram("hold", "")
+
+    def count() -> None:
+        flight.inc()
+        flight.dec()
+        total.labels("GET", "/books", "200").inc()
+        seconds.labels("GET", "/books").observe(0.002)
+        asked.inc()
+        wait.observe(0.0001)
+        hold.observe(0.001)
+        statements.inc()
+        took.inc(0.001)
+        runs.inc()
+
+    return count
+
+
+def main() -> None:
+    if sys.argv[1:] in (["counting"], ["plain"]):
+        with ExitStack() as stack:
+            if sys.argv[1] == "counting":
+                stack.enter_context(shared.blocks(1))
+            uvloop.run(_serve_chunks())
+        return
+    profile = sys.argv[1] if len(sys.argv) > 1 else "default"
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(folder))
+        for name, made in {"shared cells": _by_cells, "prometheus_client": _by_library}.items():
+            best = min(timeit.repeat(made(), number=20_000, repeat=5)) / 20_000
+            print(f"a request's counts by {name}: {best * 1e6:.2f} µs")
+    with Guardian() as guardian, postgres.temporary(guardian) as cluster:
+        url = cluster.url()
+        schema.upgrade(url.set(drivername="postgresql+psycopg"))
+        with psycopg.connect(conninfo(url)) as connection:
+            catalog.import_file(connection, catalog.sample_path())
+        _of_a_request(conninfo(url), profile)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Blocks -> Prometheus's text format 0.0.4.
+
+Each series bears the label `worker` and nothing is summed here: a sum beside its parts in one family would be counted
+twice by whoever sums over it, and `sum without (worker) (…)` is Prometheus's own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from time import monotonic
+from typing import Final, Literal, NamedTuple
+
+from bookstore.metrics import block, shared
+from bookstore.metrics.beat import TICK_S
+from bookstore.metrics.block import BOUNDS, Block
+from bookstore.profile import EngineProfile
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = dict[str, str]
+Sample = tuple[str, Labels, float]
+
+
+class _Family(NamedTuple):
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+
+
+_FAMILIES: Final = {
+    "bookstore_worker_info": _Family("gauge", "1 for each process that serves: its pid and what it runs."),
+    "bookstore_requests_total": _Family("counter", "Requests that are over."),
+    "bookstore_request_seconds": _Family("histogram", "Time from a request's head to the end of its answer."),
+    "bookstore_requests_in_flight": _Family("gauge", "Requests that are not over."),
+    "bookstore_pool_checked_out": _Family("gauge", "Connections that units of work hold."),
+    "bookstore_pool_checked_in": _Family("gauge", "Connections that are open and free."),
+    "bookstore_pool_overflow": _Family("gauge", "Connections that are open beyond pool_size."),
+    "bookstore_pool_requests_waiting": _Family("gauge", "Units of work that wait for a connection."),
+    "bookstore_pool_requests_num_total": _Family("counter", "Times that a connection was asked for."),
+    "bookstore_pool_requests_queued_total": _Family("counter", "Of these, how many found none free."),
+    "bookstore_pool_requests_wait_ms_total": _Family("counter", "Milliseconds that they waited in all."),
+    "bookstore_pool_requests_errors_total": _Family("counter", "Of these, how many got none."),
+    "bookstore_pool_usage_ms_total": _Family("counter", "Milliseconds that connections were held in all."),
+    "bookstore_pool_connections_num_total": _Family("counter", "Attempts to connect to PostgreSQL."),
+    "bookstore_pool_wait_seconds": _Family("histogram", "Time from asking for a connection to having it."),
+    "bookstore_pool_hold_seconds": _Family("histogram", "Time from having a connection to giving it back."),
+    "bookstore_statements_total": _Family("counter", "SQL statements sent, without BEGIN, COMMIT and ROLLBACK."),
+    "bookstore_statement_seconds_total": _Family("counter", "Time from sending statements to having their answers."),
+    "bookstore_encode_seconds_total": _Family("counter", "Time for writing answers as JSON."),
+    "bookstore_event_loop_lag_seconds": _Family("histogram", "How late the event loop runs what is due."),
+    "bookstore_event_loop_lag_max_seconds": _Family("gauge", "The greatest lag within about a second."),
+    "bookstore_gc_pause_seconds_total": _Family("counter", "Time that the garbage collector took."),
+    "bookstore_gc_collections_total": _Family("counter", "Runs of the garbage collector."),
+}
+
+
+def page(blocks: Sequence[Block], profile: EngineProfile) -> bytes:
+    """What the workers of a server under `profile` counted in `blocks` until now."""
+    samples = defaultdict(list)
+    for place in range(0, len(blocks), shared.EACH):
+        for family, sample in _worker(place // shared.EACH + 1, blocks[place : place + shared.EACH], profile):
+            samples[family].append(sample)
+    return "".join(_written(name, family, samples[name]) for name, family in _FAMILIES.items()).encode()
+
+
+def _worker(number: int, blocks: Sequence[Block], profile: EngineProfile) -> Iterator[tuple[str, Sample]]:
+    """Everything of one worker as (family, sample): the counters of all its processes, the gauges of those that run."""
+    worker = {"worker": str(number)}
+    counted = [0.0] * len(blocks[0].fixed())
+    alive = []
+    for one in blocks:
+        cells = one.fixed()
+        counted = [was + more for was, more in zip(counted, cells, strict=True)]
+        if shared.is_alive(one):
+            alive.append(cells)
+
+    def plain(name: str, value: float, **labels: str) -> tuple[str, Sample]:
+        return name, (name, worker | labels, value)
+
+    for cells in alive:
+        told = {"profile": profile.name, "driver": profile.driver, "loading": profile.loading}
+        yield plain("bookstore_worker_info", 1, pid=f"{cells[block.PID]:.0f}", **told)
+    yield from _gauges(worker, alive)
+    waits, holds, lags = (block.histogram(counted, at) for at in (block.WAIT, block.HOLD, block.LAG))
+    yield plain("bookstore_pool_requests_num_total", counted[block.REQUESTED])
+    yield plain("bookstore_pool_requests_queued_total", counted[block.QUEUED])
+    yield plain("bookstore_pool_requests_wait_ms_total", waits[-1] * 1000)
+    yield plain("bookstore_pool_requests_errors_total", counted[block.FAILED])
+    yield plain("bookstore_pool_usage_ms_total", holds[-1] * 1000)
+    yield plain("bookstore_pool_connections_num_total", counted[block.CONNECTS])
+    yield plain("bookstore_statements_total", counted[block.STATEMENTS])
+    yield plain("bookstore_statement_seconds_total", counted[block.STATEMENT_S])
+    yield plain("bookstore_encode_seconds_total", counted[block.ENCODE_S])
+    yield plain("bookstore_gc_pause_seconds_total", counted[block.GC_PAUSE_S])
+    for generation in range(3):
+        runs = counted[block.COLLECTIONS + generation]
+        yield plain("bookstore_gc_collections_total", runs, generation=str(generation))
+    yield from _histogram("bookstore_pool_wait_seconds", worker, waits)
+    yield from _histogram("bookstore_pool_hold_seconds", worker, holds)
+    yield from _histogram("bookstore_event_loop_lag_seconds", worker, lags)
+    yield from _requests(worker, blocks)
+
+
+def _gauges(worker: Labels, alive: list[list[float]]) -> Iterator[tuple[str, Sample]]:
+    def total(cell: int) -> float:
+        return sum(cells[cell] for cells in alive)
+
+    now = monotonic()
+    # A loop that stands still cannot say so itself: its beat is overdue.
+    lags = [max(cells[block.LAG_MAX_S], now - (cells[block.AT_S] or now) - TICK_S) for cells in alive]
+    lent = total(block.CHECKED_OUT)
+    for name, value in {
+        "bookstore_requests_in_flight": total(block.IN_FLIGHT),
+        "bookstore_pool_checked_out": lent,
+        "bookstore_pool_checked_in": max(0.0, total(block.OPEN) - lent),
+        "bookstore_pool_overflow": total(block.OVERFLOW),
+        "bookstore_pool_requests_waiting": total(block.WAITING),
+        "bookstore_event_loop_lag_max_seconds": max(lags, default=0.0),
+    }.items():
+        yield name, (name, worker, value)
+
+
+def _requests(worker: Labels, blocks: Iterable[Block]) -> Iterator[tuple[str, Sample]]:
+    total, took = "bookstore_requests_total", "bookstore_request_seconds"
+    kinds: dict[tuple[str, str, int], float] = defaultdict(float)
+    routes: dict[tuple[str, str], list[float]] = {}
+    for one in blocks:
+        for (method, route, status), cells in one.requests().items():
+            kinds[method, route, status] += sum(cells[:-1])
+            so_far = routes.get((method, route), [0.0] * len(cells))
+            routes[method, route] = [was + more for was, more in zip(so_far, cells, strict=True)]
+    for (method, route, status), count in sorted(kinds.items()):
+        labels = {"method": method, "route": route, "status": str(status) if status else "none"}
+        yield total, (total, worker | labels, count)
+    for (method, route), cells in sorted(routes.items()):
+        yield from _histogram(took, worker | {"method": method, "route": route}, cells)
+
+
+def _histogram(name: str, labels: Labels, cells: list[float]) -> Iterator[tuple[str, Sample]]:
+    counts = list(accumulate(cells[:-1]))
+    for bound, count in zip([*map(str, BOUNDS), "+Inf"], counts, strict=True):
+        yield name, (f"{name}_bucket", labels | {"le": bound}, count)
+    yield name, (f"{name}_sum", labels, cells[-1])
+    yield name, (f"{name}_count", labels, counts[-1])
+
+
+def _written(name: str, family: _Family, samples: list[Sample]) -> str:
+    lines = [f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n"]
+    for series, labels, value in samples:
+        told = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        lines.append(f"{series}{{{told}}} {value:.16g}\n")
+    return "".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,266 @@
+"""The metrics port of real servers, read with Prometheus's own parser."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from datetime import date
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import psutil
+import psycopg
+import pytest
+import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
+
+from bookstore import app, tokens
+from bookstore.database import make_database
+from bookstore.database_url import conninfo
+from bookstore.engine_profile import Driver, EngineProfile
+from bookstore.gate import Gate
+
+PATIENCE_S = 40.0
+Deployed = Callable[..., AbstractContextManager[str]]
+PAGE = Path(__file__).parents[2] / "docs/metrics.md"
+
+
+def until(holds: Callable[[], Any], what: str) -> Any:
+    """Waits for what comes about in another process, and returns it; fails where it does not."""
+    end = time.monotonic() + PATIENCE_S
+    while not (found := holds()):
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+    return found
+
+
+class Port:
+    """A server's metrics."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.address = f"http://127.0.0.1:{number}/metrics"
+
+    @property
+    def text(self) -> str:
+        return httpx.get(self.address).raise_for_status().text
+
+    def series(self, name: str, **labels: str) -> dict[tuple[str, ...], float]:
+        """The values of the samples of this name that bear these labels, by all of their labels' values."""
+        return {
+            tuple(sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(self.text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        }
+
+    def total(self, name: str, **labels: str) -> float:
+        return sum(self.series(name, **labels).values())
+
+    def pids(self) -> dict[str, int]:
+        """Worker -> pid."""
+        return {
+            sample.labels["worker"]: int(sample.labels["pid"])
+            for family in text_string_to_metric_families(self.text)
+            for sample in family.samples
+            if sample.name == "bookstore_worker_info"
+        }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def port() -> Port:
+    return Port(free_port())
+
+
+@pytest.fixture(scope="module")
+def books(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.URL]:
+    with own_database("INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 3) n") as url:
+        yield url
+
+
+def get(address: str) -> int:
+    """The status, on a connection of its own, so that any worker may take it."""
+    return httpx.get(address, timeout=PATIENCE_S).status_code
+
+
+def test_workers_add_up(deployed: Deployed, books: sa.URL, port: Port) -> None:
+    """Under two workers the counts of requests add up to what was sent, and each running pid is told. A killed
+    worker's counts stay, and its successor's are added."""
+    spec = "default@workers=2,pool_size=2"
+    with deployed(books, BOOKSTORE_PROFILE=spec, BOOKSTORE_METRICS_PORT=str(port.number)) as address:
+        before = until(lambda: len(found := port.pids()) == 2 and found, "not all workers are there")
+        assert set(before) == {"1", "2"}
+
+        def sent() -> float:
+            return port.total("bookstore_requests_total", route="/books", method="GET", status="200")
+
+        for _ in range(30):
+            assert get(f"{address}/books") == 200
+        until(lambda: sent() == 30, "the requests are not counted")
+        assert port.total("bookstore_request_seconds_count", route="/books") == 30
+        assert len(port.series("bookstore_requests_total", route="/books")) == 2
+        statements = port.total("bookstore_statements_total")
+        os.kill(before["1"], signal.SIGKILL)
+        after = until(
+            lambda: len(found := port.pids()) == 2 and found["1"] != before["1"] and found, "no successor was told"
+        )
+        assert after["2"] == before["2"]
+        assert all(map(psutil.pid_exists, after.values()))
+        assert sent() == 30
+        assert port.total("bookstore_statements_total") >= statements
+        assert port.total("bookstore_requests_in_flight") == 0
+        for _ in range(10):
+            assert get(f"{address}/books") == 200
+        until(lambda: sent() == 40, "the successor's requests are not added")
+
+
+@pytest.mark.parametrize("driver", get_args(Driver))
+def test_pool_and_statements(deployed: Deployed, books: sa.URL, port: Port, driver: Driver) -> None:
+    """A list is one statement. Three requests on one connection: two wait; afterwards nobody does, all of
+    their waiting was counted, and the connection is back."""
+    spec = f"default@driver={driver},workers=1,pool_size=1,pool_timeout=30s,statement_timeout=30s"
+    with deployed(books, BOOKSTORE_PROFILE=spec, BOOKSTORE_METRICS_PORT=str(port.number)) as address:
+        get(f"{address}/books")  # what a connection asks once is not the request's
+        until(lambda: port.total("bookstore_requests_total", route="/books") == 1, "the request is not counted")
+        counted = {
+            name: port.total(f"bookstore_{name}")
+            for name in ("statements_total", "pool_requests_num_total", "pool_wait_seconds_count")
+        }
+        with ThreadPoolExecutor(3) as threads, psycopg.connect(conninfo(books)) as blocker:
+            blocker.execute("LOCK TABLE book IN ACCESS EXCLUSIVE MODE")
+            answers = [threads.submit(get, f"{address}/books") for _ in range(3)]
+            until(lambda: port.total("bookstore_pool_requests_waiting") == 2, "two do not wait")
+            assert port.total("bookstore_pool_checked_out") == 1
+            assert port.total("bookstore_requests_in_flight") == 3
+            blocker.rollback()
+            assert [answer.result() for answer in answers] == [200] * 3
+        until(lambda: port.total("bookstore_requests_in_flight") == 0, "requests are in flight")
+        assert port.total("bookstore_pool_requests_waiting") == 0
+        assert port.total("bookstore_pool_checked_out") == 0
+        until(lambda: port.total("bookstore_pool_checked_in") == 1, "the connection is not in the pool")
+        assert port.total("bookstore_pool_overflow") == 0
+        assert {name: port.total(f"bookstore_{name}") - was for name, was in counted.items()} == dict.fromkeys(
+            counted, 3
+        )
+        assert port.total("bookstore_pool_requests_queued_total") == 2
+        for name in ("wait_ms_total", "errors_total"):
+            assert (port.total(f"bookstore_pool_requests_{name}") > 0) == (name == "wait_ms_total")
+        for name in ("pool_usage_ms_total", "statement_seconds_total", "encode_seconds_total"):
+            assert port.total(f"bookstore_{name}") > 0, name
+        assert port.total("bookstore_pool_connections_num_total") == 1
+        until(lambda: port.total("bookstore_event_loop_lag_seconds_count") > 0, "the loop's lag is not looked at")
+
+
+@pytest.mark.parametrize("driver", get_args(Driver))
+def test_who_gets_no_connection(deployed: Deployed, books: sa.URL, port: Port, driver: Driver) -> None:
+    """A request that waits longer than pool_timeout is an error of the pool, and waits no more."""
+    spec = f"default@driver={driver},workers=1,pool_size=1,pool_timeout=0.2s,statement_timeout=30s"
+    with deployed(books, BOOKSTORE_PROFILE=spec, BOOKSTORE_METRICS_PORT=str(port.number)) as address:
+        with ThreadPoolExecutor(2) as threads, psycopg.connect(conninfo(books)) as blocker:
+            blocker.execute("LOCK TABLE book IN ACCESS EXCLUSIVE MODE")
+            answers = [threads.submit(get, f"{address}/books") for _ in range(2)]
+            until(lambda: port.total("bookstore_pool_requests_errors_total") == 1, "no error is counted")
+            blocker.rollback()
+            assert sorted(answer.result() for answer in answers) == [200, 503]
+        until(lambda: port.total("bookstore_requests_total", status="503") == 1, "the 503 is not counted")
+        until(lambda: port.total("bookstore_pool_checked_out") == 0, "the connection is not back")
+        assert port.total("bookstore_pool_requests_waiting") == 0
+
+
+def test_what_is_told(deployed: Deployed, books: sa.URL, port: Port) -> None:
+    """Every metric that is told is documented with its type and labels, and every documented one is told. No
+    path that a client makes up becomes a series, and no secret is told. Other paths of the port are 404."""
+    secret, entry = tokens.make("test", ["catalog:write"], date(2026, 1, 1))
+    environment = {"BOOKSTORE_API_TOKENS": entry.line(), "BOOKSTORE_METRICS_PORT": str(port.number)}
+    with deployed(books, **environment) as address:
+        for path in ("/books/1", "/books/2", "/made-up/1", "/made-up/2", "/books/1/made-up"):
+            get(f"{address}{path}")
+        httpx.request("MADEUP", f"{address}/books", headers={"Authorization": f"Bearer {secret}"})
+        httpx.head(f"{address}/books")
+        until(lambda: port.total("bookstore_requests_total", method="other") == 1, "requests are not counted")
+        text = port.text
+        assert port.total("bookstore_requests_total", route="/books/{book_id}") == 2
+        assert port.total("bookstore_requests_total", route="other", status="404") == 3
+        assert port.total("bookstore_requests_total", route="/books", method="HEAD") == 1
+        assert httpx.get(f"http://127.0.0.1:{port.number}/").status_code == 404
+        assert get(f"{address}/metrics") == 404
+    assert "made-up" not in text.lower()
+    url = sa.make_url(conninfo(books))
+    for hidden in (secret, entry.line(), url.password, conninfo(books)):
+        assert not hidden or hidden not in text
+    told = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        name = family.name + ("_total" if family.type == "counter" else "")
+        told[name] = (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
+    rows = re.findall(r"^\| `(bookstore_\w+)` \| (\w+) \| ([^|]*) \|", PAGE.read_text(), re.MULTILINE)
+    assert {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in rows} == told
+
+
+def test_off_by_default(deployed: Deployed, books: sa.URL) -> None:
+    """A server that is not asked for metrics listens on its own port alone."""
+    with deployed(books) as address:
+        pid = httpx.get(f"{address}/health/live").json()["pid"]
+        worker = psutil.Process(pid)
+        listening = {
+            one.laddr.port
+            for who in (worker, worker.parent())
+            if who
+            for one in who.net_connections()
+            if one.status == "LISTEN"
+        }
+        assert listening == {int(address.rpartition(":")[2])}
+        assert "bookstore-metrics" not in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_nothing_is_installed(books: sa.URL) -> None:
+    """Without a block to count in no part of the service is wrapped."""
+    database = make_database(EngineProfile(name="test", gc="default"), books)
+    made = app.make_app(database)
+    assert isinstance(made.asgi_handler, Gate)
+    assert made.after_request is None
+    assert "connect" not in vars(database.pool)
+    assert not {"connect", "do_execute"} & vars(database.engine.dialect).keys()
+    assert not sa.event.contains(database.pool, "checkin", print)
+    assert not database.pool.dispatch.checkin
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_port_is_taken(books: sa.URL, port: Port, is_own: bool) -> None:
+    """A metrics port on which somebody listens, or the service itself would, is refused before anything starts."""
+    mine = free_port()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port.number))
+        other.listen()
+        command = [sys.executable, "-m", "bookstore", "serve", "--port", str(mine)]
+        command += ["--metrics-port", str(mine if is_own else port.number)]
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        done = subprocess.run(
+            command,
+            env={**environment, "DATABASE_URL": conninfo(books)},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+    assert done.returncode == 2, done.stderr
+    assert "--metrics-port" in done.stderr
+    assert "Traceback" not in done.stderr
+    with socket.socket() as probe, suppress(OSError):
+        assert probe.connect_ex(("127.0.0.1", mine)) != 0
