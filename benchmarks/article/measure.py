@@ -91,12 +91,13 @@ def main() -> None:
                         expected = expected or items
                         if items != expected:
                             sys.exit(f"{name} answers other books")
-                        samples = load.send(asked, deployment.base, [], folder, guardian, lambda _: None)
-                    counted = load.measured(samples, asked)
-                    if not all(sample.ok for sample in counted):
+                        target = load.Target(deployment.base, [])
+                        sent = load.send(asked, target, folder, guardian, lambda *_: None, seed=number)
+                    counted = load.measured(sent.samples, asked)
+                    if not counted.ok.all():
                         sys.exit(f"{name}: requests failed")
                     figures[name].append(len(counted) / asked.duration)
-                    latencies[name] += [sample.duration_ms for sample in counted]
+                    latencies[name] += counted.latency_ms.tolist()
     path = asked.requests[0].path
     print(f"GET {path}, {asked.concurrency} clients, {ROUNDS} interleaved rounds of {asked.duration:g} s")
     for name, throughput in figures.items():

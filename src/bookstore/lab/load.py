@@ -1,147 +1,246 @@
-"""k9 sends the load: one sample for each request, the warm-up's marked.
+"""k9 sends the load: a warm-up until throughput is steady, then the measured seconds; one sample a request.
 
 k9's Rust engine costs 30 µs of CPU a request; Locust's 200 to 440 µs took a third of the fast path's
-throughput on the same machine.
+throughput on the same machine. Each part has a k9 of its own, so that the measured one begins with the same keys
+however long the warm-up was.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
+import psutil
 
 from bookstore.guardian import Guardian, end_process
+from bookstore.lab import k9_plan
 from bookstore.lab.invalid import Invalid
-from bookstore.lab.results import Sample
+from bookstore.lab.k9_points import Points
+from bookstore.lab.record import Generator
+from bookstore.lab.samples import Samples, empty, joined
+from bookstore.lab.steadiness import WINDOW_S, WINDOWS, is_steady
 from bookstore.lab.workload import Workload
+from bookstore.refusal import Refused
 
+VERSION: Final = "k9 0.1.0"
+"""What a plan may hold and what its lines look like differs from version to version."""
 SPARE_S: Final = 45
-"""How much longer than planned k9 may take before it counts as stuck: it gives requests 30 s to end."""
-MARGIN_S: Final = 0.5
-"""How much longer than measured the load lasts: k9's clock starts before its first request does."""
+"""How much longer than planned k9 may take before it counts as stuck: it gives requests GRACE_S to end."""
+
+_K9: Final = (sys.executable, "-P", "-m", "k9")
+_LOOK_S: Final = 0.1
+
+Tick = Callable[[str, float], None]
+"""Is told about ten times a second what is done, and the share of its time that is gone, 0 to 1."""
 
 
 class LoadError(Invalid):
     """The load generator failed: what was measured is not valid."""
 
 
-_TELLING: Final = tuple(
-    f'"metric":"{metric}"}}'.encode() for metric in ("http_reqs", "http_req_duration", "iteration_duration")
-)
+class Target(NamedTuple):
+    """The service at `base`, the catalogue's `ids`, and the bearer token for writes."""
+
+    base: str
+    ids: Sequence[int]
+    token: str | None = None
 
 
-class _Tags(msgspec.Struct):
-    status: str = "0"
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What was sent. `samples` are the warm-up's too, `done_s` negative there. `began_s` is when the measured load
+    began, on time.monotonic()'s clock; `warm_up_s` how long before that the warm-up did. `steady` is False where
+    the warm-up's cap came before the end of its trend; a cap too short to see one in counts as steady."""
+
+    samples: Samples
+    began_s: float
+    warm_up_s: float
+    steady: bool
+    generator: Generator
 
 
-class _Data(msgspec.Struct):
-    time: str = ""
-    value: float = 0.0
-    tags: _Tags = msgspec.field(default_factory=_Tags)
-
-
-class _Line(msgspec.Struct):
-    type: str
-    metric: str
-    data: _Data
+def check() -> None:
+    """Raises Refused where k9 is missing or is not the version that is known here."""
+    result = subprocess.run([*_K9, "--version"], capture_output=True, text=True, check=False, timeout=60)
+    if result.returncode or (found := result.stdout.strip()) != VERSION:
+        what = (result.stderr.strip().splitlines() or ["nothing"])[-1] if result.returncode else found
+        raise Refused(f"load generator: found {what}; allowed is {VERSION}: pip install 'bookstore[lab]'")
 
 
 def send(
-    workload: Workload, base: str, ids: Sequence[int], folder: Path, guardian: Guardian, tick: Callable[[float], None]
-) -> list[Sample]:
-    """Loads the service at `base` by `workload`, whose `{id}` is one of `ids`, each as likely as any other.
+    workload: Workload,
+    target: Target,
+    folder: Path,
+    guardian: Guardian,
+    tick: Tick,
+    *,
+    seed: int,
+    pid: Callable[[int], None] | None = None,
+) -> Load:
+    """Loads the service by `workload`; `seed` decides the keys. `pid` is told each generator's process id.
 
-    Returns a sample for each request, the warm-up's too, in the order they were done. `tick` is called about
-    ten times a second with the share of the time that is gone, 0 to 1. Raises LoadError.
+    Raises LoadError where k9 fails, or ends before its time.
     """
-    seconds = workload.warm_up + workload.duration + MARGIN_S
-    plan_file, samples_file, ids_file = folder / "plan.json", folder / "samples.jsonl", folder / "ids.csv"
-    ask = workload.requests[0]
-    url = base + ask.path_of("{{ books.id }}")
-    plan: dict[str, Any] = {
-        "options": {"vus": workload.concurrency, "duration": f"{seconds * 1000:.0f}ms"},
-        "flows": {"default": [{"request": {"url": url, "name": ask.name, "headers": ask.headers}}]},
-    }
-    if "{id}" in ask.path:
-        plan["feeders"] = {"books": {"file": str(ids_file), "mode": "random"}}
-        ids_file.write_text("\n".join(["id", *map(str, ids)]))
-    plan_file.write_bytes(msgspec.json.encode(plan))
-    command = [
-        sys.executable, "-P", "-m", "k9", "run", "--quiet", "--no-color", "--no-summary", "--discard-response-bodies",
-        "--system-tags", "status", "--out", f"json={samples_file}", str(plan_file),
-    ]  # fmt: skip
-    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    with (folder / "k9.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
-        guardian.watch("group", process.pid)
-        try:
-            _wait(process, seconds, tick)
-        finally:
-            end_process(process, grace_s=2)
-            guardian.forget("group", process.pid)
-    if process.returncode != 0:
-        told = (folder / "k9.log").read_text(errors="replace").strip()[-500:]
-        raise LoadError(f"k9 ended with code {process.returncode}: {told}")
-    samples = read_samples(samples_file)
-    if samples[-1].done_s < workload.warm_up + workload.duration:  # each client always has a request on its way
-        raise LoadError(f"no request ended after {samples[-1].done_s:.1f} s: the service hangs, or k9 ended early")
-    return samples
+    sender = _Sender(workload, target, folder, guardian, pid)
+    warm, is_warm = sender.warm_up(seed, tick)
+    epoch_s = time.time() - time.monotonic()  # k9 tells the time of day
+    points, cpu = sender.measure(seed, tick)
+    zero_s = points.began_s
+    began_s = zero_s - epoch_s
+    samples = points.samples(zero_s)
+    if workload.model == "closed" and not workload.stages and samples.done_s[-1] < workload.duration:
+        last_s = samples.done_s[-1]  # each client always has a request on its way
+        raise LoadError(f"no request ended after {last_s:.1f} s: the service hangs, or k9 ended early")
+    generator = Generator(
+        cpu_ratio=_cpu_ratio(cpu, began_s, began_s + workload.duration),
+        late_ms=float(np.percentile(points.late_ms, 99)) if len(points.late_ms) else None,
+        dropped=points.dropped,
+    )
+    before = warm.samples(zero_s) if len(warm) else empty()
+    warm_up_s = zero_s - warm.began_s if len(warm) else 0.0
+    return Load(joined([before, samples]), began_s, warm_up_s, is_warm, generator)
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float, tick: Callable[[float], None]) -> None:
+def measured(samples: Samples, workload: Workload) -> Samples:
+    """The requests that count. Closed model: those done within the measured seconds. Open model: those planned in
+    them, whenever they were done, or what is slow at the end would be left out."""
+    moment = samples.done_s
+    if workload.model == "open":
+        moment = moment - samples.latency_ms / 1000
+    return samples.where((moment >= -1e-6) & (moment < workload.duration) & (samples.done_s >= 0))
+
+
+class _Sender:
+    def __init__(
+        self,
+        workload: Workload,
+        target: Target,
+        folder: Path,
+        guardian: Guardian,
+        pid: Callable[[int], None] | None,
+    ) -> None:
+        self.workload = workload
+        self.target = target
+        self.folder = folder
+        self.guardian = guardian
+        self.pid = pid
+        self.is_open = workload.model == "open"
+
+    def warm_up(self, seed: int, tick: Tick) -> tuple[Points, bool]:
+        """Ends when the load is steady, at the latest at the cap; and whether it is steady."""
+        cap_s = self.workload.warm_up
+        points = Points(self.folder / "warm_up.jsonl", is_open=self.is_open)
+        if not cap_s:
+            return points, True
+
+        def look(gone_s: float, _: int) -> bool:
+            tick("warms up", min(gone_s / cap_s, 1))
+            points.read()
+            return gone_s > WINDOWS * WINDOW_S and is_steady(points.samples(0), is_open=self.is_open)
+
+        was_stopped = self._run("warm_up", k9_plan.warm_up, [seed, 0], cap_s, look)
+        points.read()
+        points.path.unlink(missing_ok=True)
+        is_seen = cap_s > WINDOWS * WINDOW_S
+        return points, was_stopped or not is_seen or is_steady(points.samples(0), is_open=self.is_open)
+
+    def measure(self, seed: int, tick: Tick) -> tuple[Points, list[tuple[float, float]]]:
+        """The points, and k9's CPU seconds by time.monotonic()."""
+        seconds = self.workload.duration
+        points = Points(self.folder / "samples.jsonl", is_open=self.is_open)
+        cpu: list[tuple[float, float]] = []
+
+        def look(gone_s: float, process: int) -> bool:
+            tick("is loaded", min(gone_s / seconds, 1))
+            with suppress(psutil.Error):
+                times = psutil.Process(process).cpu_times()
+                cpu.append((time.monotonic(), times.user + times.system))
+            return False
+
+        began_s = time.monotonic()
+        self._run("samples", k9_plan.plan, [seed, 1], seconds, look)
+        if (lasted_s := time.monotonic() - began_s) < seconds:
+            raise LoadError(f"k9 ended after {lasted_s:.1f} of {seconds:g} s")
+        points.read()
+        points.path.unlink(missing_ok=True)
+        if not len(points):
+            raise LoadError("k9 sent no request")
+        if points.unpaired:
+            raise LoadError(f"k9 wrote {points.unpaired} requests without their ends: they cannot be told apart")
+        return points, cpu
+
+    def _run(
+        self,
+        name: str,
+        plan: Callable[..., dict[str, Any]],
+        seed: Sequence[int],
+        seconds: float,
+        look: Callable[[float, int], bool],
+    ) -> bool:
+        """One k9 to its end; or until `look`, called with the seconds that are gone and its process id, is True,
+        as this is then."""
+        plan_file, keys_file = self.folder / f"{name}-plan.json", self.folder / f"{name}-keys.csv"
+        has_token = self.target.token is not None
+        planned = plan(self.workload, self.target.base, keys_file, has_token=has_token)
+        if "feeders" in planned:
+            k9_plan.write_keys(keys_file, self.workload, self.target.ids, seed)
+        plan_file.write_bytes(msgspec.json.encode(planned))
+        samples_file = self.folder / f"{name}.jsonl"
+        with suppress(OSError):
+            samples_file.unlink()  # of a load that failed
+        command = [
+            *_K9, "run", "--quiet", "--no-color", "--no-summary", "--discard-response-bodies", "--max-redirects", "0",
+            "--system-tags", "status", "--out", f"json={samples_file}", str(plan_file),
+        ]  # fmt: skip
+        environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+        environment["TOKIO_WORKER_THREADS"] = "1"  # the lines of one request stand together only with one thread
+        if self.target.token is not None:
+            environment[k9_plan.TOKEN] = self.target.token
+        with (self.folder / "k9.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+            self.guardian.watch("group", process.pid)
+            try:
+                if self.pid:
+                    self.pid(process.pid)
+                was_stopped = _wait(process, seconds, look)
+            finally:
+                end_process(process, grace_s=2)
+                self.guardian.forget("group", process.pid)
+        if process.returncode != 0 and not was_stopped:
+            told = (self.folder / "k9.log").read_text(errors="replace").strip()[-500:]
+            raise LoadError(f"k9 ended with code {process.returncode}: {told}")
+        return was_stopped
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float, look: Callable[[float, int], bool]) -> bool:
+    """Until k9 ends by itself, or `look` had it stopped (True)."""
     begin = time.monotonic()
+    was_stopped = False
     while (gone := time.monotonic() - begin) < seconds + SPARE_S:
-        tick(min(gone / seconds, 1))
+        if not was_stopped and look(gone, process.pid):
+            was_stopped = True
+            process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.1)
-            return
+            process.wait(timeout=_LOOK_S)
+            return was_stopped
     raise LoadError(f"k9 did not end {SPARE_S} s after its time")
 
 
-def read_samples(path: Path) -> list[Sample]:
-    """The samples in k9's JSON lines. The first request's start is the load's start.
-
-    A request without an answer has no `http_req_duration`, only a status of 0 and, next, the
-    `iteration_duration` of its client.
-    """
-    decoder = msgspec.json.Decoder(_Line)
-    points: list[tuple[float, float, int]] = []
-    unanswered = 0
-    with path.open("rb") as lines:
-        for line in lines:
-            if b'"Point"' not in line or not line.rstrip().endswith(_TELLING):
-                continue
-            it = decoder.decode(line)
-            status = int(it.data.tags.status or 0)
-            if it.metric == "http_reqs":
-                unanswered += status == 0
-            elif it.metric == "http_req_duration" or unanswered:
-                unanswered -= it.metric == "iteration_duration"
-                points.append((_epoch_s(it.data.time), it.data.value, status))
-    if not points:
-        raise LoadError("k9 sent no request")
-    points.sort()
-    start = min(done - duration / 1000 for done, duration, _ in points)
-    return [Sample(round(done - start, 6), round(duration, 4), status) for done, duration, status in points]
-
-
-def measured(samples: list[Sample], workload: Workload) -> list[Sample]:
-    """Those done within the `duration` seconds that follow the warm-up."""
-    begin, end = workload.warm_up, workload.warm_up + workload.duration
-    return [sample for sample in samples if begin <= sample.done_s < end]
-
-
-def _epoch_s(text: str) -> float:
-    """k9's `2026-01-31T08:00:00.123456789Z` -> seconds; Python's own parser knows six digits only."""
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(whole + "+00:00").timestamp() + float(f"0.{fraction or 0}")
+def _cpu_ratio(cpu: Sequence[tuple[float, float]], begin_s: float, end_s: float) -> float | None:
+    within = [(at_s, used_s) for at_s, used_s in cpu if begin_s <= at_s <= end_s]
+    if len(within) < 2:
+        return None
+    (first_s, before_s), (last_s, after_s) = within[0], within[-1]
+    return (after_s - before_s) / (last_s - first_s)

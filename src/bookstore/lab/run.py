@@ -22,6 +22,7 @@ from bookstore.lab.deployment import Deployment, DeploymentError
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.plan import MAX_CONNECTIONS, Plan
 from bookstore.lab.results import Catalogue, Measurement, Reading, Round, Run, Sample
+from bookstore.lab.samples import Samples
 from bookstore.lab.statistics import percentile
 from bookstore.lab.telemetry import Watcher
 from bookstore.lab.track import summed
@@ -120,10 +121,11 @@ class _Runner:
             with Watcher(
                 workers, connection=self.connection, postmaster=self.cluster.pid(), database="postgres"
             ) as watcher:
-                samples = load.send(
-                    workload, deployment.base, self.ids, self.folder, self.guardian,
-                    lambda gone: tell("is loaded", 0.1 + 0.6 * gone),
+                sent = load.send(
+                    workload, load.Target(deployment.base, self.ids), self.folder, self.guardian,
+                    lambda what, gone: tell(what, 0.1 + 0.6 * gone), seed=self.plan.seed + number,
                 )  # fmt: skip
+                samples = _rows(load.measured(sent.samples, workload))
             if deployment.prove_identity() != workers:
                 raise DeploymentError(f"{label}: a worker was replaced while it was measured")
         self._wait_quiet(label)
@@ -160,7 +162,7 @@ class _Runner:
     def _measurement(
         self, label: str, samples: list[Sample], watcher: Watcher, workers: list[int], highest: float
     ) -> Measurement:
-        counted = load.measured(samples, self.plan.workload)
+        counted = samples
         good = [sample for sample in counted if sample.ok]
         if not good:
             raise load.LoadError(f"{label}: none of {len(counted)} measured requests succeeded")
@@ -182,12 +184,7 @@ class _Runner:
         labels = [label for label, *_ in self.plan.contenders]
         profiles = {label: profile.effective(found) for label, _, found in self.plan.contenders}
         counted = {
-            label: [
-                sample
-                for (_, one), samples in self.samples.items()
-                if one == label
-                for sample in load.measured(samples, self.plan.workload)
-            ]
+            label: [sample for (_, one), samples in self.samples.items() if one == label for sample in samples]
             for label in labels
         }
         counts = {label: statements.count(found) for label, found in self.statements.items()}
@@ -225,3 +222,8 @@ def _readings(watcher: Watcher) -> list[Reading]:
         Reading(round(at_s - watched.at_s[0], 3), whole(pss), cpu, whole(connections), whole(idle))
         for at_s, pss, cpu, connections, idle in zip(watched.at_s, pss, cpu, connections, idle, strict=True)
     ]
+
+
+def _rows(samples: Samples) -> list[Sample]:
+    columns = (samples.done_s.tolist(), samples.latency_ms.tolist(), samples.status.tolist())
+    return [Sample(*row) for row in zip(*columns, strict=True)]

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from bookstore.lab import k9_plan, workload_file
+from bookstore.lab.workload import Ask, Stage, Workload
+
+GET = Ask(name="get", path="/books")
+
+
+@pytest.mark.parametrize(
+    ("one", "pace"),
+    [
+        (
+            Workload(name="it", requests=[GET], concurrency=7, duration=2),
+            {"executor": "constant-vus", "vus": 7, "duration": "2500ms"},
+        ),
+        (
+            Workload(name="it", requests=[GET], model="open", rate=0.5, duration=2),
+            {"executor": "constant-arrival-rate", "rate": 500, "timeUnit": "1000s", "duration": "2500ms"},
+        ),
+        (
+            Workload(name="it", requests=[GET], concurrency=1, stages=[Stage(duration=2, target=9)]),
+            {
+                "executor": "ramping-vus", "startVUs": 1,
+                "stages": [{"duration": "2000ms", "target": 9}, {"duration": "500ms", "target": 9}],
+            },
+        ),
+        (
+            Workload(name="it", requests=[GET], model="open", stages=[Stage(duration=2, target=1.5)]),
+            {
+                "executor": "ramping-arrival-rate", "startRate": 1500,
+                "stages": [{"duration": "2000ms", "target": 1500}, {"duration": "500ms", "target": 1500}],
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_pace(one: Workload, pace: dict[str, object]) -> None:
+    """Each model, with and without stages, is k6's executor for it; the load outlasts the measured time."""
+    planned = k9_plan.plan(one, "http://host", Path("keys"), has_token=False)["options"]["scenarios"]["load"]
+    assert planned.items() >= pace.items()
+
+
+@pytest.mark.parametrize("name", workload_file.names())
+def test_no_token_no_braces(name: str) -> None:
+    """A plan names the token's variable alone, and in writes only."""
+    one = workload_file.load(name)
+    planned = k9_plan.plan(one, "http://host", Path("keys"), has_token=True)
+    for number, ask in enumerate(one.requests):
+        (step,) = planned["flows"][f"kind{number}"]
+        assert (
+            step["request"]["headers"].get("Authorization") == "Bearer {{ __ENV.BOOKSTORE_LAB_TOKEN }}"
+        ) is ask.writes
+    assert b"{id}" not in msgspec.json.encode(planned)
+    warm = k9_plan.warm_up(one, "http://host", Path("keys"), has_token=True)
+    assert warm["flows"] == planned["flows"]
+
+
+def test_uniform_keys() -> None:
+    """Each of the ids is as likely as any other."""
+    keys = k9_plan.draw([2, 3, 5, 7], False, np.random.default_rng(1))
+    found, counts = np.unique(keys, return_counts=True)
+    assert found.tolist() == [2, 3, 5, 7]
+    assert counts.min() > 0.97 * k9_plan.ROWS / 4
+
+
+def test_zipf_keys() -> None:
+    """The k-th most wanted is asked for in proportion to 1 / k ** 0.99, and it is no matter of its id."""
+    ids = range(1, 10_001)
+    keys = k9_plan.draw(ids, True, np.random.default_rng(1))
+    wanted, counts = np.unique(keys, return_counts=True)
+    order = np.argsort(-counts)
+    expected = k9_plan.ROWS / (1 / np.arange(1, 10_001) ** 0.99).sum()
+    assert counts[order][0] == pytest.approx(expected, rel=0.05)
+    assert counts[order][9] == pytest.approx(expected / 10**0.99, rel=0.1)
+    assert counts[order][:100].sum() / k9_plan.ROWS == pytest.approx(0.52, abs=0.02)
+    assert np.median(wanted[order][:100]) == pytest.approx(5000, abs=1500)
+
+
+def test_same_seed_same_keys(tmp_path: Path) -> None:
+    """The seed alone decides the file."""
+    one = workload_file.load("mixed-90-10")
+    texts = []
+    for seed in ([1, 0], [1, 0], [1, 1]):
+        k9_plan.write_keys(tmp_path / "keys", one, range(1, 100), seed)
+        texts.append((tmp_path / "keys").read_text())
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[0].startswith("id,number\n")
+    assert texts[0].count("\n") == k9_plan.ROWS
