@@ -1,0 +1,149 @@
+"""Measures whether the lab's load generator agrees with wrk and ab: all three load one deployment, in interleaved
+rounds, at the same concurrency.
+
+    .venv/bin/python benchmarks/agreement/measure.py [PROFILE] [ROUNDS] [SECONDS]
+
+10,000 generated books, the workload list-20, a random order in each round. Prints throughput and median latency of
+each, and their ratios to ours: the geometric mean over the rounds with its 95 % interval and its range. Debian has
+the tools as wrk and apache2-utils.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import psycopg
+
+from bookstore import catalog, postgres, schema
+from bookstore.database_url import conninfo
+from bookstore.guardian import Guardian
+from bookstore.lab import load, workload_file
+from bookstore.lab.deploy import deploy
+from bookstore.lab.load import Target
+from bookstore.lab.statistics import ratio
+from bookstore.lab.workload import Workload
+
+PROFILE: Final = "asyncpg-json"
+ROUNDS: Final = 5
+SECONDS: Final = 5.0
+SPARE_S: Final = 60
+BOOKS: Final = 10_000
+OURS: Final = "bookstore"
+MOST_REQUESTS: Final = 500_000
+"""ab ends at 50,000 unless told otherwise."""
+
+_TELL: Final = """
+done = function(summary, latency, _)
+  io.write(string.format("told %f %f\\n", summary.requests * 1e6 / summary.duration, latency:percentile(50) / 1000))
+end
+"""
+
+
+class Figure(NamedTuple):
+    throughput_per_s: float
+    p50_ms: float
+
+
+def main() -> None:
+    profile = sys.argv[1] if len(sys.argv) > 1 else PROFILE
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
+    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else SECONDS
+    for tool in ("wrk", "ab"):
+        if not shutil.which(tool):
+            sys.exit(f"{tool}: not found; install wrk and apache2-utils")
+    load.check()
+    asked = msgspec.structs.replace(workload_file.load("list-20"), duration=seconds)
+    figures: dict[str, list[Figure]] = {OURS: [], "wrk": [], "ab": []}
+    with Guardian() as guardian, tempfile.TemporaryDirectory(prefix="bookstore-agreement-") as text:
+        folder = Path(text)
+        guardian.watch("folder", folder)
+        with postgres.temporary(guardian, {"autovacuum_naptime": "1d"}) as cluster:
+            url = cluster.url()
+            schema.upgrade(url.set(drivername="postgresql+psycopg"))
+            with psycopg.connect(conninfo(url)) as connection:
+                catalog.generate(connection, books=BOOKS, seed=1)
+            with deploy(profile, url, folder, guardian) as deployment:
+                _ours(asked, deployment.base, folder, guardian)  # warms up
+                quick = msgspec.structs.replace(asked, warm_up=0)
+                for number in range(1, rounds + 1):
+                    for tool in random.sample(list(figures), len(figures)):
+                        print(f"round {number}/{rounds} {tool}", file=sys.stderr)
+                        if tool == OURS:
+                            figure = _ours(quick, deployment.base, folder, guardian)
+                        else:
+                            figure = (_wrk if tool == "wrk" else _ab)(asked, deployment.base, folder)
+                        figures[tool].append(figure)
+    _print(profile, asked, rounds, figures)
+
+
+def _ours(asked: Workload, base: str, folder: Path, guardian: Guardian) -> Figure:
+    sent = load.send(asked, Target(base, []), folder, guardian, lambda *_: None, seed=1)
+    counted = load.measured(sent.samples, asked)
+    if not counted.ok.all():
+        sys.exit("requests failed")
+    return Figure(len(counted) / asked.duration, float(np.median(counted.latency_ms)))
+
+
+def _wrk(asked: Workload, base: str, folder: Path) -> Figure:
+    script = folder / "tell.lua"
+    script.write_text(_TELL)
+    clients, seconds = f"-c{asked.concurrency}", f"-d{asked.duration:.0f}s"
+    told = _run(["wrk", "-t1", clients, seconds, "-s", str(script), base + asked.requests[0].path], asked.duration)
+    found = re.search(r"^told (\S+) (\S+)$", told, re.MULTILINE)
+    if not found or "Non-2xx" in told:
+        sys.exit(f"wrk: {told}")
+    return Figure(float(found[1]), float(found[2]))
+
+
+def _ab(asked: Workload, base: str, folder: Path) -> Figure:
+    percentiles = folder / "ab.csv"
+    command = [
+        "ab", "-q", "-k", f"-c{asked.concurrency}", f"-t{asked.duration:.0f}", f"-n{MOST_REQUESTS}",
+        "-e", str(percentiles), base + asked.requests[0].path,
+    ]  # fmt: skip
+    told = _run(command, asked.duration)
+    found = re.search(r"^Requests per second: +(\S+)", told, re.MULTILINE)
+    if not found or "Non-2xx" in told:
+        sys.exit(f"ab: {told}")
+    with percentiles.open() as rows:
+        p50_ms = next(float(row[1]) for row in csv.reader(rows) if row[0] == "50")
+    return Figure(float(found[1]), p50_ms)
+
+
+def _run(command: list[str], seconds: float) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + SPARE_S)
+    if result.returncode:
+        sys.exit(f"{command[0]}: {result.stderr.strip() or result.stdout.strip()}")
+    return result.stdout
+
+
+def _print(profile: str, asked: Workload, rounds: int, figures: dict[str, list[Figure]]) -> None:
+    path = asked.requests[0].path
+    print(f"GET {path} of {profile}, {asked.concurrency} clients, {rounds} rounds of {asked.duration:.0f} s\n")
+    for tool, found in figures.items():
+        throughput, p50_ms = (median(column) for column in zip(*found, strict=True))
+        print(f"{tool:<10} {throughput:8.1f} req/s   p50 {p50_ms:7.3f} ms   (medians of the rounds)")
+    for name in Figure._fields:
+        print(f"\n{name}, others / ours")
+        ours = [getattr(figure, name) for figure in figures[OURS]]
+        for tool in ("wrk", "ab"):
+            theirs = [getattr(figure, name) for figure in figures[tool]]
+            each = [one / other for one, other in zip(theirs, ours, strict=True)]
+            it = ratio(theirs, ours)
+            interval = "" if it.low is None else f"  95 %: {it.low:.3f} to {it.high:.3f}"
+            print(f"{tool:<10} {it.estimate:.3f}{interval}  range: {min(each):.3f} to {max(each):.3f}")
+
+
+if __name__ == "__main__":
+    main()
