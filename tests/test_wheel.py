@@ -33,6 +33,9 @@ def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
         "bookstore/catalog/NOTICE.md",
         "bookstore/routes/swagger_ui/index.html",
         "bookstore/routes/swagger_ui/swagger-ui-bundle.js.gz",
+        "bookstore/lab/page/page.html",
+        "bookstore/lab/page/plot.umd.min.js",
+        "bookstore/lab/page/LICENSES.txt",
     } <= packed
     assert not [name for name in packed if name.endswith(".pyc")]
 

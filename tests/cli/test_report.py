@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bookstore import cli
+from bookstore.refusal import Refused
+
+from ..lab import records
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(cli.bookstore, ["report", *map(str, arguments)])
+    if isinstance(result.exception, Refused):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder of two runs."""
+    folder = tmp_path / "runs"
+    records.make(folder, rounds=2, invalid=())
+    records.make(folder, run_id="20260201T080000_later", day=1, rounds=2, invalid=())
+    return folder
+
+
+def test_a_page_is_written_into_the_run(runs: Path) -> None:
+    """`latest` is the newest run; its page lies in its folder, whose path is printed."""
+    result = run("latest", "--runs", runs)
+    assert result.stdout == f"{runs / '20260201T080000_later' / 'report.html'}\n"
+    assert "20260201T080000_later" in Path(result.stdout.strip()).read_text()
+
+
+def test_several_runs_are_one_page(runs: Path) -> None:
+    """Two runs, one named by its folder and one by its id, are on one page above them; -o says another file."""
+    first, second = sorted(runs.iterdir())
+    assert run(first, second.name, "--runs", runs).stdout.strip() == str(runs / "report.html")
+    other = runs.parent / "other.html"
+    run(first, second, "-o", other)
+    assert all(name in other.read_text() for name in (first.name, second.name))
+
+
+def test_the_index_names_what_cannot_be_read(runs: Path) -> None:
+    """A broken record is named on stderr and on the page; the others are listed, with their pages where they are."""
+    run("latest", "--runs", runs)
+    (runs / "broken").mkdir()
+    (runs / "broken" / "run.json").write_text('{"schema_version": 2}')
+    result = run("--index", "--runs", runs)
+    assert f"left out: {runs / 'broken' / 'run.json'}" in result.stderr
+    page = (runs / "index.html").read_text()
+    assert all(text in page for text in ("20260131T080000_made-up", "./20260201T080000_later/report.html", "broken"))
+    assert "./20260131T080000_made-up/report.html" not in page
+
+
+def test_an_index_of_nothing_is_a_page(tmp_path: Path) -> None:
+    """Without a run there is an index that says so."""
+    assert run("--index", "--runs", tmp_path / "none").stdout.strip() == str(tmp_path / "none" / "index.html")
+
+
+def test_refusals_say_what_there_is(runs: Path) -> None:
+    """An unknown run is refused with those that there are; a record of something else by its file."""
+    with pytest.raises(Refused, match=r"run 20260201T08_later: no such run; allowed is .*20260201T080000_later"):
+        run("20260201T08_later", "--runs", runs)
+    (runs / "20260201T080000_later" / "run.json").write_text("[]")
+    with pytest.raises(Refused, match=r"later/run\.json: not a run record"):
+        run("latest", "--runs", runs)
+    with pytest.raises(Refused, match="cannot be written"):
+        run(runs / "20260131T080000_made-up", "-o", "/proc/report.html")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--index", "latest"]])
+def test_either_runs_or_the_index(arguments: list[str]) -> None:
+    """Neither or both is a mistake of use."""
+    assert run(*arguments).exit_code == 2

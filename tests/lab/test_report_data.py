@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from bookstore.lab import report, report_data, samples
+
+from . import records
+
+
+def test_what_was_not_valid_is_not_drawn(tmp_path: Path) -> None:
+    """Percentiles are of the valid rounds' measured requests; neither the warm-up nor an invalid round counts."""
+    run = records.make(tmp_path, rounds=3, invalid=(2,))
+    read = partial(samples.read, tmp_path / run.id)
+    view = report_data.shown(run, read).views[-1]
+    counted = samples.joined([read(view.label, number).between(0, 6) for number in (1, 3)])
+    assert view.latency[-1][1] == pytest.approx(np.max(counted.latency_ms), rel=1e-3)
+    assert dict(view.latency)[0.9] == pytest.approx(
+        np.quantile(counted.latency_ms, 0.9, method="inverted_cdf"), rel=1e-3
+    )
+    assert view.watched in {1, 3}
+    assert view.seconds.at_s[0] < 0
+
+
+def test_the_record_goes_along_without_its_telemetry(tmp_path: Path) -> None:
+    """Every round is in the page's data, with its problems; its looks are there once, as lines."""
+    run = records.make(tmp_path)
+    shown = report_data.shown(run, partial(samples.read, tmp_path / run.id))
+    measured = [one for each in shown.run.rounds for one in each.measurements]
+    assert [one.problems for one in measured] == [one.problems for each in run.rounds for one in each.measurements]
+    assert not any(one.telemetry.series for one in measured)
+    view = shown.views[0]
+    assert [line.name for line in view.memory.lines] == [f"worker {pid}" for pid in records.WORKERS]
+    assert view.most_sessions == 100
+    assert {"active", "idle", "foreign"} <= {line.name for line in view.sessions.lines}
+
+
+def test_without_samples_the_rest_is_shown(tmp_path: Path) -> None:
+    """Where samples.parquet is gone the page says so, and has everything else."""
+    run = records.make(tmp_path, rounds=2, invalid=())
+    (tmp_path / run.id / samples.FILE).unlink()
+    shown = report_data.shown(run, partial(samples.read, tmp_path / run.id))
+    assert samples.FILE in shown.missing
+    assert shown.views[0].latency == []
+    assert shown.views[0].memory.lines
+
+
+def test_a_page_of_four_profiles_and_eight_rounds_is_small(tmp_path: Path) -> None:
+    """Libraries, style and data together stay below 1.5 MB, for a run of some minutes a measurement."""
+    rates = {f"profile-{number}": 20.0 for number in range(4)}
+    run = records.make(tmp_path, rates=rates, rounds=8, seconds=300, invalid=())
+    page = report.page([(run, partial(samples.read, tmp_path / run.id))])
+    assert len(page.encode()) < 1_500_000
+
+
+def test_a_run_in_which_nothing_is_valid_has_a_page(tmp_path: Path) -> None:
+    """A contender without a valid round has no line, and does not break the page's data."""
+    run = records.make(tmp_path, rounds=2, invalid=(1, 2))
+    shown = report_data.shown(run, partial(samples.read, tmp_path / run.id))
+    assert [one.profile for one in shown.run.summary] == list(records.RATES)[:-1]
+    assert shown.views[-1].throughput is None
+    assert msgspec.json.encode(shown)
