@@ -126,6 +126,7 @@ def test_a_sample_for_each_request(base: str, tmp_path: Path, guardian: Guardian
     assert set(Handler.asked) == {"/books?limit=1"}
     assert np.all(np.diff(samples.done_s) >= 0)
     assert samples.ok.all()
+    assert Handler.accepted == {"identity"}
     assert (samples.latency_ms > 0).all()
     assert (samples.latency_ms == samples.service_ms).all()
     assert set(samples.kind.tolist()) == {0}

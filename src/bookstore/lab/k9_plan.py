@@ -82,7 +82,10 @@ def _plan(workload: Workload, base: str, keys_file: Path, pace: dict[str, Any], 
 
 def _request(ask: Ask, number: int, base: str, has_token: bool) -> dict[str, Any]:
     headers = dict(ask.headers)
-    if ask.body is not None and "content-type" not in {name.lower() for name in headers}:
+    said = {name.lower() for name in headers}
+    if "accept-encoding" not in said:
+        headers["Accept-Encoding"] = "identity"  # k9 would ask for gzip: wrk, ab and the article's runs do not
+    if ask.body is not None and "content-type" not in said:
         headers["Content-Type"] = "application/json"
     if ask.writes and has_token:
         headers["Authorization"] = f"Bearer {{{{ __ENV.{TOKEN} }}}}"
