@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore import cli
+from bookstore.cli.report import report
 from bookstore.refusal import Refused
 
 from ..lab import records
 
 
 def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(cli.bookstore, ["report", *map(str, arguments)])
+    result = CliRunner().invoke(report, [*map(str, arguments)])
     if isinstance(result.exception, Refused):
         raise result.exception
     return result

@@ -230,6 +230,17 @@ def test_a_run_without_a_valid_round_is_told(opened: Opened, tmp_path: Path) -> 
     expect(page.locator("table.cards tbody tr").last).to_contain_text("no valid round")
 
 
+@pytest.mark.parametrize("width", [375, 1280])
+def test_many_profiles_of_long_names_fit(opened: Opened, tmp_path: Path, width: int) -> None:
+    """Seven overridden profiles fit phone and laptop; one problem in many rounds is told once, with its rounds."""
+    rates = {f"asyncpg-joined@pool_size={size},max_overflow=0,pool_pre_ping=on": 100.0 + size for size in range(7)}
+    page = opened(written(tmp_path, records.make(tmp_path, rates=rates, rounds=3, invalid=(1, 2, 3))), width)
+    expect(page.locator(".plot svg").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    told = page.locator(".validity li").all_inner_texts()
+    assert [text.split(", asyncpg")[0] for text in told] == ["round 1, 2, 3"]
+
+
 def wicked(run: Run) -> Run:
     """The run with markup wherever a record holds words of somebody's."""
     label = run.contenders[-1].label

@@ -6,10 +6,7 @@ const UNTOLD = "Only a service with a metrics port tells it, and none was watche
 
 /** Requests a second: the mean with its interval, and each round as a small mark, hollow where it is invalid. */
 function throughputChart(run, views) {
-  const rows = run.summary.map((one) => {
-    const at = views.findIndex((view) => view.label === one.profile);
-    return { at, label: one.profile, mean: one.throughput_per_s, interval: views[at]?.throughput ?? {} };
-  });
+  const rows = views.map((view, at) => ({ at, label: view.label, mean: run.summary.find((one) => one.profile === view.label)?.throughput_per_s, interval: view.throughput ?? {} }));
   const rounds = run.rounds.flatMap((each) => each.measurements.map((one) => ({ label: one.profile, value: one.throughput_per_s, isValid: !one.problems.length, number: each.number })));
   const most = d3.max(rounds, (one) => one.value) ?? 1;
   const alt = rows.map((row) => `${row.label} ${three(row.mean)} requests a second, 95 % interval ${range(row.interval)}`).join("; ");
@@ -25,7 +22,7 @@ function throughputChart(run, views) {
       Plot.dot(rounds.filter((one) => !one.isValid), { x: "value", y: "label", dy: 11, r: 3.5, symbol: "times", stroke: "var(--bad)", strokeWidth: 1.5 }),
       ...rows.flatMap((row) => [
         known(row.interval.low) ? Plot.ruleY([row], { y: "label", x1: row.interval.low, x2: row.interval.high, stroke: paint(row.at), strokeWidth: 3, strokeLinecap: "round" }) : null,
-        Plot.dot([row], { x: "mean", y: "label", r: 5.5, symbol: symbol(row.at), fill: paint(row.at), stroke: "var(--paper)", strokeWidth: 1.5 }),
+        known(row.mean) ? Plot.dot([row], { x: "mean", y: "label", r: 5.5, symbol: symbol(row.at), fill: paint(row.at), stroke: "var(--paper)", strokeWidth: 1.5 }) : null,
       ]),
       tip(rounds, { x: "value", y: "label", title: (one) => `round ${one.number}${one.isValid ? "" : ", invalid"}\n${three(one.value)} requests/s` }),
     ],
@@ -161,13 +158,13 @@ function splitChart(views) {
   });
   const alt = own.map((view) => `${view.label}, ${three(view.split.total_ms)} ms: ${PARTS.map(([key, name]) => `${name} ${three(view.split[key])} ms`).join(", ")}`).join("; ");
   const draw = (share) => (width) => ({
-    height: 56 + own.length * 50, marginLeft: 2, marginTop: 26, marginBottom: 34,
+    height: 64 + own.length * 50, marginLeft: 2, marginTop: 30, marginBottom: 34,
     x: { label: share ? "share of the mean latency →" : "ms of the mean request →", tickFormat: share ? roundPercent : undefined, ticks: Math.min(6, width / 70), tickSize: 0 },
     y: { domain: own.map((view) => view.label), axis: null, paddingInner: 0.58, paddingOuter: 0 },
     marks: [
       grid("x", { ticks: Math.min(6, width / 70) }),
       Plot.barX(bars(share), { x1: "x1", x2: "x2", y: "label", fill: "colour", insetRight: 1, title: (row) => `${row.name}: ${share ? percent(row.size) : `${three(row.size)} ms`}` }),
-      Plot.text(own, { y: "label", frameAnchor: "left", dy: -18, textAnchor: "start", text: (view) => view.label, fontWeight: 600, fill: "var(--ink)", stroke: "var(--paper)", strokeWidth: 4 }),
+      Plot.text(own, { y: "label", frameAnchor: "left", dy: -22, textAnchor: "start", text: (view) => view.label, fontWeight: 600, fill: "var(--ink)" }),
     ],
   });
   const columns = [{ head: "", text: true, cell: (part) => part[1] }, ...own.map((view) => ({ head: view.label, unit: "ms", cell: (part) => [three(view.split[part[0]]), el("small", {}, ` ${roundPercent(view.split[part[0]] / view.split.total_ms)}`)] }))];

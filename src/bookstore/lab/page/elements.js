@@ -31,6 +31,9 @@ const roundPercent = (ratio) => (known(ratio) ? `${Math.round(ratio * 100)} %` :
 const megabytes = (bytes) => (known(bytes) ? whole(bytes / MB) : NONE);
 const range = (it) => (known(it.low) && known(it.high) ? `${three(it.low)} to ${three(it.high)}` : "no interval");
 
+/** A long name in pieces, so that it may go on in the next line behind @ or a comma. */
+const pieces = (text) => text.split(/(?<=[@,])/).flatMap((piece, at) => (at ? [el("wbr"), piece] : [piece]));
+
 function moment(text) {
   const options = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" };
   return `${new Date(text).toLocaleString("en-GB", options)} UTC`;

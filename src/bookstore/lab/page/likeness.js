@@ -32,7 +32,7 @@ function unlikeTable(runs, names) {
   const columns = [{ head: "field", text: true, cell: (row) => el("code", {}, row[0].split(/(?<=\.)/).flatMap((part) => [part, el("wbr")])) }];
   names.forEach((name, at) => columns.push({ head: name, text: true, cell: (row) => row[1][at] }));
   return el("div", {},
-    el("p", { class: "warning" }, `The runs are not alike in ${found.length === 1 ? "one field" : `${found.length} fields`}: the ratios below show the effect of that, too.`),
+    el("p", { class: "warning" }, `The runs are not alike in ${found.length === 1 ? "one field" : `${found.length} fields`}: their ratios show the effect of that, too.`),
     table(columns, found, { caption: "Where the runs are unlike" }));
 }
 

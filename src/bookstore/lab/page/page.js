@@ -10,6 +10,19 @@ function verdictOf(run, one, headline) {
   return [el("span", { class: `verdict ${kind}` }, it.verdict), " ", el("b", {}, `${three(it.ratio.estimate)}×`), el("small", {}, range(it.ratio))];
 }
 
+/** Problems of a kind together: the rounds they were in, with what the first of them told. */
+function grouped(bad) {
+  const found = new Map();
+  for (const one of bad) {
+    for (const { code, told } of one.problems) {
+      const key = JSON.stringify([one.profile, code]);
+      if (!found.has(key)) found.set(key, { profile: one.profile, numbers: [], told });
+      found.get(key).numbers.push(one.number);
+    }
+  }
+  return [...found.values()];
+}
+
 /** Where the figures may be trusted, and which measurements were left out for what. */
 function validity(run, headline) {
   const effects = run.summary.flatMap((one) => one.comparisons.filter((it) => it.metric === headline && known(it.smallest_effect_ratio)).map((it) => it.smallest_effect_ratio));
@@ -20,8 +33,7 @@ function validity(run, headline) {
   const left = bad.length ? `${bad.length === 1 ? "one measurement is" : `${bad.length} measurements are`} not valid and not counted, see below.` : "every measurement is valid.";
   return el("div", { class: `validity ${kind}` },
     el("p", {}, el("span", { class: `badge ${kind}` }, said), ` ${rounds}; ${left} `, run.told ? `${run.told} ` : null, least),
-    bad.length ? el("ul", {}, bad.slice(0, 6).map((one) => el("li", {}, `round ${one.number}, `, el("b", {}, one.profile), `: ${one.problems.map((it) => it.told).join("; ")}`)),
-      bad.length > 6 ? el("li", {}, `and ${bad.length - 6} more, below at every round`) : null) : null);
+    bad.length ? el("ul", {}, grouped(bad).map(({ profile, numbers, told }) => el("li", {}, `round ${numbers.join(", ")}, `, el("b", {}, pieces(profile)), `: ${told}`))) : null);
 }
 
 function costTable(run, views, headline) {
@@ -35,7 +47,7 @@ function costTable(run, views, headline) {
   };
   const at = (one) => views.findIndex((view) => view.label === one.profile);
   const columns = [
-    { head: "profile", text: true, cell: (one) => [swatch(paint(at(one)), symbol(at(one))), el("span", { class: "name" }, one.profile)] },
+    { head: "profile", text: true, cell: (one) => [swatch(paint(at(one)), symbol(at(one))), el("span", { class: "name" }, pieces(one.profile))] },
     { head: "requests", unit: "/s", cell: rate },
     { head: "against baseline", unit: headline === "throughput_per_s" ? "95 % interval" : `by ${METRICS[headline]}`, cell: (one) => verdictOf(run, one, headline) },
     { head: "p50", unit: "ms", cell: (one) => three(one.p50_ms) },
@@ -140,7 +152,7 @@ function article({ run, answer, headline, views, missing: why }, prefix, isAlone
   return el("article", {},
     el("header", {},
       el("p", { class: "eyebrow" }, when),
-      el(isAlone ? "h1" : "h2", { class: "answer" }, answer.replace(/(\d)\u2013(?=\d)/g, "$1\u2060\u2013\u2060")),
+      el(isAlone ? "h1" : "h2", { class: "answer" }, pieces(answer.replace(/(\d)\u2013(?=\d)/g, "$1\u2060\u2013\u2060"))),
       validity(run, headline)),
     costTable(run, views, headline),
     el("nav", { "aria-label": "Contents" }, sections.map((it) => el("a", { href: `#${it.id}` }, it.querySelector("h2").textContent))),

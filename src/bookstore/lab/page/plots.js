@@ -46,7 +46,7 @@ function swatch(colour, shape) {
 }
 
 /** `entries` are [text, colour, shape]. */
-const legend = (entries) => el("ul", { class: "legend" }, entries.map(([text, colour, shape]) => el("li", {}, swatch(colour, shape ?? "bar"), text)));
+const legend = (entries) => el("ul", { class: "legend" }, entries.map(([text, colour, shape]) => el("li", {}, swatch(colour, shape ?? "bar"), el("span", { class: "name" }, pieces(text)))));
 
 const profileLegend = (views) => legend(views.map((view, at) => [view.label, paint(at), symbol(at)]));
 
@@ -54,7 +54,7 @@ const profileLegend = (views) => legend(views.map((view, at) => [view.label, pai
  * has none; with `round` the round that is drawn stands in its title. */
 function multiples(views, has, alt, draw, { without, round = false }) {
   return el("div", { class: "multiples" }, views.map((view, at) =>
-    el("div", {}, el("h4", {}, swatch(paint(at), symbol(at)), el("span", { class: "name" }, view.label), round ? el("small", {}, `round ${view.watched}`) : null),
+    el("div", {}, el("h4", {}, swatch(paint(at), symbol(at)), el("span", { class: "name" }, pieces(view.label)), round ? el("small", {}, `round ${view.watched}`) : null),
       has(view) ? plot(`${view.label}: ${alt(view)}`, (width) => draw(view, at, width)) : el("p", { class: "missing" }, without)),
   ));
 }
