@@ -290,6 +290,18 @@ def test_nothing_in_a_record_runs(opened: Opened, tmp_path: Path) -> None:
     assert page.locator("main img, main script, a[href^='javascript']").count() == 0
 
 
+def test_a_sweep_has_the_fitted_law(opened: Opened, tmp_path: Path) -> None:
+    """From four concurrencies on each profile has the fitted law as a broken line, and a word where it is poor."""
+    runs = []
+    for clients in (1, 2, 5, 20):
+        rates = {"sweeping": 100 * clients / (1 + 0.05 * (clients - 1)), "erratic": 100.0 if clients == 5 else 20.0}
+        runs.append(records.make(tmp_path, run_id=f"{clients}", rates=rates, rounds=2, invalid=(), clients=clients))
+    page = opened(written(tmp_path, *runs))
+    figure = page.locator("figure", has=page.get_by_role("heading", name="Throughput against concurrency"))
+    expect(figure.locator("[stroke-dasharray]")).to_have_count(2)
+    expect(figure.locator("p.missing")).to_contain_text("erratic: ")
+
+
 def test_runs_at_several_concurrencies_make_a_curve(opened: Opened, tmp_path: Path) -> None:
     """Several runs stand beside each other; where concurrency differs throughput is drawn against it."""
     runs = [

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 
-from bookstore.lab import report_data, standalone
+from bookstore.lab import report_data, scalability, standalone
 from bookstore.lab.judgement import Read
 from bookstore.lab.record import Run
 from bookstore.lab.report_data import Shown
 
 FILE: Final = "report.html"
+
+CURVE_POINTS: Final = 40
 
 _SCRIPTS: Final = (
     "d3.min.js",
@@ -27,10 +30,11 @@ _SCRIPTS: Final = (
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """A fitted curve of the plot of throughput against concurrency: (clients, requests a second)."""
+    """The universal scalability law of a contender, (clients, requests a second). `told` says where the fit is poor."""
 
     label: str
     points: list[tuple[float, float]]
+    told: str
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -38,12 +42,32 @@ class _Page(msgspec.Struct, frozen=True):
     curves: list[Curve]
 
 
-def page(runs: Sequence[tuple[Run, Read]], curves: Sequence[Curve] = ()) -> str:
+def page(runs: Sequence[tuple[Run, Read]]) -> str:
     """The page of each of `runs` with what reads its samples; of several a comparison first. Where these differ in
-    concurrency, their throughput is drawn against it, with `curves`."""
+    concurrency, their throughput is drawn against it."""
     shown = [report_data.shown(run, read) for run, read in runs]
     title = f"{shown[0].run.workload.name}: {' and '.join(it.label for it in shown[0].run.contenders[:3])}"
     if len(shown) > 1:
         title = f"{len(shown)} runs beside each other"
     said = [it.answer for it in shown]
-    return standalone.document(title, said, _Page(shown, list(curves)), _SCRIPTS)
+    return standalone.document(title, said, _Page(shown, curves([run for run, _ in runs])), _SCRIPTS)
+
+
+def curves(runs: Sequence[Run]) -> list[Curve]:
+    """The law fitted to each contender's valid rounds, where the runs have enough concurrencies to show whether it
+    holds."""
+    found = []
+    for label in {contender.label: None for run in runs for contender in run.contenders}:
+        points = [
+            (float(run.workload.concurrency), one.throughput_per_s)
+            for run in runs
+            for each in run.rounds
+            for one in each.measurements
+            if one.profile == label and one.is_valid and one.throughput_per_s > 0
+        ]
+        clients = sorted({clients for clients, _ in points})
+        if len(clients) >= scalability.FEWEST:
+            law = scalability.fit(points)
+            drawn = np.geomspace(clients[0], clients[-1], CURVE_POINTS)
+            found.append(Curve(label, [(float(at), law.throughput_per_s(at)) for at in drawn], law.told))
+    return found

@@ -162,6 +162,7 @@ function article({ run, answer, headline, views, missing: why }, prefix, isAlone
 /** Requests a second over clients, where the runs are of one workload at several concurrencies. */
 function concurrencyChart(runs) {
   const at = (it) => it.run.workload.concurrency;
+  const poor = data.curves.filter((curve) => curve.told);
   if (new Set(runs.map(at)).size < 2 || new Set(runs.map((it) => it.run.workload.name)).size > 1) return null;
   const labels = [...new Set(runs.flatMap((it) => it.run.summary.map((one) => one.profile)))];
   const rows = runs.flatMap((it) => it.run.summary.map((one) => ({ label: one.profile, clients: at(it), value: one.throughput_per_s, ...it.views.find((view) => view.label === one.profile)?.throughput }))).sort((one, other) => one.clients - other.clients);
@@ -184,12 +185,13 @@ function concurrencyChart(runs) {
       tip(rows, { x: "clients", y: "value", title: (row) => `${row.label}\n${row.clients} clients\n${three(row.value)} requests/s` }),
     ],
   });
-  return figure("Throughput against concurrency", `Means with their 95 % intervals${data.curves.length ? "; the broken line is the fitted curve" : ""}. Log scale of clients.`, legend(labels.map((label, index) => [label, paint(index), symbol(index)])), plot(alt, draw));
+  return figure("Throughput against concurrency", `Means with their 95 % intervals${data.curves.length ? "; the broken line is the universal scalability law, fitted to each profile" : ""}. Log scale of clients.`, legend(labels.map((label, index) => [label, paint(index), symbol(index)])), plot(alt, draw), poor.map((curve) => el("p", { class: "missing" }, `${curve.label}: ${curve.told}`)));
 }
 
 function together(shown) {
   const runs = shown.map((it) => it.run);
-  const names = runs.map((run, at) => `${at + 1}: ${moment(run.started_at)}`);
+  const isSweep = new Set(runs.map((run) => run.workload.concurrency)).size === runs.length;
+  const names = runs.map((run, at) => `${at + 1}: ${isSweep ? `${run.workload.concurrency} clients` : moment(run.started_at)}`);
   return el("article", {},
     el("header", {}, el("p", { class: "eyebrow" }, "bookstore report"), el("h1", { class: "answer" }, `${runs.length} runs beside each other`)),
     el("ol", { class: "listed" }, shown.map((it, at) => el("li", {}, el("a", { href: `#run-${at + 1}` }, `${it.run.workload.name}, ${moment(it.run.started_at)}`), ` ${it.answer}`))),
