@@ -46,7 +46,7 @@ def line(message: str, detail: str = "", application: str = "bookstore/default/7
 )
 def test_parse(message: str, detail: str, expected: str) -> None:
     """A statement is told as it was run, each parameter in its own place, whatever is in it."""
-    assert parse(line(message, detail)) == [expected]
+    assert [it.sql for it in parse(line(message, detail))] == [expected]
 
 
 def test_parse_leaves_out() -> None:
@@ -61,7 +61,7 @@ def test_parse_leaves_out() -> None:
             line("execute x: SELECT 2"),
         ]
     )
-    assert parse(log) == ["SELECT 1", "SELECT 2"]
+    assert parse(log) == [("statement", "SELECT 1"), ("execute x", "SELECT 2")]
     assert parse(b"") == []
 
 
@@ -88,11 +88,11 @@ def test_capture(
     """Each loading strategy makes the statements it is known for, and they run as they were written down."""
     with deploy(profile, library, tmp_path, guardian) as deployment:
         found = capture(lab, connection, deployment, f"/books?limit={N}")
-    assert count(found) == expected
-    assert not any("$1" in statement for statement in found)
+    assert count([it.sql for it in found]) == expected
+    assert not any("$1" in it.sql for it in found)
     with psycopg.connect(lab.url().render_as_string(hide_password=False), autocommit=True) as own:
         for statement in found:
-            own.execute(statement.encode())
+            own.execute(statement.sql.encode())
     assert wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("none",), 10)
 
 

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import psycopg
@@ -30,14 +30,23 @@ WARM_REQUESTS: Final = 3
 """Requests a connection gets before the one that counts: what a driver asks once a connection is not in it."""
 LOGGED_WITHIN_S: Final = 5
 
-_EXECUTED: Final = re.compile(r"(?:statement|execute [^:]*): (.*)", re.DOTALL)
+_EXECUTED: Final = re.compile(r"(statement|execute [^:]*): (.*)", re.DOTALL)
 _PARAMETER: Final = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
-_CONTROL: Final = re.compile(r"\s*(BEGIN|START TRANSACTION|COMMIT|ROLLBACK|DEALLOCATE|DISCARD)\b", re.IGNORECASE)
+_CONTROL: Final = re.compile(
+    r"\s*(BEGIN|START TRANSACTION|COMMIT|ROLLBACK|DEALLOCATE|DISCARD|SET|RESET|SAVEPOINT|RELEASE)\b", re.IGNORECASE
+)
 _numbers = itertools.count(1)
 
 
 class CaptureError(Invalid):
     """PostgreSQL's log does not tell what is asked."""
+
+
+class Statement(NamedTuple):
+    """`how` it came, in the log's words: `statement`, which is the simple protocol, or `execute <name>`."""
+
+    how: str
+    sql: str
 
 
 class _Line(msgspec.Struct):
@@ -53,7 +62,7 @@ def capture(
     deployment: Deployment,
     path: str,
     headers: Mapping[str, str] | None = None,
-) -> list[str]:
+) -> list[Statement]:
     """The statements of one GET of `path`, in order, their parameters written in; BEGIN and COMMIT too.
 
     `connection` is an autocommit connection of a superuser. Raises CaptureError where the log stays silent.
@@ -79,20 +88,25 @@ def capture(
         connection.execute("SELECT pg_reload_conf()")
 
 
-def parse(log: bytes) -> list[str]:
+def parse(log: bytes) -> list[Statement]:
     """The service's statements in lines of PostgreSQL's JSON log."""
     statements = []
     for raw in log.splitlines():
         line = msgspec.json.decode(raw, type=_Line)
         executed = _EXECUTED.fullmatch(line.message)
         if executed and line.application_name.startswith("bookstore/"):
-            statements.append(_written_in(executed[1], line.detail))
+            statements.append(Statement(executed[1], _written_in(executed[2], line.detail)))
     return statements
 
 
 def count(statements: list[str]) -> int:
     """How many of them ask something; BEGIN, COMMIT and the like do not."""
-    return sum(not _CONTROL.match(statement) for statement in statements)
+    return sum(not is_control(statement) for statement in statements)
+
+
+def is_control(sql: str) -> bool:
+    """Whether it only begins, ends or tidies up."""
+    return _CONTROL.match(sql) is not None
 
 
 def _written_in(sql: str, detail: str) -> str:

@@ -1,0 +1,86 @@
+"""Identity: PostgreSQL tells whether a deployment is what its profile says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psycopg
+import pytest
+
+from bookstore import catalog, profile
+from bookstore.guardian import Guardian
+from bookstore.lab import identity, statements
+from bookstore.lab.deploy import deploy
+from bookstore.lab.identity import IdentityError
+from bookstore.lab.laboratory import DATABASE, Laboratory, laboratory
+from bookstore.lab.record import Catalogue
+from bookstore.lab.statements import Statement
+
+SPECS = [
+    "asyncpg-json", "asyncpg-joined", "asyncpg-rows", "asyncpg-selectin", "asyncpg-lazy",
+    "asyncpg-joined@loading=subquery", "asyncpg-json@prepared_statements=off", "psycopg-joined", "psycopg-lazy",
+    "psycopg-sync-joined@workers=2", "psycopg-sync-lazy", "asyncpg-json@isolation_level=READ COMMITTED",
+    "psycopg-joined@loading=json,prepared_statements=off",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab(guardian: Guardian) -> Iterator[Laboratory]:
+    def fill(connection: psycopg.Connection) -> Catalogue:
+        catalog.generate(connection, books=60, seed=1)
+        return Catalogue("generated, seed 1", 60)
+
+    with laboratory(guardian, fill, writes=False) as it:
+        it.restore()
+        yield it
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_driver_and_strategy_is_recognised(
+    lab: Laboratory, guardian: Guardian, tmp_path: Path, spec: str
+) -> None:
+    """A deployment is proven to be its profile, by what PostgreSQL has seen of it."""
+    it = profile.load(spec)
+    with deploy(spec, lab.url, tmp_path, guardian) as deployment:
+        identity.prove(it, deployment, lab.connection, DATABASE)
+        captured = statements.capture(lab.cluster, lab.connection, deployment, "/books?limit=20")
+        identity.prove_driver(it, captured)
+
+
+def test_what_is_not_the_profile_is_refused(lab: Laboratory, guardian: Guardian, tmp_path: Path) -> None:
+    """Another loading strategy, another driver, another name: each is found."""
+    with deploy("asyncpg-json", lab.url, tmp_path, guardian) as deployment:
+        real = profile.load("asyncpg-json")
+        with pytest.raises(IdentityError, match=r"of the form json; the profile says loading: joined"):
+            identity.prove(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)
+        with pytest.raises(IdentityError, match=r"shows sessions of asyncpg-json in process \d+, expected are other"):
+            identity.prove(msgspec.structs.replace(real, name="other"), deployment, lab.connection, DATABASE)
+        captured = statements.capture(lab.cluster, lab.connection, deployment, "/books?limit=20")
+        with pytest.raises(IdentityError, match="log shows asyncpg, the profile says psycopg"):
+            identity.prove_driver(msgspec.structs.replace(real, driver="psycopg"), captured)
+
+
+@pytest.mark.parametrize(
+    ("how", "driver"),
+    [
+        (["execute __asyncpg_stmt_6__"], "asyncpg"),
+        (["execute <unnamed>"], "asyncpg"),
+        (["statement"], "psycopg"),
+        (["execute <unnamed>", "execute _pg3_4"], "psycopg"),
+        (["statement", "execute <unnamed>"], "psycopg"),
+    ],
+)
+def test_drivers_are_told_by_their_protocol(how: list[str], driver: str) -> None:
+    """Names of prepared statements first, then the protocol."""
+    assert identity.driver_of([Statement(one, "SELECT 1") for one in how]) == driver
+
+
+@pytest.mark.parametrize(
+    ("queries", "per_request", "loading"),
+    [(["SELECT 1"], 1, None), (["SELECT id FROM book", "SELECT 2"], 2, None), (["SELECT 1"], 41, "lazy")],
+)
+def test_unknown_forms_are_no_strategy(queries: list[str], per_request: float, loading: str | None) -> None:
+    """Nothing is taken for a strategy that has not its form."""
+    assert identity.loading_of(queries, per_request) == loading
