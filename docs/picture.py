@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bookstore.lab import compare, results
+from bookstore.lab import answer, results, table
 
 COLUMNS = 80
 
@@ -21,9 +21,9 @@ COLUMNS = 80
 def main() -> None:
     run = results.read(Path(sys.argv[1]))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, highlight=False)
-    console.print(f"[bold]$ bookstore compare {' '.join(run.profiles)}[/]", soft_wrap=False)
-    console.print(f"\n{compare.table(run, COLUMNS)}\n\n[dim]{compare.legend(run)}[/]\n")
-    console.print("\n".join(compare.sentences(run)))
+    console.print(f"[bold]$ bookstore compare {' '.join(it.spec for it in run.contenders)}[/]", soft_wrap=False)
+    console.print(f"\n{table.table(run, COLUMNS)}\n\n[dim]{table.legend(run)}[/]\n")
+    console.print("\n".join(answer.sentences(run)))
     drawing = console.export_svg(title="make compare")
     drawing = re.sub(r"@font-face \{.*?\}", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"font-family: [^;]+;", "font-family: ui-monospace, Menlo, Consolas, monospace;", drawing)

@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
-from bookstore.lab import compare, judgement, record
-from bookstore.lab.results import Catalogue, Machine, Measurement, Reading, Round, Run, Sample
-from bookstore.lab.run import _CLUSTER_SETTINGS
+from bookstore.lab import judgement, record
+from bookstore.lab.laboratory import _READING, _SETTINGS
 from bookstore.lab.samples import Samples
 from bookstore.lab.workload import Ask, Workload
 from bookstore.postgres import Cluster
@@ -33,7 +32,7 @@ def guardian() -> Iterator[Guardian]:
 @pytest.fixture(scope="session")
 def lab(guardian: Guardian) -> Iterator[Cluster]:
     """The cluster that a comparison makes, with 60 books."""
-    with postgres.temporary(guardian, _CLUSTER_SETTINGS) as cluster:
+    with postgres.temporary(guardian, {**_SETTINGS, **_READING}) as cluster:
         schema.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
             catalog.generate(connection, books=BOOKS, seed=1)
@@ -49,55 +48,6 @@ def library(lab: Cluster) -> sa.URL:
 def connection(lab: Cluster) -> Iterator[psycopg.Connection]:
     with psycopg.connect(conninfo(lab.url()), autocommit=True, application_name="bookstore-lab") as connection:
         yield connection
-
-
-def measurement(profile: str, throughput_per_s: float) -> Measurement:
-    return Measurement(
-        profile=profile,
-        requests=500,
-        errors=0,
-        throughput_per_s=throughput_per_s,
-        p50_ms=20.0,
-        p99_ms=50.0,
-        max_ms=60.0,
-        ceiling_per_s=4000.0,
-        workers=[123],
-        readings=[Reading(0.25, 120_000_000, 0.2, 5, 0), Reading(0.5, None, None, None, None)],
-    )
-
-
-@pytest.fixture
-def make_run() -> Callable[..., Run]:
-    """A record of these throughputs (profile -> one figure a round)."""
-
-    def make(
-        throughput: dict[str, list[float]],
-        profiles: dict[str, dict[str, str]] | None = None,
-        samples: dict[str, list[Sample]] | None = None,
-        run_id: str = "20260131T080000_one_two",
-    ) -> Run:
-        labels = list(throughput)
-        rounds = [
-            Round(number + 1, [measurement(label, throughput[label][number]) for label in labels])
-            for number in range(len(throughput[labels[0]]))
-        ]
-        profiles = profiles or {label: {"driver": label} for label in labels}
-        counted = samples or {label: [Sample(1.0, 20.0, 200)] for label in labels}
-        return Run(
-            id=run_id,
-            started_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
-            seed=1,
-            workload=Workload(name="list-100", requests=[Ask(name="list-100", path="/books?limit=100")]),
-            catalogue=Catalogue("generated, seed 1", 60),
-            machine=Machine("Linux", "cpu", 2, 8 * 2**30, "3.11.0", "18.0", {"litestar": "2.0"}),
-            profiles=profiles,
-            statements={label: ["BEGIN", "SELECT 1", "COMMIT"] for label in labels},
-            rounds=rounds,
-            summary=compare.summarise(rounds, labels, counted, dict.fromkeys(labels, 1)),
-            steps=compare.steps(rounds, profiles),
-        )
-
-    return make
 
 
 def measured(profile: str, throughput_per_s: float, connections: int, statements: float) -> record.Measurement:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bookstore.lab.plan import Plan, open_files, plan
+from bookstore.lab.record import Protocol
 from bookstore.lab.workload import Ask, Workload
 from bookstore.refusal import Refused
 
@@ -14,7 +15,8 @@ SMALL = Workload(name="it", requests=[Ask(name="it", path="/books")])
 
 
 def make(*specs: str, workload: Workload = SMALL) -> Plan:
-    return plan(specs, workload, 2, Path("runs"), 7)
+    protocol = Protocol(min_rounds=2, max_rounds=2, precision_ratio=0.03)
+    return plan([(spec, {}) for spec in specs], workload, protocol, Path("runs"), 7)
 
 
 @pytest.fixture
@@ -28,10 +30,12 @@ def few_files() -> Iterator[None]:
 def test_labels() -> None:
     """The order is the one asked for; a profile that is asked for again is told apart."""
     it = make("asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json", "asyncpg-json")
-    labels = [label for label, *_ in it.contenders]
+    labels = [entrant.label for entrant in it.entrants]
     assert labels == ["asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json #2", "asyncpg-json #3"]
-    assert [spec for _, spec, _ in it.contenders][1] == "asyncpg-json@workers=2"
-    assert it.contenders[1][2].workers == 2
+    assert it.entrants[1].spec == "asyncpg-json@workers=2"
+    assert it.entrants[1].profile
+    assert it.entrants[1].profile.workers == 2
+    assert it.entrants[1].keys["workers"] == "2"
 
 
 def test_every_mistake_at_once() -> None:
@@ -50,4 +54,4 @@ def test_open_files(few_files: None) -> None:
     with pytest.raises(Refused, match=r"concurrency: found 500 clients; allowed are 384 .* `ulimit -n 628`"):
         make("asyncpg-json", workload=many)
     assert open_files() == 512
-    assert make("asyncpg-json").contenders
+    assert make("asyncpg-json").entrants

@@ -1,8 +1,8 @@
+"""Runs on disk: what is stored reads back, what is none is refused."""
+
 from __future__ import annotations
 
-import csv
 import errno
-import gzip
 import os
 import subprocess
 import sys
@@ -12,37 +12,56 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
-from bookstore.lab import results
+from bookstore.lab import results, samples
+from bookstore.lab.draft import Draft
 from bookstore.lab.invalid import Invalid
-from bookstore.lab.results import Run, Sample, folder_name, read, runs, sole_user, store
+from bookstore.lab.record import Run
+from bookstore.lab.results import folder_name, read, runs, sole_user
+from bookstore.lab.samples import Samples
 from bookstore.refusal import Refused
 
 MakeRun = Callable[..., Run]
 
-SAMPLES = {(1, "one"): [Sample(0.1, 5.25, 200), Sample(0.2, 6.5, 0)], (1, "two"): [Sample(0.1, 1.5, 503)]}
-
 
 @pytest.fixture
-def run(make_run: MakeRun) -> Run:
-    return make_run({"one": [100.0, 110.0], "two": [200.0, 205.0]})
+def run(make_record: MakeRun) -> Run:
+    return make_record({"one": [100.0, 110.0], "two": [200.0, 205.0]})
+
+
+def sampled(number: int) -> Samples:
+    latency = np.linspace(1, number, 5, dtype=np.float32)
+    return Samples(np.linspace(0, 1, 5), latency, latency, np.full(5, 200, np.int16), np.zeros(5, np.uint8))
+
+
+def store(run: Run, output: Path) -> Path:
+    with Draft(output, run.id) as draft:
+        for each in run.rounds:
+            for one in each.measurements:
+                draft.add(each.number, one, sampled(each.number))
+        return draft.finish(run)
 
 
 def test_round_trip(run: Run, tmp_path: Path) -> None:
     """A stored run reads back as it was, by its folder or its file, and so do all of its samples."""
-    path = store(run, SAMPLES, tmp_path / "runs")
+    path = store(run, tmp_path / "runs")
     assert path == tmp_path / "runs" / run.id / "run.json"
     assert read(path) == read(path.parent) == run
-    with gzip.open(path.with_name("samples.csv.gz"), "rt", newline="") as file:
-        head, *rows = csv.reader(file)
-    assert head == ["round", "profile", "done_s", "duration_ms", "status"]
-    assert rows == [
-        ["1", "one", "0.1", "5.25", "200"],
-        ["1", "one", "0.2", "6.5", "0"],
-        ["1", "two", "0.1", "1.5", "503"],
-    ]
+    found = results.reader(path.parent, run)("two", 2)
+    assert np.array_equal(found.latency_ms, sampled(2).latency_ms)
     assert runs(tmp_path / "runs") == [path.parent]
+
+
+def test_a_record_of_version_1_is_read_with_its_samples() -> None:
+    """What an earlier version stored can still be looked at."""
+    folder = Path(__file__).parent / "data/version_1"
+    it = read(folder)
+    label = it.contenders[0].label
+    assert it.schema_version == 2
+    assert len(results.reader(folder, it)(label, 1)) > 0
+    assert not (folder / samples.FILE).exists()
 
 
 def change(run: Run, **fields: Any) -> bytes:
@@ -60,18 +79,26 @@ def test_no_record(raw: bytes, tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("version", [0, 2, 999, "1", None, 1.0, True])
+@pytest.mark.parametrize("version", [0, 3, 999, "1", None, 1.0, True])
 def test_unknown_version(version: object, run: Run, tmp_path: Path) -> None:
     """A record of another version is refused, with what was found and what is read."""
     path = tmp_path / "run.json"
     path.write_bytes(change(run, schema_version=version))
-    with pytest.raises(Refused, match=r"schema_version: found .+; this version reads 1"):
+    with pytest.raises(Refused, match=r"schema_version: found .+; this version reads 1 and 2"):
         read(path)
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"seed": "one"}, {"seed": None}, {"rounds": {}}, {"summary": [1]}, {"summary": []}, {"started_at": "yesterday"}],
+    [
+        {"seed": "one"},
+        {"seed": None},
+        {"rounds": {}},
+        {"summary": [1]},
+        {"contenders": []},
+        {"status": "fine"},
+        {"started_at": "yesterday"},
+    ],
 )
 def test_wrong_type(fields: dict[str, object], run: Run, tmp_path: Path) -> None:
     """A field of the wrong type is refused."""
@@ -112,7 +139,7 @@ def test_missing(tmp_path: Path) -> None:
 
 def test_a_failing_write(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full half-way leaves no folder, and the earlier run as it was, byte for byte."""
-    earlier = store(run, SAMPLES, tmp_path)
+    earlier = store(run, tmp_path)
     before = {path: path.read_bytes() for path in earlier.parent.iterdir()}
 
     def fail(_: int) -> None:
@@ -120,9 +147,9 @@ def test_a_failing_write(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(Invalid, match=r"later: cannot be written: No space left on device"):
-        store(msgspec.structs.replace(run, id="later"), SAMPLES, tmp_path)
+        store(msgspec.structs.replace(run, id="later"), tmp_path)
     with pytest.raises(Invalid):
-        store(run, SAMPLES, tmp_path)
+        store(run, tmp_path)
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == [earlier.parent]
     assert {path: path.read_bytes() for path in earlier.parent.iterdir()} == before
@@ -130,16 +157,16 @@ def test_a_failing_write(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_no_run_is_overwritten(run: Run, tmp_path: Path) -> None:
     """A second run of the same name does not take the first one's place."""
-    earlier = store(run, SAMPLES, tmp_path).read_bytes()
+    earlier = store(run, tmp_path).read_bytes()
     with pytest.raises(Invalid, match="cannot be written"):
-        store(run, {}, tmp_path)
+        store(run, tmp_path)
     assert (tmp_path / run.id / "run.json").read_bytes() == earlier
 
 
 def test_runs(run: Run, tmp_path: Path) -> None:
     """Complete runs are listed oldest first; a partial one, an empty folder or a file are none."""
     for name in ("20260202T000000_b", "20260101T000000_a"):
-        store(msgspec.structs.replace(run, id=name), SAMPLES, tmp_path)
+        store(msgspec.structs.replace(run, id=name), tmp_path)
     partial = tmp_path / ".20260303T000000_c.partial"
     partial.mkdir()
     (partial / "run.json").write_bytes(change(run))
@@ -147,8 +174,12 @@ def test_runs(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert [path.name for path in runs(tmp_path)] == ["20260101T000000_a", "20260202T000000_b"]
     assert runs(tmp_path / "none") == []
-    with sole_user(tmp_path):
+    resumable = tmp_path / ".20260303T000000_sweep-1.unfinished"
+    resumable.mkdir()
+    with sole_user(tmp_path) as left:
+        assert left == [partial]
         assert not partial.exists()
+        assert resumable.exists()
 
 
 def test_folder_name(run: Run) -> None:
@@ -178,7 +209,9 @@ def test_sole_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(Refused, match="another comparison of this user is at work; wait for it, or stop it"):
+        with pytest.raises(
+            Refused, match=f"another comparison of this user is at work, process {holder.pid}; wait for it"
+        ):
             sole_user(tmp_path / "other").__enter__()
         holder.kill()
     with sole_user(tmp_path / "runs"):

@@ -121,7 +121,7 @@ def test_figures_and_cost() -> None:
             pass
         end_s = time.monotonic()
         wait_for_looks(watcher, 2)
-    found = watcher.usage(begin_s, end_s, requests=10)
+    found = watcher.usage(begin_s, end_s, lambda *_: 10)
     assert found.cpu_ms_per_request is not None
     assert found.cpu_ms_per_request > 0
     assert found.connections is None
@@ -174,7 +174,7 @@ def test_a_dead_database_is_a_gap(guardian: Guardian) -> None:
             brief.stop("immediate")
             wait_for_looks(watcher, 3)
         found = watcher.telemetry(0)
-        assert watcher.usage(0, 1e9, 10).database_cpu_ms_per_request is None
+        assert watcher.usage(0, 1e9, lambda *_: 10).database_cpu_ms_per_request is None
     for name in ("sessions_foreign", "max_connections", "cpu_ratio"):
         assert any(value is not None for value in values(found, "postgres", name))
         assert values(found, "postgres", name)[-2:] == [None, None]

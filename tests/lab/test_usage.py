@@ -7,6 +7,10 @@ from bookstore.lab.track import Reading, Track
 from bookstore.lab.usage import Tracks, Usage, split, usage
 
 
+def hundred(_from_s: float, _to_s: float) -> int:
+    return 100
+
+
 def track(**gained: float) -> Track:
     """Three looks, a second apart, in which each counter gained so much, the same in each."""
     return Track([Reading(at, {name: value * at / 2 for name, value in gained.items()}) for at in (0.0, 1.0, 2.0)])
@@ -40,36 +44,49 @@ def test_per_request() -> None:
             postgres=track(cpu_s=1),
             sessions=track(statements_ms=300, statements=900, rows=5000, connections=8),
         ),
-        0.5,
-        1.5,
-        requests=100,
+        0,
+        2,
+        hundred,
         mean_ms=None,
     )
-    assert msgspec.structs.astuple(seen) == pytest.approx((30, 5, 1.5, 4.5, 25, 300, 4, None, None, None))
+    assert msgspec.structs.astuple(seen) == pytest.approx((60, 10, 3, 9, 50, 600, 8, None, None, None))
+
+
+def test_a_cost_is_between_two_looks() -> None:
+    """What was counted between two looks is divided by what was answered between the same two."""
+    asked = []
+
+    def answered(from_s: float, to_s: float) -> int:
+        asked.append((from_s, to_s))
+        return 10
+
+    uneven = Track([Reading(at, {"cpu_s": used}) for at, used in ((0.0, 0.0), (0.6, 1.0), (1.1, 3.0), (2.0, 99.0))])
+    assert usage(tracks({1: uneven}), 0.5, 1.5, answered, None).cpu_ms_per_request == pytest.approx(200)
+    assert asked == [(0.6, 1.1)]
 
 
 def test_nobody_told() -> None:
     """Without a word of anybody, and without requests, all is unknown; nothing is 0."""
-    assert usage(tracks(), 0, 2, 100, 10.0) == Usage()
-    assert usage(tracks({1: track(cpu_s=2)}), 0, 2, 0, 10.0).cpu_ms_per_request is None
+    assert usage(tracks(), 0, 2, hundred, 10.0) == Usage()
+    assert usage(tracks({1: track(cpu_s=2)}), 0, 2, lambda *_: 0, 10.0).cpu_ms_per_request is None
 
 
 def test_a_worker_that_died() -> None:
     """What one of two workers used until it died is no figure of both."""
     dead = Track([Reading(0.0, {"cpu_s": 1, "pss_bytes": 7}), None, None])
-    seen = usage(tracks({1: track(cpu_s=2, pss_bytes=10), 2: dead}), 0, 2, 100, 10.0)
+    seen = usage(tracks({1: track(cpu_s=2, pss_bytes=10), 2: dead}), 0, 2, hundred, 10.0)
     assert (seen.cpu_ms_per_request, seen.pss_bytes) == (None, 7)
 
 
 def test_memory_read_less_often() -> None:
     """A peak is of the looks that read the memory of all workers."""
     rare = Track([Reading(0.0, {}), Reading(1.0, {"pss_bytes": 5}), Reading(2.0, {})])
-    assert usage(tracks({1: rare, 2: track(pss_bytes=10)}), 0, 2, 1, None).pss_bytes == 10
+    assert usage(tracks({1: rare, 2: track(pss_bytes=10)}), 0, 2, hundred, None).pss_bytes == 10
 
 
 def test_pool() -> None:
     """Waits of all workers in one histogram, each bucket for itself, and the requests that got no connection."""
-    seen = usage(tracks(services={1: track(**SERVICE), 2: track(**SERVICE)}), 0, 2, 200, None)
+    seen = usage(tracks(services={1: track(**SERVICE), 2: track(**SERVICE)}), 0, 2, hundred, None)
     assert seen.pool_wait
     assert (seen.pool_wait.bounds_s, seen.pool_wait.counts) == ([0.001, 0.01], [120, 60, 20])
     assert seen.pool_wait.sum_s == pytest.approx(0.2)

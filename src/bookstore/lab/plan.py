@@ -10,53 +10,112 @@ from typing import Final
 import msgspec
 
 from bookstore import budget, profile
+from bookstore.lab import external, limits
+from bookstore.lab import load as generator
+from bookstore.lab.external import External
+from bookstore.lab.laboratory import MAX_CONNECTIONS
+from bookstore.lab.record import Protocol
 from bookstore.lab.workload import Workload
+from bookstore.lab.workload_file import changed
 from bookstore.profile import EngineProfile
 from bookstore.refusal import Refused
 
-MAX_CONNECTIONS: Final = 100
-"""PostgreSQL's own default, as the article's server had."""
-LAB_CONNECTIONS: Final = 3
-"""What the lab itself opens beside the service: one to look with, one spare, one for pgbench's own check."""
+LAB_CONNECTIONS: Final = 4
+"""What the lab itself opens beside the service: two to look with, one spare, one for pgbench's own check."""
 SPARE_FILES: Final = 128
 """Open files a process has beside its clients: libraries, logs, database connections."""
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """A comparison as it was asked for: (label, spec, profile) each, the baseline first."""
+class Entrant(msgspec.Struct, frozen=True, kw_only=True):
+    """What takes part: an engine profile, or another service. `label` tells two of the same apart; `load` is what
+    of the workload is another for this one."""
 
-    contenders: list[tuple[str, str, EngineProfile]]
+    label: str
+    spec: str
+    load: dict[str, float] = {}
+    profile: EngineProfile | None = None
+    service: External | None = None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return profile.effective(self.profile) if self.profile else self.service.keys if self.service else {}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A comparison as it was asked for, the baseline first."""
+
+    entrants: list[Entrant]
     workload: Workload
-    rounds: int
+    protocol: Protocol
     output: Path
     seed: int
 
 
-def plan(specs: Sequence[str], workload: Workload, rounds: int, output: Path, seed: int) -> Plan:
-    """Checks all that can be known before anything starts. Raises Refused with every mistake."""
-    contenders: list[tuple[str, str, EngineProfile]] = []
+Cell = tuple[str, dict[str, float]]
+"""A profile's name or file, or that of another service; and what of the workload is another for it."""
+
+
+def plan(
+    cells: Sequence[Cell],
+    workload: Workload,
+    protocol: Protocol,
+    output: Path,
+    seed: int,
+    services: Sequence[External] = (),
+) -> Plan:
+    """Checks all that can be known before anything starts; `services` come after the `cells`. Raises Refused with
+    every mistake."""
     refused = []
-    if workload.concurrency + SPARE_FILES > (limit := open_files()):
+    try:
+        limits.check(protocol.limits)
+        generator.check()
+    except Refused as refusal:
+        refused.append(str(refusal))
+    if not 1 <= protocol.min_rounds <= protocol.max_rounds:
         refused.append(
-            f"concurrency: found {workload.concurrency} clients; allowed are {limit - SPARE_FILES} with a limit "
-            f"of {limit} open files: raise it with `ulimit -n {workload.concurrency + SPARE_FILES}`"
+            f"--min-rounds: found {protocol.min_rounds}; allowed is 1 to {protocol.max_rounds}, the most rounds"
         )
-    for spec in specs:
+    entrants: list[Entrant] = []
+    for spec, load in cells:
         try:
-            found = profile.load(spec)
+            it = _entrant(spec)
+            _check_clients(changed(workload, load) if load else workload)
         except Refused as refusal:
             refused.append(str(refusal))
             continue
-        times = sum(label.partition(" #")[0] == found.name for label, *_ in contenders)
-        label = f"{found.name} #{times + 1}" if times else found.name
-        contenders.append((label, spec, found))
-        room = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
-        if not (it := budget.budget(found, room)).fits:
-            told = f"{budget.sentence(found, it)}; {budget.advice(found, it)}"
-            refused.append(f"profile {spec}: over the connection budget of the lab's database: {told}")
+        name = it.label + "".join(f" {key}={value:g}" for key, value in load.items())
+        entrants.append(msgspec.structs.replace(it, label=_label(name, entrants), load=load))
+    for service in services:
+        entrants.append(Entrant(label=_label(service.name, entrants), spec=service.url or "", service=service))
     if refused:
         raise Refused("\n".join(dict.fromkeys(refused)))
-    return Plan(contenders, workload, rounds, output, seed)
+    return Plan(entrants, workload, protocol, output, seed)
+
+
+def _entrant(spec: str) -> Entrant:
+    if external.is_external(spec):
+        service = external.load(spec)
+        return Entrant(label=service.name, spec=spec, service=service)
+    found = profile.load(spec)
+    room = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
+    if not (it := budget.budget(found, room)).fits:
+        told = f"{budget.sentence(found, it)}; {budget.advice(found, it)}"
+        raise Refused(f"profile {spec}: over the connection budget of the lab's database: {told}")
+    return Entrant(label=found.name, spec=spec, profile=found)
+
+
+def _label(name: str, before: Sequence[Entrant]) -> str:
+    """`name`, and ` #2` behind it where there is one already."""
+    times = sum(it.label.partition(" #")[0] == name for it in before)
+    return f"{name} #{times + 1}" if times else name
+
+
+def _check_clients(workload: Workload) -> None:
+    if workload.clients + SPARE_FILES > (limit := open_files()):
+        raise Refused(
+            f"concurrency: found {workload.clients} clients; allowed are {limit - SPARE_FILES} with a limit "
+            f"of {limit} open files: raise it with `ulimit -n {workload.clients + SPARE_FILES}`"
+        )
 
 
 def open_files() -> int:

@@ -56,12 +56,13 @@ class Limits(msgspec.Struct, frozen=True):
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     """How the run was made: a round more until each interval of throughput is within ±`precision_ratio`
     (0.03 is 3 %), but at least `min_rounds` and at most `max_rounds`. `most_errors_ratio` is the share of
-    failed requests above which a round is invalid."""
+    failed requests above which a round is invalid. With `allow_busy` a busy machine is a warning and no problem."""
 
     min_rounds: int
     max_rounds: int
     precision_ratio: float
     most_errors_ratio: float = 0.001
+    allow_busy: bool = False
     watch: bool = True
     limits: Limits = Limits()
 
@@ -150,10 +151,12 @@ class Quiet(msgspec.Struct, frozen=True):
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """One profile in one round. Latencies are of the measured seconds' requests, from the planned moment in
     the open model; each request is in samples.parquet, the warm-up's too. `problems` is empty where the
-    measurement is valid; the others are kept and shown and never counted."""
+    measurement is valid; the others are kept and shown and never counted. `warnings` are what the run was told to
+    bear. Without any request the latencies are 0."""
 
     profile: str
     problems: list[Problem] = []
+    warnings: list[Problem] = []
     started_at: datetime | None = None
     warm_up_s: float = 0.0
     seconds: float
@@ -198,12 +201,14 @@ class Round(msgspec.Struct, frozen=True):
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """What was compared: an engine profile with its effective keys, or any other service. `statements` are
-    those of one request of each of the workload's kinds, by its name, as PostgreSQL's log has them."""
+    those of one request of each of the workload's kinds, by its name, as PostgreSQL's log has them. `load` is what
+    of the workload is another for this one (concurrency, rate), in a sweep."""
 
     label: str
     spec: str
     kind: Literal["profile", "external"] = "profile"
     keys: dict[str, str] = {}
+    load: dict[str, float] = {}
     statements: dict[str, list[str]] = {}
 
 

@@ -1,4 +1,4 @@
-"""The protocol: deploy, verify, warm up, measure, stop; every profile once a round, in shuffled order."""
+"""The protocol: every contender once a round, in a fresh random order, until the interval is narrow enough."""
 
 from __future__ import annotations
 
@@ -8,222 +8,218 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple
 
+import msgspec
 import psutil
 import psycopg
 
-from bookstore import postgres, profile, schema
-from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
-from bookstore.lab import ceiling, compare, load, machine, results, statements, verification
-from bookstore.lab.deploy import deploy, wait_until
+from bookstore.lab import (
+    ceiling,
+    identity,
+    judgement,
+    limits,
+    machine,
+    results,
+    statements,
+    telemetry,
+    verdict,
+    verification,
+)  # fmt: skip
+from bookstore.lab.ceiling import Script
 from bookstore.lab.deployment import Deployment, DeploymentError
+from bookstore.lab.draft import Draft
 from bookstore.lab.invalid import Invalid
-from bookstore.lab.plan import MAX_CONNECTIONS, Plan
-from bookstore.lab.results import Catalogue, Measurement, Reading, Round, Run, Sample
-from bookstore.lab.samples import Samples
-from bookstore.lab.statistics import percentile
-from bookstore.lab.telemetry import Watcher
-from bookstore.lab.track import summed
-from bookstore.postgres import Cluster
+from bookstore.lab.laboratory import DATABASE, Fill, laboratory
+from bookstore.lab.measurement import Site, asked_of, measure, nothing
+from bookstore.lab.plan import Entrant, Plan
+from bookstore.lab.record import Contender, Measurement, Metric, Problem, Round, Run, Status
+from bookstore.lab.telemetry import Cost
 
-QUIET_WITHIN_S: Final = 10
-
-_CLUSTER_SETTINGS: Final = {
-    **statements.LOG_SETTINGS,
-    "max_connections": str(MAX_CONNECTIONS),
-    "shared_buffers": "256MB",
-    "autovacuum_naptime": "1d",  # the catalogue is vacuumed once it is in; nothing may start in a round
-}
-
-Fill = Callable[[psycopg.Connection], Catalogue]
-"""Puts the catalogue into an empty, migrated database."""
+CEILING_ROUNDS: Final = 3
+"""Rounds in which the ceiling is measured too: it is the database's, and changes less than a service does."""
 
 
-class Progress(Protocol):
-    def __call__(self, what: str, done: float) -> None:
-        """`what` is done next; `done` is the share of the whole run that is behind us, 0 to 1."""
+Progress = Callable[[str, float], None]
+"""What is done next, and the share of the whole run that is behind us, 0 to 1; it may end before 1."""
 
 
-def run(it: Plan, fill: Fill, progress: Progress) -> tuple[Run, Path]:
-    """Carries the plan out and stores the record; returns it with run.json's path.
+class Outcome(NamedTuple):
+    """The record, where its run.json lies, and the sentence on what watching cost."""
 
-    Everything it starts is gone when it returns or raises, Ctrl-C included. Raises Invalid
-    where the measurement would not be valid.
+    run: Run
+    path: Path
+    cost: str
+
+
+def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) -> Outcome:
+    """Carries the plan out and stores the record. A run whose id is given as `resumable` goes on where it was
+    stopped, and can be stopped again; it is stored when it is whole.
+
+    Everything it starts is gone when it returns or raises, Ctrl-C included. Whole rounds are stored in any case:
+    with the status aborted after Ctrl-C, which is raised again, and invalid where too few are valid. Raises Invalid
+    where there is nothing to store.
     """
     with ExitStack() as stack:
         guardian = stack.enter_context(Guardian())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-lab-")))
         guardian.watch("folder", folder)
+        started_at = results.now()
+        run_id = resumable or results.folder_name(started_at, [entrant.label for entrant in it.entrants])
+        draft = stack.enter_context(Draft(it.output, run_id, resume=resumable is not None))
         progress("making a database", 0)
-        cluster = stack.enter_context(postgres.temporary(guardian, _CLUSTER_SETTINGS))
-        schema.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
-        with psycopg.connect(conninfo(cluster.url())) as connection:
-            catalogue = fill(connection)
-        with psycopg.connect(conninfo(cluster.url()), autocommit=True, application_name="bookstore-lab") as connection:
-            runner = _Runner(it, cluster, connection, catalogue, folder, guardian, progress)
-            try:
-                return runner.carry_out()
-            except (psycopg.Error, psutil.Error) as error:
-                raise Invalid(f"the lab's database or a worker is gone: {error}") from error
+        lab = stack.enter_context(laboratory(guardian, fill, writes=it.workload.writes))
+        fence, held = stack.enter_context(limits.fence(it.protocol.limits))
+        it = msgspec.structs.replace(it, protocol=msgspec.structs.replace(it.protocol, limits=held))
+        runner = _Runner(it, Site(lab, folder, guardian, fence), draft, progress, started_at)
+        return runner.carry_out()
 
 
 class _Runner:
-    def __init__(
-        self,
-        it: Plan,
-        cluster: Cluster,
-        connection: psycopg.Connection,
-        catalogue: Catalogue,
-        folder: Path,
-        guardian: Guardian,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, it: Plan, site: Site, draft: Draft, progress: Progress, started_at: datetime) -> None:
         self.plan = it
-        self.cluster = cluster
-        self.connection = connection
-        self.catalogue = catalogue
-        self.ids = [row[0] for row in connection.execute("SELECT id FROM book ORDER BY id")]
-        self.folder = folder
-        self.guardian = guardian
+        self.site = site
+        self.draft = draft
         self.progress = progress
+        self.started_at = started_at
         self.answers: dict[str, verification.Answers] = {}
-        self.statements: dict[str, list[str]] = {}
-        self.samples: dict[tuple[int, str], list[Sample]] = {}
+        self.rounds: list[Round] = []
+        self.costs: list[Cost] = []
 
-    def carry_out(self) -> tuple[Run, Path]:
-        started_at = results.now()
+    def carry_out(self) -> Outcome:
+        try:
+            self._rounds()
+        except (psycopg.Error, psutil.Error) as error:
+            return self._finish("invalid", f"the lab's database or a worker is gone: {str(error).strip()}")
+        except Invalid as error:
+            return self._finish("invalid", str(error))
+        except KeyboardInterrupt:
+            if self.rounds and not self.draft.resumable:
+                self._finish("aborted", f"stopped after {len(self.rounds)} whole rounds")
+            raise
+        return self._finish(*self._judged())
+
+    def _rounds(self) -> None:
         shuffle = random.Random(self.plan.seed)  # noqa: S311 - an order, not a secret
-        rounds = []
-        for number in range(1, self.plan.rounds + 1):
-            order = shuffle.sample(self.plan.contenders, len(self.plan.contenders))
-            measured = [self._measure(number, place, label, spec) for place, (label, spec, _) in enumerate(order)]
-            rounds.append(Round(number, measured))
-        return self._store(started_at, rounds)
+        contenders = self._contenders()
+        while not self.rounds or not verdict.enough(self.rounds, contenders, self.plan.protocol, self._metric()):
+            number = len(self.rounds) + 1
+            order = shuffle.sample(self.plan.entrants, len(self.plan.entrants))
+            measured = [self._measure(number, place, entrant) for place, entrant in enumerate(order)]
+            self.rounds.append(Round(number, measured))
 
-    def _measure(self, number: int, place: int, label: str, spec: str) -> Measurement:
-        count = len(self.plan.contenders)
-        done = (number - 1) * count + place
-        workload = self.plan.workload
+    def _measure(self, number: int, place: int, entrant: Entrant) -> Measurement:
+        whole = self.plan.protocol.max_rounds * len(self.plan.entrants)
+        done = (number - 1) * len(self.plan.entrants) + place
+        if (before := self.draft.done.get((number, entrant.label))) is not None:
+            return before
 
-        def tell(what: str, share: float = 0) -> None:
-            whole = self.plan.rounds * count
-            self.progress(f"round {number}/{self.plan.rounds}  {label}: {what}", (done + share) / whole)
+        def tell(what: str, share: float) -> None:
+            self.progress(f"round {number}  {entrant.label}: {what}", (done + 0.9 * share) / whole)
 
-        tell("starts")
-        with deploy(spec, self.cluster.url(), self.folder, self.guardian) as deployment:
-            workers = deployment.prove_identity()
-            if number == 1:
-                tell("is verified")
-                self._verify(label, deployment)
-            tell("is loaded")
-            with Watcher(
-                workers, connection=self.connection, postmaster=self.cluster.pid(), database="postgres"
-            ) as watcher:
-                sent = load.send(
-                    workload, load.Target(deployment.base, self.ids), self.folder, self.guardian,
-                    lambda what, gone: tell(what, 0.1 + 0.6 * gone), seed=self.plan.seed + number,
-                )  # fmt: skip
-                samples = _rows(load.measured(sent.samples, workload))
-            if deployment.prove_identity() != workers:
-                raise DeploymentError(f"{label}: a worker was replaced while it was measured")
-        self._wait_quiet(label)
-        tell("ceiling", 0.8)
-        highest = ceiling.ceiling_per_s(
-            self.cluster, "postgres", self.statements[label], workload.concurrency, self.folder
-        )
-        self.samples[number, label] = samples
-        return self._measurement(label, samples, watcher, workers, highest)
+        def verify(deployment: Deployment) -> None:
+            tell("is verified", 0)
+            self._verify(entrant, deployment)
 
-    def _verify(self, label: str, deployment: Deployment) -> None:
-        """Same answers as the profiles before it; and the SQL that one request makes."""
-        mine = verification.answers(deployment, self.plan.workload, self.ids)
+        try:
+            measured = measure(
+                entrant, self.plan.workload, self.plan.protocol, self.site, self.plan.seed + number, verify, tell
+            )
+        except DeploymentError as error:
+            if number == 1:  # nothing has shown yet that it can be deployed at all
+                raise
+            measured = nothing(entrant.label, Problem("server_died", str(error).splitlines()[0]))
+        measurement = measured.measurement
+        if measured.cost:
+            self.costs.append(measured.cost)
+        if number <= CEILING_ROUNDS:
+            tell("ceiling", 1)
+            measurement = msgspec.structs.replace(measurement, ceiling_per_s=self._ceiling(entrant))
+        self.draft.add(number, measurement, measured.samples)
+        return measurement
+
+    def _verify(self, entrant: Entrant, deployment: Deployment) -> None:
+        """Each time that it is what it says; the first time that it answers as the others, and with what SQL."""
+        lab, workload = self.site.lab, asked_of(entrant, self.plan.workload)
+        if entrant.profile:
+            identity.prove(entrant.profile, deployment, lab.connection, DATABASE)
+        if entrant.label in self.answers:
+            return
+        if not entrant.profile:
+            verification.check_declared(entrant.label, deployment, workload, lab.ids)
+            self.answers[entrant.label] = {}
+            return
+        mine = verification.answers(deployment, workload, lab.ids)
         for other, theirs in self.answers.items():
-            verification.compare(label, mine, other, theirs)
-        self.answers[label] = mine
-        workload = self.plan.workload
-        ask = workload.requests[0]
-        path = ask.path_of(self.ids[len(self.ids) // 2])
-        self.statements[label] = statements.capture(self.cluster, self.connection, deployment, path, ask.headers)
-
-    def _wait_quiet(self, label: str) -> None:
-        """Until the database knows no session of the service any more."""
-
-        def quiet() -> bool:
-            left = self.connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bookstore/%'"
-            ).fetchone()
-            return left == (0,)
-
-        if not wait_until(quiet, QUIET_WITHIN_S):
-            raise DeploymentError(f"{label}: its database connections outlived it")
-
-    def _measurement(
-        self, label: str, samples: list[Sample], watcher: Watcher, workers: list[int], highest: float
-    ) -> Measurement:
-        counted = samples
-        good = [sample for sample in counted if sample.ok]
-        if not good:
-            raise load.LoadError(f"{label}: none of {len(counted)} measured requests succeeded")
-        latencies = sorted(sample.duration_ms for sample in counted)
-        return Measurement(
-            profile=label,
-            requests=len(counted),
-            errors=len(counted) - len(good),
-            throughput_per_s=len(good) / self.plan.workload.duration,
-            p50_ms=percentile(latencies, 0.50),
-            p99_ms=percentile(latencies, 0.99),
-            max_ms=latencies[-1],
-            ceiling_per_s=highest,
-            workers=workers,
-            readings=_readings(watcher),
-        )
-
-    def _store(self, started_at: datetime, rounds: list[Round]) -> tuple[Run, Path]:
-        labels = [label for label, *_ in self.plan.contenders]
-        profiles = {label: profile.effective(found) for label, _, found in self.plan.contenders}
-        counted = {
-            label: [sample for (_, one), samples in self.samples.items() if one == label for sample in samples]
-            for label in labels
+            if theirs:
+                verification.compare(entrant.label, mine, other, theirs)
+        self.answers[entrant.label] = mine
+        captured = {
+            ask.name: statements.capture(
+                lab.cluster, lab.connection, deployment, ask.path_of(lab.ids[len(lab.ids) // 2]), ask.headers
+            )
+            for ask in verification.reading(workload)
         }
-        counts = {label: statements.count(found) for label, found in self.statements.items()}
-        row = self.connection.execute("SHOW server_version").fetchone()
+        first = statements.capture(lab.cluster, lab.connection, deployment, identity.PATH)
+        identity.prove_driver(entrant.profile, first)
+        self.draft.note(entrant.label, {name: [one.sql for one in them] for name, them in captured.items()})
+
+    def _ceiling(self, entrant: Entrant) -> float | None:
+        """None for what writes, whose statements cannot be said twice, and for other services."""
+        workload, said = asked_of(entrant, self.plan.workload), self.draft.statements.get(entrant.label, {})
+        scripts = [Script(said[ask.name], ask.weight) for ask in workload.requests if said.get(ask.name)]
+        if len(scripts) < len(workload.requests):
+            return None
+        lab = self.site.lab
+        return ceiling.ceiling_per_s(lab.cluster, DATABASE, scripts, workload.clients, self.site.folder)
+
+    def _contenders(self) -> list[Contender]:
+        return [
+            Contender(
+                label=it.label,
+                spec=it.spec,
+                kind="profile" if it.profile else "external",
+                keys=it.keys,
+                load=it.load,
+                statements=self.draft.statements.get(it.label, {}),
+            )
+            for it in self.plan.entrants
+        ]
+
+    def _metric(self) -> Metric:
+        """What rounds are added for: in the open model throughput is what was asked for, and tells nothing."""
+        requests = min((one.requests for each in self.rounds for one in each.measurements), default=0)
+        return verdict.headline(self.plan.workload.model, requests)
+
+    def _judged(self) -> tuple[Status, str]:
+        """Whether there are enough valid rounds to believe, and why not."""
+        least = self.plan.protocol.min_rounds
+        short = [
+            f"{it.label} has {valid} of {least} valid rounds"
+            for it in self.plan.entrants
+            if (valid := sum(one.is_valid for one in judgement.of_profile(self.rounds, it.label))) < least
+        ]
+        return ("invalid", "; ".join(short)) if short else ("complete", "")
+
+    def _finish(self, status: Status, told: str) -> Outcome:
+        if not self.rounds:
+            raise Invalid(told)
+        contenders = self._contenders()
         record = Run(
-            id=results.folder_name(started_at, labels),
-            started_at=started_at,
+            id=self.draft.run_id,
+            started_at=self.started_at,
+            ended_at=results.now(),
+            status=status,
+            told=told,
             seed=self.plan.seed,
+            protocol=self.plan.protocol,
             workload=self.plan.workload,
-            catalogue=self.catalogue,
-            machine=machine.machine(str(row[0]) if row else ""),
-            profiles=profiles,
-            statements=self.statements,
-            rounds=rounds,
-            summary=compare.summarise(rounds, labels, counted, counts),
-            steps=compare.steps(rounds, profiles),
+            catalogue=self.site.lab.catalogue,
+            machine=machine.machine(self.site.lab.postgresql),
+            contenders=contenders,
+            rounds=self.rounds,
+            summary=judgement.summarise(self.rounds, contenders, self.draft.read),
+            steps=judgement.steps(self.rounds, contenders),
         )
-        return record, results.store(record, self.samples, self.plan.output)
-
-
-def _readings(watcher: Watcher) -> list[Reading]:
-    """What was watched, as this version of the record has it."""
-    watched = watcher.telemetry(0)
-    told = {(one.of, one.name): one.values for one in watched.series}
-    gaps: list[float | None] = [None] * len(watched.at_s)
-    pss = told.get(("workers", "pss_bytes"), gaps)
-    cpu = summed([track.gauge("cpu_s") for track in watcher.tracks.processes.values()])
-    connections = watcher.tracks.sessions.gauge("connections")
-    idle = told.get(("postgres", "sessions_idle_in_transaction"), gaps)
-
-    def whole(value: float | None) -> int | None:
-        return None if value is None else int(value)
-
-    return [
-        Reading(round(at_s - watched.at_s[0], 3), whole(pss), cpu, whole(connections), whole(idle))
-        for at_s, pss, cpu, connections, idle in zip(watched.at_s, pss, cpu, connections, idle, strict=True)
-    ]
-
-
-def _rows(samples: Samples) -> list[Sample]:
-    columns = (samples.done_s.tolist(), samples.latency_ms.tolist(), samples.status.tolist())
-    return [Sample(*row) for row in zip(*columns, strict=True)]
+        return Outcome(record, self.draft.finish(record), telemetry.told(self.costs))

@@ -26,7 +26,7 @@ from bookstore.lab.record import Quiet, Series, Telemetry
 from bookstore.lab.samples import Samples
 from bookstore.lab.sessions import NoAnswer, Sessions
 from bookstore.lab.track import Column, Reading, Track
-from bookstore.lab.usage import Tracks, Usage, usage
+from bookstore.lab.usage import Answered, Tracks, Usage, usage
 
 INTERVAL_S: Final = 0.25
 LATEST_S: Final = INTERVAL_S / 2
@@ -117,10 +117,10 @@ class Watcher:
         own_ms = self.tracks.sessions.within("own_ms", -math.inf, math.inf) or [0.0]
         return Cost(seconds, self._cpu_s, (own_ms[-1] - own_ms[0]) / 1000, len(self._moments))
 
-    def usage(self, begin_s: float, end_s: float, requests: int, mean_ms: float | None = None) -> Usage:
-        """What each of the `requests` answered from `begin_s` to `end_s` cost; `mean_ms` is their mean latency,
-        without which there is no split."""
-        return usage(self.tracks, begin_s, end_s, requests, mean_ms)
+    def usage(self, begin_s: float, end_s: float, answered: Answered, mean_ms: float | None = None) -> Usage:
+        """What each of the requests cost that were `answered` from `begin_s` to `end_s`; `mean_ms` is their mean
+        latency, without which there is no split."""
+        return usage(self.tracks, begin_s, end_s, answered, mean_ms)
 
     def quiet(self, begin_s: float, end_s: float) -> Quiet:
         return quiet(self.tracks.machine, begin_s, end_s)

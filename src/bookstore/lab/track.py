@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 EDGE_S: Final = 1.0
@@ -48,6 +49,16 @@ class Track:
         """
         begin, end = self._at(name, begin_s), self._at(name, end_s)
         return None if begin is None or end is None or end < begin else end - begin
+
+    def whole(self, name: str, begin_s: float, end_s: float) -> tuple[float, float, float] | None:
+        """What the counter `name` gained between the first and the last look from `begin_s` to `end_s`, and when
+        these were: for a figure that is divided by what was counted between the same two moments. None for less
+        than two looks, and where the counter began anew."""
+        inside = [it for it in self.readings if it and begin_s <= it.at_s <= end_s and name in it.values]
+        if len(inside) < 2 or any(now.values[name] < before.values[name] for before, now in pairwise(inside)):
+            return None
+        first, last = inside[0], inside[-1]
+        return last.values[name] - first.values[name], first.at_s, last.at_s
 
     def within(self, name: str, begin_s: float, end_s: float) -> list[float]:
         """The figures between two moments, gaps left out."""

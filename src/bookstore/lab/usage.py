@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -42,17 +42,29 @@ class Tracks(msgspec.Struct, frozen=True):
     machine: Track
 
 
-def usage(tracks: Tracks, begin_s: float, end_s: float, requests: int, mean_ms: float | None) -> Usage:
-    """Of the `requests` answered from `begin_s` to `end_s` (time.monotonic()), which took `mean_ms`. A figure
-    that a gap makes unknown, or that nobody told, is None."""
+Answered = Callable[[float, float], int]
+"""How many requests were answered between two moments of time.monotonic()."""
+
+
+def usage(tracks: Tracks, begin_s: float, end_s: float, answered: Answered, mean_ms: float | None) -> Usage:
+    """Of the requests `answered` from `begin_s` to `end_s` (time.monotonic()), which took `mean_ms`. A figure
+    that a gap makes unknown, or that nobody told, is None.
+
+    A cost is what was counted between the first and the last look, over the requests answered between these two:
+    those on their way at both ends are the only error, some five of thousands.
+    """
     workers, services = list(tracks.processes.values()), list(tracks.services.values())
 
     def gained(some: Sequence[Track], name: str) -> float | None:
         return total(track.gained(name, begin_s, end_s) for track in some)
 
     def each(some: Sequence[Track], name: str, factor: float = 1.0) -> float | None:
-        gain = gained(some, name)
-        return None if gain is None or not requests else gain * factor / requests
+        parts: list[float | None] = []
+        for track in some:
+            found = track.whole(name, begin_s, end_s)
+            requests = answered(found[1], found[2]) if found else 0
+            parts.append(found[0] * factor / requests if found and requests else None)
+        return total(parts)
 
     pss = _peak_of_sum(workers, "pss_bytes", begin_s, end_s)
     timeouts = gained(services, "pool_requests_errors_total")

@@ -1,4 +1,4 @@
-"""Before anything is measured: do all profiles answer the same?"""
+"""Before anything is measured: do all profiles answer the same, and does another service answer at all?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.invalid import Invalid
-from bookstore.lab.workload import Workload
+from bookstore.lab.workload import Ask, Workload
 
 PAGES: Final = 3
 
@@ -22,18 +22,18 @@ class UnlikeError(Invalid):
 
 
 def answers(deployment: Deployment, workload: Workload, ids: Sequence[int]) -> Answers:
-    """The JSON values of a sample of requests, by path: the workload's own, a walk over PAGES pages by
+    """The JSON values of a sample of requests, by path: the workload's own GETs, a walk over PAGES pages by
     cursor, some of the books `ids` (ascending), and a book that does not exist. The workload's own are asked
     with its headers as well: what comes in a coding is compared decoded, a 304 has no body."""
-    some = {ids[0], ids[1 % len(ids)], ids[len(ids) // 3], ids[len(ids) // 2], ids[-1]}
-    asks = [ask for ask in workload.requests if not ask.writes]
-    own = {ask.path_of(book_id) for book_id in some for ask in asks}
-    paths = own | {f"/books/{book_id}" for book_id in (*some, ids[-1] + 1)}
+    some = _some(ids)
+    asked = [
+        (index, ask.headers, path)
+        for index, ask in enumerate(reading(workload))
+        for path in sorted({ask.path_of(book_id) for book_id in some})
+    ]
+    paths = {path for *_, path in asked} | {f"/books/{book_id}" for book_id in (*some, ids[-1] + 1)}
     found = {path: _value(deployment, path) for path in sorted(paths)}
-    for number, ask in enumerate(asks):
-        if ask.headers:
-            own = {ask.path_of(book_id) for book_id in some}
-            found |= {f"{path} with headers {number}": _value(deployment, path, ask.headers) for path in sorted(own)}
+    found |= {f"{path} with headers {index}": _value(deployment, path, it) for index, it, path in asked if it}
     cursor = ""
     for _ in range(PAGES):
         path = f"/books?limit=37{cursor}"
@@ -52,6 +52,33 @@ def compare(label: str, contender: Answers, other_label: str, other: Answers) ->
                 f"{label} and {other_label} answer GET {path} differently:\n"
                 f"  {label}: {_short(contender[path])}\n  {other_label}: {_short(other.get(path))}"
             )
+
+
+def check_declared(label: str, deployment: Deployment, workload: Workload, ids: Sequence[int]) -> None:
+    """Another service need not answer as ours does, but as the workload declares: 2xx, with the text that it
+    expects, for each of its GETs. Raises UnlikeError."""
+    for ask in reading(workload):
+        for path in sorted({ask.path_of(book_id) for book_id in _some(ids)}):
+            status, body = deployment.get(path, ask.headers)
+            if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
+                raise UnlikeError(f"{label} answers GET {path} with {status}: {_short(body.decode(errors='replace'))}")
+            if ask.expects and ask.expects not in body.decode(errors="replace"):
+                raise UnlikeError(
+                    f"{label} answers GET {path} without {ask.expects!r}: {_short(body.decode(errors='replace'))}"
+                )
+
+
+def reading(workload: Workload) -> list[Ask]:
+    """The requests that can be asked twice with the same answer."""
+    return [
+        ask
+        for ask in workload.requests
+        if ask.method == "GET" and "{uuid}" not in ask.path and "{number}" not in ask.path
+    ]
+
+
+def _some(ids: Sequence[int]) -> list[int]:
+    return sorted({ids[0], ids[1 % len(ids)], ids[len(ids) // 3], ids[len(ids) // 2], ids[-1]})
 
 
 def _value(deployment: Deployment, path: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:

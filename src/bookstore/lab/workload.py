@@ -21,7 +21,8 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of request, sent `weight` times as often as one of weight 1. `{id}` in path and body is a book's id,
-    `{number}` a whole number from 1 to 1000, `{uuid}` a text that no other request has."""
+    `{number}` a whole number from 1 to 1000, `{uuid}` a text that no other request has. `expects` is a text that a
+    service other than ours has to answer with."""
 
     name: Annotated[str, Meta(max_length=80)]
     method: Method = "GET"
@@ -29,6 +30,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     weight: Annotated[int, Meta(ge=1, le=1000)] = 1
     headers: dict[str, str] = {}
     body: Annotated[str, Meta(max_length=20_000)] | None = None
+    expects: Annotated[str, Meta(max_length=1000)] | None = None
 
     @property
     def writes(self) -> bool:

@@ -78,7 +78,10 @@ def changed(workload: Workload, values: dict[str, float]) -> Workload:
     """The workload with arguments of the command line over its file's values, which hold within the same
     limits. Raises Refused."""
     mistakes = Mistakes()
-    texts = {key: document.duration_text(value) if key in _DURATIONS else str(value) for key, value in values.items()}
+    texts = {
+        key: document.duration_text(value) if key in _DURATIONS else str(int(value) if value == int(value) else value)
+        for key, value in values.items()
+    }
     entries = {key: Entry(document.scalar(text), text, "command line") for key, text in texts.items()}
     fitted = document.fit(Workload, entries, mistakes, {})
     changed = msgspec.structs.replace(workload, **fitted)

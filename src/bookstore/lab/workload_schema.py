@@ -33,6 +33,7 @@ ASK_MEANINGS: Final[dict[str, str]] = {
     "weight": "How often it is sent, beside the others' weights.",
     "headers": "Sent with it; no secrets.",
     "body": "JSON, unless a Content-Type says otherwise; may hold {id}, {number} and {uuid}.",
+    "expects": "A text that the answer of a service other than ours must hold; looked for before measuring.",
 }
 STAGE_MEANINGS: Final[dict[str, str]] = {
     "duration": "How long the way to the target takes; 0s is a jump.",

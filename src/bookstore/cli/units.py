@@ -1,0 +1,48 @@
+"""Units that arguments come in: 5s, 3%, 512MB."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import click
+
+from bookstore import document
+
+_BYTES: Final = {"": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class Duration(click.ParamType[float]):
+    """Seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return document.duration(value)
+        except ValueError:
+            self.fail(f"{value!r} is no duration; allowed is a number with ms, s, m or h, such as 5s", param, ctx)
+
+
+class Percent(click.ParamType[float]):
+    """A share, 0.03 for 3%."""
+
+    name = "percent"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"([0-9]{1,3}(\.[0-9]{1,3})?)\s*%", value)
+        if not found or not 0 < float(found[1]) <= 100:
+            self.fail(f"{value!r} is no share; allowed is more than 0% and up to 100%, such as 3%", param, ctx)
+        return float(found[1]) / 100
+
+
+class Size(click.ParamType[int]):
+    """Bytes."""
+
+    name = "size"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)\s*([A-Za-z]*)", value)
+        if not found or found[2].lower() not in _BYTES:
+            self.fail(f"{value!r} is no size; allowed is a number with MB, GB, MiB or GiB, such as 512MB", param, ctx)
+        return int(float(found[1]) * _BYTES[found[2].lower()])

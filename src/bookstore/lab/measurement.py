@@ -1,0 +1,220 @@
+"""One contender in one round: a fresh database, a deployment, warm-up, measured load, and nothing left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from bookstore import token_file, tokens
+from bookstore.guardian import Guardian
+from bookstore.lab import load, results, validity
+from bookstore.lab.deploy import deploy, deploy_external, wait_until
+from bookstore.lab.deployment import Deployment, DeploymentError
+from bookstore.lab.laboratory import DATABASE, Laboratory
+from bookstore.lab.limits import Fence
+from bookstore.lab.load import Load, Target
+from bookstore.lab.plan import Entrant
+from bookstore.lab.record import Kind, Measurement, Problem, Protocol, Quiet, Telemetry
+from bookstore.lab.samples import Samples, empty
+from bookstore.lab.statistics import percentile
+from bookstore.lab.telemetry import Cost, Watcher
+from bookstore.lab.usage import Usage
+from bookstore.lab.workload import Workload
+from bookstore.lab.workload_file import changed
+
+QUIET_WITHIN_S: Final = 10
+"""How long the database may know sessions of a service that has ended."""
+
+Tick = Callable[[str, float], None]
+Verify = Callable[[Deployment], None]
+
+
+class Site(NamedTuple):
+    """Where contenders are deployed: the lab's database, a folder for files, what ends all that is started, and
+    what limits the service."""
+
+    lab: Laboratory
+    folder: Path
+    guardian: Guardian
+    fence: Fence
+
+
+class Measured(NamedTuple):
+    measurement: Measurement
+    samples: Samples
+    cost: Cost | None
+
+
+def measure(
+    entrant: Entrant, workload: Workload, protocol: Protocol, site: Site, seed: int, verify: Verify, tick: Tick
+) -> Measured:
+    """Deploys `entrant`, has it verified and measures it. `seed` draws the keys: with the same one each contender is
+    asked the same. A service that dies under the load makes an invalid measurement. Raises Invalid where there is
+    no service to measure, or none to measure with."""
+    workload = asked_of(entrant, workload)
+    tick("starts", 0)
+    site.lab.restore()
+    started_at = results.now()
+    with _deployed(entrant, site, protocol.watch) as deployment:
+        workers = deployment.prove_identity()
+        verify(deployment)
+        target = Target(deployment.base, site.lab.ids, _token(entrant, workload, site.folder))
+        with _watcher(deployment, workers, entrant, site, protocol.watch) as watcher:
+            sent = load.send(
+                workload, target, site.folder, site.guardian, tick, seed=seed,
+                pid=lambda pid: setattr(watcher, "load_pid", pid) if watcher else None,
+            )  # fmt: skip
+        workers_after = _answering(deployment)
+    problems = []
+    if not wait_until(lambda: site.lab.sessions() == 0, QUIET_WITHIN_S):
+        problems.append(Problem("not_quiet", f"{site.lab.sessions()} database connections outlived the service"))
+    measurement = _figures(entrant, workload, protocol, sent, workers, workers_after, watcher)
+    problems = [*measurement.problems, *problems]
+    measurement = msgspec.structs.replace(measurement, started_at=started_at, problems=problems)
+    return Measured(measurement, sent.samples, watcher.cost if watcher else None)
+
+
+def nothing(label: str, problem: Problem) -> Measured:
+    """A measurement that did not come about."""
+    measurement = Measurement(
+        profile=label, problems=[problem], started_at=results.now(), seconds=0, requests=0, errors=0,
+        throughput_per_s=0, p50_ms=0, p95_ms=0, p99_ms=0, p999_ms=0, max_ms=0,
+    )  # fmt: skip
+    return Measured(measurement, empty(), None)
+
+
+def asked_of(entrant: Entrant, workload: Workload) -> Workload:
+    """The workload with another service's own paths, and with this entrant's own load."""
+    paths = entrant.service.requests if entrant.service else {}
+    workload = changed(workload, entrant.load) if entrant.load else workload
+    asks = [msgspec.structs.replace(ask, path=paths.get(ask.name, ask.path)) for ask in workload.requests]
+    return msgspec.structs.replace(workload, requests=asks)
+
+
+@contextmanager
+def _deployed(entrant: Entrant, site: Site, metrics: bool) -> Iterator[Deployment]:
+    if entrant.service:
+        with deploy_external(entrant.service, site.lab.url, site.folder, site.guardian, fence=site.fence) as it:
+            yield it
+        return
+    with deploy(entrant.spec, site.lab.url, site.folder, site.guardian, fence=site.fence, metrics=metrics) as it:
+        yield it
+
+
+@contextmanager
+def _watcher(
+    deployment: Deployment, workers: list[int], entrant: Entrant, site: Site, watch: bool
+) -> Iterator[Watcher | None]:
+    if not watch:
+        yield None
+        return
+    with (
+        site.lab.connected() as connection,
+        Watcher(
+            workers,
+            connection=connection,
+            postmaster=site.lab.cluster.pid(),
+            database=DATABASE,
+            metrics_url=deployment.metrics_url,
+            named=entrant.service is None,
+        ) as watcher,
+    ):
+        yield watcher
+
+
+def _token(entrant: Entrant, workload: Workload, folder: Path) -> str | None:
+    """A token for what the workload writes, in the tokens file of the deployment's own data folder."""
+    if not workload.writes or entrant.service:
+        return None
+    presented, token = tokens.make("lab", ("write",), results.now().date())
+    file = folder / "tokens"
+    file.unlink(missing_ok=True)
+    token_file.add(file, token)
+    return presented
+
+
+def _answering(deployment: Deployment) -> list[int] | None:
+    """The workers' pids; None where the service is gone."""
+    try:
+        return deployment.prove_identity()
+    except DeploymentError:
+        return None
+
+
+def _figures(
+    entrant: Entrant,
+    workload: Workload,
+    protocol: Protocol,
+    sent: Load,
+    workers: list[int],
+    workers_after: list[int] | None,
+    watcher: Watcher | None,
+) -> Measurement:
+    seconds = workload.duration
+    begin_s, end_s = sent.began_s, sent.began_s + seconds
+    counted = sent.samples.between(0, seconds)
+    good = int(counted.ok.sum())
+    ordered = np.sort(counted.latency_ms)
+    mean_ms = float(ordered.mean()) if len(ordered) else None
+
+    def answered(from_s: float, to_s: float) -> int:
+        return len(sent.samples.between(from_s - begin_s, to_s - begin_s))
+
+    usage = watcher.usage(begin_s, end_s, answered, mean_ms) if watcher else Usage()
+    quiet = watcher.quiet(begin_s, end_s) if watcher else Quiet()
+    p50, p95, p99, p999, most = (percentile(ordered, q) if len(ordered) else 0.0 for q in (0.5, 0.95, 0.99, 0.999, 1))
+    statuses, counts = np.unique(counted.status, return_counts=True)
+    found = validity.problems(
+        requests=len(counted),
+        errors=len(counted) - good,
+        most_errors_ratio=protocol.most_errors_ratio,
+        steady=sent.steady,
+        generator=sent.generator,
+        model=workload.model,
+        quiet=quiet,
+        cores=os.cpu_count() or 1,
+        workers_before=workers,
+        workers_after=workers_after,
+    )
+    borne = {"machine_busy"} if protocol.allow_busy else set()
+    return Measurement(
+        profile=entrant.label,
+        problems=[one for one in found if one.code not in borne],
+        warnings=[one for one in found if one.code in borne],
+        warm_up_s=sent.warm_up_s,
+        seconds=seconds,
+        requests=len(counted),
+        errors=len(counted) - good,
+        statuses={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
+        throughput_per_s=good / seconds,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        p999_ms=p999,
+        max_ms=most,
+        kinds=_kinds(workload, counted),
+        workers=workers,
+        generator=sent.generator,
+        quiet=quiet,
+        telemetry=watcher.telemetry(begin_s, sent.samples) if watcher else Telemetry(),
+        **msgspec.structs.asdict(usage),
+    )
+
+
+def _kinds(workload: Workload, counted: Samples) -> list[Kind]:
+    kinds = []
+    for index, ask in enumerate(workload.requests):
+        mine = counted.where(counted.kind == index)
+        if not len(mine):
+            continue
+        ordered = np.sort(mine.latency_ms)
+        p50, p95, p99, most = (percentile(ordered, q) for q in (0.5, 0.95, 0.99, 1))
+        errors = len(mine) - int(mine.ok.sum())
+        kinds.append(Kind(ask.name, len(mine), errors, p50, p95, p99, most))
+    return kinds

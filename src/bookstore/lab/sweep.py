@@ -1,0 +1,72 @@
+"""A sweep: a profile under every combination of some keys and loads, as one run whose contenders are the cells."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bookstore import document
+from bookstore.lab.draft import RESUMABLE
+from bookstore.lab.plan import Cell, Plan
+from bookstore.profile import KEYS
+from bookstore.refusal import Refused
+from bookstore.scalars import shown
+
+LOADS: Final = ("concurrency", "rate")
+"""What of the workload can be swept."""
+MOST_CELLS: Final = 400
+
+
+def cells(spec: str, over: Sequence[str]) -> list[Cell]:
+    """Every combination of `over`, each of which is `key=value,value,…` of a profile's key or of LOADS. Raises
+    Refused."""
+    axes: dict[str, list[str]] = {}
+    for text in over:
+        key, equals, values = text.partition("=")
+        found = [value.strip() for value in values.split(",")]
+        if not equals or key not in (*KEYS, *LOADS) or "" in found:
+            known = document.suggestion(key, [*KEYS, *LOADS])
+            raise Refused(f"--over: found '{shown(text)}'; allowed is key=value,value,… with {known} as the key")
+        if key in axes or len(set(found)) < len(found):
+            raise Refused(f"--over {key}: found a key or value twice; allowed is each once")
+        axes[key] = found
+    if not axes:
+        raise Refused("--over: found nothing; allowed is key=value,value,…, such as concurrency=1,5,25")
+    grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    if len(grid) > MOST_CELLS:
+        raise Refused(f"--over: found {len(grid)} combinations; allowed are {MOST_CELLS}: each takes seconds a round")
+    return [(_spec(spec, values), _load(values)) for values in grid]
+
+
+def _spec(spec: str, values: dict[str, str]) -> str:
+    keys = ",".join(f"{key}={value}" for key, value in values.items() if key not in LOADS)
+    if not keys:
+        return spec
+    return f"{spec},{keys}" if "@" in spec.rpartition("/")[2] else f"{spec}@{keys}"
+
+
+def _load(values: dict[str, str]) -> dict[str, float]:
+    try:
+        return {key: float(value) for key, value in values.items() if key in LOADS}
+    except ValueError as error:
+        raise Refused(f"--over: {error}; allowed are numbers for {' and '.join(LOADS)}") from None
+
+
+def unfinished(it: Plan) -> tuple[str, Path | None]:
+    """(the plan's mark, the folder of the same sweep that was stopped before its end, if there is one). Two sweeps
+    are the same when all that was asked for is the same, but for the seed."""
+    entrants = [(entrant.label, entrant.spec, entrant.keys, entrant.load) for entrant in it.entrants]
+    asked = msgspec.json.encode((entrants, it.workload, it.protocol))
+    mark = hashlib.sha256(asked).hexdigest()[:10]
+    left = sorted(it.output.glob(f".*_sweep-{mark}{RESUMABLE}"))
+    return mark, left[-1] if left else None
+
+
+def id_of(folder: Path) -> str:
+    """The run's id that an unfinished folder is named by."""
+    return folder.name.removeprefix(".").removesuffix(RESUMABLE)

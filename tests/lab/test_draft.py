@@ -1,0 +1,114 @@
+"""Drafts: what was measured is on disk at once, and is no run before it is whole."""
+
+from __future__ import annotations
+
+import resource
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bookstore.lab import results, samples
+from bookstore.lab.draft import Draft
+from bookstore.lab.invalid import Invalid
+from bookstore.lab.record import Catalogue, Contender, Machine, Measurement, Protocol, Round, Run
+from bookstore.lab.samples import Samples
+from bookstore.lab.workload import Ask, Workload
+
+LABELS = ["asyncpg-json", "../x @k=v #2"]
+
+
+def measured(label: str, figure: float = 100.0) -> Measurement:
+    return Measurement(
+        profile=label, seconds=1, requests=50, errors=0, throughput_per_s=figure,
+        p50_ms=1, p95_ms=2, p99_ms=3, p999_ms=4, max_ms=5,
+    )  # fmt: skip
+
+
+def sampled(seed: int, count: int = 50) -> Samples:
+    random = np.random.default_rng(seed)
+    figures = random.lognormal(1, 0.5, count).astype(np.float32)
+    status, kind = np.full(count, 200, np.int16), np.zeros(count, np.uint8)
+    return Samples(np.sort(random.uniform(0, 1, count)), figures, figures, status, kind)
+
+
+def record(draft: Draft) -> Run:
+    numbers = sorted({number for number, _ in draft.done})
+    return Run(
+        id=draft.run_id,
+        started_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
+        seed=1,
+        protocol=Protocol(min_rounds=1, max_rounds=2, precision_ratio=0.03),
+        workload=Workload(name="list-100", requests=[Ask(name="list", path="/books?limit=100")]),
+        catalogue=Catalogue("generated, seed 1", 60),
+        machine=Machine("Linux", "cpu", 2, 8 * 2**30, "3.11.0", "18.0", {}),
+        contenders=[Contender(label=label, spec=label) for label in LABELS],
+        rounds=[Round(number, [draft.done[number, label] for label in LABELS]) for number in numbers],
+        summary=[],
+    )
+
+
+def fill(draft: Draft) -> None:
+    for number in (1, 2):
+        for label in LABELS:
+            draft.add(number, measured(label), sampled(number))
+
+
+def test_a_finished_draft_is_a_run(tmp_path: Path) -> None:
+    """The parts are joined, in the order they were measured in, and nothing else is left."""
+    with Draft(tmp_path, "one") as draft:
+        fill(draft)
+        assert np.array_equal(draft.read(LABELS[1], 2).latency_ms, sampled(2).latency_ms)
+        assert results.runs(tmp_path) == []
+        file = draft.finish(record(draft))
+    assert results.runs(tmp_path) == [tmp_path / "one"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["run.json", samples.FILE]
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert results.read(file).rounds[1].measurements[1].profile == LABELS[1]
+    assert len(samples.read(tmp_path / "one")) == 200
+    assert np.array_equal(samples.read(tmp_path / "one", LABELS[0], 1).latency_ms, sampled(1).latency_ms)
+
+
+def test_a_draft_that_is_left_is_gone(tmp_path: Path) -> None:
+    """Nothing stays of a comparison that came to no end."""
+    with Draft(tmp_path, "one") as draft:
+        fill(draft)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumable_draft_goes_on(tmp_path: Path) -> None:
+    """What was measured is found again; what was not written to its end is not."""
+    with Draft(tmp_path, "sweep", resume=True) as draft:
+        draft.add(1, measured(LABELS[0], 123.0), sampled(7))
+        draft.add(1, measured(LABELS[1]), sampled(8))
+        draft.note(LABELS[0], {"list": ["SELECT 1"]})
+    broken = next(draft.folder.glob("0001-*/measurement.json"))
+    lost = LABELS[0] if b"123.0" in broken.read_bytes() else LABELS[1]
+    broken.rename(broken.with_suffix(".new"))
+    assert results.runs(tmp_path) == []
+    with Draft(tmp_path, "sweep", resume=True) as again:
+        assert set(again.done) == {(1, label) for label in LABELS if label != lost}
+        assert again.statements == {LABELS[0]: {"list": ["SELECT 1"]}}
+        again.add(1, measured(lost), sampled(9))
+        again.finish(record(again))
+    assert len(samples.read(tmp_path / "sweep")) == 100
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    """Where nothing more can be written the path is told, earlier runs stay as they are, and no half file stays."""
+    with Draft(tmp_path, "before") as draft:
+        fill(draft)
+        draft.finish(record(draft))
+    before = {path: path.read_bytes() for path in (tmp_path / "before").iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Draft(tmp_path, "now") as now:
+        fill(now)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        try:
+            with pytest.raises(Invalid, match=r"now: cannot be written: .+; the measurement is lost"):
+                now.add(3, measured(LABELS[0]), sampled(3, 10_000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+    assert {path: path.read_bytes() for path in (tmp_path / "before").iterdir()} == before

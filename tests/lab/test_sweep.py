@@ -1,0 +1,79 @@
+"""Sweeps: a grid of keys and loads, and where a stopped one goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bookstore.lab import plan as planning
+from bookstore.lab import sweep, workload_file
+from bookstore.lab.plan import Plan
+from bookstore.lab.record import Protocol
+from bookstore.refusal import Refused
+
+
+def planned(output: Path, over: list[str], seed: int = 1) -> Plan:
+    protocol = Protocol(min_rounds=2, max_rounds=2, precision_ratio=1)
+    return planning.plan(sweep.cells("asyncpg-json", over), workload_file.load("list-100"), protocol, output, seed)
+
+
+def test_the_grid_is_every_combination() -> None:
+    """Keys of the profile become overrides, those of the workload the load."""
+    assert sweep.cells("asyncpg-json", ["pool_size=1,5", "concurrency=1,25"]) == [
+        ("asyncpg-json@pool_size=1", {"concurrency": 1.0}),
+        ("asyncpg-json@pool_size=1", {"concurrency": 25.0}),
+        ("asyncpg-json@pool_size=5", {"concurrency": 1.0}),
+        ("asyncpg-json@pool_size=5", {"concurrency": 25.0}),
+    ]
+    assert sweep.cells("default@workers=2", ["pool_size=1"]) == [("default@workers=2,pool_size=1", {})]
+    assert sweep.cells("/a@b/own.yaml", ["pool_size=1"]) == [("/a@b/own.yaml@pool_size=1", {})]
+
+
+def test_each_cell_has_a_label_and_its_load(tmp_path: Path) -> None:
+    """Cells can be told apart, and the load of each is known."""
+    it = planned(tmp_path, ["pool_size=1,5", "concurrency=1,25"])
+    assert [entrant.label for entrant in it.entrants] == [
+        "asyncpg-json@pool_size=1 concurrency=1", "asyncpg-json@pool_size=1 concurrency=25",
+        "asyncpg-json@pool_size=5 concurrency=1", "asyncpg-json@pool_size=5 concurrency=25",
+    ]  # fmt: skip
+    assert [entrant.load for entrant in it.entrants][:2] == [{"concurrency": 1}, {"concurrency": 25}]
+
+
+def test_the_same_sweep_is_found_again(tmp_path: Path) -> None:
+    """The same grid goes on, whatever its seed; another one does not."""
+    over = ["concurrency=1,5"]
+    mark, left = sweep.unfinished(planned(tmp_path, over))
+    assert left is None
+    folder = tmp_path / f".20260131T080000_sweep-{mark}.unfinished"
+    folder.mkdir()
+    assert sweep.unfinished(planned(tmp_path, over, seed=2)) == (mark, folder)
+    assert sweep.id_of(folder) == f"20260131T080000_sweep-{mark}"
+    assert sweep.unfinished(planned(tmp_path, ["concurrency=1,6"]))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("over", "named"),
+    [
+        (["pool_szie=1,2"], "allowed is key=value.*pool_size"),
+        (["pool_size"], "found 'pool_size'"),
+        (["pool_size=1,,2"], "found 'pool_size=1,,2'"),
+        (["pool_size=1,1"], "allowed is each once"),
+        (["pool_size=1", "pool_size=2"], "allowed is each once"),
+        (["concurrency=few"], "allowed are numbers for concurrency and rate"),
+        ([f"{key}={','.join(map(str, range(1, 22)))}" for key in ("pool_size", "concurrency")], "441 combinations"),
+        ([], "found nothing"),
+    ],
+)  # fmt: skip
+def test_a_grid_that_is_none_is_refused(over: list[str], named: str) -> None:
+    """What cannot be swept is told, with what can."""
+    with pytest.raises(Refused, match=named):
+        sweep.cells("asyncpg-json", over)
+
+
+def test_every_impossible_cell_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """A pool that the database cannot hold, and a load that no workload has, are refused at once."""
+    with pytest.raises(Refused, match=r"(?s)pool_size=200.*connection budget.*concurrency"):
+        planned(tmp_path, ["pool_size=200", "concurrency=1"])
+    with pytest.raises(Refused, match="concurrency"):
+        planned(tmp_path, ["concurrency=100000"])
