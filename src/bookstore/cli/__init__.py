@@ -16,9 +16,9 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
 _MODULES: Final = {
-    "serve": "serve", "compare": "compare", "sweep": "sweep", "runs": "runs", "report": "report", "profiles": "profiles",
-    "catalog": "catalog", "db": "db", "tokens": "tokens", "openapi": "openapi",
-    "workloads": "workloads",
+    "serve": "serve", "compare": "compare", "sweep": "sweep", "runs": "runs", "report": "report",
+    "profiles": "profiles", "workloads": "workloads", "catalog": "catalog", "db": "db", "tokens": "tokens",
+    "openapi": "openapi",
 }  # fmt: skip
 
 

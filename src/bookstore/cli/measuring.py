@@ -14,6 +14,7 @@ import psycopg
 from bookstore import catalog
 from bookstore.cli.printing import FORMATS, printed
 from bookstore.cli.progress import progress, terminable
+from bookstore.cli.report import after
 from bookstore.cli.units import Duration, Size
 from bookstore.lab import results, thresholds, verdict, workload_file
 from bookstore.lab import run as protocol
@@ -110,7 +111,7 @@ def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) 
             raise
     printed(outcome.run, form_of(options), results.reader(outcome.path.parent, outcome.run))
     click.echo(outcome.cost, err=True)
-    click.echo(f"record: {outcome.path}", err=True)
+    click.echo(f"record: {outcome.path}\npage:   {after(outcome.path.parent)}", err=True)
     return outcome.run, outcome.path.parent
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import msgspec
 
-from bookstore import document
+from bookstore.cli.runs import find
 from bookstore.lab import report as page
-from bookstore.lab import report_index, results, samples
-from bookstore.lab.record import SCHEMA_VERSION, Run
+from bookstore.lab import report_index, results
+from bookstore.lab.record import Run
 from bookstore.refusal import Refused
 
 
 @click.command()
-@click.argument("runs", nargs=-1, metavar="RUN…", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, metavar="RUN…")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--index", "as_index", is_flag=True, help="Write the page of all runs, to filter and compare.")
 @click.option(
@@ -27,7 +26,7 @@ from bookstore.refusal import Refused
     show_default=True,
     help="Where runs are kept.",
 )
-def report(runs: tuple[Path, ...], output: Path | None, as_index: bool, folder: Path) -> None:
+def report(runs: tuple[str, ...], output: Path | None, as_index: bool, folder: Path) -> None:
     """Write one HTML file about each RUN: a folder, its run.json, its id, or `latest`.
 
     The file needs no network and no server: open it, send it, print it. It is report.html in the run's folder,
@@ -43,35 +42,24 @@ def report(runs: tuple[Path, ...], output: Path | None, as_index: bool, folder: 
         read, unreadable = _all(folder)
         _write(output or folder / report_index.FILE, report_index.index(read, unreadable))
         return
-    found = [_find(run, folder) for run in runs]
-    home = found[0] if len(found) == 1 else found[0].parent
-    _write(output or home / page.FILE, page.page([(_read(path), partial(samples.read, path)) for path in found]))
+    found = [find(run, folder) for run in runs]
+    homes = [path if path.is_dir() else path.parent for path in found]
+    home = homes[0] if len(homes) == 1 else homes[0].parent
+    _write(output or home / page.FILE, of_runs(homes))
 
 
-def _read(folder: Path) -> Run:
-    """The record in `folder`. Raises Refused where it is none of this version."""
-    file = folder / "run.json"
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Run)
-    except OSError as error:
-        raise Refused(f"{file}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(f"{file}: not a run record of version {SCHEMA_VERSION}: {error}") from None
+def of_runs(folders: Sequence[Path]) -> str:
+    """The page about the runs in these folders. Raises Refused where one cannot be read."""
+    records = [results.read(folder) for folder in folders]
+    return page.page([(it, results.reader(folder, it)) for it, folder in zip(records, folders, strict=True)])
 
 
-def _find(run: Path, folder: Path) -> Path:
-    """The folder of the run that `run` names."""
-    known = results.runs(folder)
-    if str(run) == "latest":
-        if not known:
-            raise Refused(f"no runs in {folder}; bookstore compare makes one")
-        return known[-1]
-    for path in (run, folder / run):
-        if path.is_dir():
-            return path
-        if path.is_file():
-            return path.parent
-    raise Refused(f"run {run}: no such run; allowed is {document.suggestion(str(run), [p.name for p in known])}")
+def after(folder: Path) -> Path:
+    """Writes the page of the run that has just been measured, and the index of all beside it; returns the page."""
+    (folder / page.FILE).write_text(of_runs([folder]), encoding="utf-8")
+    read, unreadable = _all(folder.parent)
+    (folder.parent / report_index.FILE).write_text(report_index.index(read, unreadable), encoding="utf-8")
+    return folder / page.FILE
 
 
 def _all(folder: Path) -> tuple[list[tuple[Run, Path]], list[str]]:
@@ -79,7 +67,7 @@ def _all(folder: Path) -> tuple[list[tuple[Run, Path]], list[str]]:
     read, unreadable = [], []
     for path in results.runs(folder):
         try:
-            read.append((_read(path), path))
+            read.append((results.read(path), path))
         except Refused as refusal:
             unreadable.append(str(refusal))
             click.echo(f"left out: {refusal}", err=True)
