@@ -45,7 +45,8 @@ _OPTIONS: Final = [
     click.option("--catalog", "file", type=click.Path(path_type=Path), help="Import this CSV file."),
     click.option("--limit-cpu", "cpus", type=float, help="CPUs the service may use, such as 0.5"),
     click.option("--limit-memory", "memory", type=Size(), help="Memory the service may use, such as 512MB"),
-    click.option("--no-watch", is_flag=True, help="Measure the load alone: no memory, no connections, no pool."),
+    click.option("--no-watch", is_flag=True, help="Measure the load alone: no memory, no connections, no CPU."),
+    click.option("--no-inspect", is_flag=True, help="Leave out the last deployments that tell of pool and loop."),
     click.option("--allow-busy", is_flag=True, help="Count rounds in which other processes were busy, with a warning."),
     click.option("--seed", type=click.IntRange(0), help="Of orders and keys  [default: random]"),
     click.option("--format", "-f", "form", type=click.Choice(FORMATS), default="text", show_default=True),
@@ -78,6 +79,7 @@ def protocol_of(options: dict[str, Any], min_rounds: int, max_rounds: int, preci
         max_rounds=max_rounds,
         precision_ratio=precision_ratio,
         watch=not options["no_watch"],
+        inspect=not (options["no_watch"] or options["no_inspect"]),
         allow_busy=options["allow_busy"],
         limits=Limits(options["cpus"], options["memory"]),
     )

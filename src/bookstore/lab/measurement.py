@@ -52,16 +52,24 @@ class Measured(NamedTuple):
 
 
 def measure(
-    entrant: Entrant, workload: Workload, protocol: Protocol, site: Site, seed: int, verify: Verify, tick: Tick
+    entrant: Entrant,
+    workload: Workload,
+    protocol: Protocol,
+    site: Site,
+    seed: int,
+    verify: Verify,
+    tick: Tick,
+    *,
+    inspect: bool = False,
 ) -> Measured:
     """Deploys `entrant`, has it verified and measures it. `seed` draws the keys: with the same one each contender is
-    asked the same. A service that dies under the load makes an invalid measurement. Raises Invalid where there is
-    no service to measure, or none to measure with."""
+    asked the same. With `inspect` the service tells about itself, at some cost. A service that dies under the load
+    makes an invalid measurement. Raises Invalid where there is no service to measure, or none to measure with."""
     workload = asked_of(entrant, workload)
     tick("starts", 0)
     site.lab.restore()
     started_at = results.now()
-    with _deployed(entrant, site, protocol.watch) as deployment:
+    with _deployed(entrant, site, inspect) as deployment:
         workers = deployment.prove_identity()
         verify(deployment)
         target = Target(deployment.base, site.lab.ids, _token(entrant, workload, site.folder))
@@ -98,12 +106,12 @@ def asked_of(entrant: Entrant, workload: Workload) -> Workload:
 
 
 @contextmanager
-def _deployed(entrant: Entrant, site: Site, metrics: bool) -> Iterator[Deployment]:
+def _deployed(entrant: Entrant, site: Site, inspect: bool) -> Iterator[Deployment]:
     if entrant.service:
         with deploy_external(entrant.service, site.lab.url, site.folder, site.guardian, fence=site.fence) as it:
             yield it
         return
-    with deploy(entrant.spec, site.lab.url, site.folder, site.guardian, fence=site.fence, metrics=metrics) as it:
+    with deploy(entrant.spec, site.lab.url, site.folder, site.guardian, fence=site.fence, metrics=inspect) as it:
         yield it
 
 

@@ -64,6 +64,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     most_errors_ratio: float = 0.001
     allow_busy: bool = False
     watch: bool = True
+    inspect: bool = True
     limits: Limits = Limits()
 
 
@@ -262,6 +263,10 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A comparison. `inspections` are one deployment more of each profile, after the rounds, in which the service
+    tells what only it knows (pool, event loop, garbage collector, serialisation): telling costs it some
+    percent, so no figure of theirs is compared."""
+
     schema_version: int = SCHEMA_VERSION
     id: str
     started_at: datetime
@@ -275,5 +280,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     contenders: Annotated[list[Contender], msgspec.Meta(min_length=1)]
     rounds: list[Round]
+    inspections: list[Measurement] = []
     summary: list[Summary]
     steps: list[Step] = []

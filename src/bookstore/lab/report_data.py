@@ -65,17 +65,22 @@ def shown(run: Run, read: Read) -> Shown:
             parts = [read(contender.label, number).between(-one.warm_up_s, one.seconds) for number, one in own]
         except Refused as refusal:
             parts, missing = [], str(refusal)
-        views.append(_view(contender.label, own, joined(parts), run.machine.cores))
-    bare = [
-        replace(each, measurements=[replace(one, telemetry=Telemetry()) for one in each.measurements])
-        for each in run.rounds
-    ]
-    return Shown(
-        run=replace(run, rounds=bare), answer=answer(run), headline=headline_of(run), views=views, missing=missing
-    )
+        told = [one for one in run.inspections if one.profile == contender.label]
+        views.append(_view(contender.label, own, told, joined(parts), run.machine.cores))
+    bare = [replace(each, measurements=_without_telemetry(each.measurements)) for each in run.rounds]
+    record = replace(run, rounds=bare, inspections=_without_telemetry(run.inspections))
+    return Shown(run=record, answer=answer(run), headline=headline_of(run), views=views, missing=missing)
 
 
-def _view(label: str, own: Sequence[tuple[int, Measurement]], requests: Samples, cores: int) -> View:
+def _without_telemetry(measured: Sequence[Measurement]) -> list[Measurement]:
+    """The page draws from its own, thinner lines."""
+    return [replace(one, telemetry=Telemetry()) for one in measured]
+
+
+def _view(
+    label: str, own: Sequence[tuple[int, Measurement]], told: Sequence[Measurement], requests: Samples, cores: int
+) -> View:
+    """`told` are the deployments in which the service itself told what it did."""
     figures = [one.throughput_per_s for _, one in own if one.throughput_per_s > 0]
     number, watched = _middle(own)
     telemetry = watched.telemetry if watched else Telemetry()
@@ -92,11 +97,15 @@ def _view(label: str, own: Sequence[tuple[int, Measurement]], requests: Samples,
     def thin(drawn: list[Line]) -> Lines:
         return thinned(telemetry.at_s, drawn)
 
+    inspected = [*told, *(one for _, one in own)][:1]
+    inside = {(line.of, line.name): line for one in inspected for line in one.telemetry.series}
+    waits = [Line(name, list(inside["workers", name].values)) for name in _POOL if ("workers", name) in inside]
     workers = [(line.of, line.of, line.name) for line in telemetry.series if _is_pss_of_worker(line)]
     busy = [("workers", "workers", "cpu_ratio"), ("PostgreSQL", "postgres", "cpu_ratio")]
     busy += [("load generator", "load", "cpu_ratio")]
     limit = named.get(("postgres", "max_connections"))
-    timeouts = [one.pool_timeouts for _, one in own if one.pool_timeouts is not None]
+    tellers = list(told) or [one for _, one in own]
+    timeouts = [one.pool_timeouts for one in tellers if one.pool_timeouts is not None]
     return View(
         label=label,
         throughput=ratio(figures, [1.0] * len(figures)) if figures else None,  # how many times 1 a second
@@ -106,10 +115,10 @@ def _view(label: str, own: Sequence[tuple[int, Measurement]], requests: Samples,
         memory=thin(lines(*workers)),
         sessions=thin(lines(*((state, "postgres", f"sessions_{state}") for state in _SESSIONS))),
         most_sessions=max((value for value in limit.values if value is not None), default=None) if limit else None,
-        pool=thin(lines(*((name, "workers", name) for name in _POOL))),
+        pool=thinned(inspected[0].telemetry.at_s if inspected else [], waits),
         busy=thin(lines(*busy) + lines(("others", "machine", "others_ratio"), factor=cores)),
-        split=mean_split([one for _, one in own]),
-        pool_wait=summed([one.pool_wait for _, one in own if one.pool_wait]),
+        split=mean_split(tellers),
+        pool_wait=summed([one.pool_wait for one in tellers if one.pool_wait]),
         pool_timeouts=sum(timeouts) if timeouts else None,
         kinds=by_kind(requests.between(0, np.inf), [kind.name for kind in own[0][1].kinds] if own else []),
     )

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -85,6 +86,7 @@ class _Runner:
         self.started_at = started_at
         self.answers: dict[str, verification.Answers] = {}
         self.rounds: list[Round] = []
+        self.inspections: list[Measurement] = []
         self.costs: list[Cost] = []
 
     def carry_out(self) -> Outcome:
@@ -108,6 +110,25 @@ class _Runner:
             order = shuffle.sample(self.plan.entrants, len(self.plan.entrants))
             measured = [self._measure(number, place, entrant) for place, entrant in enumerate(order)]
             self.rounds.append(Round(number, measured))
+        self._inspect()
+
+    def _inspect(self) -> None:
+        """One deployment more of each profile, with its own metrics switched on; what is the same twice, once."""
+        if not self.plan.protocol.inspect:
+            return
+        seen_before = []
+        for entrant in self.plan.entrants:
+            if entrant.profile and (same := (entrant.keys, entrant.load)) not in seen_before:
+                seen_before.append(same)
+                tell = partial(self._tell_inspection, entrant)
+                seen = measure(
+                    entrant, self.plan.workload, self.plan.protocol, self.site, self.plan.seed,
+                    lambda _: None, tell, inspect=True,
+                )  # fmt: skip
+                self.inspections.append(seen.measurement)
+
+    def _tell_inspection(self, entrant: Entrant, what: str, _share: float) -> None:
+        self.progress(f"inspection  {entrant.label}: {what}", 0.99)
 
     def _measure(self, number: int, place: int, entrant: Entrant) -> Measurement:
         whole = self.plan.protocol.max_rounds * len(self.plan.entrants)
@@ -219,6 +240,7 @@ class _Runner:
             machine=machine.machine(self.site.lab.postgresql),
             contenders=contenders,
             rounds=self.rounds,
+            inspections=self.inspections,
             summary=judgement.summarise(self.rounds, contenders, self.draft.read),
             steps=judgement.steps(self.rounds, contenders),
         )

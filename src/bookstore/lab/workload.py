@@ -65,7 +65,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=MOST_CLIENTS)] = 5
     rate: Annotated[float, Meta(ge=0.1, le=100_000)] | None = None
     stages: Annotated[list[Stage], Meta(max_length=50)] = []
-    duration: Annotated[float, Meta(ge=0.5, le=3600, extra=_SECONDS)] = 5.0
+    duration: Annotated[float, Meta(ge=0.5, le=3600, extra=_SECONDS)] = 3.0
     warm_up: Annotated[float, Meta(ge=0, le=3600, extra=_SECONDS)] = 5.0
     thresholds: Annotated[list[str], Meta(max_length=50)] = []
     books: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
