@@ -63,7 +63,7 @@ def test_a_finished_draft_is_a_run(tmp_path: Path) -> None:
         assert results.runs(tmp_path) == []
         file = draft.finish(record(draft))
     assert results.runs(tmp_path) == [tmp_path / "one"]
-    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["run.json", samples.FILE]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["latencies.hlog", "run.json", samples.FILE]
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
     assert results.read(file).rounds[1].measurements[1].profile == LABELS[1]
     assert len(samples.read(tmp_path / "one")) == 200

@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from bookstore.lab import samples
+from bookstore.lab import histograms, samples
+from bookstore.lab.histograms import Part
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.record import Measurement, Run
 from bookstore.lab.results import FILE
@@ -66,17 +67,24 @@ class Draft:
         return samples.read(self.folder / _part(number, label), label, number)
 
     def finish(self, run: Run) -> Path:
-        """Joins the parts, writes run.json, gives the folder its name, and returns run.json's path."""
+        """Joins the parts, writes latencies.hlog and run.json, gives the folder its name, and returns run.json's
+        path."""
         with self._writing():
             with samples.Writer(self.folder) as writer:
                 for number, label in self.done:
                     writer.add(number, label, self.read(label, number))
+            histograms.write(self.folder, run.started_at.timestamp(), self._parts(run))
             for number, label in self.done:
                 shutil.rmtree(self.folder / _part(number, label))
             (self.folder / "statements.json").unlink(missing_ok=True)
             _replace(self.folder / FILE, msgspec.json.format(msgspec.json.encode(run), indent=1))
             self.folder.rename(self._output / self.run_id)
         return self._output / self.run_id / FILE
+
+    def _parts(self, run: Run) -> Iterator[Part]:
+        for (number, label), one in self.done.items():
+            began_s = (one.started_at - run.started_at).total_seconds() if one.started_at else 0.0
+            yield Part(label, number, began_s, self.read(label, number))
 
     def __enter__(self) -> Draft:
         return self

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -68,7 +70,6 @@ def measure(
     workload = asked_of(entrant, workload)
     tick("starts", 0)
     site.lab.restore()
-    started_at = results.now()
     with _deployed(entrant, site, inspect) as deployment:
         workers = deployment.prove_identity()
         verify(deployment)
@@ -84,7 +85,8 @@ def measure(
         problems.append(Problem("not_quiet", f"{site.lab.sessions()} database connections outlived the service"))
     measurement = _figures(entrant, workload, protocol, sent, workers, workers_after, watcher)
     problems = [*measurement.problems, *problems]
-    measurement = msgspec.structs.replace(measurement, started_at=started_at, problems=problems)
+    began_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - sent.began_s)
+    measurement = msgspec.structs.replace(measurement, started_at=began_at, problems=problems)
     return Measured(measurement, sent.samples, watcher.cost if watcher else None)
 
 

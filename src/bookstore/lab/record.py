@@ -153,7 +153,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """One profile in one round. Latencies are of the measured seconds' requests, from the planned moment in
     the open model; each request is in samples.parquet, the warm-up's too. `problems` is empty where the
     measurement is valid; the others are kept and shown and never counted. `warnings` are what the run was told to
-    bear. Without any request the latencies are 0."""
+    bear. `started_at` is when the measured seconds began. Without any request the latencies are 0."""
 
     profile: str
     problems: list[Problem] = []
