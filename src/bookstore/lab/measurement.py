@@ -142,7 +142,7 @@ def _token(entrant: Entrant, workload: Workload, folder: Path) -> str | None:
     """A token for what the workload writes, in the tokens file of the deployment's own data folder."""
     if not workload.writes or entrant.service:
         return None
-    presented, token = tokens.make("lab", ("write",), results.now().date())
+    presented, token = tokens.make("lab", (tokens.CATALOG_WRITE,), results.now().date())
     file = folder / "tokens"
     file.unlink(missing_ok=True)
     token_file.add(file, token)

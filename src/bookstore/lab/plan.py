@@ -14,7 +14,7 @@ from bookstore.lab import external, limits
 from bookstore.lab import load as generator
 from bookstore.lab.external import External
 from bookstore.lab.laboratory import MAX_CONNECTIONS
-from bookstore.lab.record import Protocol
+from bookstore.lab.record import Limits, Protocol
 from bookstore.lab.workload import Workload
 from bookstore.lab.workload_file import changed
 from bookstore.profile import EngineProfile
@@ -86,6 +86,11 @@ def plan(
         name = it.label + "".join(f" {key}={value:g}" for key, value in load.items())
         entrants.append(msgspec.structs.replace(it, label=_label(name, entrants), load=load))
     for service in services:
+        if protocol.limits != Limits():
+            refused.append(
+                f"--external {service.name}: found it with a limit of CPU or memory; allowed is that for what the lab "
+                f"starts: give its command in a file"
+            )
         entrants.append(Entrant(label=_label(service.name, entrants), spec=service.url or "", service=service))
     if refused:
         raise Refused("\n".join(dict.fromkeys(refused)))
