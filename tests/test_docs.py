@@ -28,6 +28,11 @@ def test_the_reference_is_up_to_date() -> None:
     assert (ROOT / "docs/reference.md").read_text() == reference() + "\n"
 
 
+def test_the_reference_shows_help_as_a_terminal_does() -> None:
+    """Each command's help names -h, which the group's settings add, whatever ran before."""
+    assert reference().count("  --help ") == 0
+
+
 def test_every_variable_that_is_read_is_documented() -> None:
     """Each environment variable that the code reads stands in the reference."""
     sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]

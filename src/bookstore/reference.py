@@ -57,7 +57,7 @@ def _head() -> Iterator[str]:
 
 def _commands() -> Iterator[str]:
     yield "## Commands\n"
-    with click.Context(cli.bookstore, info_name="bookstore") as context:
+    with cli.bookstore.make_context("bookstore", [], resilient_parsing=True) as context:
         yield from _help(cli.bookstore, context)
 
 
