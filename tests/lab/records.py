@@ -56,7 +56,7 @@ def make(
     day: int = 0,
 ) -> Run:
     """A run in `folder`/`run_id`: run.json and samples.parquet. In the `invalid` rounds something else kept
-    the machine busy while the last contender was measured."""
+    the machine busy while the last contender was measured; where it is watched, it is inspected, too."""
     rates = rates or RATES
     home = folder / run_id
     home.mkdir(parents=True)
@@ -72,6 +72,10 @@ def make(
                 measurements.append(_measurement(dice, label, taken, seconds, clients, watch=watch, is_bad=is_bad))
             done.append(Round(number, measurements))
     contenders = [_contender(label) for label in rates]
+    inspections = []
+    for label in rates if watch else []:
+        taken = _samples(dice, rates[label], seconds, clients)
+        inspections.append(_measurement(dice, label, taken, seconds, clients, watch=True, is_bad=False))
     run = Run(
         id=run_id,
         started_at=_STARTED + timedelta(days=day),
@@ -83,6 +87,7 @@ def make(
         machine=Machine("Linux 6.1", "A CPU", cores, 8 * 2**30, "3.11.2", "18.1", {"litestar": "2.25.0"}),
         contenders=contenders,
         rounds=done,
+        inspections=inspections,
         summary=judgement.summarise(done, contenders, partial(samples.read, home)),
         steps=judgement.steps(done, contenders),
     )
@@ -174,6 +179,7 @@ def _telemetry(dice: np.random.Generator, label: str, seconds: float, clients: i
     add("pool_waiting", "workers", np.clip(dice.poisson(1.0, size), 0, clients).astype(float))
     add("cpu_ratio", "workers", np.clip(1.3 * warm + dice.normal(0, 0.06, size), 0, 2))
     add("loop_lag_ms", "workers", dice.exponential(2, size))
+    add("gc_pause_ms", "workers", dice.exponential(0.5, size))
     add("sessions_active", "postgres", np.clip(dice.poisson(2.0, size), 0, clients).astype(float))
     add("sessions_idle", "postgres", np.full(size, float(clients)))
     add("sessions_idle_in_transaction", "postgres", dice.poisson(0.5, size).astype(float))

@@ -39,6 +39,22 @@ def test_the_record_goes_along_without_its_telemetry(tmp_path: Path) -> None:
     assert {"active", "idle", "foreign"} <= {line.name for line in view.sessions.lines}
 
 
+def test_what_only_the_service_tells_is_of_the_inspection(tmp_path: Path) -> None:
+    """Pool, event loop, garbage collector and the parts of a request are the inspection's, where there was one;
+    without one they are the rounds'."""
+    run = records.make(tmp_path, rounds=3, invalid=())
+    read = partial(samples.read, tmp_path / run.id)
+    view = report_data.shown(run, read).views[0]
+    assert view.is_inspected
+    assert view.split == run.inspections[0].split
+    assert view.pool_wait == run.inspections[0].pool_wait
+    assert [line.name for line in view.loop.lines] == ["loop_lag_ms", "gc_pause_ms"]
+    without = report_data.shown(msgspec.structs.replace(run, inspections=[]), read).views[0]
+    assert not without.is_inspected
+    assert without.pool.lines
+    assert without.split != view.split
+
+
 def test_without_samples_the_rest_is_shown(tmp_path: Path) -> None:
     """Where samples.parquet is gone the page says so, and has everything else."""
     run = records.make(tmp_path, rounds=2, invalid=())

@@ -12,6 +12,7 @@ from bookstore.lab.report_lines import (
     by_second,
     mean_split,
     percentiles,
+    seen,
     summed,
     thinned,
 )
@@ -63,6 +64,12 @@ def test_thinning_keeps_the_peak_and_what_belongs_together() -> None:
     assert len(lines.at_s) == MOST_POINTS
     at = lines.lines[0].values.index(50.0)
     assert (lines.lines[1].values[at], lines.at_s[at]) == (7.0, 308.5)
+
+
+def test_moments_without_a_look_are_no_gaps() -> None:
+    """What is looked at each fourth time has a point for each look; a gap in one of two lines stays."""
+    lines = [Line("a", [1.0, None, None, 4.0]), Line("b", [1.0, None, None, None])]
+    assert seen([0, 1, 2, 3], lines) == ([0, 3], [Line("a", [1.0, 4.0]), Line("b", [1.0, None])])
 
 
 def test_thinning_keeps_gaps() -> None:

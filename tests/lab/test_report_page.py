@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from bookstore.lab import report, report_index, samples
+from bookstore.lab import judgement, report, report_index, samples
 from bookstore.lab.record import Problem, Run
 
 from . import records
@@ -31,6 +31,7 @@ PLOTS = (
     "Where a request's time goes",
     "How long requests waited for a connection",
     "The pool over time",
+    "Event loop and garbage collector",
     "Memory of each worker",
     "Database sessions by state",
     "Who used the CPUs",
@@ -228,6 +229,51 @@ def test_a_run_without_a_valid_round_is_told(opened: Opened, tmp_path: Path) -> 
     expect(page.locator(".validity")).to_contain_text("Not valid")
     expect(page.locator(".validity")).to_contain_text("2 valid rounds are needed")
     expect(page.locator("table.cards tbody tr").last).to_contain_text("no valid round")
+
+
+def test_what_is_of_the_inspection_is_said(opened: Opened, page_file: Path) -> None:
+    """What only the service tells names the inspection as its source; what was watched names a round."""
+    page = opened(page_file)
+    expect(page.locator("p.aside")).to_contain_text("none of these figures is compared")
+    for title, of in (("The pool over time", "inspection"), ("Who used the CPUs", "round")):
+        figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
+        told = figure.locator("h4 small").all_inner_texts()
+        assert [text.split()[0] for text in told] == [of] * len(records.RATES), title
+
+
+def borne(run: Run, folder: Path) -> Run:
+    """The run as if it had been told to bear what made rounds invalid."""
+    rounds = [
+        replace(each, measurements=[replace(one, problems=[], warnings=one.problems) for one in each.measurements])
+        for each in run.rounds
+    ]
+    summary = judgement.summarise(rounds, run.contenders, partial(samples.read, folder / run.id))
+    return replace(run, rounds=rounds, summary=summary)
+
+
+def test_warnings_are_told(opened: Opened, tmp_path: Path) -> None:
+    """A measurement that counts although the machine was busy is folded below the validity, and in the last table."""
+    page = opened(written(tmp_path, borne(records.make(tmp_path, rounds=2, invalid=(2,)), tmp_path)))
+    told = page.locator(".validity details")
+    expect(told.locator("summary")).to_contain_text("1 of 6 measurements")
+    told.locator("summary").click()
+    expect(told.locator("li")).to_contain_text("round 2, asyncpg-json: others used 31 %")
+    expect(page.get_by_role("table", name="Every measurement")).to_contain_text(
+        "Warning machine_busy: others used 31 %"
+    )
+
+
+def test_the_intervals_of_two_rounds_stay_in_their_plot(opened: Opened, tmp_path: Path) -> None:
+    """Two rounds that lie far apart have an interval of many times the mean; it ends at the plot's edge."""
+    page = opened(written(tmp_path, borne(records.make(tmp_path, rounds=2, invalid=(2,)), tmp_path)))
+    boxes = """all => all.map(svg => {
+      const box = svg.getBoundingClientRect();
+      return [...svg.querySelectorAll("line")].every(it => it.getBoundingClientRect().right <= box.right + 1);
+    })"""
+    for title in PLOTS[:2]:
+        figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
+        expect(figure.locator("svg").last).to_be_visible()
+        assert all(figure.locator(".plot svg").evaluate_all(boxes)), title
 
 
 @pytest.mark.parametrize("width", [375, 1280])

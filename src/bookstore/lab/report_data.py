@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from bookstore.lab.answer import answer
 from bookstore.lab.judgement import Read
 from bookstore.lab.record import Histogram, Kind, Measurement, Metric, Run, Series, Split, Telemetry
-from bookstore.lab.report_lines import Line, Lines, by_kind, by_second, mean_split, percentiles, summed, thinned
+from bookstore.lab.report_lines import Line, Lines, by_kind, by_second, mean_split, percentiles, seen, summed, thinned
 from bookstore.lab.samples import Samples, joined
 from bookstore.lab.statistics import Interval, ratio
 from bookstore.lab.table import headline_of
@@ -20,13 +20,15 @@ from bookstore.refusal import Refused
 
 _SESSIONS: Final = ("active", "idle", "idle_in_transaction", "other", "foreign")
 _POOL: Final = ("pool_checked_out", "pool_waiting")
+_LOOP: Final = ("loop_lag_ms", "gc_pause_ms")
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """What is drawn of one contender. `latency` has pairs of a share of the requests and the ms they took at
     most; `seconds` p50_ms and p99_ms of each second's requests; both of all valid rounds together. The lines over
-    time are of the one round `watched`, the nearest to the middle; `busy` counts cores. `kinds` is empty where the
-    workload has one kind of request."""
+    time are of the one round `watched`, the nearest to the middle; `busy` counts cores. `pool`, `loop`, `split` and
+    the pool's waits are of the inspection where the profile `is_inspected`. `kinds` is empty where the workload has
+    one kind of request."""
 
     label: str
     throughput: Interval | None
@@ -36,7 +38,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     memory: Lines
     sessions: Lines
     most_sessions: float | None
+    is_inspected: bool
     pool: Lines
+    loop: Lines
     busy: Lines
     split: Split | None
     pool_wait: Histogram | None
@@ -97,9 +101,12 @@ def _view(
     def thin(drawn: list[Line]) -> Lines:
         return thinned(telemetry.at_s, drawn)
 
-    inspected = [*told, *(one for _, one in own)][:1]
-    inside = {(line.of, line.name): line for one in inspected for line in one.telemetry.series}
-    waits = [Line(name, list(inside["workers", name].values)) for name in _POOL if ("workers", name) in inside]
+    inside = told[0].telemetry if told else telemetry
+    whole = {line.name: line for line in inside.series if line.of == "workers"}
+
+    def thin_inside(*names: str) -> Lines:
+        return thinned(inside.at_s, [Line(name, whole[name].values) for name in names if name in whole])
+
     workers = [(line.of, line.of, line.name) for line in telemetry.series if _is_pss_of_worker(line)]
     busy = [("workers", "workers", "cpu_ratio"), ("PostgreSQL", "postgres", "cpu_ratio")]
     busy += [("load generator", "load", "cpu_ratio")]
@@ -112,10 +119,12 @@ def _view(
         latency=percentiles(requests.between(0, np.inf).latency_ms),
         seconds=by_second(requests),
         watched=number,
-        memory=thin(lines(*workers)),
+        memory=thinned(*seen(telemetry.at_s, lines(*workers))),
         sessions=thin(lines(*((state, "postgres", f"sessions_{state}") for state in _SESSIONS))),
         most_sessions=max((value for value in limit.values if value is not None), default=None) if limit else None,
-        pool=thinned(inspected[0].telemetry.at_s if inspected else [], waits),
+        is_inspected=bool(told),
+        pool=thin_inside(*_POOL),
+        loop=thin_inside(*_LOOP),
         busy=thin(lines(*busy) + lines(("others", "machine", "others_ratio"), factor=cores)),
         split=mean_split(tellers),
         pool_wait=summed([one.pool_wait for one in tellers if one.pool_wait]),

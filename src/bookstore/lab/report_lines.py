@@ -89,6 +89,13 @@ def thinned(at_s: Sequence[float], lines: Sequence[Line]) -> Lines:
     )
 
 
+def seen(at_s: Sequence[float], lines: Sequence[Line]) -> tuple[list[float], list[Line]]:
+    """The moments at which something was looked at: PSS costs too much to be looked at each time, and what is left
+    out on purpose is no gap."""
+    kept = [index for index in range(len(at_s)) if any(line.values[index] is not None for line in lines)]
+    return [at_s[index] for index in kept], [Line(it.name, [it.values[index] for index in kept]) for it in lines]
+
+
 def mean_split(measured: Sequence[Measurement]) -> Split | None:
     """The rounds' splits as one, each with the weight of its requests."""
     known = [(one.requests, one.split) for one in measured if one.split and one.requests]

@@ -8,11 +8,13 @@ const UNTOLD = "Only a service with a metrics port tells it, and none was watche
 function throughputChart(run, views) {
   const rows = views.map((view, at) => ({ at, label: view.label, mean: run.summary.find((one) => one.profile === view.label)?.throughput_per_s, interval: view.throughput ?? {} }));
   const rounds = run.rounds.flatMap((each) => each.measurements.map((one) => ({ label: one.profile, value: one.throughput_per_s, isValid: !one.problems.length, number: each.number })));
-  const most = d3.max(rounds, (one) => one.value) ?? 1;
+  const most = d3.max(rounds, (one) => one.value) || 1;
+  const edge = d3.min([d3.max(rows, (row) => row.interval.high) ?? most, most * 1.4]); // that of few rounds may be ten times as wide
+  const right = Math.max(most, edge) * 1.02;
   const alt = rows.map((row) => `${row.label} ${three(row.mean)} requests a second, 95 % interval ${range(row.interval)}`).join("; ");
   const draw = (width) => ({
     height: 34 + rows.length * 66, marginLeft: 2, marginTop: 8, marginBottom: 34,
-    x: { domain: [0, most * 1.02], label: "requests a second →", tickSize: 0, ticks: Math.min(8, width / 70) },
+    x: { domain: [0, right], label: "requests a second →", tickSize: 0, ticks: Math.min(8, width / 70) },
     y: { domain: rows.map((row) => row.label), axis: null },
     marks: [
       grid("x", { ticks: Math.min(8, width / 70) }),
@@ -21,7 +23,7 @@ function throughputChart(run, views) {
       Plot.dot(rounds.filter((one) => one.isValid), { x: "value", y: "label", dy: 11, r: 2.5, fill: "var(--quiet)", fillOpacity: 0.75 }),
       Plot.dot(rounds.filter((one) => !one.isValid), { x: "value", y: "label", dy: 11, r: 3.5, symbol: "times", stroke: "var(--bad)", strokeWidth: 1.5 }),
       ...rows.flatMap((row) => [
-        known(row.interval.low) ? Plot.ruleY([row], { y: "label", x1: row.interval.low, x2: row.interval.high, stroke: paint(row.at), strokeWidth: 3, strokeLinecap: "round" }) : null,
+        known(row.interval.low) ? Plot.ruleY([row], { y: "label", x1: Math.max(0, row.interval.low), x2: Math.min(right, row.interval.high), stroke: paint(row.at), strokeWidth: 3, strokeLinecap: "round" }) : null,
         known(row.mean) ? Plot.dot([row], { x: "mean", y: "label", r: 5.5, symbol: symbol(row.at), fill: paint(row.at), stroke: "var(--paper)", strokeWidth: 1.5 }) : null,
       ]),
       tip(rounds, { x: "value", y: "label", title: (one) => `round ${one.number}${one.isValid ? "" : ", invalid"}\n${three(one.value)} requests/s` }),
@@ -45,8 +47,9 @@ function ratioChart(run, views) {
   const shift = (row) => (labels.indexOf(row.label) - (labels.length - 1) / 2) * 13;
   const height = Math.max(34, labels.length * 13 + 16);
   const alt = rows.map((row) => `${row.label}, ${row.metric}: ${three(row.estimate)} times, ${range(row)}, ${row.verdict}`).join("; ");
-  const least = Math.min(0.8, d3.min(rows, (row) => row.low ?? row.estimate));
-  const most = Math.max(1.25, d3.max(rows, (row) => row.high ?? row.estimate));
+  // An interval of two rounds may span ten powers of ten: what is far beyond every estimate ends at the edge.
+  const least = Math.min(0.8, Math.max(d3.min(rows, (row) => row.low ?? row.estimate), d3.min(rows, (row) => row.estimate) / 4));
+  const most = Math.max(1.25, Math.min(d3.max(rows, (row) => row.high ?? row.estimate), d3.max(rows, (row) => row.estimate) * 4));
   const domain = [least / 1.06, most * 1.06];
   const nearOne = [0.6, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3].filter((tick) => tick >= domain[0] && tick <= domain[1]);
   const draw = (width) => {
@@ -59,7 +62,7 @@ function ratioChart(run, views) {
         grid("x", { ticks }), logAxis("x", ticks),
         Plot.ruleX([1], { stroke: "var(--ink)", strokeWidth: 1 }),
         ...rows.flatMap((row) => [
-          known(row.low) ? Plot.ruleY([row], { y: "metric", x1: "low", x2: "high", dy: shift(row), stroke: paint(row.at), strokeWidth: 2.5, strokeLinecap: "round" }) : null,
+          known(row.low) ? Plot.ruleY([row], { y: "metric", x1: Math.max(row.low, domain[0]), x2: Math.min(row.high, domain[1]), dy: shift(row), stroke: paint(row.at), strokeWidth: 2.5, strokeLinecap: "round" }) : null,
           Plot.dot([row], { x: "estimate", y: "metric", dy: shift(row), r: 4.5, symbol: symbol(row.at), fill: row.isShown ? paint(row.at) : "var(--paper)", stroke: paint(row.at), strokeWidth: 1.5 }),
         ]),
       ],
@@ -130,6 +133,7 @@ function latencyOverTime(views, why) {
       x: timeAxis(width), y: { type: "log", domain, label: "↑ ms" },
       marks: [
         warmUp(at_s), grid("y", { ticks: levels }), logAxis("y", levels),
+        rows.length > 12 ? null : Plot.dot(rows.flatMap((row) => [[row.at, row.p50], [row.at, row.p99]]), { fill: paint(at), r: 2.5 }),
         Plot.areaY(rows, { x: "at", y1: "p50", y2: "p99", fill: paint(at), fillOpacity: 0.16 }),
         Plot.lineY(rows, { x: "at", y: "p99", stroke: paint(at), strokeWidth: 1.25 }),
         Plot.lineY(rows, { x: "at", y: "p50", stroke: paint(at), strokeWidth: 2.25 }),
@@ -158,18 +162,18 @@ function splitChart(views) {
   });
   const alt = own.map((view) => `${view.label}, ${three(view.split.total_ms)} ms: ${PARTS.map(([key, name]) => `${name} ${three(view.split[key])} ms`).join(", ")}`).join("; ");
   const draw = (share) => (width) => ({
-    height: 64 + own.length * 50, marginLeft: 2, marginTop: 30, marginBottom: 34,
+    height: 64 + (own.length - 0.58) * 56, marginLeft: 2, marginTop: 30, marginBottom: 34,
     x: { label: share ? "share of the mean latency →" : "ms of the mean request →", tickFormat: share ? roundPercent : undefined, ticks: Math.min(6, width / 70), tickSize: 0 },
     y: { domain: own.map((view) => view.label), axis: null, paddingInner: 0.58, paddingOuter: 0 },
     marks: [
       grid("x", { ticks: Math.min(6, width / 70) }),
       Plot.barX(bars(share), { x1: "x1", x2: "x2", y: "label", fill: "colour", insetRight: 1, title: (row) => `${row.name}: ${share ? percent(row.size) : `${three(row.size)} ms`}` }),
-      Plot.text(own, { y: "label", frameAnchor: "left", dy: -22, textAnchor: "start", text: (view) => view.label, fontWeight: 600, fill: "var(--ink)" }),
+      Plot.text(own, { y: "label", frameAnchor: "left", dy: -17, lineAnchor: "bottom", textAnchor: "start", text: (view) => view.label, fontWeight: 600, fill: "var(--ink)" }),
     ],
   });
   const columns = [{ head: "", text: true, cell: (part) => part[1] }, ...own.map((view) => ({ head: view.label, unit: "ms", cell: (part) => [three(view.split[part[0]]), el("small", {}, ` ${roundPercent(view.split[part[0]] / view.split.total_ms)}`)] }))];
   const parts = [...PARTS, ["total_ms", "together"]];
-  return figure(title, "The mean request of the valid rounds, in its parts. “Outside” is the network, the accept queue and the load generator.",
+  return figure(title, "The mean request in its parts. “Outside” is the network, the accept queue and the load generator.",
     legend(PARTS.map(([, name, colour]) => [name, colour])), el("div", { class: "pair" }, plot(alt, draw(false)), plot(`As shares. ${alt}`, draw(true))),
     table(columns, parts, { caption: "Parts of the mean request", mark: (part) => (part[0] === "total_ms" ? "total" : null) }));
 }

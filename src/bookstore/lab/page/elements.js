@@ -27,7 +27,7 @@ function three(value) {
 
 const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : NONE);
 const percent = (ratio) => (known(ratio) ? `${three(ratio * 100)} %` : NONE);
-const roundPercent = (ratio) => (known(ratio) ? `${Math.round(ratio * 100)} %` : NONE);
+const roundPercent = (ratio) => (!known(ratio) ? NONE : ratio > 0 && ratio < 0.005 ? "< 1 %" : `${Math.round(ratio * 100)} %`);
 const megabytes = (bytes) => (known(bytes) ? whole(bytes / MB) : NONE);
 const range = (it) => (known(it.low) && known(it.high) ? `${three(it.low)} to ${three(it.high)}` : "no interval");
 

@@ -10,11 +10,11 @@ function verdictOf(run, one, headline) {
   return [el("span", { class: `verdict ${kind}` }, it.verdict), " ", el("b", {}, `${three(it.ratio.estimate)}×`), el("small", {}, range(it.ratio))];
 }
 
-/** Problems of a kind together: the rounds they were in, with what the first of them told. */
-function grouped(bad) {
+/** Problems (or warnings) of a kind together: the rounds they were in, with what the first of them told. */
+function grouped(bad, of = "problems") {
   const found = new Map();
   for (const one of bad) {
-    for (const { code, told } of one.problems) {
+    for (const { code, told } of one[of]) {
       const key = JSON.stringify([one.profile, code]);
       if (!found.has(key)) found.set(key, { profile: one.profile, numbers: [], told });
       found.get(key).numbers.push(one.number);
@@ -26,14 +26,19 @@ function grouped(bad) {
 /** Where the figures may be trusted, and which measurements were left out for what. */
 function validity(run, headline) {
   const effects = run.summary.flatMap((one) => one.comparisons.filter((it) => it.metric === headline && known(it.smallest_effect_ratio)).map((it) => it.smallest_effect_ratio));
-  const least = effects.length ? `A difference in ${METRICS[headline]} of ${percent(d3.max(effects))} would have been seen four times of five.` : null;
-  const bad = run.rounds.flatMap((each) => each.measurements.filter((one) => one.problems.length).map((one) => ({ number: each.number, ...one })));
+  const least = !effects.length ? null : d3.max(effects) < 1 ? `A difference in ${METRICS[headline]} of ${percent(d3.max(effects))} would have been seen four times of five.`
+    : `Not even twice the ${METRICS[headline]} would have been seen four times of five: more rounds tell more.`;
+  const all = run.rounds.flatMap((each) => each.measurements.map((one) => ({ number: each.number, ...one })));
+  const bad = all.filter((one) => one.problems.length);
+  const borne = all.filter((one) => one.warnings.length);
   const [kind, said] = STATUS[run.status] ?? ["warn", run.status];
   const rounds = `${run.rounds.length} ${run.rounds.length === 1 ? "round" : "rounds"} of ${run.contenders.length === 1 ? "one profile" : `${run.contenders.length} profiles`}`;
   const left = bad.length ? `${bad.length === 1 ? "one measurement is" : `${bad.length} measurements are`} not valid and not counted, see below.` : "every measurement is valid.";
+  const item = ({ profile, numbers, told }) => el("li", {}, `round ${numbers.join(", ")}, `, el("b", {}, pieces(profile)), `: ${told}`);
   return el("div", { class: `validity ${kind}` },
     el("p", {}, el("span", { class: `badge ${kind}` }, said), ` ${rounds}; ${left} `, run.told ? `${run.told} ` : null, least),
-    bad.length ? el("ul", {}, grouped(bad).map(({ profile, numbers, told }) => el("li", {}, `round ${numbers.join(", ")}, `, el("b", {}, pieces(profile)), `: ${told}`))) : null);
+    bad.length ? el("ul", {}, grouped(bad).map(item)) : null,
+    borne.length ? folded(el("span", {}, el("span", { class: "badge warn" }, "With warnings"), ` ${borne.length} of ${all.length} measurements count although something was not as it should be`), el("ul", {}, grouped(borne, "warnings").map(item))) : null);
 }
 
 function costTable(run, views, headline) {
@@ -119,7 +124,7 @@ function roundsTable(run) {
     { head: "warm-up", unit: "s", cell: (one) => three(one.warm_up_s) },
     { head: "generator", unit: "of a core", cell: (one) => roundPercent(one.generator?.cpu_ratio) },
     { head: "others", unit: "of CPUs", cell: (one) => roundPercent(one.quiet?.others_ratio) },
-    { head: "state", text: true, cell: (one) => (one.problems.length ? [el("span", { class: "badge bad" }, "Not valid"), ` ${one.problems.map((it) => `${it.code}: ${it.told}`).join("; ")}`] : "valid") },
+    { head: "state", text: true, cell: (one) => (one.problems.length ? [el("span", { class: "badge bad" }, "Not valid"), ` ${one.problems.map((it) => `${it.code}: ${it.told}`).join("; ")}`] : one.warnings.length ? [el("span", { class: "badge warn" }, "Warning"), ` ${one.warnings.map((it) => `${it.code}: ${it.told}`).join("; ")}`] : "valid") },
   ];
   return table(columns, rows, { caption: "Every measurement, in the order it was made", dense: true, mark: (one) => [one.problems.length ? "invalid" : "", one.place === 1 ? "first" : ""].join(" ").trim() || null });
 }
@@ -143,7 +148,7 @@ function article({ run, answer, headline, views, missing: why }, prefix, isAlone
   const sections = [
     section(`${prefix}throughput`, "Throughput", el("div", { class: "pair" }, throughputChart(run, views), ratioChart(run, views)), run.steps.length ? figure("One key at a time", "Pairs of profiles that differ in one key alone: the ratio is that key's doing.", stepsTable(run)) : null),
     section(`${prefix}latency`, "Latency", percentileChart(run, views, noSamples), latencyOverTime(views, noSamples), kindsTable(views)),
-    section(`${prefix}time`, "Time in a request", splitChart(views), waitChart(views), poolChart(views)),
+    section(`${prefix}time`, "Time in a request", inspected(views), splitChart(views), waitChart(views), poolChart(views), loopChart(views)),
     section(`${prefix}resources`, "Memory, sessions, CPUs", memoryChart(views), sessionsChart(views), busyChart(views)),
     section(`${prefix}profiles`, "Engine profiles", profilesTable(run), statements(run)),
     section(`${prefix}machine`, "Surroundings", surroundings(run)),

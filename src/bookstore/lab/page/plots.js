@@ -51,10 +51,10 @@ const legend = (entries) => el("ul", { class: "legend" }, entries.map(([text, co
 const profileLegend = (views) => legend(views.map((view, at) => [view.label, paint(at), symbol(at)]));
 
 /** A small plot for each profile on one scale; `draw(view, at, width)`. `without` says why one
- * has none; with `round` the round that is drawn stands in its title. */
-function multiples(views, has, alt, draw, { without, round = false }) {
+ * has none; `of(view)` says in its title which round is drawn. */
+function multiples(views, has, alt, draw, { without, of = () => null }) {
   return el("div", { class: "multiples" }, views.map((view, at) =>
-    el("div", {}, el("h4", {}, swatch(paint(at), symbol(at)), el("span", { class: "name" }, pieces(view.label)), round ? el("small", {}, `round ${view.watched}`) : null),
+    el("div", {}, el("h4", {}, swatch(paint(at), symbol(at)), el("span", { class: "name" }, pieces(view.label)), el("small", {}, of(view) ?? "")),
       has(view) ? plot(`${view.label}: ${alt(view)}`, (width) => draw(view, at, width)) : el("p", { class: "missing" }, without)),
   ));
 }

@@ -5,8 +5,16 @@ const FRAME = { height: 180, marginLeft: 44, marginTop: 22, marginBottom: 34, ma
 const hasLines = (lines) => lines.lines.length > 0 && lines.lines.some((line) => line.values.some(known));
 
 const ONE_ROUND = "Of the round of each profile whose throughput is in the middle.";
+const roundOf = (view) => `round ${view.watched}`;
+const inspectionOf = (view) => (view.is_inspected ? "inspection" : roundOf(view));
 
-function overTime(title, how, views, { key, unit, scale = 1, colours, curve = "linear", shown = three, entries = [], without = UNWATCHED }) {
+/** What only the service can tell is of one deployment more of each profile, where there was one. */
+function inspected(views) {
+  if (!views.some((view) => view.is_inspected)) return null;
+  return el("p", { class: "aside" }, "Seen in the inspection: one deployment more of each profile, after the rounds, with the service’s metrics on. Telling costs it some percent, so none of these figures is compared.");
+}
+
+function overTime(title, how, views, { key, unit, scale = 1, colours, curve = "linear", shown = three, entries = [], without = UNWATCHED, of = roundOf, said = ONE_ROUND }) {
   if (!views.some((view) => hasLines(view[key]))) return missing(title, without);
   const top = d3.max(views, (view) => peak(view[key])) / scale;
   const alt = (view) => view[key].lines.map((line) => `${line.name} ${extent(line, (value) => shown(value / scale))} ${unit}`).join("; ");
@@ -17,11 +25,12 @@ function overTime(title, how, views, { key, unit, scale = 1, colours, curve = "l
       marks: [
         warmUp(view[key].at_s), grid("y", { ticks: 4 }),
         Plot.line(rows, { x: "at", y: "value", z: "name", stroke: colours ? (row) => colours[row.name] ?? "var(--quiet)" : paint(at), strokeWidth: 1.5, curve }),
+        rows.length > 24 ? null : Plot.dot(rows, { x: "at", y: "value", r: 2, fill: colours ? (row) => colours[row.name] ?? "var(--quiet)" : paint(at) }),
         tip(rows, { x: "at", y: "value", title: (row) => `${row.name}\n${shown(row.value)} ${unit} at ${three(row.at)} s` }),
       ],
     };
   };
-  return figure(title, `${how} ${ONE_ROUND}`, legend([...entries, WARM_UP]), multiples(views, (view) => hasLines(view[key]), alt, draw, { without, round: true }));
+  return figure(title, `${how} ${said}`, legend([...entries, WARM_UP]), multiples(views, (view) => hasLines(view[key]), alt, draw, { without, of }));
 }
 
 const memoryChart = (views) => overTime("Memory of each worker", "A line for each worker process: its proportional set size (PSS), so that shared pages count once. A line that keeps rising is a leak or a heap that still grows.", views,
@@ -69,7 +78,7 @@ function sessionsChart(views) {
   };
   return figure(title, `Stacked. A session that is idle in transaction holds its locks and its connection for nothing. ${ONE_ROUND}`,
     legend(STATES.filter(([key]) => views.some((view) => view.sessions.lines.some((line) => line.name === key && peak({ lines: [line] }) > 0))).map(([, name, colour]) => [name, colour]).concat([WARM_UP])),
-    multiples(views, (view) => hasLines(view.sessions), alt, draw, { without: UNWATCHED, round: true }));
+    multiples(views, (view) => hasLines(view.sessions), alt, draw, { without: UNWATCHED, of: roundOf }));
 }
 
 /** How long requests waited for a connection: shares of them, by the histogram's bounds, on a log scale. */
@@ -83,7 +92,8 @@ function waitChart(views) {
   });
   const said = (bar) => (bar.isFirst ? `at most ${three(bar.to)} ms` : bar.isLast ? `more than ${three(bar.from)} ms` : `${three(bar.from)} to ${three(bar.to)} ms`);
   const all = views.filter((view) => total(view) > 0).flatMap(bars);
-  const domain = [d3.min(all, (bar) => bar.x1), d3.max(all, (bar) => bar.x2)];
+  const least = d3.min(all, (bar) => bar.x1);
+  const domain = [least, Math.max(100 * least, d3.max(all, (bar) => (bar.count ? bar.x2 : 0)))]; // the longest bounds are seconds
   const top = d3.max(all, (bar) => bar.share);
   const timeouts = (view) => (known(view.pool_timeouts) ? `${whole(view.pool_timeouts)} timeouts; ` : "");
   const alt = (view) => timeouts(view) + bars(view).filter((bar) => bar.count).map((bar) => `${said(bar)}: ${percent(bar.share)}`).join("; ");
@@ -92,14 +102,19 @@ function waitChart(views) {
     y: { domain: [0, top * 1.1], label: "↑ share of waits", tickFormat: roundPercent, ticks: 4, tickSize: 0 },
     marks: [
       grid("y", { ticks: 4 }), logAxis("x", logTicks(domain, width - 60, 40)),
-      Plot.rectY(bars(view), { x1: "x1", x2: "x2", y: "share", inset: 0.5, fill: paint(at), title: (bar) => `${said(bar)}: ${percent(bar.share)}` }),
+      Plot.rectY(bars(view).filter((bar) => bar.count), { x1: "x1", x2: "x2", y: "share", inset: 0.5, fill: paint(at), title: (bar) => `${said(bar)}: ${percent(bar.share)}` }),
       known(view.pool_timeouts) ? Plot.text([0], { frameAnchor: "top-right", text: () => `${whole(view.pool_timeouts)} timeouts`, fill: "var(--ink)" }) : null,
     ],
   });
-  return figure(title, "Of all valid rounds; the first bar is everything below its bound, the last everything above.", multiples(views, (view) => total(view) > 0, alt, draw, { without: UNTOLD }));
+  return figure(title, "Shares of the waits, log scale; the first bar is everything below its bound.", multiples(views, (view) => total(view) > 0, alt, draw, { without: UNTOLD, of: (view) => (view.is_inspected ? "inspection" : null) }));
 }
 
 const POOL = { pool_checked_out: "var(--part-1)", pool_waiting: "var(--part-0)" };
 
 const poolChart = (views) => overTime("The pool over time", "Connections checked out, and requests that wait for one, of all workers together.", views,
-  { key: "pool", unit: "count", colours: POOL, curve: "step-after", shown: whole, without: UNTOLD, entries: [["connections checked out", POOL.pool_checked_out], ["requests waiting", POOL.pool_waiting]] });
+  { key: "pool", unit: "count", colours: POOL, curve: "step-after", shown: whole, without: UNTOLD, of: inspectionOf, said: "", entries: [["connections checked out", POOL.pool_checked_out], ["requests waiting", POOL.pool_waiting]] });
+
+const LOOP = { loop_lag_ms: "var(--part-1)", gc_pause_ms: "var(--part-0)" };
+
+const loopChart = (views) => overTime("Event loop and garbage collector", "How late the event loop of the slowest worker was, at most, in about the last second; and for how long the garbage collector stopped the workers between two looks. A request waits for both.", views,
+  { key: "loop", unit: "ms", colours: LOOP, without: UNTOLD, of: inspectionOf, said: "", entries: [["event loop lag", LOOP.loop_lag_ms], ["collector’s pauses", LOOP.gc_pause_ms]] });
