@@ -8,19 +8,22 @@ import click
 import pytest
 
 from bookstore import cli
+from bookstore.lab import workload_file
+from bookstore.lab.record import Problem
 from bookstore.reference import ENVIRONMENT, reference
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/bookstore/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/bookstore/**/*.md")])
 
 
 def _command_lines() -> list[str]:
-    """Every line of a shell block in a page that calls `bookstore`."""
+    """Every line of a shell block, or of a CI job, in a page that calls `bookstore`."""
     lines = []
     for page in PAGES:
-        for block in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(), re.DOTALL):
+        for block in re.findall(r"```(?:sh|console|yaml)\n(.*?)```", page.read_text(), re.DOTALL):
             lines += [line.removeprefix("$ ") for line in block.splitlines() if re.search(r"\bbookstore [a-z]", line)]
-    return [line[line.index("bookstore ") :] for line in lines if not line.startswith("bookstore:")]
+    called = [line[line.index("bookstore ") :] for line in lines if not line.startswith("bookstore:")]
+    return [re.split(r" (?:>>|[>|]) ", line)[0] for line in called]
 
 
 def test_the_reference_is_up_to_date() -> None:
@@ -56,6 +59,38 @@ def test_every_command_in_the_docs_exists(line: str) -> None:
         assert found, line
         command = found
     command.make_context("", [word.replace("…", "x") for word in words])
+
+
+def test_every_target_in_the_docs_exists() -> None:
+    """A page names no `make` target that the Makefile has not, and `make help` lists all of them."""
+    named = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)}
+    listed = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    phony = set((ROOT / "Makefile").read_text().partition(".PHONY: ")[2].splitlines()[0].split())
+    assert {"aa", "power"} <= named <= listed
+    assert listed == phony
+
+
+def test_the_guide_quotes_the_example_as_it_is() -> None:
+    """The file of another service in the guide is one of the benchmarks'."""
+    example = (ROOT / "benchmarks/truth/steady.yaml").read_text()
+    assert f"```yaml\n{example}```" in (ROOT / "docs/lab.md").read_text()
+
+
+def test_the_guide_s_workload_is_one(tmp_path: Path) -> None:
+    """The workload that the guide shows is taken as it stands."""
+    guide = (ROOT / "docs/lab.md").read_text()
+    block = re.search(r"```yaml\n(description: \"a shop at noon\".*?)```", guide, re.DOTALL)
+    assert block
+    (tmp_path / "noon.yaml").write_text(block[1])
+    assert workload_file.load(str(tmp_path / "noon.yaml")).model == "open"
+
+
+def test_the_guide_tells_each_problem() -> None:
+    """Each reason for which a measurement does not count stands in the guide."""
+    told = (ROOT / "docs/lab.md").read_text()
+    codes = re.findall(r"[a-z_]+", (Problem.__doc__ or "").partition("one of: ")[2].partition(".")[0])
+    assert len(codes) == 9
+    assert [code for code in codes if f"`{code}`" not in told] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

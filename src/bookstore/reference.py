@@ -135,7 +135,8 @@ def _exit_codes() -> Iterator[str]:
     yield "## Exit codes\n"
     yield "| code | |\n|---|---|"
     yield "| 0 | fine |\n| 1 | a bug |\n| 2 | bad input, or refused: nothing was started |"
-    yield "| 3 | the measurement is not valid: nothing was stored |\n| 130 | interrupted |"
+    yield "| 3 | the measurement is not valid; what was measured is stored, if a whole round was |"
+    yield "| 99 | a threshold was crossed, or a contender is slower than allowed |\n| 130 | interrupted |"
 
 
 def _text(hint: Any, value: object) -> str:
