@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,7 +18,7 @@ from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
 from bookstore.lab import judgement, record
-from bookstore.lab.laboratory import _READING, _SETTINGS
+from bookstore.lab.laboratory import _READING, _SETTINGS, Laboratory, laboratory
 from bookstore.lab.samples import Samples
 from bookstore.lab.workload import Ask, Workload
 from bookstore.postgres import Cluster
@@ -119,3 +122,34 @@ def make_record() -> Callable[..., record.Run]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared_laboratory(guardian: Guardian) -> Iterator[Laboratory]:
+    """A laboratory with 60 books for all runs of a session."""
+
+    def fill(connection: psycopg.Connection) -> record.Catalogue:
+        catalog.generate(connection, books=BOOKS, seed=1)
+        return record.Catalogue("generated, seed 1", BOOKS)
+
+    with laboratory(guardian, fill, writes=False) as it:
+        yield it
+
+
+@pytest.fixture
+def ready_laboratory(
+    shared_laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Laboratory]:
+    """The same, which `run` takes instead of making one, and a lock of the test's own: other comparisons may be at
+    work on this machine."""
+
+    @contextmanager
+    def taken(*_: object, **__: object) -> Iterator[Laboratory]:
+        yield shared_laboratory
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr("bookstore.lab.run.laboratory", taken)
+    yield shared_laboratory
+    left = [path.name for path in (tmp_path / "temporary").iterdir() if path.suffix != ".lock"]
+    assert left == []

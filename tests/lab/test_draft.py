@@ -33,8 +33,8 @@ def sampled(seed: int, count: int = 50) -> Samples:
     return Samples(np.sort(random.uniform(0, 1, count)), figures, figures, status, kind)
 
 
-def record(draft: Draft) -> Run:
-    numbers = sorted({number for number, _ in draft.done})
+def record(draft: Draft, numbers: list[int] | None = None) -> Run:
+    numbers = numbers or sorted({number for number, _ in draft.done})
     return Run(
         id=draft.run_id,
         started_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
@@ -112,3 +112,33 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["before"]
     assert {path: path.read_bytes() for path in (tmp_path / "before").iterdir()} == before
+
+
+def test_of_a_broken_round_nothing_is_kept(tmp_path: Path) -> None:
+    """What was measured of a round that never became whole is neither in the record nor in the samples."""
+    with Draft(tmp_path, "one") as draft:
+        fill(draft)
+        draft.add(3, measured(LABELS[0]), sampled(3))
+        stored = record(draft, [1, 2])
+        draft.finish(stored)
+    assert len(samples.read(tmp_path / "one")) == 200
+    assert len(samples.read(tmp_path / "one", LABELS[0], 3)) == 0
+    assert not list((tmp_path / "one").glob("000*"))
+
+
+def test_a_sweep_that_cannot_be_finished_keeps_what_it_has(tmp_path: Path) -> None:
+    """Where the record itself cannot be written, what was measured is there for the next start."""
+    with Draft(tmp_path, "sweep", resume=True) as draft:
+        fill(draft)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        try:
+            with pytest.raises(Invalid, match="sweep: cannot be written"):
+                draft.finish(record(draft))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert results.runs(tmp_path) == []
+    with Draft(tmp_path, "sweep", resume=True) as again:
+        assert len(again.done) == 4
+        again.finish(record(again))
+    assert len(samples.read(tmp_path / "sweep")) == 200

@@ -68,21 +68,22 @@ class Draft:
 
     def finish(self, run: Run) -> Path:
         """Joins the parts, writes latencies.hlog and run.json, gives the folder its name, and returns run.json's
-        path."""
+        path. Of a round that `run` does not have, because it did not become whole, nothing is kept."""
+        whole = {(each.number, one.profile): one for each in run.rounds for one in each.measurements}
         with self._writing():
             with samples.Writer(self.folder) as writer:
-                for number, label in self.done:
+                for number, label in whole:
                     writer.add(number, label, self.read(label, number))
-            histograms.write(self.folder, run.started_at.timestamp(), self._parts(run))
-            for number, label in self.done:
-                shutil.rmtree(self.folder / _part(number, label))
-            (self.folder / "statements.json").unlink(missing_ok=True)
+            histograms.write(self.folder, run.started_at.timestamp(), self._parts(run, whole))
             _replace(self.folder / FILE, msgspec.json.format(msgspec.json.encode(run), indent=1))
-            self.folder.rename(self._output / self.run_id)
-        return self._output / self.run_id / FILE
+            folder = self.folder.rename(self._output / self.run_id)
+        for number, label in self.done:  # not before: on a full disk, or killed, a sweep goes on from its parts
+            shutil.rmtree(folder / _part(number, label), ignore_errors=True)
+        (folder / "statements.json").unlink(missing_ok=True)
+        return folder / FILE
 
-    def _parts(self, run: Run) -> Iterator[Part]:
-        for (number, label), one in self.done.items():
+    def _parts(self, run: Run, whole: dict[tuple[int, str], Measurement]) -> Iterator[Part]:
+        for (number, label), one in whole.items():
             began_s = (one.started_at - run.started_at).total_seconds() if one.started_at else 0.0
             yield Part(label, number, began_s, self.read(label, number))
 

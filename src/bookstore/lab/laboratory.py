@@ -55,16 +55,12 @@ class Laboratory:
         self.connection = connection
         self.catalogue = catalogue
         self.ids = ids
+        self.postgresql = _version(connection)  # now: a record has to name it, whatever becomes of the server
 
     @property
     def url(self) -> sa.URL:
         """Of the database that deployments get."""
         return self.cluster.url(DATABASE)
-
-    @property
-    def postgresql(self) -> str:
-        row = self.connection.execute("SHOW server_version").fetchone()
-        return str(row[0]) if row else ""
 
     def connected(self) -> psycopg.Connection:
         """Another session of the lab's own."""
@@ -103,6 +99,11 @@ def laboratory(guardian: Guardian, fill: Fill, *, writes: bool) -> Iterator[Labo
         with _connected(cluster, "postgres") as connection:
             connection.execute("CHECKPOINT")  # or the first rounds would pay for the load
             yield Laboratory(cluster, connection, catalogue, ids)
+
+
+def _version(connection: psycopg.Connection) -> str:
+    row = connection.execute("SHOW server_version").fetchone()
+    return str(row[0]) if row else ""
 
 
 def _connected(cluster: Cluster, database: str) -> psycopg.Connection:
