@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from bookstore.lab.answer import answer, invalid, sentences
@@ -101,3 +102,13 @@ def test_what_was_not_counted_is_said_with_its_reason(make_record: MakeRecord, r
     numbers = ", ".join(map(str, rounds))
     assert second == f"b, round {numbers}: generator_busy: used {90 + rounds[0]} % of a core"
     assert invalid(make_record(speeds)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("aborted", "Stopped before its end, no more than an impression: b"), ("invalid", "Not valid, ")],
+)
+def test_a_run_that_is_not_complete_says_so_first(status: str, said: str, make_record: MakeRecord) -> None:
+    """Whoever reads no further than the answer knows that it is none."""
+    run = make_record({"a": [100.0] * 6, "b": around(200)})
+    assert answer(msgspec.structs.replace(run, status=status)).startswith(said)

@@ -120,3 +120,13 @@ def test_a_run_with_itself(before: Run) -> None:
     found = run.summary[1].compared_by("throughput_per_s")
     assert found is not None
     assert found.verdict == "no difference shown"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_of_a_run_that_is_not_complete_comes_none_that_is(which: int, before: Run, after: Run) -> None:
+    """A run that was stopped, on either side, makes a comparison that was stopped, and is named."""
+    both = [before, after]
+    both[which] = msgspec.structs.replace(both[which], status="aborted", told="stopped after 1 whole rounds")
+    record = compare(*both)
+    assert record.status == "aborted"
+    assert f"{both[which].id} is aborted: stopped after 1 whole rounds." in record.told

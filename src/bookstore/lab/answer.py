@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bookstore.lab.record import Comparison, Metric, Run, Summary
+from bookstore.lab.record import Comparison, Metric, Run, Status, Summary
 from bookstore.lab.statistics import Interval
 from bookstore.lab.table import headline_of, span, three
 
@@ -18,8 +18,20 @@ NAMES: Final[dict[Metric, str]] = {
 }
 
 
+_BEFORE: Final[dict[Status, str]] = {
+    "complete": "",
+    "aborted": "Stopped before its end, no more than an impression: ",
+    "invalid": "Not valid, no more than an impression: ",
+}
+
+
 def answer(run: Run) -> str:
-    """The run in one sentence: the best contender against the baseline, and what it costs."""
+    """The run in one sentence: the best contender against the baseline, and what it costs. A run that is not
+    complete is said to be so first."""
+    return _BEFORE[run.status] + _found(run)
+
+
+def _found(run: Run) -> str:
     baseline = next((one for one in run.summary if one.profile == run.contenders[0].label), None)
     if baseline is None:
         return f"Nothing can be said: {run.contenders[0].label}, the baseline, has no valid round."

@@ -44,7 +44,7 @@ def compare(
     """A record of the two, as if they were one run in which no round has both; `told` says that they are not paired
     and what differs. It is `baseline_label` (its first contender) that `contender_label` (of the same name, or the
     first) is compared with. Raises Refused where the runs are unlike and that is not allowed, where a run has no such
-    contender, and where a contender has no valid round.
+    contender, and where a contender has no valid round. What came of a run that is not complete is not either.
     """
     different = unlike(baseline, contender)
     if different and not allow_unlike:
@@ -61,9 +61,13 @@ def compare(
         *_only(contender, second.label, names[1], len(baseline.rounds)),
     ]
     told = f"{UNPAIRED} The runs are unlike: {'; '.join(different)}." if different else UNPAIRED
+    told += "".join(
+        f" {run.id} is {run.status}: {run.told}." for run in (baseline, contender) if run.status != "complete"
+    )
     return msgspec.structs.replace(
         contender,
         id=f"{baseline.id[:15]}_{contender.id}"[:120],
+        status=contender.status if contender.status != "complete" else baseline.status,
         told=told,
         contenders=[msgspec.structs.replace(it, label=name) for it, name in zip((first, second), names, strict=True)],
         rounds=rounds,
