@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore.cli.report import report
+from bookstore.cli.report import after, report
 from bookstore.refusal import Refused
 
 from ..lab import records
@@ -75,3 +76,21 @@ def test_refusals_say_what_there_is(runs: Path) -> None:
 def test_either_runs_or_the_index(arguments: list[str]) -> None:
     """Neither or both is a mistake of use."""
     assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("had_one", [True, False])
+def test_a_full_disk_leaves_no_half_page(had_one: bool, runs: Path) -> None:
+    """A page that cannot be written whole is named, and what was there before stays as it was."""
+    folder = runs / "20260201T080000_later"
+    page = folder / "report.html"
+    if had_one:
+        page.write_text("before")
+    before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(Refused, match=r"report\.html: cannot be written: File too large"):
+            after(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import sys
 from collections.abc import Callable
@@ -90,6 +91,17 @@ def seed_of(options: dict[str, Any]) -> int:
     return chosen if chosen is not None else secrets.randbelow(2**31)
 
 
+def catalogue_of(options: dict[str, Any]) -> list[str]:
+    """Which catalogue is asked for: its size, or its file as that is now. Raises Refused where that cannot be read."""
+    file: Path | None = options["file"]
+    if file is None:
+        return [str(options["books"])]
+    try:
+        return [str(file.resolve()), hashlib.sha256(file.read_bytes()).hexdigest()]
+    except OSError as error:
+        raise Refused(f"--catalog {file}: cannot be read: {error.strerror}") from None
+
+
 def form_of(options: dict[str, Any]) -> str:
     return "json" if options["as_json"] else str(options["form"])
 
@@ -113,7 +125,11 @@ def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) 
             raise
     printed(outcome.run, form_of(options), results.reader(outcome.path.parent, outcome.run))
     click.echo(outcome.cost, err=True)
-    click.echo(f"record: {outcome.path}\npage:   {after(outcome.path.parent)}", err=True)
+    click.echo(f"record: {outcome.path}", err=True)
+    try:
+        click.echo(f"page:   {after(outcome.path.parent)}", err=True)
+    except Refused as refusal:  # the record is whole, and `bookstore report` makes the page of it
+        click.echo(f"page:   {refusal}", err=True)
     return outcome.run, outcome.path.parent
 
 

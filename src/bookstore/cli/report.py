@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -55,10 +56,11 @@ def of_runs(folders: Sequence[Path]) -> str:
 
 
 def after(folder: Path) -> Path:
-    """Writes the page of the run that has just been measured, and the index of all beside it; returns the page."""
-    (folder / page.FILE).write_text(of_runs([folder]), encoding="utf-8")
+    """Writes the page of the run that has just been measured, and the index of all beside it; returns the page. Raises
+    Refused where one cannot be written."""
+    _replace(folder / page.FILE, of_runs([folder]))
     read, unreadable = _all(folder.parent)
-    (folder.parent / report_index.FILE).write_text(report_index.index(read, unreadable), encoding="utf-8")
+    _replace(folder.parent / report_index.FILE, report_index.index(read, unreadable))
     return folder / page.FILE
 
 
@@ -75,9 +77,21 @@ def _all(folder: Path) -> tuple[list[tuple[Run, Path]], list[str]]:
 
 
 def _write(file: Path, text: str) -> None:
+    _replace(file, text)
+    click.echo(file)
+
+
+def _replace(file: Path, text: str) -> None:
+    """The whole page or the one that was there before, on a full disk too."""
+    partial = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        if file.exists() and not file.is_file():  # /dev/stdout
+            file.write_text(text, encoding="utf-8")
+            return
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise Refused(f"{file}: cannot be written: {error.strerror}; choose another --output") from None
-    click.echo(file)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import msgspec
 
-from bookstore.cli.measuring import end, loaded, measured, measuring_options, protocol_of, seed_of
+from bookstore.cli.measuring import catalogue_of, end, loaded, measured, measuring_options, protocol_of, seed_of
 from bookstore.cli.runs import output_option
 from bookstore.lab import plan as planning
 from bookstore.lab import results
@@ -28,11 +29,11 @@ def sweep(profile: str, over: tuple[str, ...], rounds: int, **options: Any) -> N
     bookstore sweep asyncpg-json --over pool_size=1,2,5,10 --over concurrency=1,5,25,100
     """
     how = protocol_of(options, rounds, rounds, 1.0)
-    seed = seed_of(options)
-    it = planning.plan(grid.cells(profile, over), loaded(options), how, options["output"], seed)
-    mark, left = grid.unfinished(it)
-    run_id = grid.id_of(left) if left else f"{results.now():%Y%m%dT%H%M%S}_sweep-{mark}"
+    it = planning.plan(grid.cells(profile, over), loaded(options), how, options["output"], seed_of(options))
+    mark, left = grid.unfinished(it, catalogue_of(options))
+    run_id = grid.id_of(left) if left else grid.id_for(results.now(), mark, it.seed)
     if left:
-        click.echo(f"goes on with {left}", err=True)
+        it = msgspec.structs.replace(it, seed=grid.seed_of(run_id))
+        click.echo(f"goes on with {left}, with its seed, {it.seed}", err=True)
     record, _ = measured(it, options, run_id)
     end(record, [], None)

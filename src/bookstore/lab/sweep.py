@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -57,14 +58,24 @@ def _load(values: dict[str, str]) -> dict[str, float]:
         raise Refused(f"--over: {error}; allowed are numbers for {' and '.join(LOADS)}") from None
 
 
-def unfinished(it: Plan) -> tuple[str, Path | None]:
+def unfinished(it: Plan, catalogue: Sequence[str] = ()) -> tuple[str, Path | None]:
     """(the plan's mark, the folder of the same sweep that was stopped before its end, if there is one). Two sweeps
-    are the same when all that was asked for is the same, but for the seed."""
+    are the same when all that was asked for is the same, the `catalogue` too, but for the seed."""
     entrants = [(entrant.label, entrant.spec, entrant.keys, entrant.load) for entrant in it.entrants]
-    asked = msgspec.json.encode((entrants, it.workload, it.protocol))
+    asked = msgspec.json.encode((entrants, it.workload, it.protocol, catalogue))
     mark = hashlib.sha256(asked).hexdigest()[:10]
-    left = sorted(it.output.glob(f".*_sweep-{mark}{RESUMABLE}"))
+    left = sorted(it.output.glob(f".*_sweep-{mark}-*{RESUMABLE}"))
     return mark, left[-1] if left else None
+
+
+def id_for(started_at: datetime, mark: str, seed: int) -> str:
+    """A new sweep's id. The seed is part of it: what is measured later gets the same keys as what was before."""
+    return f"{started_at:%Y%m%dT%H%M%S}_sweep-{mark}-{seed}"
+
+
+def seed_of(run_id: str) -> int:
+    """The seed in a sweep's id."""
+    return int(run_id.rpartition("-")[2])
 
 
 def id_of(folder: Path) -> str:
