@@ -31,7 +31,7 @@ DIFFERENT: Final = {"faster", "slower", "less", "more"}
 def trial(kind: str, number: int, extra: Sequence[str]) -> Run | None:
     """The record of one comparison, made where it is not there yet; None where too few rounds were valid."""
     output = KEPT / kind / f"{number:03d}"
-    if not results.runs(output):
+    if not _kept(output):
         command = [sys.executable, "-m", "bookstore", "compare", *TRIALS[kind][0], "--seed", str(number)]
         result = subprocess.run(
             [*command, "--output", str(output), *extra],
@@ -42,9 +42,14 @@ def trial(kind: str, number: int, extra: Sequence[str]) -> Run | None:
         )
         if result.returncode not in {0, 3}:
             sys.exit(f"trial {number} ended with {result.returncode}:\n{result.stderr[-2000:]}")
-    found = results.runs(output)
-    record = results.read(found[0]) if found else None
+    record = _kept(output)
     return record if record and record.status == "complete" else None
+
+
+def _kept(output: Path) -> Run | None:
+    """The record of a trial that came to its end."""
+    records = [results.read(path) for path in results.runs(output)]
+    return next((record for record in records if record.status != "aborted"), None)
 
 
 def main(kind: str, count: int, extra: Sequence[str]) -> None:
