@@ -89,7 +89,7 @@ def main() -> None:
 
 def _ours(asked: Workload, base: str, folder: Path, guardian: Guardian) -> Figure:
     sent = load.send(asked, Target(base, []), folder, guardian, lambda *_: None, seed=1)
-    counted = load.measured(sent.samples, asked)
+    counted = sent.samples.measured(asked.duration, asked.model)
     if not counted.ok.all():
         sys.exit("requests failed")
     return Figure(len(counted) / asked.duration, float(np.median(counted.latency_ms)))

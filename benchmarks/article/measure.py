@@ -93,7 +93,7 @@ def main() -> None:
                             sys.exit(f"{name} answers other books")
                         target = load.Target(deployment.base, [])
                         sent = load.send(asked, target, folder, guardian, lambda *_: None, seed=number)
-                    counted = load.measured(sent.samples, asked)
+                    counted = sent.samples.measured(asked.duration, asked.model)
                     if not counted.ok.all():
                         sys.exit(f"{name}: requests failed")
                     figures[name].append(len(counted) / asked.duration)

@@ -55,7 +55,7 @@ def test_markdown(run: Run) -> None:
     assert sum(kind == "tr_open" for kind, _ in found) == 3
     cells = [content for kind, content in found if kind == "code_inline"]
     assert {"lazy", "json@pool_size=20"} <= set(cells)
-    assert ("text", "GET /books?limit=100, 5 clients for 5s") in found
+    assert ("text", "GET /books?limit=100, 5 clients for 3s") in found
     assert [kind for kind, _ in found].count("bullet_list_open") == 2
     assert "\nAgainst `lazy`:\n\n- `json@pool_size=20`: faster: " in text
 

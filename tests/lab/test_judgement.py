@@ -116,3 +116,15 @@ def test_steps() -> None:
     ]
     assert [it.throughput_ratio.estimate for it in found] == pytest.approx([4, 0.5, 1, 1])
     assert all(math.isfinite(it.throughput_ratio.high or 0) for it in found)
+
+
+def test_a_key_is_compared_under_the_same_load_only() -> None:
+    """Cells of a sweep that differ in their load too tell nothing of the key."""
+    cells = [
+        Contender(label="a", spec="a", keys={"pool_size": "1"}, load={"concurrency": 1}),
+        Contender(label="b", spec="b", keys={"pool_size": "2"}, load={"concurrency": 5}),
+    ]
+    rounds = [Round(number, [measured("a", 100.0), measured("b", 200.0)]) for number in (1, 2)]
+    assert steps(rounds, cells) == []
+    alike = [msgspec.structs.replace(one, load={"concurrency": 5}) for one in cells]
+    assert [(one.baseline, one.contender, one.key) for one in steps(rounds, alike)] == [("a", "b", "pool_size")]

@@ -17,7 +17,7 @@ import pytest
 from bookstore.guardian import Guardian
 from bookstore.lab import load
 from bookstore.lab.k9_points import Points
-from bookstore.lab.load import Load, LoadError, Target, measured, send
+from bookstore.lab.load import Load, LoadError, Target, send
 from bookstore.lab.samples import Samples
 from bookstore.lab.workload import Ask, Stage, Workload
 from bookstore.refusal import Refused
@@ -135,7 +135,7 @@ def test_a_sample_for_each_request(base: str, tmp_path: Path, guardian: Guardian
     assert began_s.min() == pytest.approx(-it.warm_up_s, abs=1e-4)
     assert samples.done_s[-1] >= 0.5
     assert before_s < it.began_s < time.monotonic()
-    assert 0 < len(measured(samples, one)) < len(samples)
+    assert 0 < len(samples.measured(one.duration, one.model)) < len(samples)
     assert [what for what, _ in ticks] == sorted((what for what, _ in ticks), reverse=True)
     assert {what for what, _ in ticks} == {"warms up", "is loaded"}
     assert all(0 <= share <= 1 for _, share in ticks)
@@ -224,7 +224,7 @@ def test_open_model(base: str, tmp_path: Path, guardian: Guardian) -> None:
         name="it", requests=[Ask(name="it", path="/books")], model="open", rate=50.5, duration=2, warm_up=0.5
     )
     it = sent(one, base, tmp_path, guardian)
-    assert len(measured(it.samples, one)) == pytest.approx(101, abs=2)
+    assert len(it.samples.measured(one.duration, one.model)) == pytest.approx(101, abs=2)
     assert (it.samples.latency_ms >= it.samples.service_ms).all()
     assert it.generator.late_ms is not None
 
@@ -241,7 +241,7 @@ def test_no_coordinated_omission(base: str, tmp_path: Path, guardian: Guardian) 
     assert np.count_nonzero(stalled) == pytest.approx(90, abs=2)
     assert (it.samples.latency_ms[stalled] / 1000 > 1 - since_s[stalled] - 0.05).all()
     assert it.generator.dropped == 0
-    assert len(measured(it.samples, one)) == pytest.approx(300, abs=2)
+    assert len(it.samples.measured(one.duration, one.model)) == pytest.approx(300, abs=2)
 
 
 @pytest.mark.parametrize("model", ["closed", "open"])
@@ -252,7 +252,7 @@ def test_stages(model: Literal["closed", "open"], base: str, tmp_path: Path, gua
     start = {"concurrency": 1} if model == "closed" else {"rate": 1.0}
     one = Workload(name="it", requests=asked, model=model, stages=stages, duration=2, warm_up=0, **start)
     it = sent(one, base, tmp_path, guardian)
-    counted = measured(it.samples, one)
+    counted = it.samples.measured(one.duration, one.model)
     if model == "closed":
         assert len(Handler.clients) == 10
     else:  # the areas below both ramps: (1 + 100) / 2 and (100 + 10) / 2
@@ -383,6 +383,6 @@ def test_measured_edges() -> None:
     latency_ms = np.array([1, 0, 500, 1, 1000, 100], np.float32)
     samples = Samples(done_s, latency_ms, latency_ms, np.full(6, 200, np.int16), np.zeros(6, np.uint8))
     one = one_get("/", duration=5)
-    assert measured(samples, one).done_s.tolist() == [0.0, 1.0, 4.999999]
+    assert samples.measured(one.duration, one.model).done_s.tolist() == [0.0, 1.0, 4.999999]
     planned = Workload(name="it", requests=one.requests, model="open", rate=1, duration=5)
-    assert measured(samples, planned).done_s.tolist() == [0.0, 1.0, 4.999999, 5.0]
+    assert samples.measured(planned.duration, planned.model).done_s.tolist() == [0.0, 1.0, 4.999999, 5.0]

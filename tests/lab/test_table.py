@@ -85,7 +85,7 @@ def test_one_without_a_valid_round_has_dashes(make_record: MakeRecord) -> None:
 def test_legend(default: Run) -> None:
     """It says what was asked and what each column means, within 80 columns."""
     said = legend(default)
-    assert said.startswith("GET /books?limit=100, 5 clients for 5s\n3 rounds, 60 books (generated, seed 1)")
+    assert said.startswith("GET /books?limit=100, 5 clients for 3s\n3 rounds, 60 books (generated, seed 1)")
     assert "throughput over that of psycopg-sync-lazy" in said
     assert max(map(len, said.splitlines())) <= 80
 
@@ -104,7 +104,7 @@ def test_what_was_asked() -> None:
     one = Ask(name="a", path="/books", headers={"Accept-Encoding": "gzip"}, weight=9)
     two = Ask(name="b", path="/books", method="POST")
     assert asked(Workload(name="x", requests=[one], concurrency=1)) == [
-        "GET /books, Accept-Encoding: gzip, 1 client for 5s"
+        "GET /books, Accept-Encoding: gzip, 1 client for 3s"
     ]
     stages = [Stage(duration=10, target=200), Stage(duration=0.5, target=0)]
     assert asked(Workload(name="x", requests=[one, two], model="open", rate=20, stages=stages)) == [

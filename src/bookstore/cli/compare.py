@@ -53,6 +53,8 @@ def compare(profiles: tuple[str, ...], baseline: str | None, contender: str | No
     if baseline or contender:
         if not (baseline and contender) or profiles or options["services"]:
             raise click.UsageError("--baseline and --contender go together, and with no profile")
+        if wanted:
+            raise click.UsageError("--threshold is for what is measured; stored runs take --fail-if-slower")
         record = stored.compare(
             results.read(find(baseline, options["output"])),
             results.read(find(contender, options["output"])),

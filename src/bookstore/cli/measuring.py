@@ -153,7 +153,7 @@ def crossed(record: Run, expressions: list[str], folder: Path) -> list[str]:
     for one in record.summary if expressions else []:
         valid = [(each.number, it) for each in record.rounds for it in each.measurements if it.profile == one.profile]
         valid = [(number, it) for number, it in valid if it.is_valid]
-        every = joined([read(one.profile, number).between(0, it.seconds) for number, it in valid])
+        every = joined([read(one.profile, number).measured(it.seconds, record.workload.model) for number, it in valid])
         for outcome in thresholds.evaluate(expressions, every, sum(it.seconds for _, it in valid)):
             if outcome.crossed:
                 found = "no request" if outcome.found is None else f"{outcome.found:.4g}"

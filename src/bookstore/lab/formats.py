@@ -94,8 +94,8 @@ def _ab(run: Run, label: str, samples: Read) -> str:
     seconds = sum(one.seconds for one in valid)
     requests, errors = sum(one.requests for one in valid), sum(one.errors for one in valid)
     refused = sum(count for one in valid for status, count in one.statuses.items() if status[0] not in "02")
-    latencies = latencies_ms(run.rounds, label, samples)
     load = run.workload
+    latencies = latencies_ms(run.rounds, label, samples, load.model)
     rows = [
         ("Profile:", label),
         *(("Document Path:", ask.path) for ask in load.requests),

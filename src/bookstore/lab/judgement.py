@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from bookstore.lab.samples import Samples
 from bookstore.lab.statistics import percentile, ratio
 from bookstore.lab.verdict import comparisons, paired_by
 
+Model = Literal["closed", "open"]
 Read = Callable[[str, int], Samples]
 """All samples of a profile in the round of a number: `functools.partial(samples.read, folder)`."""
 
@@ -23,21 +25,23 @@ def of_profile(rounds: Sequence[Round], label: str) -> list[Measurement]:
     return [one for each in rounds for one in each.measurements if one.profile == label]
 
 
-def summarise(rounds: Sequence[Round], contenders: Sequence[Contender], samples: Read) -> list[Summary]:
+def summarise(
+    rounds: Sequence[Round], contenders: Sequence[Contender], samples: Read, model: Model = "closed"
+) -> list[Summary]:
     """A Summary for each of `contenders`, the first of which is the baseline, from valid measurements alone.
     One that has none is left out: there is no figure of it to believe."""
     baseline = contenders[0].label
     return [
-        _summary(rounds, one.label, baseline, samples)
+        _summary(rounds, one.label, baseline, samples, model)
         for one in contenders
         if any(measured.is_valid for measured in of_profile(rounds, one.label))
     ]
 
 
-def latencies_ms(rounds: Sequence[Round], label: str, samples: Read) -> NDArray[np.float32]:
+def latencies_ms(rounds: Sequence[Round], label: str, samples: Read, model: Model = "closed") -> NDArray[np.float32]:
     """Those of the measured seconds of all valid rounds together, ascending. Others are not read."""
     parts = [
-        samples(label, each.number).between(0, one.seconds).latency_ms
+        samples(label, each.number).measured(one.seconds, model).latency_ms
         for each in rounds
         for one in each.measurements
         if one.profile == label and one.is_valid
@@ -45,12 +49,12 @@ def latencies_ms(rounds: Sequence[Round], label: str, samples: Read) -> NDArray[
     return np.sort(np.concatenate(parts))
 
 
-def _summary(rounds: Sequence[Round], label: str, baseline: str, samples: Read) -> Summary:
+def _summary(rounds: Sequence[Round], label: str, baseline: str, samples: Read, model: Model) -> Summary:
     every = of_profile(rounds, label)
     valid = [one for one in every if one.is_valid]
     throughput_per_s = fmean(one.throughput_per_s for one in valid)
     ceiling_per_s = _mean([one.ceiling_per_s for one in valid])
-    latencies = latencies_ms(rounds, label, samples)
+    latencies = latencies_ms(rounds, label, samples, model)
     return Summary(
         profile=label,
         rounds=len(valid),
@@ -73,13 +77,13 @@ def _summary(rounds: Sequence[Round], label: str, baseline: str, samples: Read) 
 
 
 def steps(rounds: Sequence[Round], contenders: Sequence[Contender]) -> list[Step]:
-    """The pairs of `contenders` (in the order asked for) that differ in one key, where both have a valid
-    round in common. Other services have no keys, and no steps."""
+    """The pairs of `contenders` (in the order asked for) that differ in one key, under the same load, where both
+    have a valid round in common. Other services have no keys, and no steps."""
     found = []
     for one, other in combinations([it for it in contenders if it.kind == "profile"], 2):
         changed = _changed(one.keys, other.keys)
         pairs = paired_by(rounds, other.label, one.label, "throughput_per_s")
-        if len(changed) == 1 and pairs[0]:
+        if one.load == other.load and len(changed) == 1 and pairs[0]:
             key = changed[0]
             before, after = (it.keys.get(key, "-") for it in (one, other))
             found.append(Step(key, before, after, one.label, other.label, ratio(*pairs)))

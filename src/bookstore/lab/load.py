@@ -111,15 +111,6 @@ def send(
     return Load(joined([before, samples]), began_s, warm_up_s, is_warm, generator)
 
 
-def measured(samples: Samples, workload: Workload) -> Samples:
-    """The requests that count. Closed model: those done within the measured seconds. Open model: those planned in
-    them, whenever they were done, or what is slow at the end would be left out."""
-    moment = samples.done_s
-    if workload.model == "open":
-        moment = moment - samples.latency_ms / 1000
-    return samples.where((moment >= -1e-6) & (moment < workload.duration) & (samples.done_s >= 0))
-
-
 class _Sender:
     def __init__(
         self,

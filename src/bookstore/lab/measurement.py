@@ -168,7 +168,7 @@ def _figures(
 ) -> Measurement:
     seconds = workload.duration
     begin_s, end_s = sent.began_s, sent.began_s + seconds
-    counted = sent.samples.between(0, seconds)
+    counted = sent.samples.measured(seconds, workload.model)
     good = int(counted.ok.sum())
     ordered = np.sort(counted.latency_ms)
     mean_ms = float(ordered.mean()) if len(ordered) else None

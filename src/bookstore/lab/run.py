@@ -241,7 +241,7 @@ class _Runner:
             contenders=contenders,
             rounds=self.rounds,
             inspections=self.inspections,
-            summary=judgement.summarise(self.rounds, contenders, self.draft.read),
+            summary=judgement.summarise(self.rounds, contenders, self.draft.read, self.plan.workload.model),
             steps=judgement.steps(self.rounds, contenders),
         )
         return Outcome(record, self.draft.finish(record), telemetry.told(self.costs))

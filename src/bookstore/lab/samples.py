@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from bookstore.refusal import Refused
 
 FILE: Final = "samples.parquet"
+
+_ROUNDING_S: Final = 1e-5
+"""The first request is planned at 0 s; a latency of half a minute is rounded to 2 µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,14 @@ class Samples:
 
     def where(self, chosen: NDArray[np.bool_]) -> Samples:
         return Samples(*(column[chosen] for column in self.columns))
+
+    def measured(self, seconds: float, model: Literal["closed", "open"]) -> Samples:
+        """The requests that count. Closed model: those done within the measured seconds. Open model: those planned in
+        them, whenever they were done, or what is slow at the end would be left out."""
+        if model == "closed":
+            return self.between(0, seconds)
+        planned_s = self.done_s - self.latency_ms.astype(np.float64) / 1000
+        return self.where((planned_s >= -_ROUNDING_S) & (planned_s < seconds) & (self.done_s >= 0))
 
     def between(self, begin_s: float, end_s: float) -> Samples:
         """Those done from `begin_s` until before `end_s`."""
