@@ -95,6 +95,33 @@ def make(
     return run
 
 
+def sweep(folder: Path, pool_sizes: Sequence[int] = (1, 2, 5, 10), clients: Sequence[int] = (1, 2, 5, 20, 50)) -> Run:
+    """A sweep of two axes whose throughput follows the scalability law, but for the smallest pool, which is erratic."""
+    cells = {
+        f"asyncpg-json@pool_size={size} concurrency={many}": (size, many) for size in pool_sizes for many in clients
+    }
+
+    def rate(size: int, many: int) -> float:
+        if size == min(pool_sizes):
+            return 90.0 if many == clients[2] else 30.0
+        return (40 + size) * many / (1 + 0.1 * (many - 1) + 0.002 * many * (many - 1))
+
+    rates = {label: rate(*cell) for label, cell in cells.items()}
+    run = make(folder, run_id="20260131T080000_sweep-made-up", rates=rates, rounds=2, seconds=3, invalid=(1,))
+    contenders = [
+        replace(
+            one,
+            spec=one.label.partition(" ")[0],
+            keys=_contender("asyncpg-json").keys | {"pool_size": str(cells[one.label][0])},
+            load={"concurrency": float(cells[one.label][1])},
+        )
+        for one in run.contenders
+    ]
+    swept = replace(run, contenders=contenders, steps=judgement.steps(run.rounds, contenders))
+    store(swept, folder)
+    return swept
+
+
 def store(run: Run, folder: Path) -> Path:
     """Writes the run.json of `run` below `folder`; its folder."""
     home = folder / run.id

@@ -364,6 +364,67 @@ def test_runs_at_several_concurrencies_make_a_curve(opened: Opened, tmp_path: Pa
     assert fields.all_inner_texts() == ["workload.concurrency"]
 
 
+@pytest.fixture(scope="module")
+def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a sweep of 20 cells, made of one run."""
+    folder = tmp_path_factory.mktemp("sweep-page")
+    return written(folder, records.sweep(folder))
+
+
+def test_a_sweep_is_a_grid(opened: Opened, sweep_file: Path) -> None:
+    """Both heat maps have each cell with its figure and a frame around the best; the answer names that one."""
+    page = opened(sweep_file)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("with pool_size=10 and concurrency=20, of 20 cells")
+    for title in ("Requests a second of each cell", "p99 of each cell"):
+        figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
+        expect(figure.locator("svg rect[fill^='color-mix']")).to_have_count(20)
+        expect(figure.locator("svg [fill='none'] rect, svg rect[fill='none']")).to_have_count(1)
+    page.get_by_text("Every cell as a table").click()
+    assert page.get_by_role("table", name="Every cell").locator("tbody tr").count() == 20
+    assert page.get_by_role("heading", name="Against the baseline").count() == 0
+
+
+def test_a_sweep_has_curves_and_knees(opened: Opened, sweep_file: Path) -> None:
+    """A line and marks for each variant, the fitted law as a broken line, a knee where the fit is good, and a word
+    where it is poor."""
+    page = opened(sweep_file)
+    for title in ("Throughput against concurrency", "p99 against concurrency"):
+        figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
+        expect(figure.locator(".plot svg")).to_be_visible()
+        assert figure.locator(".plot svg path[d]:not([d=''])").count() >= 4
+    figure = page.locator("figure", has=page.get_by_role("heading", name="Throughput against concurrency", exact=True))
+    expect(figure.locator("[stroke-dasharray]")).to_have_count(4)
+    expect(figure.locator("svg title").filter(has_text="knee of")).to_have_count(3)
+    rows = page.get_by_role("table", name="The universal scalability law").locator("tbody tr")
+    assert rows.count() == 4
+    expect(rows.first).to_contain_text("the law does not fit")
+    assert page.locator(".multiples").first.locator("> div").count() == 4
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_sweep_fits_each_screen(opened: Opened, sweep_file: Path, width: int, scheme: str) -> None:
+    """No sideways scrolling with 20 cells, and words stand out."""
+    page = opened(sweep_file, width, scheme)
+    expect(page.locator(".plot svg").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(LEAST_CONTRAST) >= 4.5
+
+
+def test_a_sweep_of_one_round_or_none_is_drawn(opened: Opened, tmp_path: Path) -> None:
+    """Cells without a valid round are said to have none; without any there is still a page."""
+    run = records.sweep(tmp_path)
+    page = opened(written(tmp_path, replace(run, summary=run.summary[1:])))
+    figure = page.locator("figure", has=page.get_by_role("heading", name="p99 of each cell", exact=True))
+    assert "no valid round" in (figure.locator("svg").get_attribute("aria-label") or "")
+    bad = [
+        replace(each, measurements=[replace(one, problems=[Problem("errors", "all")]) for one in each.measurements])
+        for each in run.rounds
+    ]
+    page = opened(written(tmp_path, replace(run, rounds=bad, summary=[], status="invalid")))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Nothing can be said")
+
+
 @pytest.fixture
 def index_file(tmp_path: Path) -> Path:
     """An index of three runs: two of list-100 on unlike machines, one of list-20 that is not valid."""

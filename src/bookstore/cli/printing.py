@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from bookstore.lab import answer, formats, table
+from bookstore.lab import answer, formats, grid, table
 from bookstore.lab.judgement import Read
 from bookstore.lab.record import Run
 
@@ -30,8 +30,9 @@ def printed(record: Run, form: str, read: Read | None = None) -> None:
 
 
 def _text(record: Run) -> None:
-    click.echo(table.table(record, shutil.get_terminal_size().columns))
+    swept = grid.of(record)
+    click.echo(grid.table(record, swept) if swept else table.table(record, shutil.get_terminal_size().columns))
     click.echo()
-    click.echo(table.legend(record))
+    click.echo(grid.legend(record, swept) if swept else table.legend(record))
     for sentence in answer.sentences(record):
         click.echo(textwrap.fill(sentence, 80, replace_whitespace=False, break_on_hyphens=False))

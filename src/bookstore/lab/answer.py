@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bookstore.lab import grid as grids
 from bookstore.lab.record import Comparison, Metric, Run, Status, Summary
 from bookstore.lab.statistics import Interval
 from bookstore.lab.table import headline_of, span, three
@@ -26,12 +27,14 @@ _BEFORE: Final[dict[Status, str]] = {
 
 
 def answer(run: Run) -> str:
-    """The run in one sentence: the best contender against the baseline, and what it costs. A run that is not
-    complete is said to be so first."""
+    """The run in one sentence: the best contender against the baseline, and what it costs; of a sweep the best
+    cell. A run that is not complete is said to be so first."""
     return _BEFORE[run.status] + _found(run)
 
 
 def _found(run: Run) -> str:
+    if grid := grids.of(run):
+        return grids.answer(run, grid)
     baseline = next((one for one in run.summary if one.profile == run.contenders[0].label), None)
     if baseline is None:
         return f"Nothing can be said: {run.contenders[0].label}, the baseline, has no valid round."
@@ -79,8 +82,11 @@ def _more(difference: float, what: str, fewer: str, per: str = "") -> str:
 
 
 def sentences(run: Run) -> list[str]:
-    """The answer; each single key; each contender's verdicts; the smallest effect; what was not counted."""
+    """The answer; each single key; each contender's verdicts; the smallest effect; what was not counted. Of a sweep
+    the answer, the knees, what was not counted: every cell against the first would say no more than its grid."""
     said = [answer(run)]
+    if grid := grids.of(run):
+        return said + grids.knees(run, grid) + ([run.told] if run.told else []) + invalid(run)
     if run.steps:
         said.append("One key at a time:")
         said += [

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-import numpy as np
 
-from bookstore.lab import report_data, scalability, standalone
+from bookstore.lab import report_data, report_sweep, scalability, standalone
 from bookstore.lab.judgement import Read
 from bookstore.lab.record import Run
 from bookstore.lab.report_data import Shown
 
 FILE: Final = "report.html"
-
-CURVE_POINTS: Final = 40
 
 _SCRIPTS: Final = (
     "d3.min.js",
@@ -25,6 +22,7 @@ _SCRIPTS: Final = (
     "plots.js",
     "charts.js",
     "watched.js",
+    "sweep.js",
     "page.js",
 )
 
@@ -68,6 +66,5 @@ def curves(runs: Sequence[Run]) -> list[Curve]:
         clients = sorted({clients for clients, _ in points})
         if len(clients) >= scalability.FEWEST:
             law = scalability.fit(points)
-            drawn = np.geomspace(clients[0], clients[-1], CURVE_POINTS)
-            found.append(Curve(label, [(float(at), law.throughput_per_s(at)) for at in drawn], law.told))
+            found.append(Curve(label, report_sweep.curve(law, clients[0], clients[-1]), law.told))
     return found

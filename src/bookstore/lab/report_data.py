@@ -13,6 +13,7 @@ from bookstore.lab.answer import answer
 from bookstore.lab.judgement import Read
 from bookstore.lab.record import Histogram, Kind, Measurement, Metric, Run, Series, Split, Telemetry
 from bookstore.lab.report_lines import Line, Lines, by_kind, by_second, mean_split, percentiles, seen, summed, thinned
+from bookstore.lab.report_sweep import Sweep, sweep
 from bookstore.lab.samples import Samples, joined
 from bookstore.lab.statistics import Interval, ratio
 from bookstore.lab.table import headline_of
@@ -50,19 +51,23 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """A run as the page has it: the record without its telemetry, the answer in words and the metric it is of, a
-    View of each contender. `missing` says why there are no samples."""
+    View of each contender, of a sweep's those that it chose. `missing` says why there are no samples."""
 
     run: Run
     answer: str
     headline: Metric
     views: list[View]
+    sweep: Sweep | None = None
     missing: str = ""
 
 
 def shown(run: Run, read: Read) -> Shown:
     """What the page needs of the run whose samples `read` gives."""
     views, missing = [], ""
+    swept = sweep(run)
     for contender in run.contenders:
+        if swept and contender.label not in swept.chosen:
+            continue
         measured = [(each.number, one) for each in run.rounds for one in each.measurements]
         own = [(number, one) for number, one in measured if one.profile == contender.label and one.is_valid]
         try:
@@ -73,7 +78,9 @@ def shown(run: Run, read: Read) -> Shown:
         views.append(_view(contender.label, own, told, joined(parts), run.machine.cores))
     bare = [replace(each, measurements=_without_telemetry(each.measurements)) for each in run.rounds]
     record = replace(run, rounds=bare, inspections=_without_telemetry(run.inspections))
-    return Shown(run=record, answer=answer(run), headline=headline_of(run), views=views, missing=missing)
+    if swept:
+        record = replace(record, steps=[])  # some for each pair of cells
+    return Shown(run=record, answer=answer(run), headline=headline_of(run), views=views, sweep=swept, missing=missing)
 
 
 def _without_telemetry(measured: Sequence[Measurement]) -> list[Measurement]:

@@ -2,7 +2,7 @@
 // The plots of one run. `views` are what Python made of samples and telemetry, a view for each profile.
 
 const UNWATCHED = "Not watched in this run.";
-const UNTOLD = "Only a service with a metrics port tells it, and none was watched in this run.";
+const UNTOLD = "Only the service itself tells it, with its metrics on, and none was inspected or watched in this run.";
 
 /** Requests a second: the mean with its interval, and each round as a small mark, hollow where it is invalid. */
 function throughputChart(run, views) {
@@ -89,8 +89,8 @@ function percentileChart(run, views, why) {
   const domain = [d3.min(rows, (row) => row.ms) / 1.1, d3.max(rows, (row) => row.ms) * 1.1];
   const alt = run.summary.map((one) => `${one.profile}: p50 ${three(one.p50_ms)}, p95 ${three(one.p95_ms)}, p99 ${three(one.p99_ms)}, p99.9 ${three(one.p999_ms)}, max ${three(one.max_ms)} ms`).join("; ");
   const draw = (width) => {
-    const isWide = width > 640;
-    const height = isWide ? 380 : 300;
+    const isWide = width > 640 && views.every((view) => view.label.length <= 24); // longer names stand in the legend alone
+    const height = width > 640 ? 380 : 300;
     const levels = logTicks(domain, height - 60);
     return {
       height, marginLeft: 46, marginTop: 24, marginBottom: 36, marginRight: isWide ? 150 : 16,

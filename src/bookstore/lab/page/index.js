@@ -20,7 +20,7 @@ function row(entry, at) {
   const made = el("tr", {},
     el("th", { scope: "row", class: "text", "data-label": "run" }, box, when),
     el("td", { class: "text", "data-label": "workload" }, run.workload.name),
-    el("td", { class: "text", "data-label": "profiles" }, run.contenders.map((it) => el("span", { class: "name" }, it.label))),
+    el("td", { class: "text", "data-label": "profiles" }, run.contenders.slice(0, 6).map((it) => el("span", { class: "name" }, it.label)), run.contenders.length > 6 ? `and ${run.contenders.length - 6} more` : null),
     el("td", { "data-label": "best, requests/s" }, three(best(run))),
     el("td", { class: "text", "data-label": "status" }, el("span", { class: `badge ${kind}` }, said)));
   made.entry = entry;

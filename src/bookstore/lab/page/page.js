@@ -24,15 +24,15 @@ function grouped(bad, of = "problems") {
 }
 
 /** Where the figures may be trusted, and which measurements were left out for what. */
-function validity(run, headline) {
-  const effects = run.summary.flatMap((one) => one.comparisons.filter((it) => it.metric === headline && known(it.smallest_effect_ratio)).map((it) => it.smallest_effect_ratio));
+function validity(run, headline, isSweep) {
+  const effects = (isSweep ? [] : run.summary).flatMap((one) => one.comparisons.filter((it) => it.metric === headline && known(it.smallest_effect_ratio)).map((it) => it.smallest_effect_ratio));
   const least = !effects.length ? null : d3.max(effects) < 1 ? `A difference in ${METRICS[headline]} of ${percent(d3.max(effects))} would have been seen four times of five.`
     : `Not even twice the ${METRICS[headline]} would have been seen four times of five: more rounds tell more.`;
   const all = run.rounds.flatMap((each) => each.measurements.map((one) => ({ number: each.number, ...one })));
   const bad = all.filter((one) => one.problems.length);
   const borne = all.filter((one) => one.warnings.length);
   const [kind, said] = STATUS[run.status] ?? ["warn", run.status];
-  const rounds = `${run.rounds.length} ${run.rounds.length === 1 ? "round" : "rounds"} of ${run.contenders.length === 1 ? "one profile" : `${run.contenders.length} profiles`}`;
+  const rounds = `${run.rounds.length} ${run.rounds.length === 1 ? "round" : "rounds"} of ${run.contenders.length === 1 ? "one profile" : `${run.contenders.length} ${isSweep ? "cells" : "profiles"}`}`;
   const left = bad.length ? `${bad.length === 1 ? "one measurement is" : `${bad.length} measurements are`} not valid and not counted, see below.` : "every measurement is valid.";
   const item = ({ profile, numbers, told }) => el("li", {}, `round ${numbers.join(", ")}, `, el("b", {}, pieces(profile)), `: ${told}`);
   return el("div", { class: `validity ${kind}` },
@@ -41,7 +41,7 @@ function validity(run, headline) {
     borne.length ? folded(el("span", {}, el("span", { class: "badge warn" }, "With warnings"), ` ${borne.length} of ${all.length} measurements count although something was not as it should be`), el("ul", {}, grouped(borne, "warnings").map(item))) : null);
 }
 
-function costTable(run, views, headline) {
+function costTable(run, views, headline, sweep) {
   const rows = run.contenders.map(({ label }) => run.summary.find((one) => one.profile === label) ?? { profile: label, comparisons: [] });
   const most = d3.max(run.summary, (one) => one.throughput_per_s) || 1;
   const rate = (one) => {
@@ -66,7 +66,8 @@ function costTable(run, views, headline) {
     { head: "SQL", unit: "/request", cell: (one) => (known(one.statements) ? String(Number(one.statements.toFixed(1))) : NONE), note: "Statements a request" },
     { head: "ceiling", unit: "share", cell: (one) => roundPercent(one.ceiling_share), note: "Share of what pgbench gets from this database with the same SQL" },
   ];
-  return table(columns, rows, { cards: true, caption: "What each profile gives and costs" });
+  const shown = sweep ? columns.filter((it) => it.head !== "against baseline") : columns;
+  return table(shown, rows, { cards: true, caption: "What each profile gives and costs" });
 }
 
 /** Keys in which the profiles differ come first and are marked; the others are folded. */
@@ -141,25 +142,36 @@ function section(id, title, ...children) {
   return el("section", { id }, el("h2", {}, title), ...children);
 }
 
+/** The run with those contenders alone that have a view: of a sweep's many cells a few. */
+const drawn = (run, views) => {
+  const isDrawn = (label) => views.some((view) => view.label === label);
+  return { ...run, contenders: run.contenders.filter((it) => isDrawn(it.label)), summary: run.summary.filter((it) => isDrawn(it.profile)) };
+};
+
 /** All of one run. `prefix` keeps the anchors of several runs apart. */
-function article({ run, answer, headline, views, missing: why }, prefix, isAlone) {
+function article(shown, prefix, isAlone) {
+  const { run, answer, headline, views, sweep, missing: why } = shown;
+  const few = drawn(run, views);
   const when = `${moment(run.started_at)} · workload ${run.workload.name} · ${whole(run.catalogue.books)} books · ${run.machine.cores} cores`;
   const noSamples = why ? `The requests of this run are not there: ${why}` : "No valid round has requests.";
+  const throughput = () => section(`${prefix}throughput`, "Throughput", el("div", { class: "pair" }, throughputChart(run, views), ratioChart(run, views)), run.steps.length ? figure("One key at a time", "Pairs of profiles that differ in one key alone: the ratio is that key's doing.", stepsTable(run)) : null);
+  const every = roundsTable(run);
   const sections = [
-    section(`${prefix}throughput`, "Throughput", el("div", { class: "pair" }, throughputChart(run, views), ratioChart(run, views)), run.steps.length ? figure("One key at a time", "Pairs of profiles that differ in one key alone: the ratio is that key's doing.", stepsTable(run)) : null),
-    section(`${prefix}latency`, "Latency", percentileChart(run, views, noSamples), latencyOverTime(views, noSamples), kindsTable(views)),
+    sweep ? sweepSection(shown, prefix) : throughput(),
+    section(`${prefix}latency`, "Latency", percentileChart(few, views, noSamples), latencyOverTime(views, noSamples), kindsTable(views)),
     section(`${prefix}time`, "Time in a request", inspected(views), splitChart(views), waitChart(views), poolChart(views), loopChart(views)),
     section(`${prefix}resources`, "Memory, sessions, CPUs", memoryChart(views), sessionsChart(views), busyChart(views)),
-    section(`${prefix}profiles`, "Engine profiles", profilesTable(run), statements(run)),
+    section(`${prefix}profiles`, "Engine profiles", profilesTable(few), statements(few)),
     section(`${prefix}machine`, "Surroundings", surroundings(run)),
-    section(`${prefix}rounds`, "Every round", roundsTable(run)),
+    section(`${prefix}rounds`, "Every round", sweep ? folded(`${run.rounds.length * run.contenders.length} measurements`, every) : every),
   ];
   return el("article", {},
     el("header", {},
       el("p", { class: "eyebrow" }, when),
       el(isAlone ? "h1" : "h2", { class: "answer" }, pieces(answer.replace(/(\d)\u2013(?=\d)/g, "$1\u2060\u2013\u2060"))),
-      validity(run, headline)),
-    costTable(run, views, headline),
+      validity(run, headline, Boolean(sweep))),
+    costTable(few, views, headline, sweep),
+    sweep ? el("p", { class: "aside" }, `Of ${run.contenders.length} cells ${views.length === 1 ? "one is" : `${views.length} are`} drawn whole on this page: ${sweep.grid.variants.length > 1 ? "the best of each variant, at most four" : "the first, the best and the last"}. The Sweep below has every cell.`) : null,
     el("nav", { "aria-label": "Contents" }, sections.map((it) => el("a", { href: `#${it.id}` }, it.querySelector("h2").textContent))),
     sections);
 }

@@ -1,0 +1,48 @@
+"""What the page of a sweep is made of."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from bookstore.lab import report, report_data, samples
+from bookstore.lab.report_sweep import sweep
+
+from . import records
+
+
+def test_the_best_cell_of_each_variant_is_drawn_whole(tmp_path: Path) -> None:
+    """Of 20 cells four have a view; all have their throughput; pairs of cells are no single keys."""
+    run = records.sweep(tmp_path)
+    shown = report_data.shown(run, partial(samples.read, tmp_path / run.id))
+    assert shown.sweep
+    assert [view.label for view in shown.views] == shown.sweep.chosen
+    assert [label.split()[0].rpartition("=")[2] for label in shown.sweep.chosen] == ["1", "2", "5", "10"]
+    assert shown.sweep.best == "asyncpg-json@pool_size=10 concurrency=20"
+    assert len(shown.sweep.throughput) == 20
+    assert [law.variant for law in shown.sweep.laws if law.fit.is_poor] == ["pool_size=1"]
+    assert run.steps
+    assert not shown.run.steps
+
+
+def test_of_one_variant_first_best_and_last_are_drawn(tmp_path: Path) -> None:
+    """A sweep of concurrency alone draws both ends and the best between them."""
+    run = records.sweep(tmp_path, pool_sizes=(10, 5), clients=(1, 2, 5, 20, 50))
+    ten = [one for one in run.contenders if "pool_size=10" in one.label]
+    found = sweep(msgspec.structs.replace(run, contenders=ten, summary=run.summary[:5]))
+    assert found
+    assert [label.rpartition("=")[2] for label in found.chosen] == ["1", "20", "50"]
+
+
+def test_a_comparison_has_no_sweep(tmp_path: Path) -> None:
+    """What is no sweep is drawn as ever."""
+    assert sweep(records.make(tmp_path, rounds=1, invalid=())) is None
+
+
+def test_the_page_of_a_large_sweep_stays_small(tmp_path: Path) -> None:
+    """What was watched is drawn of a few cells, so that 100 cells make no page of many megabytes."""
+    run = records.sweep(tmp_path, pool_sizes=range(1, 21), clients=(1, 2, 5, 20, 50))
+    page = report.page([(run, partial(samples.read, tmp_path / run.id))])
+    assert len(page.encode()) < 1_500_000
