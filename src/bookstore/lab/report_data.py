@@ -10,7 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from bookstore.lab.answer import answer
-from bookstore.lab.judgement import Read
+from bookstore.lab.judgement import Model, Read
 from bookstore.lab.record import Histogram, Kind, Measurement, Metric, Run, Series, Split, Telemetry
 from bookstore.lab.report_lines import Line, Lines, by_kind, by_second, mean_split, percentiles, seen, summed, thinned
 from bookstore.lab.report_sweep import Sweep, sweep
@@ -71,7 +71,7 @@ def shown(run: Run, read: Read) -> Shown:
         measured = [(each.number, one) for each in run.rounds for one in each.measurements]
         own = [(number, one) for number, one in measured if one.profile == contender.label and one.is_valid]
         try:
-            parts = [read(contender.label, number).between(-one.warm_up_s, one.seconds) for number, one in own]
+            parts = [_drawn(read(contender.label, number), one, run.workload.model) for number, one in own]
         except Refused as refusal:
             parts, missing = [], str(refusal)
         told = [one for one in run.inspections if one.profile == contender.label]
@@ -81,6 +81,11 @@ def shown(run: Run, read: Read) -> Shown:
     if swept:
         record = replace(record, steps=[])  # some for each pair of cells
     return Shown(run=record, answer=answer(run), headline=headline_of(run), views=views, sweep=swept, missing=missing)
+
+
+def _drawn(every: Samples, one: Measurement, model: Model) -> Samples:
+    """The warm-up's requests and those that count."""
+    return joined([every.between(-one.warm_up_s, 0), every.measured(one.seconds, model)])
 
 
 def _without_telemetry(measured: Sequence[Measurement]) -> list[Measurement]:
