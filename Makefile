@@ -14,7 +14,7 @@ help: ## list the commands
 setup: $(READY) ## make .venv with the pinned packages
 
 compare: $(READY) ## compare engine profiles on 10,000 books (the main job; ARGS="…" for others)
-	@$(BIN)/bookstore compare $(or $(ARGS),psycopg-sync-lazy psycopg-sync-joined asyncpg-joined asyncpg-json)
+	@$(BIN)/bookstore compare $(or $(ARGS),psycopg-sync-lazy psycopg-sync-joined asyncpg-joined asyncpg-json --max-rounds 8)
 
 serve: $(READY) ## serve the catalogue on http://127.0.0.1:8000
 	@$(BIN)/bookstore serve
