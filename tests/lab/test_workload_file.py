@@ -28,7 +28,7 @@ def test_defaults(tmp_path: Path) -> None:
     """A path is all that a workload needs."""
     one = workload_file.load(write(tmp_path, "path: /books"))
     asked = Ask(name="mine", path="/books")
-    assert one == Workload(name="mine", requests=[asked], concurrency=5, duration=5.0, warm_up=5.0)
+    assert one == Workload(name="mine", requests=[asked], concurrency=5, duration=3.0, warm_up=5.0)
 
 
 def test_values(tmp_path: Path) -> None:

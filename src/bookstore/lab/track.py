@@ -53,11 +53,13 @@ class Track:
     def whole(self, name: str, begin_s: float, end_s: float) -> tuple[float, float, float] | None:
         """What the counter `name` gained between the first and the last look from `begin_s` to `end_s`, and when
         these were: for a figure that is divided by what was counted between the same two moments. None for less
-        than two looks, and where the counter began anew."""
+        than two looks, where none was near one of the moments, and where the counter began anew."""
         inside = [it for it in self.readings if it and begin_s <= it.at_s <= end_s and name in it.values]
         if len(inside) < 2 or any(now.values[name] < before.values[name] for before, now in pairwise(inside)):
             return None
         first, last = inside[0], inside[-1]
+        if first.at_s - begin_s > EDGE_S or end_s - last.at_s > EDGE_S:
+            return None
         return last.values[name] - first.values[name], first.at_s, last.at_s
 
     def within(self, name: str, begin_s: float, end_s: float) -> list[float]:

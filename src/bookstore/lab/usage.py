@@ -12,6 +12,8 @@ import msgspec
 from bookstore.lab.record import Histogram, Split
 from bookstore.lab.track import Track, total
 
+_MEMORY_EVERY_S: Final = 1.0
+"""PSS is read once a second at least: a shorter measurement has the look before it."""
 _BUCKET: Final = "pool_wait_seconds_bucket "
 
 
@@ -62,11 +64,14 @@ def usage(tracks: Tracks, begin_s: float, end_s: float, answered: Answered, mean
         parts: list[float | None] = []
         for track in some:
             found = track.whole(name, begin_s, end_s)
+            if found is None:  # too short for two looks
+                gain = track.gained(name, begin_s, end_s)
+                found = None if gain is None else (gain, begin_s, end_s)
             requests = answered(found[1], found[2]) if found else 0
             parts.append(found[0] * factor / requests if found and requests else None)
         return total(parts)
 
-    pss = _peak_of_sum(workers, "pss_bytes", begin_s, end_s)
+    pss = _peak_of_sum(workers, "pss_bytes", begin_s - _MEMORY_EVERY_S, end_s)
     timeouts = gained(services, "pool_requests_errors_total")
     return Usage(
         cpu_ms_per_request=each(workers, "cpu_s", 1000),
