@@ -19,10 +19,8 @@ from bookstore.lab.record import Catalogue
 from bookstore.lab.statements import Statement
 
 SPECS = [
-    "asyncpg-json", "asyncpg-joined", "asyncpg-rows", "asyncpg-selectin", "asyncpg-lazy",
-    "asyncpg-joined@loading=subquery", "asyncpg-json@prepared_statements=off", "psycopg-joined", "psycopg-lazy",
-    "psycopg-sync-joined@workers=2", "psycopg-sync-lazy", "asyncpg-json@isolation_level=READ COMMITTED",
-    "psycopg-joined@loading=json,prepared_statements=off",
+    "asyncpg-json@isolation_level=READ COMMITTED", "asyncpg-json@prepared_statements=off", "asyncpg-rows",
+    "asyncpg-lazy", "asyncpg-joined@loading=subquery", "psycopg-selectin", "psycopg-sync-joined@workers=2",
 ]  # fmt: skip
 
 
