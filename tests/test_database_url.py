@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from bookstore import database_url, profile
 from bookstore.database import make_database
 from bookstore.engine_profile import Driver
 from bookstore.refusal import Refused
+from bookstore.settings import Settings
 
 CANARY = "c4n@ry:/%"
 ENCODED = quote(CANARY, safe="")
@@ -218,3 +220,22 @@ tUP7pGr3Awm0VoWfH2n1LdMCIQDrjevTVTPRyvamr59c+ufkHaxxhdQklta6AwTY
 WCkMjA==
 -----END CERTIFICATE-----
 """
+
+
+def test_a_password_in_a_file(tmp_path: Path) -> None:
+    """DATABASE_PASSWORD_FILE fills in the password, without its line end; the message of a mistake holds none."""
+    file = tmp_path / "password"
+    file.write_text(CANARY + "\n")
+    given = Settings(data_dir=tmp_path, database_url="postgresql://me@host/books", database_password_file=file)
+    assert database_url.resolve(given).password == CANARY
+    twice = msgspec.structs.replace(given, database_url=f"postgresql://me:{ENCODED}@host/books")
+    with pytest.raises(Refused, match=r"^DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too") as caught:
+        database_url.resolve(twice)
+    assert "c4n" not in str(caught.value)
+    for content in (b"", b"\n", b"one\ntwo\n", b"\xff\xfe"):
+        file.write_bytes(content)
+        with pytest.raises(Refused, match=r"^DATABASE_PASSWORD_FILE: "):
+            database_url.resolve(given)
+    file.unlink()
+    with pytest.raises(Refused, match=r"cannot be read: No such file"):
+        database_url.resolve(given)

@@ -18,7 +18,8 @@ def test_nothing_is_needed() -> None:
 
 NAMES = (
     "BOOKSTORE_PROFILE", "DATABASE_URL", "BOOKSTORE_HOST", "BOOKSTORE_PORT", "WEB_CONCURRENCY", "BOOKSTORE_DATA_DIR",
-    "BOOKSTORE_API_TOKENS", "BOOKSTORE_API_TOKENS_FILE", "BOOKSTORE_READ_ONLY",
+    "BOOKSTORE_API_TOKENS", "BOOKSTORE_API_TOKENS_FILE", "BOOKSTORE_READ_ONLY", "DATABASE_PASSWORD_FILE",
+    "BOOKSTORE_LOG_FORMAT", "BOOKSTORE_LOG_LEVEL", "BOOKSTORE_LOG_REQUESTS", "BOOKSTORE_SLOW_STATEMENT",
 )  # fmt: skip
 
 
@@ -42,6 +43,11 @@ def test_everything_is_read() -> None:
             "BOOKSTORE_API_TOKENS": "# a\n# b\n",
             "BOOKSTORE_API_TOKENS_FILE": "/run/secrets/tokens\n",
             "BOOKSTORE_READ_ONLY": "on\n",
+            "DATABASE_PASSWORD_FILE": "/run/secrets/password\n",
+            "BOOKSTORE_LOG_FORMAT": "JSON\n",
+            "BOOKSTORE_LOG_LEVEL": "debug",
+            "BOOKSTORE_LOG_REQUESTS": "yes",
+            "BOOKSTORE_SLOW_STATEMENT": "250ms\n",
         }
     )
     assert found == Settings(
@@ -54,7 +60,24 @@ def test_everything_is_read() -> None:
         api_tokens="# a\n# b",
         api_tokens_file=Path("/run/secrets/tokens"),
         read_only=True,
+        database_password_file=Path("/run/secrets/password"),
+        log_format="json",
+        log_level="debug",
+        log_requests=True,
+        slow_statement_s=0.25,
     )
+
+
+def test_words_and_durations_are_told() -> None:
+    """A wrong word or duration is refused with what is allowed; a slow statement can be nothing at all."""
+    assert settings.read({"BOOKSTORE_SLOW_STATEMENT": "Off"}).slow_statement_s is None
+    for name, text, allowed in (
+        ("BOOKSTORE_LOG_FORMAT", "xml", "allowed are auto, text, json"),
+        ("BOOKSTORE_LOG_LEVEL", "loud", "allowed are debug, info, warning, error"),
+        ("BOOKSTORE_SLOW_STATEMENT", "250", "allowed is a duration such as 250ms or 2s, or off"),
+    ):
+        with pytest.raises(Refused, match=f"^{name}: found '{text}'; {allowed}$"):
+            settings.read({name: text})
 
 
 def test_switches() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -32,7 +33,7 @@ def resolve(settings: Settings) -> sa.URL:
     a password in it.
     """
     if settings.database_url:
-        return parse(settings.database_url)
+        return _with_password(parse(settings.database_url), settings.database_password_file)
     cluster = embedded(settings)
     cluster.start()
     _make_database(cluster)
@@ -66,6 +67,22 @@ def parse(text: str) -> sa.URL:
         if key == "sslmode" and value not in _SSL_MODES:
             raise Refused(f"DATABASE_URL: found sslmode={value}; allowed is {' | '.join(_SSL_MODES)}")
     return url.set(drivername="postgresql")
+
+
+def _with_password(url: sa.URL, file: Path | None) -> sa.URL:
+    """`url` with the password that DATABASE_PASSWORD_FILE names, as orchestrators hand out secrets."""
+    if file is None:
+        return url
+    if url.password is not None:
+        raise Refused("DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too; allowed is one of them")
+    try:
+        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Refused(f"DATABASE_PASSWORD_FILE: {file} cannot be read: {reason}") from None
+    if not password or "\n" in password or "\0" in password:
+        raise Refused(f"DATABASE_PASSWORD_FILE: {file}: found no password; allowed is one line with nothing else")
+    return url.set(password=password)
 
 
 def _wrong_port(found: str) -> Refused:

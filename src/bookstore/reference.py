@@ -17,6 +17,7 @@ from bookstore.scalars import duration_text
 ENVIRONMENT: Final = {
     "BOOKSTORE_PROFILE": "The engine profile: NAME, FILE or NAME@key=value,… Default: default.",
     "DATABASE_URL": "postgresql://user:password@host/database. Unset: an embedded PostgreSQL, started when needed.",
+    "DATABASE_PASSWORD_FILE": "The file with the password for DATABASE_URL, which then has none: a container's secret.",
     "BOOKSTORE_API_TOKENS_FILE": "The file of the tokens that may write. Default: tokens in BOOKSTORE_DATA_DIR. See "
     "[security](security.md).",
     "BOOKSTORE_API_TOKENS": "The same lines, with ; or line ends between them, instead of the file.",
@@ -28,6 +29,12 @@ ENVIRONMENT: Final = {
     "BOOKSTORE_METRICS_PORT": "The port of /metrics, for Prometheus. 0 or unset: none, and nothing is counted. See "
     "[metrics](metrics.md).",
     "BOOKSTORE_METRICS_HOST": "The address on which it listens. Default: 127.0.0.1.",
+    "BOOKSTORE_LOG_FORMAT": "json: a line an event; text: for reading; auto: text at a terminal, else json. "
+    "Default: auto. See [logs](logs.md).",
+    "BOOKSTORE_LOG_LEVEL": "The least that is logged: debug, info, warning or error. Default: info.",
+    "BOOKSTORE_LOG_REQUESTS": "on: a line for each request. Default: off, only refused writes, slow statements and "
+    "errors are.",
+    "BOOKSTORE_SLOW_STATEMENT": "From when on a statement is logged as slow, such as 250ms, or off. Default: 1s.",
     "BOOKSTORE_ALLOWED_HOSTS": "The names by which clients may ask for this service (the Host header, without the "
     "port), with commas. Default: on the loopback localhost, 127.0.0.1 and [::1]; beyond it any.",
     "BOOKSTORE_RATE_LIMIT": "How many requests a second one client may send to all workers together, twice as many at "

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, MutableMapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 import platformdirs
@@ -14,7 +14,7 @@ import platformdirs
 from bookstore import admission
 from bookstore.admission import LOOPBACK_NAMES, Admission
 from bookstore.refusal import Refused
-from bookstore.scalars import shown
+from bookstore.scalars import duration, shown
 
 # libpq reads these where the URL says nothing, asyncpg reads some of them: two profiles would then
 # differ by more than their files. PGPASSWORD and PGPASSFILE stay: they are a way to keep a secret out
@@ -33,16 +33,29 @@ _WORDS: Final = {
 }  # fmt: skip
 
 
+LogFormat = Literal["auto", "text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+W = TypeVar("W", bound=str)
+
+
+SLOW_STATEMENT_S: Final = 1.0
+"""A statement that takes longer is logged, unless the environment says otherwise."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment says.
 
-    `database_url` is None where the embedded PostgreSQL is meant. `workers` is WEB_CONCURRENCY, the last
-    word on the profile's own number. `admission` is who may ask, and how much.
+    `database_url` is None where the embedded PostgreSQL is meant; its password may be in `database_password_file`.
+    `workers` is WEB_CONCURRENCY, the last word on the profile's own number. `admission` is who may ask, and how much.
     `api_tokens` are lines as in the tokens file, with digests only. `metrics_port` is None where nothing is counted.
+    `log_format` auto is text at a terminal and JSON elsewhere; `log_requests` asks for a line a request;
+    `slow_statement_s` is from when on a statement is logged, None for never.
     """
 
     profile: str = "default"
     database_url: str | None = None
+    database_password_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int | None = None
@@ -53,6 +66,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
+    log_format: LogFormat = "auto"
+    log_level: LogLevel = "info"
+    log_requests: bool = False
+    slow_statement_s: float | None = SLOW_STATEMENT_S
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -78,22 +95,44 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             raise Refused(f"{name}: found '{shown(raw)}'; allowed are {', '.join(_WORDS)}")
         return _WORDS[raw]
 
-    data_dir = text("BOOKSTORE_DATA_DIR")
-    api_tokens_file = text("BOOKSTORE_API_TOKENS_FILE")
+    def word(name: str, choices: Any, default: W) -> W:
+        raw = (text(name) or default).lower()
+        if raw not in get_args(choices):
+            raise Refused(f"{name}: found '{shown(raw)}'; allowed are {', '.join(get_args(choices))}")
+        return raw  # type: ignore[return-value] # it is one of the choices
+
+    def seconds(name: str, default: float) -> float | None:
+        raw = text(name)
+        if raw is None or raw.lower() == "off":
+            return default if raw is None else None
+        try:
+            return duration(raw)
+        except ValueError:
+            raise Refused(f"{name}: found '{shown(raw)}'; allowed is a duration such as 250ms or 2s, or off") from None
+
+    def file(name: str) -> Path | None:
+        raw = text(name)
+        return _path(name, raw) if raw else None
+
     host = text("BOOKSTORE_HOST") or "127.0.0.1"
     return Settings(
         profile=text("BOOKSTORE_PROFILE") or "default",
         database_url=text("DATABASE_URL"),
+        database_password_file=file("DATABASE_PASSWORD_FILE"),
         host=host,
         port=number("BOOKSTORE_PORT", 1, 65535) or 8000,
         workers=number("WEB_CONCURRENCY", 1, 256),
-        data_dir=_path("BOOKSTORE_DATA_DIR", data_dir) if data_dir else default_data_dir(),
+        data_dir=file("BOOKSTORE_DATA_DIR") or default_data_dir(),
         admission=admission.read(environ, beyond_loopback=not is_loopback(host)),
         api_tokens=text("BOOKSTORE_API_TOKENS"),
-        api_tokens_file=_path("BOOKSTORE_API_TOKENS_FILE", api_tokens_file) if api_tokens_file else None,
+        api_tokens_file=file("BOOKSTORE_API_TOKENS_FILE"),
         read_only=flag("BOOKSTORE_READ_ONLY"),
         metrics_host=text("BOOKSTORE_METRICS_HOST") or "127.0.0.1",
         metrics_port=number("BOOKSTORE_METRICS_PORT", 0, 65535) or None,
+        log_format=word("BOOKSTORE_LOG_FORMAT", LogFormat, "auto"),
+        log_level=word("BOOKSTORE_LOG_LEVEL", LogLevel, "info"),
+        log_requests=flag("BOOKSTORE_LOG_REQUESTS"),
+        slow_statement_s=seconds("BOOKSTORE_SLOW_STATEMENT", SLOW_STATEMENT_S),
     )
 
 
