@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bookstore.lab import report, report_data, samples
+from bookstore.lab.record import Telemetry
 
 from . import records
 
@@ -53,6 +54,8 @@ def test_what_only_the_service_tells_is_of_the_inspection(tmp_path: Path) -> Non
     assert not without.is_inspected
     assert without.pool.lines
     assert without.split != view.split
+    failed = msgspec.structs.replace(run.inspections[0], telemetry=Telemetry())
+    assert report_data.shown(msgspec.structs.replace(run, inspections=[failed]), read).views[0] == without
 
 
 def test_without_samples_the_rest_is_shown(tmp_path: Path) -> None:

@@ -142,6 +142,23 @@ def test_only_valid_rounds_are_in_the_summary(
     assert record.summary[0].throughput_per_s == second.throughput_per_s
 
 
+def test_an_inspection_that_fails_costs_the_run_nothing(
+    ready_laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that does not start once more, with its metrics on, leaves the rounds as they were measured."""
+
+    def failing(*arguments: Any, **options: Any) -> Measured:
+        if options.get("inspect"):
+            raise Invalid("the service ended at its start:\nlog")
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(run, "measure", failing)
+    record = carried_out(["asyncpg-json"], tmp_path / "runs", inspect=True)
+    assert record.status == "complete"
+    assert record.summary[0].rounds == 1
+    assert [one.problems for one in record.inspections] == [[Problem("server_died", "the service ended at its start:")]]
+
+
 def test_another_service_answers_as_the_workload_declares(ready_laboratory: Laboratory, tmp_path: Path) -> None:
     """A service that answers without the text that the workload expects is not measured, and not left running."""
     asks = [msgspec.structs.replace(ask, expects="isbn13") for ask in READING.requests]

@@ -74,7 +74,7 @@ def shown(run: Run, read: Read) -> Shown:
             parts = [_drawn(read(contender.label, number), one, run.workload.model) for number, one in own]
         except Refused as refusal:
             parts, missing = [], str(refusal)
-        told = [one for one in run.inspections if one.profile == contender.label]
+        told = [one for one in run.inspections if one.profile == contender.label and one.telemetry.series]
         views.append(_view(contender.label, own, told, joined(parts), run.machine.cores))
     bare = [replace(each, measurements=_without_telemetry(each.measurements)) for each in run.rounds]
     record = replace(run, rounds=bare, inspections=_without_telemetry(run.inspections))

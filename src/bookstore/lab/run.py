@@ -113,7 +113,8 @@ class _Runner:
         self._inspect()
 
     def _inspect(self) -> None:
-        """One deployment more of each profile, with its own metrics switched on; what is the same twice, once."""
+        """One deployment more of each profile, with its own metrics switched on; what is the same twice, once. One that
+        fails leaves out what only the service tells, and makes no figure of the rounds less true."""
         if not self.plan.protocol.inspect:
             return
         seen_before = []
@@ -121,10 +122,13 @@ class _Runner:
             if entrant.profile and (same := (entrant.keys, entrant.load)) not in seen_before:
                 seen_before.append(same)
                 tell = partial(self._tell_inspection, entrant)
-                seen = measure(
-                    entrant, self.plan.workload, self.plan.protocol, self.site, self.plan.seed,
-                    lambda _: None, tell, inspect=True,
-                )  # fmt: skip
+                try:
+                    seen = measure(
+                        entrant, self.plan.workload, self.plan.protocol, self.site, self.plan.seed,
+                        lambda _: None, tell, inspect=True,
+                    )  # fmt: skip
+                except Invalid as error:
+                    seen = nothing(entrant.label, Problem("server_died", str(error).splitlines()[0]))
                 self.inspections.append(seen.measurement)
 
     def _tell_inspection(self, entrant: Entrant, what: str, _share: float) -> None:
