@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare serve test lint format check docs baseline aa power clean
+.PHONY: help setup compare serve test lint format check docs baseline aa power killed clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ aa: $(READY) ## compare a profile with itself, 40 times: what is found is false 
 
 power: $(READY) ## plant a slowdown of 10 %, 20 times: how often is it found? (ARGS=5 for fewer)
 	@$(BIN)/python benchmarks/truth/trial.py power $(ARGS)
+
+killed: ## stop or kill a comparison at 20 random moments: what does it leave?
+	@$(BIN)/python benchmarks/truth/killed.py $(ARGS)
 
 clean: ## remove what the commands made here (not the databases: bookstore db status tells where)
 	rm -rf .venv dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
