@@ -146,7 +146,7 @@ def test_bodies_that_break_off(start: Start) -> None:
     assert not re.search(r" ERROR |Traceback", log), log
 
 
-@pytest.mark.parametrize(("token", "status"), [(TOKEN, 422), ("none", 401)])
+@pytest.mark.parametrize(("token", "status"), [(TOKEN, 422), ("none", 401)], ids=["known", "none"])
 def test_expect_100_continue(start: Start, token: str, status: int) -> None:
     """Who asks first whether to send a body is told to go on; who may not send it, at once that it is refused."""
     head = POST.replace(TOKEN.encode(), token.encode()) + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
