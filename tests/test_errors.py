@@ -227,6 +227,23 @@ async def test_exhausted_pool(shared_url: sa.URL, driver: Driver, observer: Obse
         assert (await holder).status_code == 200
 
 
+async def test_overload(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
+    """Where nobody else may wait the answer is 503 overloaded at once; who waits is served, and the probes answer."""
+    async with served(shared_url, driver, pool_size=1, max_waiting=1, pool_timeout=PATIENCE_S) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        observer.execute("SELECT pg_advisory_lock(74)")
+        taken = [asyncio.ensure_future(sql(client, "SELECT pg_advisory_xact_lock(74)"))]
+        await until(lambda: waiting(observer, driver, "Lock") == 1)
+        answers = [asyncio.ensure_future(client.get("/books")) for _ in range(4)]
+        await until(lambda: sum(answer.done() for answer in answers) == 3)
+        assert all(is_trouble(answer.result(), "overloaded") for answer in answers if answer.done())
+        assert (await client.get("/health/live")).status_code == 200
+        observer.execute("SELECT pg_advisory_unlock(74)")
+        done = await asyncio.gather(*taken, *answers)
+        assert sorted(answer.status_code for answer in done) == [200, 200, 503, 503, 503]
+        assert [(await client.get("/books")).status_code for _ in range(3)] == [200] * 3
+
+
 @pytest.mark.parametrize(
     "statement",
     ["SELECT 1/0 + length(:secret)", "SELECT no_such_column, :secret", "SELECT cast(:secret AS int)", "SELEKT :secret"],

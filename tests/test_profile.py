@@ -77,6 +77,8 @@ WRONG = [
     ("workers: 1000", "1000", "a whole number from 1 to 256"),
     ("workers: auto", "the text 'auto'", "a whole number from 1 to 256"),
     ("threads: null", "nothing (null)", POOL_SIZE),
+    ("max_waiting: -1", "-1", "a whole number from 0 to 100000"),
+    ("max_waiting: 100001", "100001", "a whole number from 0 to 100000"),
     *((f"echo: {text}", f"the text '{text}'", "on | off") for text in ("yes", "no", "True", "ON", "y")),
     ("echo: 1", "1", "on | off"),
     ("echo: null", "nothing (null)", "on | off"),
@@ -320,6 +322,29 @@ def test_more_threads_than_connections() -> None:
     assert (loaded.threads, loaded.connections_per_worker, loaded.pool_timeout) == (40, 15, 30.0)
 
 
+@pytest.mark.parametrize(
+    ("spec", "at_once"),
+    [
+        ("default", 5),
+        ("default@max_overflow=2", 7),
+        ("article-sync", 15),
+        ("article-sync@threads=7", 7),
+        ("default@pool=null,backpressure=20", 20),
+        ("psycopg-sync-lazy@pool=null,threads=3", 3),
+    ],
+)
+def test_units_at_once(spec: str, at_once: int) -> None:
+    """So many units of work can have a connection at once: as many as there are, and no more than threads."""
+    assert profile.load(spec).units_at_once == at_once
+
+
+def test_the_article_refuses_nobody() -> None:
+    """More requests may wait than backpressure lets in: the article's service had no such limit."""
+    for name in ("article-async", "article-sync"):
+        loaded = profile.load(name)
+        assert loaded.max_waiting > loaded.backpressure
+
+
 def test_workers_from_outside() -> None:
     """A number of workers from the environment goes over the profile's, none leaves it."""
     loaded = profile.load("default@workers=2")
@@ -339,6 +364,7 @@ def profiles(draw: st.DrawFn) -> EngineProfile:
         "statement_timeout": draw(st.floats(0.1, 3600)),
         "echo": draw(st.booleans()),
         "workers": draw(st.integers(1, 256)),
+        "max_waiting": draw(st.integers(0, 100_000)),
         "backpressure": draw(st.integers(1, 65535)),
         "isolation_level": draw(st.sampled_from(["AUTOCOMMIT", "READ COMMITTED", "SERIALIZABLE"])),
     }

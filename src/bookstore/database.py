@@ -13,7 +13,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from bookstore import engine_options, sqlstate
 from bookstore.engine_options import CONNECT_TIMEOUT_S
+from bookstore.faults import Fault
 from bookstore.profile import EngineProfile
 
 Wire = msgspec.Struct | msgspec.Raw | str | int | bool | None
@@ -38,6 +39,9 @@ class Database(ABC):
 
     def __init__(self, profile: EngineProfile) -> None:
         self.profile = profile
+        self.in_progress = 0
+        """Units of work that have a connection, or wait for one."""
+        self._most = profile.units_at_once + profile.max_waiting
 
     @abstractmethod
     async def start(self) -> None:
@@ -54,8 +58,21 @@ class Database(ABC):
         committed; otherwise the work is one READ COMMITTED transaction, which begins anew, up to three times
         in all, where PostgreSQL rolled it back for another one's sake. Raises what `work` raises, after a
         rollback; TypeError where `work` returns anything but wire structs; sqlalchemy.exc.TimeoutError
-        after pool_timeout without a connection.
+        after pool_timeout without a connection; Fault `overloaded` at once where max_waiting others wait.
         """
+        if self.in_progress >= self._most:
+            self.refuse()
+        self.in_progress += 1
+        try:
+            return await self._tried(work, reading)
+        finally:
+            self.in_progress -= 1
+
+    def refuse(self) -> NoReturn:
+        """Raises the Fault for a unit of work that may not even wait."""
+        raise Fault("overloaded", "Enough requests wait for the database already.")
+
+    async def _tried(self, work: Work[T], reading: bool) -> T:
         for _ in range(ATTEMPTS - 1):
             try:
                 return await self._once(work, reading)

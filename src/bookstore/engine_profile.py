@@ -92,6 +92,11 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
         _duration(0.1, 600, "How long a request waits for a connection before it is answered 503; longer "
                   "hides an overload from clients."),
     ] = 2.0  # fmt: skip
+    max_waiting: Annotated[
+        int,
+        _number(0, 100_000, "How many units of work may wait for a connection in each worker; further ones are "
+                "answered 503 at once, which is cheaper for both sides than to wait in vain."),
+    ] = 200  # fmt: skip
     pool_recycle: Annotated[
         float,
         _duration(1, 86400, "The age at which a connection is replaced when it is next lent out; each time "
@@ -154,6 +159,11 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
         if not self.is_sync:
             return 0
         return self.threads or self.pool_size + self.max_overflow
+
+    @property
+    def units_at_once(self) -> int:
+        """How many units of work of one worker can have a connection at once; further ones wait."""
+        return min(self.thread_count, self.connections_per_worker) if self.is_sync else self.connections_per_worker
 
     @property
     def connections_per_worker(self) -> int:

@@ -43,6 +43,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "db_timeout": Kind(503, "The database took too long"),
     "db_unavailable": Kind(503, "The database cannot be used for now"),
     "deadline": Kind(503, "The request took too long"),
+    "overloaded": Kind(503, "The service has more to do than it takes on"),
     "pool_exhausted": Kind(503, "All database connections are in use"),
 }
 

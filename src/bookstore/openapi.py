@@ -41,7 +41,7 @@ LARGEST_INTEGER: Final = 2**63 - 1
 
 _EVERYWHERE: Final = (
     "bad_request", "unknown_host", "invalid_parameter", "uri_too_long", "too_many_requests", "internal",
-    "db_conflict", "db_timeout", "db_unavailable", "deadline", "pool_exhausted",
+    "db_conflict", "db_timeout", "db_unavailable", "deadline", "overloaded", "pool_exhausted",
 )  # fmt: skip
 _WITH_BODY: Final = ("malformed_body", "request_timeout", "too_large", "unsupported_media_type", "invalid_body")
 _WITH_TOKEN: Final = ("unauthenticated", "forbidden")
