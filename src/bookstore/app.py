@@ -23,6 +23,7 @@ from bookstore.gate import Gate
 from bookstore.keyring import Keyring
 from bookstore.metrics import beat, pool, requests, shared
 from bookstore.metrics.block import Block
+from bookstore.readiness import Readiness
 from bookstore.routes import schema_page
 from bookstore.routes.author_editing import AuthorEditor
 from bookstore.routes.authors import AuthorController
@@ -103,6 +104,11 @@ def make_app(
     def provide_database() -> Database:
         return database
 
+    readiness = Readiness(database)
+
+    def provide_readiness() -> Readiness:
+        return readiness
+
     app = Litestar.from_config(
         AppConfig(
             route_handlers=[
@@ -111,7 +117,10 @@ def make_app(
             ],
             guards=[access.guard(known, admission.proxies)],
             plugins=[_ServeCommand()],
-            dependencies={"database": Provide(provide_database, sync_to_thread=False)},
+            dependencies={
+                "database": Provide(provide_database, sync_to_thread=False),
+                "readiness": Provide(provide_readiness, sync_to_thread=False),
+            },
             lifespan=[lifespan],
             before_request=parameters.check,
             after_request=requests.encoding(block) if block else None,

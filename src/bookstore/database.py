@@ -8,11 +8,13 @@ that the Database owns. It returns structs only, so nothing lazy can happen afte
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -41,6 +43,8 @@ class Database(ABC):
         self.profile = profile
         self.in_progress = 0
         """Units of work that have a connection, or wait for one."""
+        self.answered_s = -math.inf
+        """The moment, by time.monotonic(), at which the last one ended well."""
         self._most = profile.units_at_once + profile.max_waiting
 
     @abstractmethod
@@ -64,9 +68,20 @@ class Database(ABC):
             self.refuse()
         self.in_progress += 1
         try:
-            return await self._tried(work, reading)
+            result = await self._tried(work, reading)
         finally:
             self.in_progress -= 1
+        self.answered_s = monotonic()
+        return result
+
+    async def probe(self, work: Work[T]) -> T:
+        """Runs `work`, which reads, as run() does, but refuses it never, and counts it among nobody's work."""
+        return await self._once(work, reading=True)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further unit of work would have to wait for a connection."""
+        return self.in_progress >= self.profile.units_at_once
 
     def refuse(self) -> NoReturn:
         """Raises the Fault for a unit of work that may not even wait."""
