@@ -30,7 +30,18 @@ from bookstore.app import create_app
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
 from bookstore.metrics import shared
-from bookstore.metrics.block import COLLECTIONS, HOLD, IN_FLIGHT, REQUESTED, STATEMENT_S, STATEMENTS, WAIT, Block
+from bookstore.metrics.block import (
+    COLLECTIONS,
+    HOLD,
+    IN_FLIGHT,
+    REQUESTED,
+    ROW_STATEMENTS,
+    STATEMENT_S,
+    STATEMENTS,
+    WAIT,
+    Block,
+)
+from bookstore.metrics.requests import TALLY, Tally
 
 PAIRS: Final = 3
 ROUNDS: Final = 60
@@ -111,13 +122,19 @@ def _by_cells() -> Callable[[], None]:
 
     def count() -> None:
         cells[IN_FLIGHT] += 1
+        tally = Tally()
+        TALLY.set(tally)
         cells[IN_FLIGHT] -= 1
-        block.observe(block.row("GET", "/books", 200), 0.002)
+        row = block.row("GET", "/books", 200)
+        block.observe(row, 0.002)
+        cells[row + ROW_STATEMENTS] += tally.statements
         cells[REQUESTED] += 1
         block.observe(WAIT, 0.0001)
         block.observe(HOLD, 0.001)
         cells[STATEMENTS] += 1
         cells[STATEMENT_S] += 0.001
+        if current := TALLY.get():
+            current.statements += 1
         cells[COLLECTIONS] += 1
 
     return count
@@ -129,6 +146,7 @@ def _by_library() -> Callable[[], None]:
     flight = Gauge("flight", "", multiprocess_mode="livesum")
     total = Counter("requests", "", ["method", "route", "status"])
     seconds = Histogram("seconds", "", ["method", "route"])
+    by_route = Counter("by_route", "", ["method", "route"])
     asked, statements, took, runs = (Counter(name, "") for name in ("asked", "statements", "took", "runs"))
     wait, hold = Histogram("wait", ""), Histogram("hold", "")
 
@@ -137,6 +155,7 @@ def _by_library() -> Callable[[], None]:
         flight.dec()
         total.labels("GET", "/books", "200").inc()
         seconds.labels("GET", "/books").observe(0.002)
+        by_route.labels("GET", "/books").inc()
         asked.inc()
         wait.observe(0.0001)
         hold.observe(0.001)

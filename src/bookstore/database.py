@@ -8,6 +8,7 @@ that the Database owns. It returns structs only, so nothing lazy can happen afte
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import random
 import threading
@@ -194,7 +195,7 @@ class ThreadedDatabase(Database):
             loop.call_soon_threadsafe(self._free.release)
 
         make_session = self._reading if reading else self._writing
-        future = self._threads.submit(lambda: _unit(make_session(), work, reading))
+        future = self._threads.submit(contextvars.copy_context().run, lambda: _unit(make_session(), work, reading))
         future.add_done_callback(give_back)
         return await asyncio.wrap_future(future)
 

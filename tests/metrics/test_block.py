@@ -7,7 +7,19 @@ import os
 import pytest
 
 from bookstore.metrics import shared
-from bookstore.metrics.block import BOUNDS, BYTES, OTHER, PID, ROWS, STATEMENTS, WAIT, Block, histogram
+from bookstore.metrics.block import (
+    BOUNDS,
+    BYTES,
+    OTHER,
+    PID,
+    ROW_STATEMENTS,
+    ROWS,
+    STARTS,
+    STATEMENTS,
+    WAIT,
+    Block,
+    histogram,
+)
 
 
 def test_histogram() -> None:
@@ -26,13 +38,16 @@ def test_kinds_of_requests_are_bounded() -> None:
     memory = memoryview(bytearray(BYTES))
     block = Block(memory)
     for number in range(ROWS * 2):
-        block.observe(block.row("GET", f"/{number}", 200), 0.001)
+        row = block.row("GET", f"/{number}", 200)
+        block.observe(row, 0.001)
+        block.cells[row + ROW_STATEMENTS] += 2
     block.observe(block.row("GET", "/" + "x" * 200, 200), 0.001)
     found = Block(memory).requests()
     assert len(found) == ROWS
     method, route, status = OTHER.split()
-    assert sum(found[method, route, int(status)][:-1]) == ROWS + 2
-    assert all(sum(cells[:-1]) == 1 for kind, cells in found.items() if kind[1] != route)
+    other = found[method, route, int(status)]
+    assert (sum(other.times[:-1]), other.statements) == (ROWS + 2, 2 * (ROWS + 1))
+    assert all((sum(row.times[:-1]), row.statements) == (1, 2) for kind, row in found.items() if kind[1] != route)
     assert Block(memory).row("GET", "/7", 200) == block.row("GET", "/7", 200)
 
 
@@ -44,6 +59,7 @@ def test_claims(monkeypatch: pytest.MonkeyPatch) -> None:
         first = shared.claim(environment)
         assert first
         first.cells[STATEMENTS] += 5
+        assert first.cells[STARTS] == 1
         assert [int(one.cells[PID]) for one in blocks] == [0, 0, os.getpid(), 0]
         second = shared.claim(environment)
         assert second
@@ -52,6 +68,6 @@ def test_claims(monkeypatch: pytest.MonkeyPatch) -> None:
         first.cells[PID] = 2**22 + 1  # more than any pid
         again = shared.claim(environment)
         assert again
-        assert again.cells[STATEMENTS] == 5
+        assert (again.cells[STATEMENTS], again.cells[STARTS]) == (5, 2)
         assert shared.claim({shared.BLOCKS: environment[shared.BLOCKS]}) is None
     assert shared.claim() is None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,15 +24,18 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
-from bookstore import app, tokens
+from bookstore import app, profile, tokens
 from bookstore.database import make_database
 from bookstore.database_url import conninfo
 from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.gate import Gate
+from bookstore.metrics import identity
+from bookstore.models import SCHEMA_REVISION
 
 PATIENCE_S = 40.0
 Deployed = Callable[..., AbstractContextManager[str]]
 PAGE = Path(__file__).parents[2] / "docs/metrics.md"
+POOL_COUNTS = ("pool_requests_num_total", "pool_wait_seconds_count", "pool_hold_seconds_count")
 
 
 def until(holds: Callable[[], Any], what: str) -> Any:
@@ -122,12 +126,49 @@ def test_workers_add_up(deployed: Deployed, books: sa.URL, port: Port) -> None:
         )
         assert after["2"] == before["2"]
         assert all(map(psutil.pid_exists, after.values()))
+        assert port.series("bookstore_worker_starts_total") == {("1",): 2, ("2",): 1}
+        assert port.series("bookstore_worker_up") == {("1",): 1, ("2",): 1}
         assert sent() == 30
         assert port.total("bookstore_statements_total") >= statements
         assert port.total("bookstore_requests_in_flight") == 0
         for _ in range(10):
             assert get(f"{address}/books") == 200
         until(lambda: sent() == 40, "the successor's requests are not added")
+
+
+@pytest.mark.parametrize("driver", get_args(Driver))
+def test_two_workers_count_exactly(deployed: Deployed, books: sa.URL, port: Port, driver: Driver) -> None:
+    """Under two workers and eight clients the sums over the workers are what was sent: requests, connections asked
+    for, and statements, in all and by route. A lazy list of three books is seven statements, authors are one."""
+    spec = f"default@driver={driver},workers=2,pool_size=2,loading=lazy"
+    environment = {"BOOKSTORE_PROFILE": spec, "BOOKSTORE_METRICS_PORT": str(port.number)}
+    sent = {"/books": (40, 7), "/authors": (30, 1), "/health/live": (20, 0)}
+    names = ("requests_total", "request_seconds_count", "request_statements_total")
+
+    def counts() -> dict[str, float]:
+        found = {f"{name} {route}": port.total(f"bookstore_{name}", route=route) for route in sent for name in names}
+        return found | {name: port.total(f"bookstore_{name}") for name in ("statements_total", *POOL_COUNTS)}
+
+    def both_answer() -> bool:
+        pids.add(httpx.get(f"{address}/health/live").json()["pid"])
+        return len(pids) == 2
+
+    with deployed(books, **environment) as address, ThreadPoolExecutor(8) as threads:
+        pids: set[int] = set()
+        until(both_answer, "not both workers answer")
+        until(lambda: port.total("bookstore_requests_in_flight") == 0, "requests are in flight")
+        before = counts()
+        paths = [path for path, (times, _) in sent.items() for _ in range(times)]
+        assert list(threads.map(get, [address + path for path in paths])) == [200] * len(paths)
+        until(lambda: port.total("bookstore_requests_in_flight") == 0, "requests are in flight")
+        told = {name: count - before[name] for name, count in counts().items()}
+    work = sum(times for times, each in sent.values() if each)
+    assert told == {
+        **{f"{name} {route}": times for route, (times, _) in sent.items() for name in names[:2]},
+        **{f"request_statements_total {route}": times * each for route, (times, each) in sent.items()},
+        "statements_total": sum(times * each for times, each in sent.values()),
+        **dict.fromkeys(POOL_COUNTS, work),
+    }
 
 
 @pytest.mark.parametrize("driver", get_args(Driver))
@@ -155,6 +196,8 @@ def test_pool_and_statements(deployed: Deployed, books: sa.URL, port: Port, driv
         assert port.total("bookstore_pool_checked_out") == 0
         until(lambda: port.total("bookstore_pool_checked_in") == 1, "the connection is not in the pool")
         assert port.total("bookstore_pool_overflow") == 0
+        for name in ("min", "max", "size"):
+            assert port.total(f"bookstore_pool_{name}") == 1, name
         assert {name: port.total(f"bookstore_{name}") - was for name, was in counted.items()} == dict.fromkeys(
             counted, 3
         )
@@ -164,6 +207,9 @@ def test_pool_and_statements(deployed: Deployed, books: sa.URL, port: Port, driv
         for name in ("pool_usage_ms_total", "statement_seconds_total", "encode_seconds_total"):
             assert port.total(f"bookstore_{name}") > 0, name
         assert port.total("bookstore_pool_connections_num_total") == 1
+        assert port.total("bookstore_pool_connections_ms_total") > 0
+        assert port.total("bookstore_pool_connections_errors_total") == 0
+        assert port.total("bookstore_requests_shed_total") == 0
         until(lambda: port.total("bookstore_event_loop_lag_seconds_count") > 0, "the loop's lag is not looked at")
 
 
@@ -211,6 +257,77 @@ def test_what_is_told(deployed: Deployed, books: sa.URL, port: Port) -> None:
         told[name] = (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
     rows = re.findall(r"^\| `(bookstore_\w+)` \| (\w+) \| ([^|]*) \|", PAGE.read_text(), re.MULTILINE)
     assert {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in rows} == told
+
+
+def test_series_are_bounded(deployed: Deployed, books: sa.URL, port: Port) -> None:
+    """A thousand ids, unknown paths, methods and parameters make no series beyond those of the first of each kind."""
+
+    def ask(number: int) -> None:
+        client.get(f"/books/{number}")
+        for path in (f"/made-up/{number}", f"/books/{number}/made-up", f"/books/x{number}"):
+            client.get(path)
+        client.request(f"MADEUP{number}", "/books")
+        client.get("/books", params={f"parameter{number}": "x"})
+        client.get("/books", headers={"X-Request-ID": f"id-{number}"})
+
+    def answered() -> float:
+        return port.total("bookstore_requests_total", route="/books/{book_id}")
+
+    def series() -> set[tuple[str, ...]]:
+        return {
+            (sample.name, *sample.labels.values())
+            for family in text_string_to_metric_families(port.text)
+            for sample in family.samples
+        }
+
+    with (
+        deployed(books, BOOKSTORE_METRICS_PORT=str(port.number)) as address,
+        httpx.Client(base_url=address, timeout=PATIENCE_S) as client,
+    ):
+        for number in (1, 999):  # there, and not there
+            ask(number)
+        until(lambda: answered() == 2, "the requests are not counted")
+        before = series()
+        for number in range(1, 1001):
+            client.get(f"/books/{number}")
+        for number in range(1, 51):
+            ask(number)
+        until(lambda: answered() == 1052, "the requests are not counted")
+        assert series() == before
+
+
+def test_what_a_server_is(deployed: Deployed, books: sa.URL, port: Port) -> None:
+    """Build, profile and schema are told once a server: versions as installed, all keys of the profile, the schema that
+    was found; and when it started."""
+    spec = "psycopg-sync-joined@pool_size=2,max_waiting=7"
+    environment = {"BOOKSTORE_PROFILE": spec, "BOOKSTORE_METRICS_PORT": str(port.number)}
+    began_s = time.time()
+    with deployed(books, **environment):
+        told = {
+            family.name: sample
+            for family in text_string_to_metric_families(port.text)
+            for sample in family.samples
+            if "worker" not in sample.labels
+        }
+    assert {sample.value for name, sample in told.items() if name.endswith("_info")} == {1}
+    build = told["bookstore_build_info"].labels
+    assert (build["driver"], build["driver_version"]) == ("psycopg", version("psycopg"))
+    assert {name: build[name] for name in ("litestar", "sqlalchemy", "granian")} == {
+        name: version(name) for name in ("litestar", "sqlalchemy", "granian")
+    }
+    keys = profile.effective(profile.load(spec))
+    del keys["description"]
+    assert told["bookstore_profile_info"].labels == {"profile": profile.load(spec).name, **keys}
+    assert (keys["max_waiting"], keys["threads"]) == ("7", "2")
+    assert told["bookstore_schema_info"].labels == {"revision": SCHEMA_REVISION, "needed": SCHEMA_REVISION}
+    assert began_s - 1 <= told["bookstore_start_time_seconds"].value <= time.time()
+    assert len(told) == 4
+
+
+def test_a_database_without_tables_is_told() -> None:
+    """Where nothing was migrated the revision is `none`."""
+    found = identity.infos(EngineProfile(name="test"), None)["bookstore_schema_info"]
+    assert found == {"revision": "none", "needed": SCHEMA_REVISION}
 
 
 def test_off_by_default(deployed: Deployed, books: sa.URL) -> None:

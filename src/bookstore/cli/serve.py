@@ -54,7 +54,7 @@ def serve(
     url = database_url.resolve(found)
     if not over_budget:
         server.check_budget(chosen, url)
-    _prepare_schema(found)
+    revision = _prepare_schema(found)
     os.environ["BOOKSTORE_PROFILE"] = spec or found.profile
     os.environ["BOOKSTORE_HOST"] = host  # the workers' gate asks whether it is the loopback
     os.environ["BOOKSTORE_READ_ONLY"] = "on" if read_only else "off"
@@ -63,7 +63,7 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(rate.shared_table())
         if metrics_port:
-            stack.enter_context(served(chosen, found.metrics_host, metrics_port))
+            stack.enter_context(served(chosen, found.metrics_host, metrics_port, revision))
         server.serve(chosen, host, port)
 
 
@@ -77,17 +77,18 @@ def _check_writers(found: Settings, host: str, *, read_only: bool) -> None:
         )
 
 
-def _prepare_schema(found: Settings) -> None:
-    """The embedded database is ours alone and is migrated; of another one we only say what it needs."""
+def _prepare_schema(found: Settings) -> str | None:
+    """The revision of the schema, None where there is none. The embedded database is ours alone and is migrated; of
+    another one we only say what it needs."""
     url = database_url.psycopg_url(found)
     if found.database_url is None:
         schema.prepare_embedded(url)
-        return
+        return models.SCHEMA_REVISION
     at = schema.current(url)
-    if at == models.SCHEMA_REVISION:
-        return
-    click.echo(
-        f"the database's schema is at {at}, this version needs {models.SCHEMA_REVISION}: "
-        f"run bookstore db upgrade; until then /health/ready answers 503",
-        err=True,
-    )
+    if at != models.SCHEMA_REVISION:
+        click.echo(
+            f"the database's schema is at {at}, this version needs {models.SCHEMA_REVISION}: "
+            f"run bookstore db upgrade; until then /health/ready answers 503",
+            err=True,
+        )
+    return at

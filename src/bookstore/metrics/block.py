@@ -7,7 +7,7 @@ and a store: what several threads of the worker count, they count under a lock o
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final
+from typing import Final, NamedTuple
 
 BOUNDS: Final = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -19,11 +19,12 @@ _WIDTH: Final = len(BOUNDS) + 2
 # Gauges, which end with their process. AT_S is the beat's last moment on the clock that all processes share.
 PID, IN_FLIGHT, CHECKED_OUT, OPEN, OVERFLOW, WAITING, LAG_MAX_S, AT_S = range(8)
 # Counters, which the worker's successor goes on with.
-REQUESTED, QUEUED, FAILED, CONNECTS, STATEMENTS, STATEMENT_S, ENCODE_S, GC_PAUSE_S = range(8, 16)
-COLLECTIONS: Final = 16
+STARTS, REQUESTED, QUEUED, FAILED, SHED, CONNECTS, CONNECT_FAILED, CONNECT_S = range(8, 16)
+STATEMENTS, STATEMENT_S, ENCODE_S, GC_PAUSE_S = range(16, 20)
+COLLECTIONS: Final = 20
 """Three of them, one a generation."""
-ROWS_USED: Final = 19
-WAIT: Final = 20
+ROWS_USED: Final = 23
+WAIT: Final = 24
 HOLD: Final = WAIT + _WIDTH
 LAG: Final = HOLD + _WIDTH
 _FIXED: Final = LAG + _WIDTH
@@ -32,10 +33,19 @@ ROWS: Final = 512
 """Most kinds of requests (method, route, status) that are told apart; further ones count as `other`."""
 _LABEL: Final = 16
 """Cells of a row's label, 128 bytes of text."""
-_ROW: Final = _LABEL + _WIDTH
+ROW_STATEMENTS: Final = _WIDTH
+"""Where in a row, counted from its histogram, the statements of its requests are."""
+_ROW: Final = _LABEL + _WIDTH + 1
 
 BYTES: Final = 8 * (_FIXED + ROWS * _ROW)
 OTHER: Final = "other other 0"
+
+
+class Row(NamedTuple):
+    """What requests of one kind took: the cells of their histogram, and the statements that they sent."""
+
+    times: list[float]
+    statements: float
 
 
 class Block:
@@ -52,6 +62,7 @@ class Block:
         for gauge in range(AT_S + 1):
             self.cells[gauge] = 0
         self.cells[PID] = pid
+        self.cells[STARTS] += 1
 
     def observe(self, histogram: int, seconds: float) -> None:
         """Counts `seconds` in the histogram that begins at this cell."""
@@ -83,13 +94,13 @@ class Block:
         self.cells[ROWS_USED] = used + 1  # the last of it: a reader sees whole labels only
         return at + _LABEL
 
-    def requests(self) -> dict[tuple[str, str, int], list[float]]:
-        """(method, route, status) -> the cells of their histogram, as they are now."""
+    def requests(self) -> dict[tuple[str, str, int], Row]:
+        """(method, route, status) -> what is counted of them, as it is now."""
         found = {}
         for place, label in enumerate(self._labels()):
             method, route, status = label.split(" ")
             at = _FIXED + place * _ROW + _LABEL
-            found[method, route, int(status)] = list(self.cells[at : at + _WIDTH])
+            found[method, route, int(status)] = Row(list(self.cells[at : at + _WIDTH]), self.cells[at + ROW_STATEMENTS])
         return found
 
     def fixed(self) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -17,17 +17,21 @@ from sqlalchemy.orm import Session
 from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, Wire, Work
 from bookstore.metrics.block import (
     CHECKED_OUT,
+    CONNECT_FAILED,
+    CONNECT_S,
     CONNECTS,
     FAILED,
     HOLD,
     QUEUED,
     REQUESTED,
+    SHED,
     STATEMENT_S,
     STATEMENTS,
     WAIT,
     WAITING,
     Block,
 )
+from bookstore.metrics.requests import TALLY
 from bookstore.profile import EngineProfile
 
 T = TypeVar("T", bound=Wire)
@@ -38,12 +42,12 @@ def make_database(profile: EngineProfile, url: sa.URL, block: Block) -> Database
     if profile.is_sync:
         return _Threads(profile, url, _ThreadCounter(block, profile))
     database = AsyncDatabase(profile, url)
-    _Counter(block, profile).watch(database.engine)
+    _Counter(block, profile).watch(database)
     return database
 
 
 class _Counter:
-    """Counts in `block` what happens on an engine of `profile`.
+    """Counts in `block` what happens on a Database of `profile`.
 
     It takes the place of methods of the engine's own pool and dialect: SQLAlchemy has no event for the moment when a
     connection is asked for, and its events around a statement are dear: 40 calls of
@@ -55,15 +59,23 @@ class _Counter:
         self._cells = block.cells
         self._most = profile.connections_per_worker
 
-    def watch(self, engine: sa.Engine) -> None:
+    def watch(self, database: Any) -> None:
         """Counts from now on."""
-        pool: Any = engine.pool
-        dialect: Any = engine.dialect
+        database.refuse = self._refused(database.refuse)
+        pool: Any = database.pool
+        dialect: Any = database.engine.dialect
         pool.connect = self._lent(pool.connect)
         sa.event.listen(pool, "checkin", self._given_back)
         dialect.connect = self._connected(dialect.connect)
         for name in ("do_execute", "do_execute_no_params", "do_executemany"):
             setattr(dialect, name, self._executed(getattr(dialect, name)))
+
+    def _refused(self, refuse: Callable[[], NoReturn]) -> Callable[[], NoReturn]:
+        def counted() -> NoReturn:
+            self._cells[SHED] += 1
+            refuse()
+
+        return counted
 
     def _lent(self, take: Callable[[], sa.PoolProxiedConnection]) -> Callable[[], sa.PoolProxiedConnection]:
         def connect() -> sa.PoolProxiedConnection:
@@ -85,8 +97,14 @@ class _Counter:
 
     def _connected(self, make: Callable[..., Any]) -> Callable[..., Any]:
         def connect(*arguments: Any, **options: Any) -> Any:
-            self.count_connect()
-            return make(*arguments, **options)
+            began_s = perf_counter()
+            try:
+                made = make(*arguments, **options)
+            except BaseException:  # a request that is cancelled too
+                self.count_connect(perf_counter() - began_s, failed=True)
+                raise
+            self.count_connect(perf_counter() - began_s, failed=False)
+            return made
 
         return connect
 
@@ -127,10 +145,14 @@ class _Counter:
         """A statement was answered, or failed, after so long."""
         self._cells[STATEMENTS] += 1
         self._cells[STATEMENT_S] += seconds
+        if tally := TALLY.get():
+            tally.statements += 1
 
-    def count_connect(self) -> None:
-        """PostgreSQL is asked for a new connection."""
+    def count_connect(self, seconds: float, *, failed: bool) -> None:
+        """PostgreSQL was asked for a new connection, and gave or refused it after so long."""
         self._cells[CONNECTS] += 1
+        self._cells[CONNECT_FAILED] += failed
+        self._cells[CONNECT_S] += seconds
 
 
 class _ThreadCounter(_Counter):
@@ -185,9 +207,9 @@ class _ThreadCounter(_Counter):
         with self._lock:
             super().count_statement(seconds)
 
-    def count_connect(self) -> None:
+    def count_connect(self, seconds: float, *, failed: bool) -> None:
         with self._lock:
-            super().count_connect()
+            super().count_connect(seconds, failed=failed)
 
 
 class _Ask:
@@ -206,7 +228,7 @@ class _Threads(ThreadedDatabase):
     def __init__(self, profile: EngineProfile, url: sa.URL, counter: _ThreadCounter) -> None:
         super().__init__(profile, url)
         self._counter = counter
-        counter.watch(self.engine)
+        counter.watch(self)
 
     async def _once(self, work: Work[T], reading: bool) -> T:
         ask = self._counter.ask(is_queued=self._free.locked())

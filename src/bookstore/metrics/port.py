@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread, Timer
 from typing import Any, Final
 
-from bookstore.metrics import exposition, shared
+from bookstore.metrics import exposition, identity, shared
 from bookstore.profile import EngineProfile
 
 WITHIN_S: Final = 2.0
@@ -24,11 +25,12 @@ PATH: Final = "/metrics"
 
 
 @contextmanager
-def served(profile: EngineProfile, host: str, port: int) -> Iterator[None]:
-    """Serves what the workers count that are started under `profile` within the block. Raises Refused where the
-    system cannot share their counts."""
+def served(profile: EngineProfile, host: str, port: int, revision: str | None) -> Iterator[None]:
+    """Serves what the workers count that are started under `profile` within the block, on a database whose schema is
+    at `revision`. Raises Refused where the system cannot share their counts."""
+    infos, started_s = identity.infos(profile, revision), time.time()
     with shared.blocks(profile.workers) as blocks:
-        server = _Server(host, port, lambda: exposition.page(blocks, profile))
+        server = _Server(host, port, lambda: exposition.page(blocks, profile, infos, started_s))
         # Workers are forked: one that outlives its server must not keep the port.
         os.register_at_fork(after_in_child=server.socket.close)
         thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
