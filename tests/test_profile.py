@@ -113,6 +113,15 @@ COMBINATIONS = [
     ),
     ("pool: null", "mine.yaml:1:1: backpressure: found nothing with pool: null; allowed is a number"),
     ("pool: null\ndriver: psycopg-sync", "mine.yaml:1:1: threads: found nothing with pool: null;"),
+    (
+        "driver: psycopg\nprepared_statements: on\nbehind_pooler: on",
+        "mine.yaml:2:1: prepared_statements: found on with behind_pooler: on; allowed is off",
+    ),
+    (
+        "behind_pooler: on\nisolation_level: AUTOCOMMIT",
+        "mine.yaml:2:1: isolation_level: found AUTOCOMMIT with asyncpg and behind_pooler: on; allowed is READ",
+    ),
+    ("echo: on\nbehind_pooler: on", "mine.yaml:2:1: isolation_level: found AUTOCOMMIT with asyncpg and behind_pooler"),
 ]
 
 
@@ -308,6 +317,18 @@ def test_what_loses_its_meaning_is_not_inherited() -> None:
     without_pool = profile.effective(profile.load("article-sync@pool=null"))
     assert without_pool["threads"] == "40"
     assert not [key for key in without_pool if key.startswith("pool_")]
+
+
+@pytest.mark.parametrize("spec", ["psycopg-joined@behind_pooler=on", "asyncpg-pgbouncer"])
+def test_nothing_is_prepared_behind_a_pooler(spec: str) -> None:
+    """Behind a pooler no statement is prepared, and the effective profile, which loads back the same, says so."""
+    assert profile.effective(profile.load(spec))["prepared_statements"] == "off"
+
+
+def test_a_pooler_takes_away_what_the_farther_profile_prepared() -> None:
+    """`default` says prepared_statements: on; behind a pooler that is not inherited, and back before it is on again."""
+    assert not profile.load("default@driver=psycopg,behind_pooler=on").prepared_statements
+    assert profile.load("psycopg-pgbouncer@behind_pooler=off").prepared_statements
 
 
 def test_fills_in_threads() -> None:

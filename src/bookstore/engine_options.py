@@ -48,6 +48,10 @@ def made(profile: EngineProfile, url: sa.URL) -> dict[str, Any]:
 
 
 def _server_settings(profile: EngineProfile) -> dict[str, str]:
+    """What a session is set to at its start. PgBouncer refuses what it cannot keep track of: the timeouts have to
+    come from its connect_query, or from the role."""
+    if profile.behind_pooler:
+        return {"timezone": "UTC"}
     return {
         "timezone": "UTC",  # times come as they go over the wire
         "statement_timeout": f"{profile.statement_timeout * 1000:.0f}",
@@ -64,6 +68,8 @@ def _asyncpg_arguments(profile: EngineProfile) -> dict[str, Any]:
     }
     if not profile.prepared_statements:
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    if profile.behind_pooler:  # not even for one execution: its name would stay in a session that others get next
+        arguments["prepared_statement_name_func"] = lambda: ""
     return arguments
 
 
@@ -71,13 +77,15 @@ def _psycopg_arguments(profile: EngineProfile) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": application_name(profile),
-        "options": " ".join(f"-c {key}={value}" for key, value in _server_settings(profile).items()),
         # libpq's way to notice a dead peer, in seconds and, the last one, milliseconds.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
+    if not profile.behind_pooler:  # which refuses them, the time zone among them: its own settings have that
+        settings = _server_settings(profile).items()
+        arguments["options"] = " ".join(f"-c {key}={value}" for key, value in settings)
     if not profile.prepared_statements:
         arguments["prepare_threshold"] = None
     if not profile.is_sync:

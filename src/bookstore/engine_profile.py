@@ -70,6 +70,13 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
             "session; off behind a pooler in transaction mode."
         ),
     ] = True
+    behind_pooler: Annotated[
+        bool,
+        _told(
+            "Whether a PgBouncer in transaction mode stands before PostgreSQL: many clients share few sessions, for "
+            "one more hop a round trip; nothing is prepared, and timeouts have to come from there."
+        ),
+    ] = False
     echo: Annotated[bool, _told("Whether each SQL statement is logged; for looking on only, it costs much time.")] = (
         False
     )

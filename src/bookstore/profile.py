@@ -46,7 +46,11 @@ def load(spec: str) -> EngineProfile:
     _combinations(entries, EngineProfile(name="", **values), mistakes)
     mistakes.raise_any()
     profile = EngineProfile(name=lineage.label(spec), **values)
-    return msgspec.structs.replace(profile, threads=profile.thread_count or None)
+    return msgspec.structs.replace(
+        profile,
+        threads=profile.thread_count or None,
+        prepared_statements=profile.prepared_statements and not profile.behind_pooler,
+    )
 
 
 def with_workers(profile: EngineProfile, workers: int | None) -> EngineProfile:
@@ -89,14 +93,35 @@ def as_text(hint: Any, value: Any) -> str:
 
 
 def _over(farther: Entries, nearer: Entries) -> Entries:
-    """`nearer` over `farther`. What a nearer driver or pool leaves without meaning is not inherited:
+    """`nearer` over `farther`. What a nearer driver, pool or pooler leaves without meaning is not inherited:
     `article-sync@driver=asyncpg` has no threads, although article-sync names some."""
     gone: set[str] = set()
     if "driver" in nearer and nearer["driver"].text in {"asyncpg", "psycopg"}:
         gone.add("threads")
     if "pool" in nearer and nearer["pool"].text == "null":
         gone.update(POOL_KEYS)
+    if "behind_pooler" in nearer and nearer["behind_pooler"].text in {"on", "true"}:
+        gone.add("prepared_statements")
     return {key: entry for key, entry in farther.items() if key not in gone | nearer.keys()} | nearer
+
+
+def _behind_pooler(entries: Entries, profile: EngineProfile, wrong: Callable[..., None]) -> None:
+    """What a session that changes after each transaction cannot do."""
+    if "prepared_statements" in entries and profile.prepared_statements:
+        allowed = "off: what is prepared in one session is unknown in the next one"
+        wrong("prepared_statements", "on with behind_pooler: on", allowed, "behind_pooler")
+    if profile.driver == "asyncpg" and profile.isolation_level == "AUTOCOMMIT":
+        # A value that asyncpg cannot send ends the statement after its Parse, without a Sync: PgBouncer would keep
+        # the session for this client alone until it asks again. A ROLLBACK follows in a transaction.
+        wrong(
+            "isolation_level",
+            "AUTOCOMMIT with asyncpg and behind_pooler: on",
+            "READ COMMITTED, or the driver psycopg: outside of a transaction asyncpg does not give PgBouncer's "
+            "session back where it cannot send a value",
+            "behind_pooler",
+            "driver",
+            place=entries["isolation_level" if "isolation_level" in entries else "behind_pooler"].place,
+        )
 
 
 def _combinations(entries: Entries, profile: EngineProfile, mistakes: Mistakes) -> None:
@@ -109,6 +134,8 @@ def _combinations(entries: Entries, profile: EngineProfile, mistakes: Mistakes) 
     if "threads" in entries and not profile.is_sync:
         found = f"{entries['threads'].text} with the driver {profile.driver}"
         wrong("threads", found, "only with psycopg-sync", "driver")
+    if profile.behind_pooler:
+        _behind_pooler(entries, profile, wrong)
     if profile.pool == "null":
         for key in POOL_KEYS:
             if key in entries:
