@@ -20,6 +20,8 @@ import sqlalchemy as sa
 from bookstore import postgres, schema
 from bookstore.database_url import conninfo, parse
 from bookstore.guardian import Guardian
+from bookstore.lab.pgbouncer import PgBouncer, executable, pgbouncer
+from bookstore.refusal import Refused
 
 TEMPLATE = f"bookstore_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
@@ -29,6 +31,7 @@ SETTINGS = {"max_connections": "100", "autovacuum": "off"}
 
 OwnDatabase = Callable[..., AbstractContextManager[sa.URL]]
 Deployed = Callable[..., AbstractContextManager[str]]
+Pooled = Callable[..., AbstractContextManager[PgBouncer]]
 PATIENCE_S = 40.0
 
 
@@ -97,6 +100,25 @@ def blank_url(server_url: sa.URL) -> Iterator[sa.URL]:
     make_database(server_url, name)
     yield server_url.set(database=name)
     drop_database(server_url, name)
+
+
+@pytest.fixture(scope="session")
+def pooled(server_url: sa.URL) -> Pooled:
+    """Puts a PgBouncer before the server: `with pooled(default_pool_size="2") as it: it.url(database)`."""
+    try:
+        executable()
+    except Refused:
+        pytest.skip("pgbouncer is not installed")
+    if "host" not in server_url.query:
+        pytest.skip("PgBouncer is put before a server on a Unix socket only")
+
+    @contextmanager
+    def before(connect_query: str | None = None, **settings: str) -> Iterator[PgBouncer]:
+        said = {} if connect_query is None else {"connect_query": connect_query}
+        with Guardian() as guardian, pgbouncer(server_url, guardian, settings, **said) as it:
+            yield it
+
+    return before
 
 
 def make_database(server: sa.URL, name: str, template: str = "template0") -> None:

@@ -1,0 +1,94 @@
+"""The lab's PgBouncer: ready when it says so, nobody's business, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore import pooler
+from bookstore.database_url import conninfo
+from bookstore.guardian import Guardian, is_alive
+from bookstore.lab.deploy import wait_until
+from bookstore.lab.pgbouncer import PgBouncer, PgBouncerError, pgbouncer
+from bookstore.refusal import Refused
+
+WITHIN_S = 30
+Pooled = Callable[..., AbstractContextManager[PgBouncer]]
+
+OWNER = """
+import sys
+import sqlalchemy as sa
+from bookstore.guardian import Guardian
+from bookstore.lab.pgbouncer import pgbouncer
+with Guardian() as guardian, pgbouncer(sa.make_url(sys.argv[1]), guardian) as it:
+    print(it.pid, it.folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_is_ready_and_gone_afterwards(pooled: Pooled, server_url: sa.URL) -> None:
+    """Within the block it answers through a session whose settings are its own, and after it nothing is left."""
+    with pooled() as it:
+        with psycopg.connect(conninfo(it.url(str(server_url.database)))) as connection:
+            settings = [
+                connection.execute(f"SHOW {name}".encode()).fetchone() for name in ("statement_timeout", "timezone")
+            ]
+            backend = connection.execute("SELECT pg_backend_pid()").fetchone()
+            assert backend
+            assert backend[0] != connection.info.backend_pid
+        assert settings == [("5s",), ("UTC",)]
+        pid, folder = it.pid, it.folder
+        assert folder.stat().st_mode & 0o077 == 0
+    assert not is_alive(pid)
+    assert not folder.exists()
+
+
+def test_leaves_nothing_when_its_owner_is_killed(pooled: Pooled, server_url: sa.URL) -> None:
+    """After kill -9 the guardian ends the PgBouncer and removes its folder."""
+    url = server_url.render_as_string(hide_password=False)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout
+    assert owner.stdin
+    pid, folder = owner.stdout.readline().split()
+    assert is_alive(int(pid))
+    owner.kill()
+    owner.wait()
+    owner.stdin.close()
+    owner.stdout.close()
+    assert wait_until(lambda: not is_alive(int(pid)) and not Path(folder).exists(), WITHIN_S)
+
+
+def test_tells_why_it_does_not_start(pooled: Pooled) -> None:
+    """A setting that it refuses is told in its own words, and nothing stays."""
+    with pytest.raises(PgBouncerError, match="pool_mode"), pooled(pool_mode="wrong"):
+        pass
+
+
+def test_is_refused_where_it_is_not_installed(
+    server_url: sa.URL, guardian: Guardian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has no PgBouncer is told what to install."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(Refused, match="apt install pgbouncer"), pgbouncer(server_url, guardian):
+        pass
+
+
+def test_the_console_tells_of_its_clients(pooled: Pooled, server_url: sa.URL) -> None:
+    """SHOW CLIENTS names each client's application, whatever session it has."""
+    with (
+        pooled() as it,
+        psycopg.connect(conninfo(it.url(str(server_url.database))), application_name=f"bookstore/mine/{os.getpid()}"),
+    ):
+        with pooler.console(it.url("any")) as console:
+            names = [row["application_name"] for row in pooler.shown(console, "CLIENTS")]
+        assert f"bookstore/mine/{os.getpid()}" in names
