@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore import budget, profile
-from bookstore.budget import ServerCapacity
+from bookstore.budget import PoolerCapacity, ServerCapacity
 from bookstore.database_url import conninfo
 
 SERVER = ServerCapacity(max_connections=100, reserved=3, in_use=7)
@@ -42,6 +42,38 @@ def test_fits_after_release() -> None:
     assert budget.budget(needs_90, SERVER).fits
     assert not budget.budget(needs_90, ServerCapacity(100, 3, 8)).fits
     assert budget.budget(needs_90, ServerCapacity(100, 3, 0)).fits
+
+
+POOLER = PoolerCapacity(max_client_conn=100, clients=2, pool_size=20, reserve_pool_size=5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "pooler", "fits"),
+    [
+        ("asyncpg-pgbouncer@pool_size=49", POOLER, True),
+        ("asyncpg-pgbouncer@pool_size=50", POOLER, False),
+        ("asyncpg-pgbouncer", PoolerCapacity(100, 2, pool_size=90), True),
+        ("asyncpg-pgbouncer", PoolerCapacity(100, 2, pool_size=90, reserve_pool_size=1), False),
+        ("asyncpg-pgbouncer", PoolerCapacity(100, 2, pool_size=90, reserve_pool_size=9, most=90), True),
+    ],
+)
+def test_behind_a_pooler_both_have_to_fit(spec: str, pooler: PoolerCapacity, fits: bool) -> None:
+    """The service's connections have to fit into max_client_conn, PgBouncer's sessions into max_connections."""
+    assert budget.budget(profile.load(spec), SERVER, pooler).fits is fits
+
+
+def test_sentence_goes_through_the_pooler() -> None:
+    """Behind a pooler the sentence shows both sums, and the advice is on the one that does not come out."""
+    loaded = profile.load("asyncpg-pgbouncer@pool_size=60")
+    it = budget.budget(loaded, SERVER, POOLER)
+    assert budget.sentence(loaded, it) == (
+        "needs 120 = (1 worker + 1 while one is replaced) x (pool_size 60 + max_overflow 0); "
+        "usable are 98 = max_client_conn 100 - in use 2; PgBouncer may open 25 = pool_size 20 + reserve_pool_size 5; "
+        "usable are 90 = max_connections 100 - reserved 3 - in use 7"
+    )
+    assert budget.advice(loaded, it) == "the largest pool_size that fits is 49"
+    narrow = budget.budget(profile.load("asyncpg-pgbouncer"), ServerCapacity(20, 3, 0), POOLER)
+    assert budget.advice(loaded, narrow) == "the largest max_db_connections of PgBouncer that fits is 17"
 
 
 def test_usable_is_never_negative() -> None:

@@ -19,6 +19,26 @@ class ServerCapacity(msgspec.Struct, frozen=True):
         return max(0, self.max_connections - self.reserved - self.in_use)
 
 
+class PoolerCapacity(msgspec.Struct, frozen=True):
+    """A PgBouncer's limits: clients it lets in and has now; sessions it may open for our database and role."""
+
+    max_client_conn: int
+    clients: int
+    pool_size: int
+    reserve_pool_size: int = 0
+    most: int | None = None
+    """max_db_connections or max_user_connections, the smaller one, where one of them is set."""
+
+    @property
+    def usable(self) -> int:
+        return max(0, self.max_client_conn - self.clients)
+
+    @property
+    def sessions(self) -> int:
+        every = self.pool_size + self.reserve_pool_size
+        return every if self.most is None else min(every, self.most)
+
+
 CAPACITY_SQL = """
     SELECT current_setting('max_connections')::int,
            current_setting('superuser_reserved_connections')::int
@@ -33,28 +53,40 @@ is not told what kind others' sessions are, only that they have a database: each
 
 class Budget(msgspec.Struct, frozen=True):
     """A profile's worst case against a server's capacity. One more worker than the profile's is counted:
-    while a worker is replaced, the old one and the new one both hold a pool."""
+    while a worker is replaced, the old one and the new one both hold a pool. Behind a `pooler` the service's
+    connections are its clients, and the sessions that it may open have to fit into the server."""
 
     workers: int
     per_worker: int
     capacity: ServerCapacity
+    pooler: PoolerCapacity | None = None
 
     @property
     def needed(self) -> int:
         return (self.workers + 1) * self.per_worker
 
     @property
+    def usable(self) -> int:
+        """How many connections the service may open, wherever they end."""
+        return self.pooler.usable if self.pooler else self.capacity.usable
+
+    @property
     def fits(self) -> bool:
-        return self.needed <= self.capacity.usable
+        return self.needed <= self.usable and self.pooler_fits
+
+    @property
+    def pooler_fits(self) -> bool:
+        """Whether the server has as many sessions as the pooler may open; true without one."""
+        return self.pooler is None or self.pooler.sessions <= self.capacity.usable
 
     @property
     def largest_per_worker(self) -> int:
         """The largest pool_size + max_overflow that would fit; 0 where none does."""
-        return self.capacity.usable // (self.workers + 1)
+        return self.usable // (self.workers + 1)
 
 
-def budget(profile: EngineProfile, capacity: ServerCapacity) -> Budget:
-    return Budget(profile.workers, profile.connections_per_worker, capacity)
+def budget(profile: EngineProfile, capacity: ServerCapacity, pooler: PoolerCapacity | None = None) -> Budget:
+    return Budget(profile.workers, profile.connections_per_worker, capacity, pooler)
 
 
 def sentence(profile: EngineProfile, it: Budget) -> str:
@@ -64,16 +96,29 @@ def sentence(profile: EngineProfile, it: Budget) -> str:
     else:
         each = f"{it.per_worker} ({'threads' if profile.is_sync else 'backpressure'}, pool: null)"
     workers = f"{it.workers} worker{'s' if it.workers > 1 else ''}"
+    needs = f"needs {it.needed} = ({workers} + 1 while one is replaced) x {each}"
     have = it.capacity
-    return (
-        f"needs {it.needed} = ({workers} + 1 while one is replaced) x {each}; "
+    room = (
         f"usable are {have.usable} = max_connections {have.max_connections} "
         f"- reserved {have.reserved} - in use {have.in_use}"
+    )
+    return f"{needs}; {_through(it.pooler)}; {room}" if it.pooler else f"{needs}; {room}"
+
+
+def _through(pooler: PoolerCapacity) -> str:
+    """`usable are 999 = max_client_conn 1000 - in use 1; PgBouncer may open 20 = pool_size 20 + …`."""
+    most = "" if pooler.most is None else f", at most {pooler.most}"
+    return (
+        f"usable are {pooler.usable} = max_client_conn {pooler.max_client_conn} - in use {pooler.clients}; "
+        f"PgBouncer may open {pooler.sessions} = "
+        f"pool_size {pooler.pool_size} + reserve_pool_size {pooler.reserve_pool_size}{most}"
     )
 
 
 def advice(profile: EngineProfile, it: Budget) -> str:
     """What would fit, for a budget that does not."""
+    if it.needed <= it.usable:
+        return f"the largest max_db_connections of PgBouncer that fits is {it.capacity.usable}"
     largest = it.largest_per_worker
     if profile.pool == "null":
         key = "threads" if profile.is_sync else "backpressure"

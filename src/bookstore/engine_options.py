@@ -51,7 +51,8 @@ def _server_settings(profile: EngineProfile) -> dict[str, str]:
     """What a session is set to at its start. PgBouncer refuses what it cannot keep track of: the timeouts have to
     come from its connect_query, or from the role."""
     if profile.behind_pooler:
-        return {"timezone": "UTC"}
+        # PgBouncer compares texts: for asyncpg's own 'utf-8' it would SET the encoding before each transaction.
+        return {"timezone": "UTC", "client_encoding": "UTF8"}
     return {
         "timezone": "UTC",  # times come as they go over the wire
         "statement_timeout": f"{profile.statement_timeout * 1000:.0f}",

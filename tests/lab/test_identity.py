@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -13,13 +14,17 @@ from bookstore import catalog, profile
 from bookstore.guardian import Guardian
 from bookstore.lab import identity, statements
 from bookstore.lab.deploy import deploy
+from bookstore.lab.deployment import Pooler
 from bookstore.lab.identity import IdentityError
 from bookstore.lab.laboratory import DATABASE, Laboratory, laboratory
+from bookstore.lab.pgbouncer import PgBouncer, pgbouncer
 from bookstore.lab.record import Catalogue
 from bookstore.lab.statements import Statement
 
+Pooled = Callable[..., AbstractContextManager[PgBouncer]]
 SPECS = [
     "asyncpg-json@isolation_level=READ COMMITTED", "asyncpg-json@prepared_statements=off", "asyncpg-rows",
+    "asyncpg-json@isolation_level=READ COMMITTED,prepared_statements=off",
     "asyncpg-lazy", "asyncpg-joined@loading=subquery", "psycopg-selectin", "psycopg-sync-joined@workers=2",
 ]  # fmt: skip
 
@@ -47,6 +52,44 @@ def test_every_driver_and_strategy_is_recognised(
         identity.prove_driver(it, captured)
 
 
+@pytest.mark.parametrize(
+    ("spec", "asked"),
+    [
+        ("asyncpg-pgbouncer", ["BEGIN ISOLATION LEVEL READ COMMITTED", "WITH", "ROLLBACK"]),
+        ("psycopg-pgbouncer@workers=2,loading=selectin", ["SELECT", "SELECT", "SELECT"]),
+        ("psycopg-sync-pgbouncer", ["WITH"]),
+    ],
+)
+def test_recognised_behind_pgbouncer(
+    lab: Laboratory, guardian: Guardian, tmp_path: Path, pooled: Pooled, spec: str, asked: list[str]
+) -> None:
+    """Behind PgBouncer, too; which adds no statement of its own but the name of a session's next user."""
+    it = profile.load(spec)
+    with pgbouncer(lab.cluster.url(), guardian) as before:
+        pooler = Pooler(before.pid, before.url(DATABASE))
+        with deploy(spec, lab.url, tmp_path, guardian, pooler=pooler) as deployment:
+            identity.prove(it, deployment, lab.connection, DATABASE)
+            with pytest.raises(IdentityError, match=r"pg_stat_activity shows .* expected are some of other"):
+                identity.prove(msgspec.structs.replace(it, name="other"), deployment, lab.connection, DATABASE)
+            captured = statements.capture(lab.cluster, lab.connection, deployment, "/books?limit=20")
+    identity.prove_driver(it, captured)
+    found = [sql for _, sql in captured if not sql.startswith("SET application_name")]
+    assert [sql[: len(start)] for sql, start in zip(found, asked, strict=True)] == asked
+
+
+def test_what_goes_past_pgbouncer_is_refused(
+    lab: Laboratory, guardian: Guardian, tmp_path: Path, pooled: Pooled
+) -> None:
+    """A service that is connected to PostgreSQL itself is not what says that it is behind PgBouncer."""
+    with (
+        pgbouncer(lab.cluster.url(), guardian) as before,
+        deploy("psycopg-joined", lab.url, tmp_path, guardian) as deployment,
+    ):
+        deployment.pooler = Pooler(before.pid, before.url(DATABASE))
+        with pytest.raises(IdentityError, match="PgBouncer shows sessions of nobody, expected are psycopg-joined"):
+            identity.prove(profile.load("psycopg-joined"), deployment, lab.connection, DATABASE)
+
+
 def test_what_is_not_the_profile_is_refused(lab: Laboratory, guardian: Guardian, tmp_path: Path) -> None:
     """Another loading strategy, another driver, another name: each is found."""
     with deploy("asyncpg-json", lab.url, tmp_path, guardian) as deployment:
@@ -71,7 +114,9 @@ def test_what_is_not_the_profile_is_refused(lab: Laboratory, guardian: Guardian,
     ],
 )
 def test_drivers_are_told_by_their_protocol(how: list[str], driver: str) -> None:
-    """Names of prepared statements first, then the protocol."""
+    """Names of prepared statements first, then the protocol, whatever came before the statement."""
+    begin = Statement("statement", "BEGIN ISOLATION LEVEL READ COMMITTED")
+    assert identity.driver_of([begin, *(Statement(one, "SELECT 1") for one in how)]) == driver
     assert identity.driver_of([Statement(one, "SELECT 1") for one in how]) == driver
 
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian, end_process
-from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment
+from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment, Pooler
 from bookstore.lab.external import External, filled
 from bookstore.lab.limits import Fence
 
@@ -40,14 +40,17 @@ def deploy(
     *,
     fence: Fence | None = None,
     metrics: bool = False,
+    pooler: Pooler | None = None,
 ) -> Iterator[Deployment]:
-    """The service under the profile `spec` on the database `url`, ready; stopped when the block ends.
+    """The service under the profile `spec` on the database `url`, ready; stopped when the block ends. With a
+    `pooler` the service connects to that.
 
     Its output goes to `folder`/service.log. With `metrics` it tells about itself on a port of its own. Raises
     DeploymentError with the end of that log.
     """
     port = free_port()
-    environment = _environment() | {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": conninfo(url), "PYTHONUNBUFFERED": "1"}
+    where = conninfo(pooler.url if pooler else url)
+    environment = _environment() | {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": where, "PYTHONUNBUFFERED": "1"}
     environment["BOOKSTORE_DATA_DIR"] = str(folder.absolute())  # the tokens in the user's are not the lab's
     metrics_url = None
     if metrics:
@@ -57,7 +60,7 @@ def deploy(
         environment["WEB_CONCURRENCY"] = str(workers)
     command = [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)]
     with _started(command, environment, folder, Path.cwd(), guardian, fence) as process:
-        deployment = Deployment(process, port, metrics_url=metrics_url)
+        deployment = Deployment(process, port, metrics_url=metrics_url, pooler=pooler)
         _wait_ready(deployment, "/health/ready", folder / LOG)
         yield deployment
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import subprocess
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 import psutil
+import sqlalchemy as sa
 
 from bookstore.compression import decoded
 from bookstore.lab.invalid import Invalid
@@ -21,14 +22,27 @@ class DeploymentError(Invalid):
     """The service did not start, did not answer as itself, or did not stop."""
 
 
+class Pooler(NamedTuple):
+    """The PgBouncer between a deployment and the database: its process, and where its clients connect."""
+
+    pid: int
+    url: sa.URL
+
+
 class Deployment:
     """A running service. `process` is None where it ran before us and is not ours to end; `metrics_url` is where
-    it tells about itself, if it does."""
+    it tells about itself, if it does; `pooler` stands between it and the database, if one does."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes] | None, port: int, base: str = "", metrics_url: str | None = None
+        self,
+        process: subprocess.Popen[bytes] | None,
+        port: int,
+        base: str = "",
+        metrics_url: str | None = None,
+        pooler: Pooler | None = None,
     ) -> None:
         self.process = process
+        self.pooler = pooler
         self.port = port
         self.base = base or f"http://{HOST}:{port}"
         self.metrics_url = metrics_url

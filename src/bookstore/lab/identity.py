@@ -8,12 +8,14 @@ sync side speak to PostgreSQL alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 import psycopg
+import sqlalchemy as sa
 
+from bookstore import pooler
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.invalid import Invalid
@@ -47,10 +49,15 @@ def prove(profile: EngineProfile, deployment: Deployment, connection: psycopg.Co
     seen = sessions(connection, database)
     expected = {(profile.name[:30], pid) for pid in workers}
     found = {(name[:30], pid) for name, pid in seen}
+    where = "pg_stat_activity"
+    if deployment.pooler:
+        if not found or found - expected:  # a session bears the name of whoever had it last
+            raise IdentityError(
+                f"{profile.name}: {where} shows sessions of {_told(found)}, expected are some of {_told(expected)}"
+            )
+        where, found = "PgBouncer", {(name[:30], pid) for name, pid in clients(deployment.pooler.url)}
     if profile.pool == "queue" and found != expected:
-        raise IdentityError(
-            f"{profile.name}: pg_stat_activity shows sessions of {_told(found)}, expected are {_told(expected)}"
-        )
+        raise IdentityError(f"{profile.name}: {where} shows sessions of {_told(found)}, expected are {_told(expected)}")
     for _ in range(WARM_REQUESTS * max(1, len(seen))):
         deployment.get(PATH)
     connection.execute("SELECT pg_stat_statements_reset(0, oid, 0) FROM pg_database WHERE datname = %s", [database])
@@ -77,12 +84,13 @@ def prove_driver(profile: EngineProfile, statements: Sequence[Statement]) -> Non
 
 def driver_of(statements: Sequence[Statement]) -> str:
     """`asyncpg` or `psycopg`: by the names they give prepared statements; without any, asyncpg always uses the
-    extended protocol, and psycopg the simple one for what has no parameters."""
+    extended protocol, but for BEGIN and the like, and psycopg the simple one for what has no parameters."""
     for how, _ in statements:
         for name, driver in _PREPARED_BY.items():
             if name in how:
                 return driver
-    return "psycopg" if any(how == "statement" for how, _ in statements) else "asyncpg"
+    is_simple = any(how == "statement" and not is_control(sql) for how, sql in statements)
+    return "psycopg" if is_simple else "asyncpg"
 
 
 def loading_of(queries: Sequence[str], per_request: float) -> str | None:
@@ -109,7 +117,17 @@ def sessions(connection: psycopg.Connection, database: str) -> list[tuple[str, i
         "SELECT application_name FROM pg_stat_activity WHERE datname = %s AND application_name LIKE 'bookstore/%%'",
         [database],
     ).fetchall()
-    parts = [name.split("/") for (name,) in rows]
+    return _named(name for (name,) in rows)
+
+
+def clients(url: sa.URL) -> list[tuple[str, int]]:
+    """(profile, pid) of each connection that the service has to the PgBouncer at `url`, by its application_name."""
+    with pooler.console(url) as console:
+        return _named(row["application_name"] or "" for row in pooler.shown(console, "CLIENTS"))
+
+
+def _named(names: Iterable[str]) -> list[tuple[str, int]]:
+    parts = [name.split("/") for name in names if name.startswith("bookstore/")]
     return [(part[1], int(part[2])) for part in parts if len(part) == 3 and part[2].isdigit()]
 
 

@@ -17,10 +17,11 @@ from bookstore import token_file, tokens
 from bookstore.guardian import Guardian
 from bookstore.lab import load, results, validity
 from bookstore.lab.deploy import deploy, deploy_external, wait_until
-from bookstore.lab.deployment import Deployment, DeploymentError
+from bookstore.lab.deployment import Deployment, DeploymentError, Pooler
 from bookstore.lab.laboratory import DATABASE, Laboratory
 from bookstore.lab.limits import Fence
 from bookstore.lab.load import Load, Target
+from bookstore.lab.pgbouncer import pgbouncer
 from bookstore.lab.plan import Entrant
 from bookstore.lab.record import Kind, Measurement, Problem, Protocol, Quiet, Telemetry
 from bookstore.lab.samples import Samples, empty
@@ -113,8 +114,23 @@ def _deployed(entrant: Entrant, site: Site, inspect: bool) -> Iterator[Deploymen
         with deploy_external(entrant.service, site.lab.url, site.folder, site.guardian, fence=site.fence) as it:
             yield it
         return
-    with deploy(entrant.spec, site.lab.url, site.folder, site.guardian, fence=site.fence, metrics=inspect) as it:
+    with (
+        _pooler(entrant, site) as pooler,
+        deploy(
+            entrant.spec, site.lab.url, site.folder, site.guardian, fence=site.fence, metrics=inspect, pooler=pooler
+        ) as it,
+    ):
         yield it
+
+
+@contextmanager
+def _pooler(entrant: Entrant, site: Site) -> Iterator[Pooler | None]:
+    """The PgBouncer that the profile says it is behind, outside of the service's limits: it is the database's side."""
+    if not (entrant.profile and entrant.profile.behind_pooler):
+        yield None
+        return
+    with pgbouncer(site.lab.cluster.url(), site.guardian) as it:
+        yield Pooler(it.pid, it.url(DATABASE))
 
 
 @contextmanager
@@ -132,6 +148,7 @@ def _watcher(
             postmaster=site.lab.cluster.pid(),
             database=DATABASE,
             metrics_url=deployment.metrics_url,
+            beside=[deployment.pooler.pid] if deployment.pooler else [],
             named=entrant.service is None,
         ) as watcher,
     ):

@@ -19,6 +19,7 @@ import psycopg
 import sqlalchemy as sa
 
 from bookstore import pooler
+from bookstore.budget import PoolerCapacity
 from bookstore.guardian import Guardian, end_process
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.invalid import Invalid
@@ -30,12 +31,13 @@ STOPPED_WITHIN_S: Final = 5
 PORT: Final = "6432"
 """The socket's name ends in it; no TCP port is opened."""
 
+CAPACITY: Final = PoolerCapacity(max_client_conn=1000, clients=0, pool_size=20)
 # As deploy/pgbouncer/pgbouncer.ini, but for the logins: who may enter the folder may connect.
 SETTINGS: Final[Mapping[str, str]] = {
     "pool_mode": "transaction",
     "auth_type": "trust",
-    "max_client_conn": "1000",
-    "default_pool_size": "20",
+    "max_client_conn": str(CAPACITY.max_client_conn),
+    "default_pool_size": str(CAPACITY.pool_size),
     "log_connections": "0",
     "log_disconnections": "0",
 }

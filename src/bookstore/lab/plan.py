@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from bookstore import budget, profile
-from bookstore.lab import external, limits
+from bookstore.lab import external, limits, pgbouncer
 from bookstore.lab import load as generator
 from bookstore.lab.external import External
 from bookstore.lab.laboratory import MAX_CONNECTIONS
@@ -103,7 +103,9 @@ def _entrant(spec: str) -> Entrant:
         return Entrant(label=service.name, spec=spec, service=service)
     found = profile.load(spec)
     room = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
-    if not (it := budget.budget(found, room)).fits:
+    if found.behind_pooler:
+        pgbouncer.executable()
+    if not (it := budget.budget(found, room, pgbouncer.CAPACITY if found.behind_pooler else None)).fits:
         told = f"{budget.sentence(found, it)}; {budget.advice(found, it)}"
         raise Refused(f"profile {spec}: over the connection budget of the lab's database: {told}")
     return Entrant(label=found.name, spec=spec, profile=found)

@@ -58,6 +58,7 @@ class Watcher:
     PostgreSQL, which nobody else uses meanwhile; `database` the name of the service's database there, `postmaster`
     the server's pid; `metrics_url` the service's metrics port. What is None is not watched. `named` is false for
     a service that does not name its sessions `bookstore/<profile>/<pid>`: all in `database` are then its own.
+    What the processes `beside` use is the run's own, too, and no disturbance: a pooler's.
     The load generator is watched once `load_pid` is set.
 
     Moments are time.monotonic()'s. A process, port or database that goes away makes gaps, and no error.
@@ -72,6 +73,7 @@ class Watcher:
         database: str | None = None,
         metrics_url: str | None = None,
         named: bool = True,
+        beside: Sequence[int] = (),
     ) -> None:
         self.load_pid: int | None = None
         self.tracks = Tracks(
@@ -85,7 +87,8 @@ class Watcher:
         self._moments: list[float] = []
         self._workers = {pid: processes.process(pid) for pid in workers}
         above = {processes.parent(pid) for pid in workers} - {None, os.getpid()}
-        self._ours = [pid for pid in above if pid is not None and pid != 1] + [os.getpid()]
+        self._ours = [pid for pid in above if pid is not None and pid != 1]
+        self._ours += [os.getpid(), *beside]
         self._sessions = Sessions(connection, workers, database, named) if connection and database else None
         self._family = Family(postmaster) if postmaster else None
         self._port = Port(metrics_url) if metrics_url else None
