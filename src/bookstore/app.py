@@ -15,7 +15,7 @@ from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.routes import HTTPRoute
 
-from bookstore import access, database_url, errors, keyring, parameters, profile, settings, sqlstate
+from bookstore import access, database_url, errors, keyring, logs, parameters, profile, settings, sqlstate
 from bookstore.admission import Admission
 from bookstore.bodies import LARGEST_BODY
 from bookstore.database import Database, make_database
@@ -58,12 +58,13 @@ def create_app() -> Litestar:
     worker starts; the embedded PostgreSQL, where DATABASE_URL is unset, is started and migrated here.
     """
     found = settings.read()
+    chosen = profile.with_workers(profile.load(found.profile), found.workers)
+    logs.configure(found, chosen.name)
     if strangers := settings.shed_interfering():
         logger.warning(
             "set in the environment, not in the profile: %s; `bookstore serve` starts the service as the profile says",
             ", ".join(strangers),
         )
-    chosen = profile.with_workers(profile.load(found.profile), found.workers)
     url = database_url.resolve(found)
     if found.database_url is None:
         from bookstore import schema  # noqa: PLC0415 - `bookstore serve` did it: its workers need no Alembic
@@ -126,6 +127,7 @@ def make_app(
             after_request=requests.encoding(block) if block else None,
             exception_handlers={Exception: errors.answer},
             openapi_config=schema_page.config(),
+            logging_config=None,  # logs.py has all of it
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
             request_max_body_size=LARGEST_BODY,
         )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
+from granian.server import MPServer
 
-from bookstore import budget
+from bookstore import budget, logs
 from bookstore.database_url import conninfo, server
 from bookstore.profile import EngineProfile
 from bookstore.refusal import Refused
+
+logger = logging.getLogger("bookstore")
 
 KILL_AFTER_S: Final = 10
 """How long a worker may take over its requests at a stop, before it is killed."""
@@ -27,15 +31,6 @@ HEADERS_WITHIN_S: Final = 5
 connection is closed without a word."""
 LARGEST_HEAD: Final = 64 * 1024
 """Bytes of the request line and headers, more is answered 431; so are more than 100 headers."""
-
-# granian's own configuration but for the stream: stdout is for data.
-_CONSOLE: Final = {"class": "logging.StreamHandler", "formatter": "generic", "stream": "ext://sys.stderr"}
-_LOGGER: Final = {"handlers": ["console"], "level": "INFO", "propagate": False}
-_LOGGING: Final[dict[str, Any]] = {
-    "formatters": {"generic": {"format": "%(asctime)s %(process)d %(levelname)s %(message)s"}},
-    "handlers": {"console": _CONSOLE},
-    "loggers": {"_granian": _LOGGER, "granian.access": _LOGGER, "bookstore": _LOGGER},
-}
 
 
 def check_port(host: str, port: int, choices: str = "--port or --host") -> None:
@@ -76,7 +71,7 @@ def check_budget(profile: EngineProfile, url: sa.URL) -> None:
 
 def serve(profile: EngineProfile, host: str, port: int) -> None:
     """Serves until SIGINT or SIGTERM. The app reads the profile and the database from the environment."""
-    Granian(
+    _Server(
         "bookstore.app:create_app",
         factory=True,
         address=host,
@@ -93,12 +88,33 @@ def serve(profile: EngineProfile, host: str, port: int) -> None:
         respawn_failed_workers=True,
         respawn_interval=RESPAWN_OVERLAP_S,
         workers_kill_timeout=KILL_AFTER_S,
-        log_dictconfig=_LOGGING,
+        log_dictconfig=logs.GRANIAN,
     ).serve(spawn_target=_spawn)
+
+
+class _Server(MPServer):
+    """granian, which says in the end whether its workers were done with their requests."""
+
+    def _stop_workers(self) -> None:
+        workers = list(self.wrks)
+        super()._stop_workers()  # type: ignore[no-untyped-call] # of granian
+        killed = [one.idx + 1 for one in workers if (one.inner.exitcode or 0) < 0]
+        if killed:
+            told = "stopped; killed before its requests were done: worker %s"
+            logger.warning(told, ", ".join(map(str, killed)), extra={"drained": False})
+        else:
+            logger.info("stopped; all requests were answered", extra={"drained": True})
 
 
 def _spawn(worker: int, callback: Any, *arguments: Any, **options: Any) -> None:
     """granian's own ASGI worker, which is told its number."""
     os.environ["BOOKSTORE_WORKER"] = str(worker)
-    target: Callable[..., None] = Granian._spawn_asgi_lifespan_worker  # noqa: SLF001 - what serve() itself takes
-    target(worker, callback, *arguments, **options)
+    target: Callable[..., None] = MPServer._spawn_asgi_lifespan_worker  # noqa: SLF001 - what serve() itself takes
+    try:
+        target(worker, callback, *arguments, **options)
+    except Exception as error:
+        if isinstance(error, Refused):
+            logger.error("worker %s cannot start: %s", worker, error)  # noqa: TRY400 - the reason is all in its text
+        else:
+            logger.exception("worker %s ended", worker)
+        sys.exit(1)

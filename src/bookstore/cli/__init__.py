@@ -38,10 +38,11 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="bookstore")
-def bookstore() -> None:
+@click.pass_context
+def bookstore(context: click.Context) -> None:
     """A bookstore service under any engine profile, and the lab that compares them."""
-    # For all commands alike: with PGHOSTADDR or PGPORT set, `db downgrade` could reach another server.
-    if ignored := settings.shed_interfering():
+    # With PGHOSTADDR or PGPORT set, `db downgrade` could reach another server; `serve` does the same, in its log.
+    if context.invoked_subcommand != "serve" and (ignored := settings.shed_interfering()):
         click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
 
 

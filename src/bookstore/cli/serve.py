@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import ExitStack
+from importlib.metadata import version
 
 import click
 
-from bookstore import database_url, keyring, models, profile, rate, schema, settings
+from bookstore import database_url, keyring, logs, models, profile, rate, schema, settings
 from bookstore.refusal import Refused
 from bookstore.settings import Settings
+
+logger = logging.getLogger("bookstore")
 
 
 @click.command()
@@ -38,8 +42,9 @@ def serve(
 
     found = settings.read()
     chosen = profile.with_workers(profile.load(spec or found.profile), found.workers)
+    logs.configure(found, chosen.name)
     if found.workers:
-        click.echo(f"WEB_CONCURRENCY={found.workers} goes over the profile's workers", err=True)
+        logger.info("WEB_CONCURRENCY=%s goes over the profile's workers", found.workers)
     host, port = host or found.host, port or found.port
     read_only = read_only or found.read_only
     _check_writers(found, host, read_only=read_only)
@@ -49,8 +54,8 @@ def serve(
         if metrics_port == port:
             raise Refused(f"port {port}: the service and its metrics need two; choose another --metrics-port")
         server.check_port(found.metrics_host, metrics_port, "--metrics-port or BOOKSTORE_METRICS_HOST")
-    if ignored := settings.shed_interfering():  # by litestar's own command, which has not done it
-        click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
+    if ignored := settings.shed_interfering():
+        logger.warning("ignored, the profile decides: %s", ", ".join(ignored))
     url = database_url.resolve(found)
     if not over_budget:
         server.check_budget(chosen, url)
@@ -59,7 +64,19 @@ def serve(
     os.environ["BOOKSTORE_HOST"] = host  # the workers' gate asks whether it is the loopback
     os.environ["BOOKSTORE_READ_ONLY"] = "on" if read_only else "off"
     os.environ["DATABASE_URL"] = database_url.conninfo(url)
-    click.echo(f"profile {chosen.name}, database {database_url.server(url)}", err=True)
+    where = database_url.server(url)
+    about = {
+        "version": version("bookstore"),
+        "driver": chosen.driver,
+        "pool": chosen.pool,
+        "pool_size": chosen.pool_size,
+        "max_overflow": chosen.max_overflow,
+        "workers": chosen.workers,
+        "database": where,
+        "schema_revision": revision,
+        "address": f"{host}:{port}",
+    }
+    logger.info("profile %s, database %s", chosen.name, where, extra=about)
     with ExitStack() as stack:
         stack.enter_context(rate.shared_table())
         if metrics_port:
@@ -86,9 +103,9 @@ def _prepare_schema(found: Settings) -> str | None:
         return models.SCHEMA_REVISION
     at = schema.current(url)
     if at != models.SCHEMA_REVISION:
-        click.echo(
-            f"the database's schema is at {at}, this version needs {models.SCHEMA_REVISION}: "
-            f"run bookstore db upgrade; until then /health/ready answers 503",
-            err=True,
+        logger.warning(
+            "the database's schema is at %s, this version needs %s: run bookstore db upgrade; until then "
+            "/health/ready answers 503",
+            *(at, models.SCHEMA_REVISION),
         )
     return at

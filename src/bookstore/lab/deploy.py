@@ -51,6 +51,7 @@ def deploy(
     port = free_port()
     where = conninfo(pooler.url if pooler else url)
     environment = _environment() | {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": where, "PYTHONUNBUFFERED": "1"}
+    environment["BOOKSTORE_LOG_FORMAT"] = "text"  # its end may be shown
     environment["BOOKSTORE_DATA_DIR"] = str(folder.absolute())  # the tokens in the user's are not the lab's
     metrics_url = None
     if metrics:

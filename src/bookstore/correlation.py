@@ -1,0 +1,26 @@
+"""The id of a request: its client's or a new one, on each of its lines in the log, and in its answer."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+from typing import Final
+
+HEADER: Final = b"x-request-id"
+
+_ACCEPTED: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("REQUEST_ID", default=None)
+
+
+def begin(sent: bytes | None) -> str:
+    """The id of the request that begins here, to the end of its task: `sent` where that can be one, else random."""
+    taken = sent is not None and _ACCEPTED.fullmatch(sent)
+    request_id = taken[0].decode() if taken else secrets.token_hex(16)
+    _REQUEST_ID.set(request_id)
+    return request_id
+
+
+def current() -> str | None:
+    """The id of the request in whose course the code runs, in a thread of the Database's too."""
+    return _REQUEST_ID.get()

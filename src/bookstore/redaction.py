@@ -1,0 +1,40 @@
+"""What a text must not bring into a log: secrets, by their form, and characters that steer a terminal or end a line.
+
+No code of ours logs a secret; this is for the words of others, such as a driver's error that quotes its URL.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from bookstore.tokens import PREFIX
+
+MASK: Final = "***"
+
+_SECRETS: Final = re.compile(
+    rf"(?P<token>{PREFIX})[\w-]+"
+    r"|(?P<url>://[^\s/:@]{0,200}:)[^\s@]+(?=@)"
+    r"|(?i:(?P<header>\bauthorization['\"]?\W{1,3}(?:(?:bearer|basic)\s+)?))[^\s'\",]+"
+    r"|(?i:(?P<scheme>\bbearer\s+))[\w.~+/=-]{8,}"
+    r"|(?i:(?P<setting>password['\"]?\s{0,3}[=:]\s{0,3}['\"]?))[^\s'\",&]+"
+)
+# A line in which none of these is has no secret by form: looking for them is quicker than matching.
+_SIGNS: Final = (PREFIX, "://", "uthorization", "UTHORIZATION", "earer", "EARER", "assword", "ASSWORD")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
+
+
+def masked(text: str) -> str:
+    """`text` with `***` where a token, a password or an Authorization header shows."""
+    if not any(sign in text for sign in _SIGNS):
+        return text
+    return _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()))}{MASK}", text)
+
+
+def inert(text: str) -> str:
+    """`text` on one line, where control and direction characters are written as escapes."""
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else found[0].encode("unicode_escape").decode()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from bookstore import tokens
+from bookstore.redaction import inert, masked
+
+PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (f"sent {PRESENTED} twice", "sent bks_*** twice"),
+        ("postgresql://me:c4n%40ry@db:5432/x failed", "postgresql://me:***@db:5432/x failed"),
+        ("postgresql+asyncpg://:c4n/ry@db", "postgresql+asyncpg://:***@db"),
+        ("host=db password=c4nry user=me", "host=db password=*** user=me"),
+        ("postgresql:///x?host=db&password=c4nry&user=me", "postgresql:///x?host=db&password=***&user=me"),
+        ("PGPASSWORD='c4nry'", "PGPASSWORD='***'"),
+        ('{"password": "c4nry"}', '{"password": "***"}'),
+        ("Authorization: Bearer c4nry", "Authorization: Bearer ***"),
+        ("{'authorization': 'Basic YTpi'}", "{'authorization': 'Basic ***'}"),
+        ("header bearer abcdefgh.ijk", "header bearer ***"),
+        ("AUTHORIZATION=c4nry", "AUTHORIZATION=***"),
+    ],
+)
+def test_masked(text: str, kept: str) -> None:
+    """What has the form of a secret is masked, and the rest of the text stays."""
+    assert masked(text) == kept
+
+
+@pytest.mark.parametrize(
+    "text", ["GET /books", "http://127.0.0.1:8000/books", "postgresql://me@db/x", "a forgotten password", "x" * 100_000]
+)
+def test_not_masked(text: str) -> None:
+    """What has none stays as it is."""
+    assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Ἰλιάς, 紅樓夢", "Ἰλιάς, 紅樓夢"),
+        ("a\r\nb", r"a\r\nb"),
+        ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        ("a\u2028b\u202ec\x85\x7f\x00", r"a\u2028b\u202ec\x85\x7f\x00"),
+        ("\udce9", r"\udce9"),
+    ],
+)
+def test_inert(text: str, line: str) -> None:
+    """Nothing in a text ends its line, steers a terminal or turns the direction of writing."""
+    assert inert(text) == line
+    assert len(line.splitlines()) == 1
