@@ -10,7 +10,7 @@ def test_preflight() -> None:
     """A preflight from a known origin is told the methods and headers, and nothing of credentials."""
     answer = dict(Cors([PAGE]).preflight(PREFLIGHT) or ())
     assert b"PUT" in answer[b"access-control-allow-methods"]
-    for name in (b"Authorization", b"Content-Type", b"If-Match", b"If-None-Match", b"Idempotency-Key"):
+    for name in (b"Authorization", b"Content-Type", b"If-Match", b"If-None-Match", b"Idempotency-Key", b"X-Request-ID"):
         assert name in answer[b"access-control-allow-headers"].split(b", ")
     assert b"access-control-allow-credentials" not in answer
 
@@ -30,5 +30,5 @@ def test_answer() -> None:
     """An answer names the origin and what a page may read of it."""
     answer = dict(Cors([PAGE, "http://localhost:3000"]).headers(b"http://localhost:3000"))
     assert answer[b"access-control-allow-origin"] == b"http://localhost:3000"
-    for name in (b"ETag", b"Last-Modified", b"Link", b"Location", b"Retry-After"):
+    for name in (b"ETag", b"Last-Modified", b"Link", b"Location", b"Retry-After", b"X-Request-ID"):
         assert name in answer[b"access-control-expose-headers"].split(b", ")

@@ -117,6 +117,33 @@ async def test_many_parameters() -> None:
     is_problem(await ask(app, "/books", "&".join(["a=1"] * 101)), "invalid_parameter")
 
 
+async def test_request_id() -> None:
+    """An id that the client sent comes back with the answer, and one is made otherwise, also by what refuses."""
+    for app in (guarded(), guarded(admission=Admission(hosts=("elsewhere",)))):
+        assert (await ask(app, "/books", "", ("X-Request-ID", "mine-1"))).headers["x-request-id"] == "mine-1"
+        made = [
+            (await ask(app, "/books", "", *sent)).headers["x-request-id"] for sent in ([], [("X-Request-ID", "a b")])
+        ]
+        assert [len(one) for one in made] == [32, 32]
+        assert made[0] != made[1]
+    refused = is_problem(await ask(app, "/books", "", ("X-Request-ID", "mine-1")), "unknown_host")
+    assert refused["request_id"] == "mine-1"
+
+
+async def test_a_bug(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody foresaw is a 500 without its words, and once in the log, with them and its traceback."""
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("c4n@ry")
+
+    answer = await ask(guarded(broken))
+    is_problem(answer, "internal")
+    assert b"c4n@ry" not in answer.body
+    (record,) = caplog.records
+    assert record.exc_info
+    assert record.message == "GET /books"
+
+
 async def test_deadline(caplog: pytest.LogCaptureFixture) -> None:
     """An app that does not answer in time is cancelled, 503 tells when to come again, and the log tells of it."""
     cancelled = asyncio.Event()

@@ -130,7 +130,7 @@ def test_the_parameters_of_a_list(made: dict[str, Any]) -> None:
         "author_id", "genre", "language", "isbn13", "year_from", "year_to", "q", "sort", "fields", "limit", "cursor",
         "total", "If-None-Match",
     }  # fmt: skip
-    assert operation["responses"]["200"]["headers"].keys() == {"ETag", "Link"}
+    assert operation["responses"]["200"]["headers"].keys() == {"ETag", "Link", "X-Request-ID"}
     assert "304" in operation["responses"]
 
 
@@ -203,7 +203,7 @@ def test_what_a_handler_says() -> None:
     reference = operation["responses"]["422"]["$ref"]
     assert reference == "#/components/responses/invalid_body.idempotency_key_reused"
     headers = operation["responses"]["201"]["headers"]
-    assert headers.keys() == {"ETag", "Location"}
+    assert headers.keys() == {"ETag", "Location", "X-Request-ID"}
     assert all(header["schema"] == {"type": "string"} and header["description"] for header in headers.values())
 
 

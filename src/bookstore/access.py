@@ -58,8 +58,11 @@ def guard(keyring: Keyring, proxies: Sequence[Network] = ()) -> Guard:
             connection.scope["auth"] = token
             return
         sent = f"token {token.name} without {needed}" if token else "unknown token" if presented else "no token"
-        logger.warning("refused, %s: %s from %s", sent, _route(connection), _address(connection, proxies))
-        raise _forbidden(token, needed) if token else _unauthenticated("invalid_token" if presented else None)
+        fault = _forbidden(token, needed) if token else _unauthenticated("invalid_token" if presented else None)
+        address = _address(connection, proxies)
+        about = {"code": fault.code, "client": address}
+        logger.warning("refused, %s: %s from %s", sent, _route(connection), address, extra=about)
+        raise fault
 
     return check
 

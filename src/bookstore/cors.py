@@ -7,10 +7,13 @@ from typing import Final
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
-_RESPONSE_HEADERS: Final = b"ETag, Last-Modified, Link, Location, Retry-After"
+_RESPONSE_HEADERS: Final = b"ETag, Last-Modified, Link, Location, Retry-After, X-Request-ID"
 _PREFLIGHT: Final[Headers] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID",
+    ),
     (b"access-control-max-age", b"600"),
 )
 

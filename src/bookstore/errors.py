@@ -17,7 +17,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from bookstore import sqlstate
+from bookstore import correlation, sqlstate
 from bookstore.faults import Fault, Mistake
 
 logger = logging.getLogger("bookstore")
@@ -31,7 +31,8 @@ _PATH_CHARACTERS: Final = "/:@!$&'()*+,;=~"  # RFC 3986: they stand in a path as
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 9457's members, with `code` as the stable name of the kind and `errors` for each single mistake."""
+    """RFC 9457's members, with `code` as the stable name of the kind, `errors` for each single mistake, and the
+    `request_id` by which the log has it."""
 
     type: str
     title: str
@@ -40,6 +41,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: str
     code: str
     errors: tuple[Mistake, ...] = ()
+    request_id: str | None = None
 
 
 # What Litestar itself raises, by status: its own words would repeat the URL.
@@ -74,10 +76,21 @@ def encoded(path: str, fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], by
     """`fault` at the decoded `path` as status, headers and body, for what answers outside of Litestar."""
     instance = quote(path, safe=_PATH_CHARACTERS, errors="replace")
     headers, body = _written(instance, fault)
-    if fault.kind.status == 503:
-        logger.warning("%s: %s", instance, fault.code)
+    _tell(instance, fault)
     headers |= {"Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
     return fault.kind.status, [(name.lower().encode(), text.encode()) for name, text in headers.items()], body
+
+
+def bug(method: str, path: str, error: Exception) -> Fault:
+    """The fault for an error that nobody has foreseen, which the log then has with its traceback."""
+    logger.error("%s %s", method, quote(path, safe=_PATH_CHARACTERS, errors="replace"), exc_info=error)
+    return Fault("internal", "This is a bug of the service.")
+
+
+def _tell(instance: str, fault: Fault) -> None:
+    """Logs what the service could not, or would not, do now."""
+    if fault.kind.status in {429, 503}:
+        logger.warning("%s: %s", instance, fault.code, extra={"code": fault.code})
 
 
 def _written(instance: str, fault: Fault) -> tuple[dict[str, str], bytes]:
@@ -89,6 +102,7 @@ def _written(instance: str, fault: Fault) -> tuple[dict[str, str], bytes]:
         instance=instance,
         code=fault.code,
         errors=fault.mistakes,
+        request_id=correlation.current(),
     )
     headers = dict(fault.headers)
     if it.status == 503:
@@ -103,18 +117,18 @@ def retry_after() -> str:
 
 def _fault(request: Request[Any, Any, Any], error: Exception) -> Fault:
     if isinstance(error, Fault):
+        _tell(_instance(request), error)
         return error
     if isinstance(error, HTTPException) and error.status_code in _LITESTARS:
         return _litestars(error)
     told = f"{request.scope['method']} {_instance(request)}"
     if found := sqlstate.trouble(error) or sqlstate.rejection(error):
         code, detail = found
-        logger.warning("%s: %s: %s", told, code, sqlstate.reason(error))
+        logger.warning("%s: %s: %s", told, code, sqlstate.reason(error), extra={"code": code})
         if code == "invalid_body" and request.scope["method"] in _WITHOUT_BODY:
             code = "invalid_parameter"
         return Fault(code, detail)
-    logger.error("%s", told, exc_info=error)
-    return Fault("internal", "This is a bug of the service.")
+    return bug(request.scope["method"], request.scope["path"], error)
 
 
 def _litestars(error: HTTPException) -> Fault:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from litestar.types import ASGIApp, Message, Receive, Send
 
-from bookstore import compression, errors, rate
+from bookstore import compression, correlation, errors, rate
 from bookstore.admission import Admission
 from bookstore.client_address import client
 from bookstore.compression import LEAST_BYTES, Choice
@@ -73,7 +73,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         fields = dict(scope["headers"])
-        response = _Response(self, scope["method"], fields, send)
+        request_id = correlation.begin(fields.get(correlation.HEADER))
+        response = _Response(self, scope["method"], fields, send, request_id)
         try:
             self._admit(scope, fields)
             if scope["method"] == "OPTIONS" and self.cors and (headers := self.cors.preflight(fields)) is not None:
@@ -84,6 +85,11 @@ class Gate:
             await self._in_time(scope, fields, receive, response)
         except Fault as fault:
             await response.whole(*errors.encoded(scope["path"], fault))
+        except Exception as error:
+            bug = errors.bug(scope["method"], scope["path"], error)
+            if response.is_sent:  # it cannot become another one: the server breaks it off
+                raise
+            await response.whole(*errors.encoded(scope["path"], bug))
 
     def _admit(self, scope: Any, fields: dict[bytes, bytes]) -> None:
         """Raises Fault for a request that is too long, comes too soon or to the wrong host."""
@@ -162,14 +168,15 @@ class _Body:
 class _Response:
     """Sends a response with the gate's headers, and its body in the coding that the client wants."""
 
-    __slots__ = ("_choice", "_fields", "_gate", "_is_head", "_send", "_start", "is_sent")
+    __slots__ = ("_choice", "_fields", "_gate", "_is_head", "_request_id", "_send", "_start", "is_sent")
 
-    def __init__(self, gate: Gate, method: str, fields: dict[bytes, bytes], send: Send) -> None:
+    def __init__(self, gate: Gate, method: str, fields: dict[bytes, bytes], send: Send, request_id: str) -> None:
         self.is_sent = False
         self._gate = gate
         self._fields = fields
         self._is_head = method == "HEAD"
         self._send = send
+        self._request_id = (correlation.HEADER, request_id.encode())
         self._start: Any = None
         wanted = fields.get(b"accept-encoding") if gate.compresses else None
         self._choice = compression.choose(wanted) if wanted else Choice(None)
@@ -198,6 +205,7 @@ class _Response:
         headers: Headers = list(start["headers"])
         there = dict(headers)
         headers += [header for header in _HEADERS if header[0] not in there]
+        headers.append(self._request_id)
         if b"cache-control" not in there and start["status"] != 304:  # a 304 speaks of what the client has
             headers.append(_NO_STORE)
         if b"allow" in there:

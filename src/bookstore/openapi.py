@@ -53,6 +53,12 @@ _IF_NONE_MATCH: Final = {
     "schema": {"type": "string"},
 }
 
+_REQUEST_ID: Final = {
+    "description": "The request's id: what the request itself had as `X-Request-ID`, where that has 1 to 64 letters, "
+    "digits, dots, underscores and dashes, else a new one",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+}
+
 _HEADERS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("WWW-Authenticate", "How to authenticate"),
     415: ("Accept", "The media types that are taken"),
@@ -127,6 +133,7 @@ def document(app: Litestar) -> dict[str, Any]:
     components.setdefault("schemas", {})
     components["securitySchemes"] = {"token": _TOKEN}
     components["responses"] = {}
+    components["headers"] = {"X-Request-ID": _REQUEST_ID}
     components["examples"] = {code: {"summary": kind.title, "value": _example(code)} for code, kind in KINDS.items()}
     components["schemas"] |= _of_structs([errors.Problem])
     for name in EXAMPLES.keys() & components["schemas"].keys():
@@ -146,6 +153,7 @@ def document(app: Litestar) -> dict[str, Any]:
         _add_problems(operation, handler, components)
         _require_condition(operation)
     _add_links(made["paths"])
+    _add_request_id(made)
     return made
 
 
@@ -199,6 +207,18 @@ def _require_condition(operation: dict[str, Any]) -> None:
     if "428" in operation["responses"]:
         (parameter,) = (one for one in operation["parameters"] if one["name"] == "If-Match")
         parameter["required"] = True
+
+
+def _add_request_id(made: dict[str, Any]) -> None:
+    """Every response has it."""
+    reference = {"$ref": "#/components/headers/X-Request-ID"}
+    for item in made["paths"].values():
+        for operation in item.values():
+            for response in operation["responses"].values():
+                if "$ref" not in response:
+                    response["headers"] = response.get("headers", {}) | {"X-Request-ID": reference}
+    for response in made["components"]["responses"].values():
+        response["headers"] = response.get("headers", {}) | {"X-Request-ID": reference}
 
 
 def _add_links(paths: dict[str, Any]) -> None:
@@ -292,4 +312,5 @@ def _example(code: str) -> dict[str, Any]:
         "detail": f"{kind.title}.",
         "instance": "/books",
         "code": code,
+        "request_id": "0af7651916cd43dd8448eb211c80319c",
     }

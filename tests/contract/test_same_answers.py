@@ -115,7 +115,7 @@ async def ask(chosen: EngineProfile, url: sa.URL) -> tuple[list[Answer], list[st
 
 async def send(client: AsyncTestClient[Litestar], request: Mapping[str, Any], kept: Mapping[str, str]) -> Any:
     (method,) = (method for method in METHODS if method in request)
-    headers = {"Authorization": f"Bearer {TOKEN}"} if request.get("token", True) else {}
+    headers = {"X-Request-ID": "1"} | ({"Authorization": f"Bearer {TOKEN}"} if request.get("token", True) else {})
     headers |= {name: filled(text, kept) for name, text in request.get("headers", {}).items()}
     path = filled(request[method], kept)
     content = None

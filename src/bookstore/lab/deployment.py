@@ -60,7 +60,7 @@ class Deployment:
         where = urlsplit(self.base)
         connection = http.client.HTTPConnection(where.hostname or HOST, self.port, timeout=timeout_s)
         try:
-            connection.request("GET", where.path + path, headers=dict(headers or {}))
+            connection.request("GET", where.path + path, headers={"X-Request-ID": "lab", **(headers or {})})
             response = connection.getresponse()
             return response.status, decoded(response.read(), response.getheader("Content-Encoding"))
         except (OSError, http.client.HTTPException) as error:
