@@ -546,6 +546,25 @@ def test_beyond_loopback_on_purpose(shared_url: sa.URL, tmp_path: Path) -> None:
         assert told.startswith("bookstore: 192.0.2.1:1: cannot listen there: ")
 
 
+def test_a_password_file_reaches_the_workers(
+    run: Callable[..., Any], port: int, shared_url: sa.URL, tmp_path: Path
+) -> None:
+    """With DATABASE_PASSWORD_FILE the workers read the file themselves, and no process has the password in its
+    environment."""
+    role, password = f"bookstore_test_{os.getpid()}_login", "c4nary"
+    (tmp_path / "password").write_text(f"{password}\n")
+    with psycopg.connect(conninfo(shared_url), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE \"{role}\" SUPERUSER LOGIN PASSWORD '{password}'")
+        try:
+            url = conninfo(shared_url.set(username=role, password=None))
+            file = str(tmp_path / "password")
+            with run(serve("default", port), DATABASE_URL=url, DATABASE_PASSWORD_FILE=file) as server:
+                for pid in (server.process.pid, *server.workers(1).values()):
+                    assert password not in Path(f"/proc/{pid}/environ").read_text()
+        finally:
+            connection.execute(f'DROP ROLE "{role}"')
+
+
 def test_wrong_tokens(shared_url: sa.URL, port: int, tmp_path: Path) -> None:
     """A tokens file with a mistake is refused with its line before anything starts; so is a wrong switch."""
     (tmp_path / "tokens").write_text("oops")

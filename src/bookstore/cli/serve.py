@@ -63,7 +63,8 @@ def serve(
     os.environ["BOOKSTORE_PROFILE"] = spec or found.profile
     os.environ["BOOKSTORE_HOST"] = host  # the workers' gate asks whether it is the loopback
     os.environ["BOOKSTORE_READ_ONLY"] = "on" if read_only else "off"
-    os.environ["DATABASE_URL"] = database_url.conninfo(url)
+    if found.database_url is None:
+        os.environ["DATABASE_URL"] = database_url.conninfo(url)
     where = database_url.server(url)
     about = {
         "version": version("bookstore"),
