@@ -471,3 +471,26 @@ def test_schema_refuses(text: str) -> None:
     """The schema marks in the editor what the loader would refuse."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), profile_schema.schema())
+
+
+def test_profiles_of_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile in BOOKSTORE_PROFILES_DIR has a name as the shipped ones do, and goes over one of the same name,
+    for those that extend it too."""
+    _file(tmp_path, "extends: default\npool_size: 7\n", "ours.yaml")
+    _file(tmp_path, "driver: asyncpg\nloading: json\npool_size: 9\n", "asyncpg-json.yaml")
+    _file(tmp_path, "extends: asyncpg-json\n", "child.yaml")
+    shipped_ones = profile.names()
+    assert "ours" not in shipped_ones
+    monkeypatch.setenv("BOOKSTORE_PROFILES_DIR", f"{tmp_path}\n")
+    assert profile.names() == sorted({*shipped_ones, "ours", "child"})
+    assert profile.load("ours@workers=2").pool_size == 7
+    assert profile.load("asyncpg-json").pool_size == profile.load("child").pool_size == 9
+    assert _refusal("our").startswith("profile: found 'our', which is no profile; allowed is ours (did you mean")
+
+
+def test_profiles_of_the_operator_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A BOOKSTORE_PROFILES_DIR that is no folder is refused for every profile: the one meant may lie in it."""
+    monkeypatch.setenv("BOOKSTORE_PROFILES_DIR", str(tmp_path / "gone"))
+    assert _refusal("default") == (
+        f"BOOKSTORE_PROFILES_DIR: found '{tmp_path}/gone'; allowed is a folder that can be read, or nothing"
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -52,10 +53,14 @@ def test_two_at_once(blank_url: sa.URL) -> None:
 
 
 def _upgrade_in_a_process(url: sa.URL) -> None:
-    environment = os.environ | {"DATABASE_URL": conninfo(url)}
-    command = [sys.executable, "-m", "bookstore", "db", "upgrade"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    result = _upgrade(url)
     assert result.returncode == 0, result.stderr
+
+
+def _upgrade(url: sa.URL, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"DATABASE_URL": conninfo(url)}
+    command = [sys.executable, "-m", "bookstore", "db", "upgrade", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_missing_right_is_refused(blank_url: sa.URL) -> None:
@@ -69,3 +74,31 @@ def test_a_missing_right_is_refused(blank_url: sa.URL) -> None:
                 schema.upgrade(url)
         finally:
             connection.execute(f'DROP ROLE "{role}"')
+
+
+def test_waiting_for_a_server_that_answers(blank_url: sa.URL) -> None:
+    """`db upgrade --wait`, with or without a number, migrates at once where the database lets it in."""
+    for option in (["--wait"], ["--wait", "5"], ["--wait=5", "head"]):
+        result = _upgrade(blank_url, *option)
+        assert (result.returncode, result.stdout) == (0, f"{models.SCHEMA_REVISION}\n"), result.stderr
+
+
+def test_waiting_for_a_server_that_does_not() -> None:
+    """--wait says once what it waits for, and ends with 2 when its seconds are over."""
+    with socket.socket() as taken:  # nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = sa.make_url(f"postgresql://me@127.0.0.1:{taken.getsockname()[1]}/books")
+        result = _upgrade(url, "--wait", "1")
+    assert result.returncode == 2
+    first, last = result.stderr.splitlines()
+    assert first.startswith("waiting: database books at 127.0.0.1")
+    assert last.startswith("bookstore: database books at 127.0.0.1")
+    assert last.endswith("Connection refused (tried for 1 s)")
+
+
+def test_waiting_takes_a_number() -> None:
+    """A wait that is no number of seconds is refused."""
+    for found in ("0", "3601", "x"):
+        result = _upgrade(sa.make_url("postgresql://me@127.0.0.1:1/books"), f"--wait={found}")
+        assert result.returncode == 2
+        assert f"Invalid value for '--wait': {found!r}" in result.stderr or f"{found} is not in the" in result.stderr

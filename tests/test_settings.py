@@ -20,6 +20,7 @@ NAMES = (
     "BOOKSTORE_PROFILE", "DATABASE_URL", "BOOKSTORE_HOST", "BOOKSTORE_PORT", "WEB_CONCURRENCY", "BOOKSTORE_DATA_DIR",
     "BOOKSTORE_API_TOKENS", "BOOKSTORE_API_TOKENS_FILE", "BOOKSTORE_READ_ONLY", "DATABASE_PASSWORD_FILE",
     "BOOKSTORE_LOG_FORMAT", "BOOKSTORE_LOG_LEVEL", "BOOKSTORE_LOG_REQUESTS", "BOOKSTORE_SLOW_STATEMENT",
+    "BOOKSTORE_PROFILES_DIR",
 )  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def test_everything_is_read() -> None:
             "BOOKSTORE_API_TOKENS_FILE": "/run/secrets/tokens\n",
             "BOOKSTORE_READ_ONLY": "on\n",
             "DATABASE_PASSWORD_FILE": "/run/secrets/password\n",
+            "BOOKSTORE_PROFILES_DIR": "/etc/bookstore/profiles\n",
             "BOOKSTORE_LOG_FORMAT": "JSON\n",
             "BOOKSTORE_LOG_LEVEL": "debug",
             "BOOKSTORE_LOG_REQUESTS": "yes",
@@ -61,6 +63,7 @@ def test_everything_is_read() -> None:
         api_tokens_file=Path("/run/secrets/tokens"),
         read_only=True,
         database_password_file=Path("/run/secrets/password"),
+        profiles_dir=Path("/etc/bookstore/profiles"),
         log_format="json",
         log_level="debug",
         log_requests=True,

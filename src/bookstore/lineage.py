@@ -9,7 +9,7 @@ from typing import Final
 from bookstore import document
 from bookstore.document import Entries, Entry, Mistakes
 from bookstore.refusal import Refused
-from bookstore.resources import shipped
+from bookstore.resources import profiles
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NAME_IN_WORDS: Final = "a name of up to 64 lower-case letters, digits, - and _ before .yaml"
@@ -21,8 +21,8 @@ _LONGEST_LABEL: Final = 200
 
 
 def names() -> list[str]:
-    """The shipped profiles, sorted."""
-    return sorted(path.stem for path in shipped("profiles").glob("*.yaml"))
+    """The profiles that have a name, sorted: the shipped ones, and those of BOOKSTORE_PROFILES_DIR."""
+    return list(profiles())
 
 
 def label(spec: str) -> str:
@@ -82,9 +82,10 @@ def is_path(base: str) -> bool:
 def _path(base: str, folder: Path, place: str, key: str, mistakes: Mistakes) -> Path | None:
     """The file of the profile `base`; a relative path starts at `folder`. None with a mistake added."""
     if not is_path(base):
-        if base in names():
-            return shipped("profiles") / f"{base}.yaml"
-        allowed = f"{document.suggestion(base, names())}, or the path of a .yaml file"
+        known = profiles()
+        if base in known and _NAME.fullmatch(base):
+            return known[base]
+        allowed = f"{document.suggestion(base, list(known))}, or the path of a .yaml file"
         mistakes.add(place, key, f"'{document.shown(base)}', which is no profile", allowed)
     elif not _NAME.fullmatch(Path(base).stem):
         mistakes.add(place, key, f"the file name '{document.shown(Path(base).name)}'", _NAME_IN_WORDS)

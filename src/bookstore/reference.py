@@ -16,6 +16,8 @@ from bookstore.scalars import duration_text
 
 ENVIRONMENT: Final = {
     "BOOKSTORE_PROFILE": "The engine profile: NAME, FILE or NAME@key=value,… Default: default.",
+    "BOOKSTORE_PROFILES_DIR": "A folder of profiles, NAME.yaml, that can be chosen and extended by name as the shipped "
+    "ones can, and go over them. Default: none; in the image /etc/bookstore/profiles.",
     "DATABASE_URL": "postgresql://user:password@host/database. Unset: an embedded PostgreSQL, started when needed.",
     "DATABASE_PASSWORD_FILE": "The file with the password for DATABASE_URL, which then has none: a container's secret.",
     "BOOKSTORE_API_TOKENS_FILE": "The file of the tokens that may write. Default: tokens in BOOKSTORE_DATA_DIR. See "

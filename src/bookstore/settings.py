@@ -14,6 +14,7 @@ import platformdirs
 from bookstore import admission
 from bookstore.admission import LOOPBACK_NAMES, Admission
 from bookstore.refusal import Refused
+from bookstore.resources import PROFILES_DIR
 from bookstore.scalars import duration, shown
 
 # libpq reads these where the URL says nothing, asyncpg reads some of them: two profiles would then
@@ -49,11 +50,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `database_url` is None where the embedded PostgreSQL is meant; its password may be in `database_password_file`.
     `workers` is WEB_CONCURRENCY, the last word on the profile's own number. `admission` is who may ask, and how much.
     `api_tokens` are lines as in the tokens file, with digests only. `metrics_port` is None where nothing is counted.
+    `profiles_dir` has profiles that go over the shipped ones; bookstore.resources reads them.
     `log_format` auto is text at a terminal and JSON elsewhere; `log_requests` asks for a line a request;
     `slow_statement_s` is from when on a statement is logged, None for never.
     """
 
     profile: str = "default"
+    profiles_dir: Path | None = None
     database_url: str | None = None
     database_password_file: Path | None = None
     host: str = "127.0.0.1"
@@ -117,6 +120,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
     host = text("BOOKSTORE_HOST") or "127.0.0.1"
     return Settings(
         profile=text("BOOKSTORE_PROFILE") or "default",
+        profiles_dir=file(PROFILES_DIR),
         database_url=text("DATABASE_URL"),
         database_password_file=file("DATABASE_PASSWORD_FILE"),
         host=host,

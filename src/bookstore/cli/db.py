@@ -15,9 +15,19 @@ def db() -> None:
 
 @db.command()
 @click.argument("revision", default="head")
-def upgrade(revision: str) -> None:
+@click.option(
+    "--wait",
+    "within_s",
+    type=click.IntRange(1, 3600),
+    is_flag=False,
+    flag_value=60,
+    help="Wait for the database, so many seconds at most  [60 without a number]",
+)
+def upgrade(revision: str, within_s: int | None) -> None:
     """Migrate up to REVISION (default: the newest)."""
     url = database_url.psycopg_url()
+    if within_s:
+        schema.wait(url, within_s, lambda reason: click.echo(f"waiting: {reason}", err=True))
     schema.upgrade(url, revision)
     click.echo(schema.current(url) or "base")
 
