@@ -18,7 +18,7 @@ from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
 from bookstore.lab import judgement, record
-from bookstore.lab.laboratory import _READING, _SETTINGS, Laboratory, laboratory
+from bookstore.lab.laboratory import _SETTINGS, Laboratory, laboratory, server_settings
 from bookstore.lab.samples import Samples
 from bookstore.lab.workload import Ask, Workload
 from bookstore.postgres import Cluster
@@ -35,7 +35,7 @@ def guardian() -> Iterator[Guardian]:
 @pytest.fixture(scope="session")
 def lab(guardian: Guardian) -> Iterator[Cluster]:
     """The cluster that a comparison makes, with 60 books."""
-    with postgres.temporary(guardian, {**_SETTINGS, **_READING}) as cluster:
+    with postgres.temporary(guardian, {**_SETTINGS, **server_settings(writes=False)}) as cluster:
         schema.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
             catalog.generate(connection, books=BOOKS, seed=1)
@@ -149,7 +149,7 @@ def ready_laboratory(
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr("bookstore.lab.run.laboratory", taken)
+    monkeypatch.setattr("bookstore.lab.host.laboratory", taken)
     yield shared_laboratory
     left = [path.name for path in (tmp_path / "temporary").iterdir() if path.suffix != ".lock"]
     assert left == []

@@ -24,11 +24,12 @@ from bookstore.cli import measuring
 from bookstore.cli.compare import compare
 from bookstore.cli.runs import runs
 from bookstore.guardian import Guardian, is_alive
-from bookstore.lab import results, run, samples
+from bookstore.lab import host, results, run, samples
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.laboratory import Laboratory, laboratory
 from bookstore.lab.record import Catalogue, Run
+from bookstore.postgres import Cluster
 from bookstore.refusal import Refused
 
 from . import records
@@ -323,8 +324,14 @@ def test_a_database_that_stops(
         catalog.generate(connection, books=60, seed=1)
         return Catalogue("generated, seed 1", 60)
 
-    monkeypatch.setattr(run, "laboratory", remembered)
-    tell = once(f"round {number}  steady: is loaded", lambda: own[0].cluster.stop("immediate"))
+    monkeypatch.setattr(host, "laboratory", remembered)
+
+    def stop() -> None:
+        cluster = own[0].server
+        assert isinstance(cluster, Cluster)
+        cluster.stop("immediate")
+
+    tell = once(f"round {number}  steady: is loaded", stop)
     plan = planned([steady(tmp_path)], tmp_path / "runs", min_rounds=3, max_rounds=3)
     if number == 1:
         with pytest.raises(Invalid, match="the lab's database or a worker is gone"):

@@ -48,7 +48,7 @@ def test_every_driver_and_strategy_is_recognised(
     it = profile.load(spec)
     with deploy(spec, lab.url, tmp_path, guardian) as deployment:
         identity.prove(it, deployment, lab.connection, DATABASE)
-        captured = statements.capture(lab.cluster, lab.connection, deployment, "/books?limit=20")
+        captured = statements.capture(lab.connection, deployment, "/books?limit=20")
         identity.prove_driver(it, captured)
 
 
@@ -65,13 +65,13 @@ def test_recognised_behind_pgbouncer(
 ) -> None:
     """Behind PgBouncer, too; which adds no statement of its own but the name of a session's next user."""
     it = profile.load(spec)
-    with pgbouncer(lab.cluster.url(), guardian) as before:
+    with pgbouncer(lab.server.url(), guardian) as before:
         pooler = Pooler(before.pid, before.url(DATABASE))
         with deploy(spec, lab.url, tmp_path, guardian, pooler=pooler) as deployment:
             identity.prove(it, deployment, lab.connection, DATABASE)
             with pytest.raises(IdentityError, match=r"pg_stat_activity shows .* expected are some of other"):
                 identity.prove(msgspec.structs.replace(it, name="other"), deployment, lab.connection, DATABASE)
-            captured = statements.capture(lab.cluster, lab.connection, deployment, "/books?limit=20")
+            captured = statements.capture(lab.connection, deployment, "/books?limit=20")
     identity.prove_driver(it, captured)
     found = [sql for _, sql in captured if not sql.startswith("SET application_name")]
     assert [sql[: len(start)] for sql, start in zip(found, asked, strict=True)] == asked
@@ -82,7 +82,7 @@ def test_what_goes_past_pgbouncer_is_refused(
 ) -> None:
     """A service that is connected to PostgreSQL itself is not what says that it is behind PgBouncer."""
     with (
-        pgbouncer(lab.cluster.url(), guardian) as before,
+        pgbouncer(lab.server.url(), guardian) as before,
         deploy("psycopg-joined", lab.url, tmp_path, guardian) as deployment,
     ):
         deployment.pooler = Pooler(before.pid, before.url(DATABASE))
@@ -98,7 +98,7 @@ def test_what_is_not_the_profile_is_refused(lab: Laboratory, guardian: Guardian,
             identity.prove(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)
         with pytest.raises(IdentityError, match=r"shows sessions of asyncpg-json in process \d+, expected are other"):
             identity.prove(msgspec.structs.replace(real, name="other"), deployment, lab.connection, DATABASE)
-        captured = statements.capture(lab.cluster, lab.connection, deployment, "/books?limit=20")
+        captured = statements.capture(lab.connection, deployment, "/books?limit=20")
         with pytest.raises(IdentityError, match="log shows asyncpg, the profile says psycopg"):
             identity.prove_driver(msgspec.structs.replace(real, driver="psycopg"), captured)
 

@@ -87,7 +87,7 @@ def test_capture(
 ) -> None:
     """Each loading strategy makes the statements it is known for, and they run as they were written down."""
     with deploy(profile, library, tmp_path, guardian) as deployment:
-        found = capture(lab, connection, deployment, f"/books?limit={N}")
+        found = capture(connection, deployment, f"/books?limit={N}")
     assert count([it.sql for it in found]) == expected
     assert not any("$1" in it.sql for it in found)
     with psycopg.connect(lab.url().render_as_string(hide_password=False), autocommit=True) as own:
@@ -118,9 +118,14 @@ class Nobody(Deployment):
         return 200, b"{}"
 
 
-def test_a_silent_log(connection: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_log(connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the log tells nothing there is no count to believe, and the log is switched off again."""
     monkeypatch.setattr(statements, "LOGGED_WITHIN_S", 0.2)
-    with pytest.raises(CaptureError, match="stays silent"):
-        capture(Cluster(tmp_path), connection, Nobody(), "/books?limit=1")
+    connection.execute("ALTER SYSTEM SET log_min_messages = 'panic'")
+    try:
+        with pytest.raises(CaptureError, match="stays silent"):
+            capture(connection, Nobody(), "/books?limit=1")
+    finally:
+        connection.execute("ALTER SYSTEM RESET log_min_messages")
+        connection.execute("SELECT pg_reload_conf()")
     assert wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("none",), 10)

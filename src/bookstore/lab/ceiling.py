@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import sqlalchemy as sa
+
 from bookstore.lab.invalid import Invalid
-from bookstore.postgres import PORT, SUPERUSER, Cluster, binaries
+from bookstore.postgres import binaries
 
 CEILING_S: Final = 1
 SPARE_S: Final = 60
@@ -29,7 +31,7 @@ class CeilingError(Invalid):
     """pgbench failed."""
 
 
-def ceiling_per_s(cluster: Cluster, database: str, scripts: Sequence[Script], concurrency: int, folder: Path) -> float:
+def ceiling_per_s(url: sa.URL, scripts: Sequence[Script], concurrency: int, folder: Path) -> float:
     """Requests a second that `concurrency` clients, at most MOST_CLIENTS, get done, prepared once a connection,
     mixed by their weights, for CEILING_S seconds. A workload's `{id}` is one and the same book here. Raises
     CeilingError."""
@@ -42,10 +44,14 @@ def ceiling_per_s(cluster: Cluster, database: str, scripts: Sequence[Script], co
     command = [
         str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}",
         f"--jobs={min(clients, os.cpu_count() or 1)}", f"--time={CEILING_S}", *files,
-        f"--host={cluster.socket}", f"--port={PORT}", f"--username={SUPERUSER}", database,
+        f"--host={url.host or url.query['host']}", f"--port={url.port or url.query['port']}",
+        f"--username={url.username}", str(url.database),
     ]  # fmt: skip
+    environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=CEILING_S + SPARE_S)
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=CEILING_S + SPARE_S
+        )
     except subprocess.TimeoutExpired:
         raise CeilingError(f"pgbench did not end {SPARE_S} s after its time") from None
     found = re.search(r"^tps = ([0-9.]+)", result.stdout, re.MULTILINE)

@@ -62,7 +62,7 @@ def deploy(
     command = [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)]
     with _started(command, environment, folder, Path.cwd(), guardian, fence) as process:
         deployment = Deployment(process, port, metrics_url=metrics_url, pooler=pooler)
-        _wait_ready(deployment, "/health/ready", folder / LOG)
+        wait_ready(deployment, "/health/ready", lambda: _tail(folder / LOG))
         yield deployment
 
 
@@ -74,7 +74,7 @@ def deploy_external(
     if service.url:
         where = urlsplit(service.url)
         deployment = ForeignDeployment(None, where.port or 80, service.url)
-        _wait_ready(deployment, service.ready, None)
+        wait_ready(deployment, service.ready)
         yield deployment
         return
     port, database = free_port(), conninfo(url)
@@ -82,7 +82,7 @@ def deploy_external(
     command = [filled(word, port, database) for word in service.command]
     with _started(command, environment, folder, service.directory, guardian, fence) as process:
         deployment = ForeignDeployment(process, port)
-        _wait_ready(deployment, service.ready, folder / LOG)
+        wait_ready(deployment, service.ready, lambda: _tail(folder / LOG))
         yield deployment
 
 
@@ -138,12 +138,14 @@ def wait_until(condition: Callable[[], bool], within_s: float) -> bool:
     return True
 
 
-def _wait_ready(deployment: Deployment, path: str, log_file: Path | None) -> None:
+def wait_ready(deployment: Deployment, path: str, log: Callable[[], str] | None = None) -> None:
+    """Until it answers 200 there. Raises DeploymentError, with the end of what `log` says."""
+
     def told() -> str:
-        return f":\n{_tail(log_file)}" if log_file else ""
+        return f":\n{log()}" if log else ""
 
     def answered() -> bool:
-        if deployment.process and deployment.process.poll() is not None:
+        if deployment.has_ended():
             raise DeploymentError(f"the service ended at its start{told()}")
         try:
             return deployment.get(path)[0] == http.client.OK

@@ -47,6 +47,14 @@ class Deployment:
         self.base = base or f"http://{HOST}:{port}"
         self.metrics_url = metrics_url
 
+    def has_ended(self) -> bool:
+        """Whether what we started is gone."""
+        return self.process is not None and self.process.poll() is not None
+
+    def own_pid(self, pid: int) -> int:
+        """What a worker calls itself: another number than ours where it has a namespace of its own."""
+        return pid
+
     def workers(self) -> list[psutil.Process]:
         """The processes that answer, by pid. Raises DeploymentError where the service is gone."""
         assert self.process
@@ -74,7 +82,8 @@ class Deployment:
         The kernel spreads connections over all sockets bound to the port, a leftover server's too: a
         foreign answer would come up here. Raises DeploymentError.
         """
-        expected = {worker.pid for worker in self.workers()}
+        own = {self.own_pid(worker.pid): worker.pid for worker in self.workers()}
+        expected = own.keys()
         seen: set[int] = set()
         listeners = len(expected) + 1
         for asked in range(1, 50 * listeners + 1):
@@ -82,7 +91,7 @@ class Deployment:
             if seen - expected:
                 raise DeploymentError(f"port {self.port}: pid {min(seen - expected)} answers, which is not ours")
             if seen == expected and asked >= 20 * listeners:  # one more listener stays hidden once in 10^9 times
-                return sorted(expected)
+                return sorted(own.values())
         raise DeploymentError(f"workers {sorted(expected - seen)} never answered on port {self.port}")
 
 
@@ -101,7 +110,7 @@ class ForeignDeployment(Deployment):
 
     def prove_identity(self) -> list[int]:
         """Its processes' pids. Raises DeploymentError where it is gone."""
-        if self.process and self.process.poll() is not None:
+        if self.has_ended():
             raise DeploymentError("the service ended while it was needed")
         return [worker.pid for worker in self.workers()]
 

@@ -45,7 +45,7 @@ class _Counted(msgspec.Struct, frozen=True):
 def prove(profile: EngineProfile, deployment: Deployment, connection: psycopg.Connection, database: str) -> None:
     """Compares sessions, statements and their form with the profile. `connection` is an autocommit connection
     of a superuser with pg_stat_statements. Raises IdentityError."""
-    workers = {worker.pid for worker in deployment.workers()}
+    workers = {deployment.own_pid(worker.pid) for worker in deployment.workers()}
     seen = sessions(connection, database)
     expected = {(profile.name[:30], pid) for pid in workers}
     found = {(name[:30], pid) for name, pid in seen}

@@ -7,45 +7,33 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from bookstore import token_file, tokens
-from bookstore.guardian import Guardian
+from bookstore import tokens
 from bookstore.lab import load, results, validity
-from bookstore.lab.deploy import deploy, deploy_external, wait_until
-from bookstore.lab.deployment import Deployment, DeploymentError, Pooler
-from bookstore.lab.laboratory import DATABASE, Laboratory
-from bookstore.lab.limits import Fence
+from bookstore.lab.deploy import wait_until
+from bookstore.lab.deployment import Deployment, DeploymentError
+from bookstore.lab.laboratory import DATABASE
 from bookstore.lab.load import Load, Target
-from bookstore.lab.pgbouncer import pgbouncer
 from bookstore.lab.plan import Entrant
 from bookstore.lab.record import Kind, Measurement, Problem, Protocol, Quiet, Telemetry
 from bookstore.lab.samples import Samples, empty
+from bookstore.lab.site import Site
 from bookstore.lab.statistics import percentile
 from bookstore.lab.telemetry import Cost, Watcher
 from bookstore.lab.usage import Usage
 from bookstore.lab.workload import Workload
 from bookstore.lab.workload_file import changed
+from bookstore.tokens import Token
 
 QUIET_WITHIN_S: Final = 10
 """How long the database may know sessions of a service that has ended."""
 
 Tick = Callable[[str, float], None]
 Verify = Callable[[Deployment], None]
-
-
-class Site(NamedTuple):
-    """Where contenders are deployed: the lab's database, a folder for files, what ends all that is started, and
-    what limits the service."""
-
-    lab: Laboratory
-    folder: Path
-    guardian: Guardian
-    fence: Fence
 
 
 class Measured(NamedTuple):
@@ -71,10 +59,11 @@ def measure(
     workload = asked_of(entrant, workload)
     tick("starts", 0)
     site.lab.restore()
-    with _deployed(entrant, site, inspect) as deployment:
+    presented, token = _token(entrant, workload)
+    with site.deployed(entrant, token, inspect=inspect) as deployment:
         workers = deployment.prove_identity()
         verify(deployment)
-        target = Target(deployment.base, site.lab.ids, _token(entrant, workload, site.folder))
+        target = Target(deployment.base, site.lab.ids, presented)
         with _watcher(deployment, workers, entrant, site, protocol.watch) as watcher:
             sent = load.send(
                 workload, target, site.folder, site.guardian, tick, seed=seed,
@@ -84,6 +73,7 @@ def measure(
     problems = []
     if not wait_until(lambda: site.lab.sessions() == 0, QUIET_WITHIN_S):
         problems.append(Problem("not_quiet", f"{site.lab.sessions()} database connections outlived the service"))
+    problems += [Problem("not_quiet", f"{it} outlived the service") for it in site.left()]
     measurement = _figures(entrant, workload, protocol, sent, workers, workers_after, watcher)
     problems = [*measurement.problems, *problems]
     began_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - sent.began_s)
@@ -109,31 +99,6 @@ def asked_of(entrant: Entrant, workload: Workload) -> Workload:
 
 
 @contextmanager
-def _deployed(entrant: Entrant, site: Site, inspect: bool) -> Iterator[Deployment]:
-    if entrant.service:
-        with deploy_external(entrant.service, site.lab.url, site.folder, site.guardian, fence=site.fence) as it:
-            yield it
-        return
-    with (
-        _pooler(entrant, site) as pooler,
-        deploy(
-            entrant.spec, site.lab.url, site.folder, site.guardian, fence=site.fence, metrics=inspect, pooler=pooler
-        ) as it,
-    ):
-        yield it
-
-
-@contextmanager
-def _pooler(entrant: Entrant, site: Site) -> Iterator[Pooler | None]:
-    """The PgBouncer that the profile says it is behind, outside of the service's limits: it is the database's side."""
-    if not (entrant.profile and entrant.profile.behind_pooler):
-        yield None
-        return
-    with pgbouncer(site.lab.cluster.url(), site.guardian) as it:
-        yield Pooler(it.pid, it.url(DATABASE))
-
-
-@contextmanager
 def _watcher(
     deployment: Deployment, workers: list[int], entrant: Entrant, site: Site, watch: bool
 ) -> Iterator[Watcher | None]:
@@ -144,8 +109,9 @@ def _watcher(
         site.lab.connected() as connection,
         Watcher(
             workers,
+            own_pids={pid: deployment.own_pid(pid) for pid in workers},
             connection=connection,
-            postmaster=site.lab.cluster.pid(),
+            postmaster=site.lab.server.pid(),
             database=DATABASE,
             metrics_url=deployment.metrics_url,
             beside=[deployment.pooler.pid] if deployment.pooler else [],
@@ -155,15 +121,11 @@ def _watcher(
         yield watcher
 
 
-def _token(entrant: Entrant, workload: Workload, folder: Path) -> str | None:
-    """A token for what the workload writes, in the tokens file of the deployment's own data folder."""
+def _token(entrant: Entrant, workload: Workload) -> tuple[str, Token] | tuple[None, None]:
+    """A token for what the workload writes, as it is presented and as the service knows it."""
     if not workload.writes or entrant.service:
-        return None
-    presented, token = tokens.make("lab", (tokens.CATALOG_WRITE,), results.now().date())
-    file = folder / "tokens"
-    file.unlink(missing_ok=True)
-    token_file.add(file, token)
-    return presented
+        return None, None
+    return tokens.make("lab", (tokens.CATALOG_WRITE,), results.now().date())
 
 
 def _answering(deployment: Deployment) -> list[int] | None:

@@ -18,10 +18,9 @@ import psycopg
 from bookstore.guardian import Guardian
 from bookstore.lab import (
     ceiling,
+    host,
     identity,
     judgement,
-    limits,
-    machine,
     results,
     statements,
     telemetry,
@@ -32,10 +31,11 @@ from bookstore.lab.ceiling import Script
 from bookstore.lab.deployment import Deployment, DeploymentError
 from bookstore.lab.draft import Draft
 from bookstore.lab.invalid import Invalid
-from bookstore.lab.laboratory import DATABASE, Fill, laboratory
-from bookstore.lab.measurement import Site, asked_of, measure, nothing
+from bookstore.lab.laboratory import DATABASE, Fill
+from bookstore.lab.measurement import asked_of, measure, nothing
 from bookstore.lab.plan import Entrant, Plan
 from bookstore.lab.record import Contender, Measurement, Metric, Problem, Round, Run, Status
+from bookstore.lab.site import Site
 from bookstore.lab.telemetry import Cost
 
 CEILING_ROUNDS: Final = 3
@@ -70,11 +70,8 @@ def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) 
         run_id = resumable or results.folder_name(started_at, [entrant.label for entrant in it.entrants])
         draft = stack.enter_context(Draft(it.output, run_id, resume=resumable is not None))
         progress("making a database", 0)
-        lab = stack.enter_context(laboratory(guardian, fill, writes=it.workload.writes))
-        fence, held = stack.enter_context(limits.fence(it.protocol.limits))
-        it = msgspec.structs.replace(it, protocol=msgspec.structs.replace(it.protocol, limits=held))
-        runner = _Runner(it, Site(lab, folder, guardian, fence), draft, progress, started_at)
-        return runner.carry_out()
+        site = stack.enter_context(host.site(it, fill, guardian, folder))
+        return _Runner(it, site, draft, progress, started_at).carry_out()
 
 
 class _Runner:
@@ -166,7 +163,7 @@ class _Runner:
         if scripts and number <= CEILING_ROUNDS:
             tell("ceiling", 1)
             clients = asked_of(entrant, self.plan.workload).clients
-            highest = ceiling.ceiling_per_s(self.site.lab.cluster, DATABASE, scripts, clients, self.site.folder)
+            highest = ceiling.ceiling_per_s(self.site.lab.url, scripts, clients, self.site.folder)
             measurement = msgspec.structs.replace(measurement, ceiling_per_s=highest)
         self.draft.add(number, measurement, measured.samples)
         return measurement
@@ -189,11 +186,11 @@ class _Runner:
         self.answers[entrant.label] = mine
         captured = {
             ask.name: statements.capture(
-                lab.cluster, lab.connection, deployment, ask.path_of(lab.ids[len(lab.ids) // 2]), ask.headers
+                lab.connection, deployment, ask.path_of(lab.ids[len(lab.ids) // 2]), ask.headers
             )
             for ask in verification.reading(workload)
         }
-        first = statements.capture(lab.cluster, lab.connection, deployment, identity.PATH)
+        first = statements.capture(lab.connection, deployment, identity.PATH)
         identity.prove_driver(entrant.profile, first)
         self.draft.note(entrant.label, {name: [one.sql for one in them] for name, them in captured.items()})
 
@@ -243,10 +240,10 @@ class _Runner:
             status=status,
             told=told,
             seed=self.plan.seed,
-            protocol=self.plan.protocol,
+            protocol=msgspec.structs.replace(self.plan.protocol, limits=self.site.limits()),
             workload=self.plan.workload,
             catalogue=self.site.lab.catalogue,
-            machine=machine.machine(self.site.lab.postgresql),
+            machine=self.site.machine(),
             contenders=contenders,
             rounds=self.rounds,
             inspections=self.inspections,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -14,7 +13,6 @@ import psycopg
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.invalid import Invalid
-from bookstore.postgres import Cluster
 
 LOG_SETTINGS: Final = {
     "logging_collector": "on",
@@ -29,6 +27,8 @@ LOG_SETTINGS: Final = {
 WARM_REQUESTS: Final = 3
 """Requests a connection gets before the one that counts: what a driver asks once a connection is not in it."""
 LOGGED_WITHIN_S: Final = 5
+LARGEST_BYTES: Final = 2**26
+"""Of the log of one capture: far more than a request's statements take."""
 
 _EXECUTED: Final = re.compile(r"(statement|execute [^:]*): (.*)", re.DOTALL)
 _PARAMETER: Final = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
@@ -57,7 +57,6 @@ class _Line(msgspec.Struct):
 
 
 def capture(
-    cluster: Cluster,
     connection: psycopg.Connection,
     deployment: Deployment,
     path: str,
@@ -65,9 +64,9 @@ def capture(
 ) -> list[Statement]:
     """The statements of one GET of `path`, in order, their parameters written in; BEGIN and COMMIT too.
 
-    `connection` is an autocommit connection of a superuser. Raises CaptureError where the log stays silent.
+    `connection` is an autocommit connection of a superuser, through which the log is read too, wherever the server
+    runs. Raises CaptureError where the log stays silent.
     """
-    log = cluster.data / "log" / "postgresql.json"
     connection.execute("ALTER SYSTEM SET log_statement = 'all'")
     connection.execute("SELECT pg_reload_conf()")
     try:
@@ -76,13 +75,10 @@ def capture(
         (count,) = sessions.fetchone() or (1,)
         for _ in range(WARM_REQUESTS * max(1, count)):
             deployment.get(path, headers)
-        _mark(log, connection)
-        start = log.stat().st_size
+        _logged(connection, _end(connection))
+        start = _end(connection)
         deployment.get(path, headers)
-        _mark(log, connection)
-        with log.open("rb") as lines:
-            lines.seek(start)
-            return parse(lines.read())
+        return parse(_logged(connection, start))
     finally:
         connection.execute("ALTER SYSTEM RESET log_statement")
         connection.execute("SELECT pg_reload_conf()")
@@ -121,13 +117,25 @@ def _wait_reloaded(connection: psycopg.Connection) -> None:
         raise CaptureError("PostgreSQL does not take log_statement = all")
 
 
-def _mark(log: Path, connection: psycopg.Connection) -> None:
-    """Waits until the log holds all that was logged so far: PostgreSQL's processes write in turn."""
+def _logged(connection: psycopg.Connection, start: int) -> bytes:
+    """The log's whole lines from `start` on, once it holds all that was logged so far: PostgreSQL's processes write in
+    turn."""
     mark = f"bookstore-mark-{next(_numbers)}"
     connection.execute(f"SELECT '{mark}'")
 
-    def is_logged() -> bool:
-        return log.exists() and mark.encode() in log.read_bytes()[-4096:]
+    def read() -> bytes:
+        row = connection.execute(
+            "SELECT pg_read_binary_file(pg_current_logfile('jsonlog'), %s, %s, true)", [start, LARGEST_BYTES]
+        ).fetchone()
+        log = bytes(row[0]) if row and row[0] is not None else b""
+        return log[: log.rfind(b"\n") + 1]
 
-    if not wait_until(is_logged, LOGGED_WITHIN_S):
-        raise CaptureError(f"{log} stays silent: PostgreSQL logs no statement")
+    if not wait_until(lambda: mark.encode() in read(), LOGGED_WITHIN_S):
+        raise CaptureError("PostgreSQL's log stays silent: no statement is in it")
+    return read()
+
+
+def _end(connection: psycopg.Connection) -> int:
+    """Where the log ends now; 0 where there is none yet."""
+    row = connection.execute("SELECT (pg_stat_file(pg_current_logfile('jsonlog'), true)).size").fetchone()
+    return int(row[0]) if row and row[0] is not None else 0

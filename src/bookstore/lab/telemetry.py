@@ -54,7 +54,8 @@ class Cost(NamedTuple):
 class Watcher:
     """Looks every INTERVAL_S, in a thread, for as long as its block lasts.
 
-    `workers` are the pids of the service's workers. `connection` is an autocommit connection of a superuser to
+    `workers` are the pids of the service's workers, `own_pids` what they call themselves where that is not the same.
+    `connection` is an autocommit connection of a superuser to
     PostgreSQL, which nobody else uses meanwhile; `database` the name of the service's database there, `postmaster`
     the server's pid; `metrics_url` the service's metrics port. What is None is not watched. `named` is false for
     a service that does not name its sessions `bookstore/<profile>/<pid>`: all in `database` are then its own.
@@ -68,6 +69,7 @@ class Watcher:
         self,
         workers: Sequence[int],
         *,
+        own_pids: Mapping[int, int] | None = None,
         connection: psycopg.Connection | None = None,
         postmaster: int | None = None,
         database: str | None = None,
@@ -89,7 +91,9 @@ class Watcher:
         above = {processes.parent(pid) for pid in workers} - {None, os.getpid()}
         self._ours = [pid for pid in above if pid is not None and pid != 1]
         self._ours += [os.getpid(), *beside]
-        self._sessions = Sessions(connection, workers, database, named) if connection and database else None
+        self._own_pids = own_pids or {pid: pid for pid in workers}
+        own = list(self._own_pids.values())
+        self._sessions = Sessions(connection, own, database, named) if connection and database else None
         self._family = Family(postmaster) if postmaster else None
         self._port = Port(metrics_url) if metrics_url else None
         self._machine = Machine()
@@ -183,7 +187,8 @@ class Watcher:
         services = _told(lambda: port.answer(until_s)) if port else None
         at_s = time.monotonic()
         for pid, track in self.tracks.services.items():
-            track.readings.append(Reading(at_s, services[pid]) if services and pid in services else None)
+            told = services.get(self._own_pids[pid]) if services else None
+            track.readings.append(None if told is None else Reading(at_s, told))
         self._moments.append(moment_s)
 
     @contextmanager
