@@ -6,7 +6,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from click import Group
 from litestar import Litestar
@@ -15,7 +15,7 @@ from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.routes import HTTPRoute
 
-from bookstore import access, database_url, errors, keyring, logs, parameters, profile, settings, sqlstate
+from bookstore import access, database_url, errors, keyring, logs, parameters, profile, settings, sqlstate, tracing
 from bookstore.admission import Admission
 from bookstore.bodies import LARGEST_BODY
 from bookstore.database import Database, make_database
@@ -33,6 +33,9 @@ from bookstore.routes.genre_editing import GenreEditor
 from bookstore.routes.genres import GenreController
 from bookstore.routes.health import HealthController
 from bookstore.routes.problems import problems
+
+if TYPE_CHECKING:
+    from bookstore.spans import Spans
 
 logger = logging.getLogger("bookstore")
 
@@ -75,7 +78,12 @@ def create_app() -> Litestar:
     if found.metrics_port and block is None:
         logger.warning("BOOKSTORE_METRICS_PORT: nothing is counted: this worker was not started by `bookstore serve`")
     database = make_database(chosen, url) if block is None else pool.make_database(chosen, url, block)
-    return make_app(database, found.admission, known, read_only=found.read_only, block=block)
+    spans = None
+    if tracing.is_asked():
+        from bookstore.spans import Spans  # noqa: PLC0415 - OpenTelemetry is optional, and large
+
+        spans = Spans(tracing.make_provider(chosen))
+    return make_app(database, found.admission, known, read_only=found.read_only, block=block, spans=spans)
 
 
 def make_app(
@@ -85,9 +93,15 @@ def make_app(
     *,
     read_only: bool = False,
     block: Block | None = None,
+    spans: Spans | None = None,
 ) -> Litestar:
     """The service on `database`, which is started and stopped with it, behind a gate with `admission`, for
-    the tokens in `known`. With a `block` it counts there what it does."""
+    the tokens in `known`. With a `block` it counts there what it does, with `spans` it traces it."""
+
+    @asynccontextmanager
+    async def exporting(_: Litestar) -> AsyncIterator[None]:
+        async with tracing.exporting(spans.provider) if spans else nullcontext():
+            yield
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -122,9 +136,10 @@ def make_app(
                 "database": Provide(provide_database, sync_to_thread=False),
                 "readiness": Provide(provide_readiness, sync_to_thread=False),
             },
-            lifespan=[lifespan],
+            lifespan=[exporting, lifespan],
             before_request=parameters.check,
             after_request=requests.encoding(block) if block else None,
+            after_exception=[spans.note] if spans else [],
             exception_handlers={Exception: errors.answer},
             openapi_config=schema_page.config(),
             logging_config=None,  # logs.py has all of it
@@ -137,6 +152,9 @@ def make_app(
     app.asgi_handler = Gate(app.asgi_handler, database.profile, admission)
     if block:
         app.asgi_handler = requests.Requests(app.asgi_handler, block)
+    if spans:
+        spans.watch(database)
+        app.asgi_handler = spans.around(app.asgi_handler)
     return app
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from structlog.contextvars import get_contextvars
 
 from bookstore import correlation, sqlstate
 from bookstore.faults import Fault, Mistake
@@ -32,7 +33,7 @@ _PATH_CHARACTERS: Final = "/:@!$&'()*+,;=~"  # RFC 3986: they stand in a path as
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """RFC 9457's members, with `code` as the stable name of the kind, `errors` for each single mistake, and the
-    `request_id` by which the log has it."""
+    `request_id` by which the log has it; the `trace_id` by which a traced service's spans have it."""
 
     type: str
     title: str
@@ -42,6 +43,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str
     errors: tuple[Mistake, ...] = ()
     request_id: str | None = None
+    trace_id: str | None = None
 
 
 # What Litestar itself raises, by status: its own words would repeat the URL.
@@ -103,6 +105,7 @@ def _written(instance: str, fault: Fault) -> tuple[dict[str, str], bytes]:
         code=fault.code,
         errors=fault.mistakes,
         request_id=correlation.current(),
+        trace_id=get_contextvars().get("trace_id"),
     )
     headers = dict(fault.headers)
     if it.status == 503:

@@ -32,7 +32,7 @@ BODY_WITHIN_S: Final = 10.0
 MARGIN_S: Final = 1.0
 """What a request may take beyond waiting for a connection and one statement."""
 
-_PROBES: Final = frozenset({"/health/live", "/health/ready"})
+PROBES: Final = frozenset({"/health/live", "/health/ready"})
 """What an orchestrator asks, by whatever host and as often as it likes."""
 
 _HOST: Final = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?\.?)(?::[0-9]{1,5})?")
@@ -93,7 +93,7 @@ class Gate:
 
     def _admit(self, scope: Any, fields: dict[bytes, bytes]) -> None:
         """Raises Fault for a request that is too long, comes too soon or to the wrong host."""
-        is_probe = scope["path"] in _PROBES
+        is_probe = scope["path"] in PROBES
         if self._rate is not None and not is_probe:
             self._count(scope)
         query: bytes = scope["query_string"]

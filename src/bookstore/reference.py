@@ -46,6 +46,9 @@ ENVIRONMENT: Final = {
     "BOOKSTORE_CORS_ORIGINS": "The origins whose pages may ask, such as https://example.com, with commas. "
     "Default: none.",
     "WEB_CONCURRENCY": "The number of workers; goes over the profile's.",
+    "OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER, OTEL_…": "Where traces go, and which, by OpenTelemetry's "
+    "[specification](https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/). Unset: "
+    "nothing is traced. See [traces](traces.md).",
     "PGPASSWORD, PGPASSFILE": "libpq's and asyncpg's way to keep the password out of DATABASE_URL. Other PG… "
     "variables, GRANIAN_… and LITESTAR_DEBUG are ignored, with a word about it: the profile decides.",
     "BOOKSTORE_TEST_DATABASE_URL": "A server on which the tests may make databases, instead of an embedded one.",

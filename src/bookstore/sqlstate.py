@@ -39,12 +39,12 @@ _REFUSALS: Final = {
 
 def trouble(error: BaseException) -> tuple[str, str] | None:
     """(code, detail) where `error` or what caused it is the database's trouble, None where it is a bug."""
-    if state := _sqlstate(error):
+    if state := of(error):
         return _TROUBLE.get(state) or _TROUBLE.get(state[:2])
-    if any(isinstance(link, sa.exc.TimeoutError) for link in _causes(error)):
+    if any(isinstance(link, sa.exc.TimeoutError) for link in causes(error)):
         return "pool_exhausted", "All database connections are in use."
-    is_databases = any(isinstance(link, sa.exc.DBAPIError) for link in _causes(error))
-    for link in _causes(error):
+    is_databases = any(isinstance(link, sa.exc.DBAPIError) for link in causes(error))
+    for link in causes(error):
         if isinstance(link, TimeoutError):
             return "db_timeout", "The database took too long."
         if _says_unreachable(link) or (is_databases and isinstance(link, OSError)):
@@ -54,12 +54,12 @@ def trouble(error: BaseException) -> tuple[str, str] | None:
 
 def is_passing(error: BaseException) -> bool:
     """Whether two transactions were in each other's way, and this one was rolled back: it may come again."""
-    return _sqlstate(error) in {"40001", "40P01"}
+    return of(error) in {"40001", "40P01"}
 
 
 def rejection(error: BaseException) -> tuple[str, str] | None:
     """(code, detail) where the database refused a value of the client's, None where it did not."""
-    found = _REFUSALS.get(_unsent(error) or _sqlstate(error) or "")
+    found = _REFUSALS.get(_unsent(error) or of(error) or "")
     if found and found[0] == "name_taken" and "isbn" in (_constraint(error) or ""):
         return "isbn_taken", "Another book has this ISBN."
     return found
@@ -67,27 +67,28 @@ def rejection(error: BaseException) -> tuple[str, str] | None:
 
 def reason(error: BaseException) -> str:
     """What happened, in one line for the log: the words of the driver, not SQLAlchemy's with the SQL."""
-    *_, last = _causes(error)
+    *_, last = causes(error)
     return f"{type(last).__name__}: {last}".strip().splitlines()[0]
 
 
 def _unsent(error: BaseException) -> str | None:
     """What PostgreSQL would have said to a value that the driver could not even send."""
-    if any(isinstance(link, OverflowError) for link in _causes(error)):  # asyncpg: a number, a time
+    if any(isinstance(link, OverflowError) for link in causes(error)):  # asyncpg: a number, a time
         return "22003"
-    if _sqlstate(error) is None and any(isinstance(link, sa.exc.DataError) for link in _causes(error)):
+    if of(error) is None and any(isinstance(link, sa.exc.DataError) for link in causes(error)):
         return "22021"  # psycopg: NUL in a text
     return None
 
 
-def _sqlstate(error: BaseException) -> str | None:
-    states = (getattr(link, "sqlstate", None) for link in _causes(error))
+def of(error: BaseException) -> str | None:
+    """The SQLSTATE of `error` or of what caused it, None where it has none."""
+    states = (getattr(link, "sqlstate", None) for link in causes(error))
     return next((state for state in states if isinstance(state, str)), None)
 
 
 def _constraint(error: BaseException) -> str | None:
     """The name of the violated constraint: psycopg keeps it in `diag`, asyncpg in the exception."""
-    names = (getattr(getattr(link, "diag", link), "constraint_name", None) for link in _causes(error))
+    names = (getattr(getattr(link, "diag", link), "constraint_name", None) for link in causes(error))
     return next((name for name in names if isinstance(name, str)), None)
 
 
@@ -97,7 +98,7 @@ def _says_unreachable(error: BaseException) -> bool:
     return isinstance(error, ConnectionError | socket.gaierror | sa.exc.OperationalError | sa.exc.InterfaceError)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """`error`, the driver's own one inside it, and what raised them."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

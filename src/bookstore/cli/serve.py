@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import click
 
-from bookstore import database_url, keyring, logs, models, profile, rate, schema, settings
+from bookstore import database_url, keyring, logs, models, profile, rate, schema, settings, tracing
 from bookstore.refusal import Refused
 from bookstore.settings import Settings
 
@@ -48,6 +48,7 @@ def serve(
     host, port = host or found.host, port or found.port
     read_only = read_only or found.read_only
     _check_writers(found, host, read_only=read_only)
+    is_traced = tracing.is_asked()
     server.check_port(host, port)
     metrics_port = found.metrics_port if metrics_port is None else metrics_port
     if metrics_port:
@@ -75,6 +76,7 @@ def serve(
         "workers": chosen.workers,
         "database": where,
         "schema_revision": revision,
+        "traces": "on" if is_traced else "off",
         "address": f"{host}:{port}",
     }
     logger.info("profile %s, database %s", chosen.name, where, extra=about)
