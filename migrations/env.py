@@ -24,6 +24,7 @@ with config.engine.connect() as connection:  # type: ignore[union-attr]
         version_table=config.version_table_name,
     )
     with context.begin_transaction():
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # PgBouncer's is for requests
         # Two commands may migrate at once: the second one waits, and then finds nothing to do. Any number
         # does that nobody else locks.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7267014)")

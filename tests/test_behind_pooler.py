@@ -12,9 +12,11 @@ from typing import Any, get_args
 import psycopg
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from sqlalchemy.orm import Session
 
 from bookstore import pooler, sqlstate
+from bookstore.cli import bookstore
 from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
 from bookstore.engine_options import application_name
@@ -233,3 +235,21 @@ async def until(holds: Callable[[], bool], what: str) -> None:
     while not holds():
         assert time.monotonic() < end, what
         await asyncio.sleep(0.01)
+
+
+def test_commands_go_through_it(pooled: Pooled, blank_url: sa.URL) -> None:
+    """Migrations and imports take their locks and temporary tables in one transaction, and prepare nothing that
+    stays: any number of them share one session."""
+    with pooled(default_pool_size="1") as it:
+        url = conninfo(it.url(str(blank_url.database)))
+        runner = CliRunner()
+        for command in (["db", "upgrade"], ["db", "check"], ["catalog", "generate", "--books", "3000"]):
+            result = runner.invoke(bookstore, command, env={"DATABASE_URL": url})
+            assert result.exit_code == 0, (command, result.output, result.exception)
+        with psycopg.connect(url, prepare_threshold=None) as connection:
+            left = connection.execute(
+                "SELECT (SELECT count(*) FROM pg_prepared_statements),"
+                " (SELECT count(*) FROM pg_class WHERE relpersistence = 't'),"
+                " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'), (SELECT count(*) FROM book)"
+            ).fetchone()
+    assert left == (0, 0, 0, 3000)

@@ -259,6 +259,21 @@ def test_over_budget(shared_url: sa.URL, port: int, observer: Observer) -> None:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+def test_behind_no_pooler(shared_url: sa.URL, port: int, tmp_path: Path) -> None:
+    """A profile that is behind a pooler is refused before PostgreSQL itself, and on the embedded one, with what to
+    do."""
+    told = refusal(serve("asyncpg-pgbouncer", port), shared_url)
+    assert "behind_pooler is on, and PostgreSQL itself answers at " in told
+    assert "set DATABASE_URL to the address of PgBouncer" in told
+    command = [*serve("asyncpg-pgbouncer", port)]
+    environ = {**os.environ, "BOOKSTORE_DATA_DIR": str(tmp_path)}
+    environ.pop("DATABASE_URL", None)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 2
+    assert "DATABASE_URL is not set: the embedded PostgreSQL has no pooler before it" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_over_budget_on_request(run: Callable[..., Any], port: int) -> None:
     """With --over-budget the same profile starts, with the connections that it needs at first."""
     spec = "default@pool_size=1,max_overflow=500"

@@ -36,7 +36,7 @@ def commands(url: sa.URL) -> Iterator[AlembicCommands]:
     Raises Refused for a revision that does not exist and for a database that cannot be reached.
     """
     config = SQLAlchemySyncConfig(
-        engine_instance=sa.create_engine(url, poolclass=sa.NullPool),
+        engine_instance=_engine(url),
         metadata=models.Book.metadata,
         alembic_config=AlembicSyncConfig(
             script_config="",
@@ -74,7 +74,7 @@ def revisions() -> list[str]:
 def current(url: sa.URL) -> str | None:
     """The revision the database is at; None where nothing was migrated. Raises Refused where the
     database cannot be reached."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    engine = _engine(url)
     try:
         with engine.connect() as connection:
             if not sa.inspect(connection).has_table(models.VERSION_TABLE):
@@ -103,6 +103,11 @@ def wait(url: sa.URL, within_s: float, tell: Callable[[str], object]) -> None:
             told = reason
             tell(reason)
         sleep(RETRY_S)
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    """For one command. It prepares nothing: behind PgBouncer that would stay in a session which others get next."""
+    return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"prepare_threshold": None})
 
 
 def _refusal(url: sa.URL, error: sa.exc.DBAPIError) -> Exception:

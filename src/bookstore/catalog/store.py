@@ -129,6 +129,7 @@ def opened(connection: Connection) -> Iterator[Store]:
     check_migrated(connection)
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        connection.execute("SET LOCAL statement_timeout = 0")  # PgBouncer's is for requests
         try:
             # EXCLUSIVE keeps row locks away too: a writer who holds one and waits for this transaction would be
             # met by a foreign key's check, after much work, as a deadlock. In the order of who adds a book.

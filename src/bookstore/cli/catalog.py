@@ -113,7 +113,8 @@ def _connection() -> Iterator[psycopg.Connection[Any]]:
     """The database of the settings. What libpq says of a failure names the host, never the password."""
     url = psycopg_url()
     try:
-        connection = psycopg.connect(conninfo(url), application_name=APPLICATION_NAME)
+        # Nothing is prepared: behind PgBouncer it would stay in a session which others get next.
+        connection = psycopg.connect(conninfo(url), application_name=APPLICATION_NAME, prepare_threshold=None)
     except psycopg.OperationalError as error:
         raise Refused(f"no connection to {server(url)}: {str(error).strip()}") from None
     with connection:

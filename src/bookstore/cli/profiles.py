@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bookstore import budget, profile, profile_schema, settings
-from bookstore.budget import Budget, ServerCapacity
+from bookstore.budget import Budget, PoolerCapacity, ServerCapacity
 from bookstore.cli import table
 from bookstore.profile import EngineProfile
 from bookstore.refusal import Refused
 from bookstore.scalars import scalar
+
+if TYPE_CHECKING:
+    from bookstore.server import Found  # which needs granian and the drivers
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -62,20 +65,20 @@ def check(names: tuple[str, ...], no_database: bool, as_json: bool) -> None:
     """Check profiles and their connection budgets (default: all shipped ones).
 
     A budget is (workers + 1) x (pool_size + max_overflow): while a worker is replaced, the old one and the
-    new one both hold a pool. It has to fit into what the server has left. Exit code 2 if a profile is
-    refused or over budget.
+    new one both hold a pool. It has to fit into what the server has left; through a PgBouncer, what that may
+    open has to, and the budget into its max_client_conn. Exit code 2 if a profile is refused or over budget.
     """
     fine, refusals = _sorted_out(names or profile.names())
-    capacity = _capacity() if fine and not no_database else None
-    sums = [(one, _budget(one, capacity)) for one in fine]
+    found = _look() if fine and not no_database else None
+    sums = [(one, _budget(one, found)) for one in fine]
     if as_json:
-        _print_json([_verdict(one, it, capacity) for one, it in sums])
+        _print_json([_json(one, it, found) for one, it in sums])
     elif sums:
-        _print_sums(sums, capacity)
+        _print_sums(sums, found)
     over = [
         f"profile {one.name}: over the connection budget: {budget.sentence(one, it)}; {budget.advice(one, it)}"
         for one, it in sums
-        if capacity and not it.fits
+        if _verdict(one, it, found) == "over"
     ]
     if refusals or over:
         raise Refused("\n".join([*refusals, *over]))
@@ -123,41 +126,73 @@ def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
     return fine, refusals
 
 
-def _capacity() -> ServerCapacity:
+def _look() -> Found:
     from bookstore import server  # noqa: PLC0415 - granian and drivers are not needed by the other commands
     from bookstore.database_url import psycopg_url  # noqa: PLC0415 - as above
 
-    return server.capacity(psycopg_url())
+    found = server.look(psycopg_url())
+    if isinstance(found.pooler, str):
+        click.echo(found.pooler, err=True)
+    return found
 
 
-def _budget(one: EngineProfile, capacity: ServerCapacity | None) -> Budget:
-    return budget.budget(one, capacity or ServerCapacity(max_connections=0, reserved=0, in_use=0))
+def _budget(one: EngineProfile, found: Found | None) -> Budget:
+    if found is None:
+        return budget.budget(one, ServerCapacity(max_connections=0, reserved=0, in_use=0))
+    return budget.budget(one, found.capacity, found.pooler_capacity)
 
 
-def _verdict(one: EngineProfile, it: Budget, capacity: ServerCapacity | None) -> dict[str, object]:
-    """`usable` and `fits` are null where no server was asked."""
+def _verdict(one: EngineProfile, it: Budget, found: Found | None) -> str:
+    """`fits` or `over`; why it cannot be said, where it cannot."""
+    if found is None:
+        return ""
+    if one.behind_pooler != found.is_pooled:
+        return "wants a pooler" if one.behind_pooler else "wants no pooler"
+    if found.is_pooled and not found.pooler_capacity:
+        return "unknown"
+    return "fits" if it.fits else "over"
+
+
+def _json(one: EngineProfile, it: Budget, found: Found | None) -> dict[str, object]:
+    """`usable` and `fits` are null where no server was asked, or one that the profile is not made for."""
+    verdict = _verdict(one, it, found)
+    is_known = verdict in {"fits", "over"}
     return {
         "name": one.name,
         "workers": it.workers,
         "connections_per_worker": it.per_worker,
         "needed": it.needed,
-        "usable": capacity.usable if capacity else None,
-        "fits": it.fits if capacity else None,
+        "usable": it.usable if is_known else None,
+        "fits": verdict == "fits" if is_known else None,
     }
 
 
-def _print_sums(sums: Sequence[tuple[EngineProfile, Budget]], capacity: ServerCapacity | None) -> None:
-    if capacity:
+def _print_sums(sums: Sequence[tuple[EngineProfile, Budget]], found: Found | None) -> None:
+    if found:
+        capacity = found.capacity
         click.echo(
             f"server: {capacity.usable} connections usable = max_connections {capacity.max_connections} "
             f"- reserved {capacity.reserved} - in use {capacity.in_use}"
         )
+        if found.pooler_capacity:
+            _print_pooler(found.pooler_capacity)
     rows = [("name", "file", "(workers + 1) x connections", "budget")]
     for one, it in sums:
-        verdict = "" if capacity is None else "fits" if it.fits else "over"
-        rows.append((one.name, "OK", f"({it.workers} + 1) x {_each(one)} = {it.needed}", verdict))
-    for line in table.lines(rows if capacity else [row[:3] for row in rows]):
+        rows.append((one.name, "OK", f"({it.workers} + 1) x {_each(one)} = {it.needed}", _verdict(one, it, found)))
+    for line in table.lines(rows if found else [row[:3] for row in rows]):
         click.echo(line)
+
+
+def _print_pooler(pooler: PoolerCapacity) -> None:
+    most = "" if pooler.most is None else f", at most {pooler.most}"
+    click.echo(
+        f"PgBouncer: {pooler.usable} connections usable = max_client_conn {pooler.max_client_conn} "
+        f"- in use {pooler.clients}"
+    )
+    click.echo(
+        f"           {pooler.sessions} of the server's it may open = pool_size {pooler.pool_size} "
+        f"+ reserve_pool_size {pooler.reserve_pool_size}{most}"
+    )
 
 
 def _each(one: EngineProfile) -> str:

@@ -57,9 +57,17 @@ def serve(
         server.check_port(found.metrics_host, metrics_port, "--metrics-port or BOOKSTORE_METRICS_HOST")
     if ignored := settings.shed_interfering():
         logger.warning("ignored, the profile decides: %s", ", ".join(ignored))
+    if chosen.behind_pooler and found.database_url is None:
+        raise Refused(
+            f"profile {chosen.name}: behind_pooler is on, and DATABASE_URL is not set: the embedded PostgreSQL has no "
+            f"pooler before it; set DATABASE_URL to the address of PgBouncer, or choose a profile without behind_pooler"
+        )
     url = database_url.resolve(found)
+    answering = server.look(url)
+    for remark in server.check_pooler(chosen, answering):
+        logger.warning("%s", remark)
     if not over_budget:
-        server.check_budget(chosen, url)
+        server.check_budget(chosen, answering)
     revision = _prepare_schema(found)
     os.environ["BOOKSTORE_PROFILE"] = spec or found.profile
     os.environ["BOOKSTORE_HOST"] = host  # the workers' gate asks whether it is the loopback

@@ -1,0 +1,121 @@
+"""What a PgBouncer tells of itself, what is held against it, and what `serve` and `profiles check` say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+
+from bookstore import pooler, profile, server
+from bookstore.budget import PoolerCapacity
+from bookstore.cli.profiles import profiles
+from bookstore.database_url import conninfo
+from bookstore.lab.pgbouncer import PgBouncer
+from bookstore.refusal import Refused
+
+Pooled = Callable[..., AbstractContextManager[PgBouncer]]
+
+
+def _check(url: sa.URL, *specs: str) -> Result:
+    return CliRunner().invoke(profiles, ["check", *specs], env={"COLUMNS": "80", "DATABASE_URL": conninfo(url)})
+
+
+def test_a_pooler_is_told_from_postgresql(pooled: Pooled, url: sa.URL) -> None:
+    """Whether something stands in between is seen in the session, without any right."""
+    with psycopg.connect(conninfo(url)) as direct:
+        assert not pooler.stands_before(direct)
+    with pooled() as it, psycopg.connect(conninfo(it.url(str(url.database)))) as through:
+        assert pooler.stands_before(through)
+
+
+def test_it_tells_its_limits(pooled: Pooled, url: sa.URL) -> None:
+    """The limits, the clients that it has and the sessions that are open, which are not counted a second time."""
+    with pooled(max_client_conn="50", default_pool_size="7", reserve_pool_size="2", max_db_connections="8") as it:
+        through = it.url(str(url.database))
+        with psycopg.connect(conninfo(through)) as one, psycopg.connect(conninfo(through)) as other:
+            before = server.look(through)
+            one.execute("SELECT 1")
+            other.execute("SELECT 1")  # in transactions, in two sessions
+            found = server.look(through)
+        assert found.pooler_capacity == PoolerCapacity(50, 2, 7, 2, most=8)
+        assert isinstance(found.pooler, pooler.Limits)
+        assert (found.pooler.pool_mode, found.pooler.open_sessions) == ("transaction", 3)
+        assert found.capacity == before.capacity
+
+
+def test_too_many_clients_are_refused(pooled: Pooled, url: sa.URL) -> None:
+    """A profile that wants more connections than max_client_conn allows is refused, with both sums."""
+    with pooled(max_client_conn="20") as it:
+        through = it.url(str(url.database))
+        assert _check(through, "asyncpg-pgbouncer@pool_size=10").exit_code == 0
+        refused = _check(through, "asyncpg-pgbouncer@pool_size=11")
+        assert refused.stdout.splitlines()[-1].endswith("over")
+        assert "usable are 20 = max_client_conn 20 - in use 0; PgBouncer may open 20 = " in str(refused.exception)
+        with pytest.raises(Refused, match="the largest pool_size that fits is 10 "):
+            server.check_budget(profile.load("asyncpg-pgbouncer@pool_size=11"), server.look(through))
+
+
+def test_too_many_sessions_are_refused(pooled: Pooled, url: sa.URL) -> None:
+    """A PgBouncer that may open more sessions than PostgreSQL has is refused, with what would fit."""
+    with pooled(default_pool_size="5000") as it:
+        found = server.look(it.url(str(url.database)))
+    with pytest.raises(Refused, match=r"PgBouncer may open 5000 = .*the largest max_db_connections of PgBouncer"):
+        server.check_budget(profile.load("asyncpg-pgbouncer"), found)
+
+
+def test_who_may_not_ask_is_told(pooled: Pooled, url: sa.URL) -> None:
+    """Without a right to the console nothing is refused, and it is said what is not known, and who may know."""
+    with pooled() as it:
+        through = it.url(str(url.database))
+        file = it.folder / "pgbouncer.ini"
+        file.write_text(file.read_text().replace("admin_users = postgres", "admin_users = somebody"))
+        with pooler.console(through) as console:
+            console.execute("RELOAD")
+        found = server.look(through)
+        loaded = profile.load("asyncpg-pgbouncer@pool_size=1000")
+        server.check_budget(loaded, found)
+        (told,) = server.check_pooler(loaded, found)
+        assert told.startswith("the pooler's own limits are unknown, its console says: not allowed")
+        assert "stats_users" in told
+        checked = _check(through, "asyncpg-pgbouncer")
+        assert checked.exit_code == 0
+        assert checked.stdout.splitlines()[-1].endswith("unknown")
+
+
+def test_what_it_lacks_is_remarked(pooled: Pooled, url: sa.URL) -> None:
+    """Timeouts that nobody sets, and another zone, are told, with where to set them; nothing is where all is set."""
+    loaded = profile.load("psycopg-pgbouncer")
+    with pooled() as it:
+        assert server.check_pooler(loaded, server.look(it.url(str(url.database)))) == []
+    with pooled("SET timezone = 'Europe/Vienna'") as it:
+        told = server.check_pooler(loaded, server.look(it.url(str(url.database))))
+    assert [line.partition(" is ")[0] for line in told] == [
+        "statement_timeout", "idle_in_transaction_session_timeout", "timezone",
+    ]  # fmt: skip
+    assert told[0].startswith("statement_timeout is none behind the pooler, the profile says 5000 ms: set it in")
+
+
+def test_its_mode_matters(pooled: Pooled, url: sa.URL) -> None:
+    """Statement mode is refused, session mode is remarked."""
+    loaded = profile.load("asyncpg-pgbouncer")
+    with pooled(pool_mode="session") as it:
+        (told,) = server.check_pooler(loaded, server.look(it.url(str(url.database))))
+        assert told.startswith("pool_mode is session: ")
+    with pooled(pool_mode="statement") as it:
+        found = it.url(str(url.database))
+        with pytest.raises(Refused, match=r"found pool_mode = statement .*allowed is transaction"):
+            server.check_pooler(loaded, server.look(found))
+
+
+def test_a_profile_for_postgresql_itself_is_remarked(pooled: Pooled, url: sa.URL) -> None:
+    """Who serves through a pooler under a profile that knows of none is told which key it needs."""
+    with pooled() as it:
+        through = it.url(str(url.database))
+        (told,) = server.check_pooler(profile.load("psycopg-joined"), server.look(through))
+        assert told.endswith("in transaction mode it needs behind_pooler: on")
+        assert _check(through, "psycopg-joined").stdout.splitlines()[-1].endswith("wants no pooler")
+    assert _check(url, "psycopg-pgbouncer").stdout.splitlines()[-1].endswith("wants a pooler")
