@@ -66,6 +66,7 @@ def _asyncpg_arguments(profile: EngineProfile) -> dict[str, Any]:
         # asyncpg has no limit of its own: on a dead socket a request would wait for ever.
         "command_timeout": profile.statement_timeout + ABANDON_AFTER_S,
         "server_settings": {"application_name": application_name(profile), **_server_settings(profile)},
+        "async_creator_fn": _connect_or_refuse,
     }
     if not profile.prepared_statements:
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
@@ -92,6 +93,16 @@ def _psycopg_arguments(profile: EngineProfile) -> dict[str, Any]:
     if not profile.is_sync:
         arguments["async_creator_fn"] = _connect_whole
     return arguments
+
+
+async def _connect_or_refuse(*arguments: Any, **options: Any) -> Any:
+    """asyncpg's connect(). A Unix socket that is gone is a server that is away, and no missing file."""
+    import asyncpg  # noqa: PLC0415 - psycopg deployments need no asyncpg in memory
+
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except FileNotFoundError as error:
+        raise ConnectionRefusedError(*error.args) from error
 
 
 async def _connect_whole(*arguments: Any, **options: Any) -> Any:
