@@ -70,6 +70,12 @@ class PgBouncer:
 
     def start(self) -> None:
         """Starts it and waits until it lets somebody in. Raises PgBouncerError."""
+        self.launch()
+        if not wait_until(self._is_ready, READY_WITHIN_S):
+            raise PgBouncerError(f"PgBouncer let nobody in within {READY_WITHIN_S} s: {self._told()}")
+
+    def launch(self) -> None:
+        """Starts it."""
         self._process = subprocess.Popen(
             [self._program, "--quiet", self.folder / "pgbouncer.ini"],
             stdin=subprocess.DEVNULL,
@@ -80,8 +86,6 @@ class PgBouncer:
             **run_as_owner(),  # PgBouncer, too, refuses to run as root
         )
         self._guardian.watch("group", self.pid)
-        if not wait_until(self._is_ready, READY_WITHIN_S):
-            raise PgBouncerError(f"PgBouncer let nobody in within {READY_WITHIN_S} s: {self._told()}")
 
     def stop(self) -> None:
         """Ends it, and every connection through it."""
