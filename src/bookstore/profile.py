@@ -17,7 +17,7 @@ from bookstore.lineage import names
 
 __all__ = [
     "KEYS", "Driver", "EngineProfile", "Isolation", "Loading", "as_text", "effective", "load", "names",
-    "to_yaml", "with_workers",
+    "places", "to_yaml", "with_workers",
 ]  # fmt: skip
 
 
@@ -39,9 +39,7 @@ def load(spec: str) -> EngineProfile:
     Raises Refused with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
     """
     mistakes = Mistakes()
-    entries: Entries = {}
-    for layer in lineage.layers(spec, mistakes):
-        entries = _over(entries, layer)
+    entries = _entries(spec, mistakes)
     values = document.fit(EngineProfile, entries, mistakes, _REMARKS, beside=("extends",))
     _combinations(entries, EngineProfile(name="", **values), mistakes)
     mistakes.raise_any()
@@ -51,6 +49,18 @@ def load(spec: str) -> EngineProfile:
         threads=profile.thread_count or None,
         prepared_statements=profile.prepared_statements and not profile.behind_pooler,
     )
+
+
+def places(spec: str) -> dict[str, str]:
+    """Where each key that `spec` does not leave to the defaults stands: `file:line:column`, or `spec` itself."""
+    return {key: entry.place for key, entry in _entries(spec, Mistakes()).items()}
+
+
+def _entries(spec: str, mistakes: Mistakes) -> Entries:
+    entries: Entries = {}
+    for layer in lineage.layers(spec, mistakes):
+        entries = _over(entries, layer)
+    return entries
 
 
 def with_workers(profile: EngineProfile, workers: int | None) -> EngineProfile:

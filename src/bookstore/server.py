@@ -53,6 +53,15 @@ def check_port(host: str, port: int, choices: str = "--port or --host") -> None:
             ) from None
 
 
+def check_ports(host: str, port: int, metrics_host: str, metrics_port: int | None) -> None:
+    """Raises Refused where the service, or its metrics, cannot listen."""
+    check_port(host, port)
+    if metrics_port:
+        if metrics_port == port:
+            raise Refused(f"port {port}: the service and its metrics need two; choose another --metrics-port")
+        check_port(metrics_host, metrics_port, "--metrics-port or BOOKSTORE_METRICS_HOST")
+
+
 class Found(NamedTuple):
     """What answers at a DATABASE_URL: the server's capacity, whether a pooler stands before it, what that says of
     itself or why it does not, and the settings that a session gets there."""
@@ -116,11 +125,11 @@ def _remarks(profile: EngineProfile, found: Found) -> Iterator[str]:
     limit_ms = round(profile.statement_timeout * 1000)
     if (found_ms := int(found.settings["statement_timeout"])) != limit_ms:
         has = f"{found_ms} ms" if found_ms else "none"
-        yield f"statement_timeout is {has} behind the pooler, the profile says {limit_ms} ms: {how}"
+        yield f"statement_timeout is {has} behind the pooler, the profile says {limit_ms} ms; {how}"
     if not int(found.settings["idle_in_transaction_session_timeout"]):
-        yield f"idle_in_transaction_session_timeout is none: a lost client would keep a session: {how}"
+        yield f"idle_in_transaction_session_timeout is none: a lost client would keep a session; {how}"
     if profile.driver != "asyncpg" and (zone := found.settings["TimeZone"]) != "UTC":
-        yield f"timezone is {zone} behind the pooler, times are answered in it: set timezone=UTC in [databases]"
+        yield f"timezone is {zone} behind the pooler, times are answered in it; set timezone=UTC in [databases]"
 
 
 def check_budget(profile: EngineProfile, found: Found) -> None:

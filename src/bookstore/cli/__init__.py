@@ -18,7 +18,7 @@ EXIT_BROKEN_PIPE: Final = 141
 _MODULES: Final = {
     "serve": "serve", "compare": "compare", "sweep": "sweep", "runs": "runs", "report": "report",
     "profiles": "profiles", "workloads": "workloads", "catalog": "catalog", "db": "db", "tokens": "tokens",
-    "openapi": "openapi",
+    "openapi": "openapi", "doctor": "doctor",
 }  # fmt: skip
 
 
@@ -41,8 +41,10 @@ class _Commands(click.Group):
 @click.pass_context
 def bookstore(context: click.Context) -> None:
     """A bookstore service under any engine profile, and the lab that compares them."""
-    # With PGHOSTADDR or PGPORT set, `db downgrade` could reach another server; `serve` does the same, in its log.
-    if context.invoked_subcommand != "serve" and (ignored := settings.shed_interfering()):
+    # With PGHOSTADDR or PGPORT set, `db downgrade` could reach another server. `serve` does the same, in its log, and
+    # `doctor`, which says what to do.
+    told_elsewhere = {"serve", "doctor"}
+    if context.invoked_subcommand not in told_elsewhere and (ignored := settings.shed_interfering()):
         click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
 
 

@@ -10,7 +10,6 @@ from importlib.metadata import version
 import click
 
 from bookstore import database_url, keyring, logs, models, profile, rate, schema, settings, tracing
-from bookstore.refusal import Refused
 from bookstore.settings import Settings
 
 logger = logging.getLogger("bookstore")
@@ -47,21 +46,13 @@ def serve(
         logger.info("WEB_CONCURRENCY=%s goes over the profile's workers", found.workers)
     host, port = host or found.host, port or found.port
     read_only = read_only or found.read_only
-    _check_writers(found, host, read_only=read_only)
+    keyring.check_writers(found, host, read_only=read_only)
     is_traced = tracing.is_asked()
-    server.check_port(host, port)
     metrics_port = found.metrics_port if metrics_port is None else metrics_port
-    if metrics_port:
-        if metrics_port == port:
-            raise Refused(f"port {port}: the service and its metrics need two; choose another --metrics-port")
-        server.check_port(found.metrics_host, metrics_port, "--metrics-port or BOOKSTORE_METRICS_HOST")
+    server.check_ports(host, port, found.metrics_host, metrics_port)
     if ignored := settings.shed_interfering():
         logger.warning("ignored, the profile decides: %s", ", ".join(ignored))
-    if chosen.behind_pooler and found.database_url is None:
-        raise Refused(
-            f"profile {chosen.name}: behind_pooler is on, and DATABASE_URL is not set: the embedded PostgreSQL has no "
-            f"pooler before it; set DATABASE_URL to the address of PgBouncer, or choose a profile without behind_pooler"
-        )
+    database_url.check_pooler(found, chosen)
     url = database_url.resolve(found)
     answering = server.look(url)
     for remark in server.check_pooler(chosen, answering):
@@ -93,16 +84,6 @@ def serve(
         if metrics_port:
             stack.enter_context(served(chosen, found.metrics_host, metrics_port, revision))
         server.serve(chosen, host, port)
-
-
-def _check_writers(found: Settings, host: str, *, read_only: bool) -> None:
-    """A service that others reach says who may write, or that nobody may."""
-    known = keyring.read(found).accepted()
-    if not (known or read_only or settings.is_loopback(host)):
-        raise Refused(
-            f"host {host}: other machines may reach it, and no token says who may write; make one with "
-            f"bookstore tokens create NAME --scope catalog:write, or serve with --read-only, or on 127.0.0.1"
-        )
 
 
 def _prepare_schema(found: Settings) -> str | None:

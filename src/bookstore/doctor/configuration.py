@@ -1,0 +1,164 @@
+"""Each setting and each key of the profile: its value, without secrets, and where it came from."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bookstore import database_url, profile, settings
+from bookstore.doctor.finding import Finding
+from bookstore.profile import EngineProfile
+from bookstore.refusal import Refused
+from bookstore.resources import shipped
+from bookstore.scalars import duration_text, shown
+from bookstore.settings import Settings
+
+NOT_SHOWN: Final = "(set, not shown)"
+
+_IS_SECRET: Final = re.compile(r"PASSWORD|TOKEN|SECRET|KEY")
+_FIELDS: Final = {
+    "WEB_CONCURRENCY": "workers", "BOOKSTORE_SLOW_STATEMENT": "slow_statement_s", "BOOKSTORE_ALLOWED_HOSTS": "hosts",
+    "BOOKSTORE_TRUSTED_PROXIES": "proxies", "BOOKSTORE_CORS_ORIGINS": "origins",
+}  # fmt: skip
+"""The fields that are not called as their variables are."""
+
+
+class Value(msgspec.Struct, frozen=True):
+    """`origin` is argument, environment, default, or the file and line of a profile."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class _Watched(Mapping[str, str]):
+    """An environment that knows which variables it was asked for."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.asked: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        self.asked[name] = None
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+
+def variables() -> list[str]:
+    """Every variable that the settings are read from, in their order."""
+    watched = _Watched({})
+    settings.read(watched)
+    return list(watched.asked)
+
+
+def of_settings(found: Settings, environ: Mapping[str, str], given: Mapping[str, str]) -> list[Value]:
+    """The settings `found` in `environ`, with the arguments `given` over it, both by the variables' names."""
+    values = []
+    for name in variables():
+        if given.get(name):
+            values.append(Value(name, _told(name, given[name]), "argument"))
+        elif text := environ.get(name, "").strip():
+            values.append(Value(name, _told(name, text), "environment"))
+        else:
+            values.append(Value(name, _default(found, name), "default"))
+    return values
+
+
+def of_profile(spec: str, chosen: EngineProfile, workers: int | None) -> list[Value]:
+    """The keys of the profile `chosen`, which `spec` names; `workers` is WEB_CONCURRENCY's number."""
+    places = profile.places(spec)
+    values = []
+    for key, text in profile.effective(chosen).items():
+        origin = "WEB_CONCURRENCY" if key == "workers" and workers else _short(places.get(key, "default"))
+        if key != "description":
+            values.append(Value(key, text, origin))
+    return values
+
+
+def interfering(names: list[str]) -> Iterator[Finding]:
+    """The variables that were ignored, for the profile decides."""
+    if names:
+        yield Finding(
+            "warning",
+            "environment",
+            f"set, and ignored, for the profile and DATABASE_URL decide: {', '.join(names)}",
+            "unset them; what they should say belongs into the profile or DATABASE_URL",
+        )
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Variables that nothing reads, and that are called nearly as one that is read."""
+    known = variables()
+    for name in sorted(environ):
+        is_ours = name.startswith(("BOOKSTORE_", "DATABASE_")) and name not in known
+        if is_ours and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.85)):
+            yield Finding("warning", "environment", f"{shown(name)}: nothing reads it", f"did you mean {near[0]}?")
+
+
+def traces(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """OTEL_* asks for traces: is there what makes them?"""
+    names = sorted(name for name in environ if name.startswith("OTEL_"))
+    if names and importlib.util.find_spec("opentelemetry") is None:
+        yield Finding(
+            "warning", "environment", f"set, and nothing traces: {', '.join(names)}", "pip install 'bookstore[tracing]'"
+        )
+
+
+def _told(name: str, text: str) -> str:
+    """The value of the variable `name`, without a secret."""
+    if name == "DATABASE_URL":
+        try:
+            return database_url.parse(text).render_as_string(hide_password=True)
+        except Refused:
+            return NOT_SHOWN  # a password may stand anywhere in it
+    if _IS_SECRET.search(name) and not name.endswith("_FILE"):
+        return NOT_SHOWN
+    return shown(text, 200)
+
+
+def _default(found: Settings, name: str) -> str:
+    field = _FIELDS.get(name) or name.removeprefix("BOOKSTORE_").lower()
+    value: Any = getattr(found, field, getattr(found.admission, field, None))
+    if field == "database_url":
+        return "the embedded PostgreSQL"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return duration_text(value)
+    return "none" if value is None else str(value)
+
+
+def _short(place: str) -> str:
+    """`file:line` of `file:line:column`, from here where it lies below, or from where the shipped ones lie."""
+    file, line, column = place.rsplit(":", 2) if place.count(":") >= 2 else (place, "", "")
+    if not (line.isdigit() and column.isdigit()):
+        return place
+    for folder in (Path.cwd(), shipped("profiles").parent):
+        if Path(file).is_relative_to(folder):
+            return f"{os.path.relpath(file, folder)}:{line}"
+    return f"{file}:{line}"
+
+
+def settings_of(environ: Mapping[str, str], given: Mapping[str, str]) -> Settings:
+    """What `serve` would go by. Raises Refused, also for a wrong variable that an argument goes over."""
+    settings.read(environ)
+    return settings.read({**environ, **given})
+
+
+def profile_of(found: Settings) -> EngineProfile:
+    """The profile with WEB_CONCURRENCY's workers. Raises Refused with every mistake in it."""
+    return profile.with_workers(profile.load(found.profile), found.workers)

@@ -1,0 +1,229 @@
+"""The database: is it reachable, as the service reaches it too; is it fit for this version and this profile?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bookstore import budget, server, sqlstate
+from bookstore.database import make_database
+from bookstore.database_url import conninfo
+from bookstore.database_url import server as place
+from bookstore.doctor import role, tables
+from bookstore.doctor.case import Case
+from bookstore.doctor.finding import Finding, looked, refused
+from bookstore.refusal import Refused
+
+OLDEST: Final = 15
+NEWEST: Final = 18
+"""PostgreSQL's major versions that the service is made for."""
+CLOCK_DIFFERENCE_S: Final = 1.0
+
+Look = Callable[[psycopg.Connection[Any], Case], Iterator[Finding]]
+
+
+def examine(case: Case) -> Iterator[Finding]:
+    """Read only, in a transaction for each look. Where the database gives no answer, nothing else is asked of it."""
+    url = case.url
+    assert url
+    budget_found = looked("budget", partial(_budget, case), "problem")
+    if any(one.check == "database" for one in budget_found):
+        yield from budget_found
+        return
+    try:
+        began = time.monotonic()
+        connection = psycopg.connect(
+            conninfo(url),
+            autocommit=True,
+            connect_timeout=3,
+            application_name="bookstore/doctor",
+            prepare_threshold=None,  # there may be a pooler
+        )
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        yield Finding("problem", "database", f"database {place(url)}: cannot be reached: {reason}", HOW_TO_REACH)
+        return
+    took_ms = (time.monotonic() - began) * 1000
+    yield Finding("ok", "database", f"{place(url)}: reached within {took_ms:.0f} ms, as {connection.info.user}")
+    yield from budget_found
+    for check, look in LOOKS.items():
+        found = looked(check, partial(_look, look, connection, case), "problem")
+        yield from found
+        if any("gave no answer" in one.found for one in found):
+            return
+    connection.close()
+    yield from looked("driver", partial(_driver, case))
+
+
+HOW_TO_REACH: Final = "start it, or set DATABASE_URL to where it is (a password is written URL-encoded)"
+
+
+def _look(look: Look, connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
+    with connection.transaction():
+        connection.execute("SET TRANSACTION READ ONLY")
+        connection.execute("SET LOCAL statement_timeout = '5s'")
+        yield from list(look(connection, case))
+
+
+def _budget(case: Case) -> Iterator[Finding]:
+    """As `serve` reckons it, or refuses it."""
+    assert case.url
+    try:
+        have = server.look(case.url)
+    except Refused as refusal:
+        yield from (msgspec.structs.replace(one, do=one.do or HOW_TO_REACH) for one in refused("database", refusal))
+        return
+    remarks = server.check_pooler(case.profile, have)  # a refusal of its is a problem, whatever the budget
+    try:
+        server.check_budget(case.profile, have)
+    except Refused as refusal:
+        yield from refused("budget", refusal, "warning" if case.over_budget else "problem")
+        return
+    for remark in remarks:
+        yield from refused("pooler", Refused(remark), "warning")
+    if have.is_pooled and not remarks:
+        yield Finding("ok", "pooler", f"PgBouncer answers at {have.where}, and fits the profile")
+    if have.pooler_capacity or not have.is_pooled:
+        it = budget.budget(case.profile, have.capacity, have.pooler_capacity)
+        yield Finding("ok", "budget", budget.sentence(case.profile, it))
+
+
+def _version(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
+    number = connection.info.server_version
+    found = f"PostgreSQL {number // 10000}.{number % 10000}"
+    if number // 10000 < OLDEST:
+        yield Finding("warning", "version", f"{found}, older than {OLDEST}", f"upgrade it to {OLDEST} or newer")
+    elif number // 10000 > NEWEST:
+        yield Finding(
+            "note", "version", f"{found}, newer than {NEWEST}, the newest that was tried", "try it before users do"
+        )
+    else:
+        yield Finding("ok", "version", f"{found}; {OLDEST} to {NEWEST} are right")
+
+
+def _limits(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
+    """What the role and the database may open, which the server's own sum does not know."""
+    row = connection.execute(
+        "SELECT rolconnlimit, datconnlimit,"
+        " (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()),"
+        " (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())"
+        " FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()"
+    ).fetchone()
+    assert row
+    needed = (case.profile.workers + 1) * case.profile.connections_per_worker
+    for kind, limit, used in (("role", row[0], row[2]), ("database", row[1], row[3])):
+        if 0 <= limit < needed + used:
+            yield Finding(
+                "warning",
+                "budget",
+                f"the {kind}'s CONNECTION LIMIT is {limit}, {used} are in use now, the profile needs {needed}",
+                f"ALTER {kind.upper()} … CONNECTION LIMIT {needed + used}, or a smaller pool_size or fewer workers; "
+                f"a service that runs beside this is among those in use",
+            )
+        elif limit >= 0:
+            yield Finding("ok", "budget", f"the {kind}'s CONNECTION LIMIT is {limit}, the profile needs {needed}")
+
+
+def _clock(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
+    before = datetime.now(UTC)
+    row = connection.execute("SELECT clock_timestamp(), current_setting('TimeZone')").fetchone()
+    after = datetime.now(UTC)
+    assert row
+    apart_s = abs((row[0] - (before + (after - before) / 2)).total_seconds()) - (after - before).total_seconds() / 2
+    if apart_s > CLOCK_DIFFERENCE_S:
+        yield Finding(
+            "warning",
+            "clock",
+            f"this machine's and the database's are {apart_s:.0f} s apart",
+            "let both be set by NTP; else logs and times in the catalogue disagree",
+        )
+    else:
+        yield Finding("ok", "clock", f"agrees with the database's; sessions are in UTC (the server's: {row[1]})")
+
+
+def _encoding(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        yield Finding("warning", "database", f"its encoding is {encoding}", "make it with ENCODING 'UTF8'")
+
+
+def _tls(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
+    assert case.url
+    row = connection.execute(
+        "SELECT ssl, version, inet_client_addr() FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    ).fetchone()
+    ssl, version, client = row or (False, None, None)
+    mode = case.url.query.get("sslmode", "prefer")
+    if client is None or client.is_loopback:
+        yield Finding("ok", "TLS", "not needed to the database: it is on this machine")
+    elif not ssl:
+        yield Finding(
+            "warning",
+            "TLS",
+            "none to the database, which is on another machine: who is between reads books and may change them",
+            "add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL",
+        )
+    elif not str(mode).startswith("verify-"):
+        yield Finding(
+            "warning",
+            "TLS",
+            f"{version} to the database, but sslmode={mode} does not check whose server it is",
+            "add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL",
+        )
+    else:
+        yield Finding("ok", "TLS", f"{version} to the database, sslmode={mode}")
+
+
+def _driver(case: Case) -> Iterator[Finding]:
+    """One connection as a worker makes it."""
+    assert case.url
+    one = msgspec.structs.replace(case.profile, pool_size=1)
+    try:
+        asyncio.run(_answer(one, case.url))
+    except Exception as error:
+        if not sqlstate.trouble(error):
+            raise
+        yield Finding(
+            "warning",
+            "driver",
+            f"{case.profile.driver} cannot connect as the profile says: {sqlstate.reason(error)}",
+            "workers start, and answer 503 until they can",
+        )
+        return
+    yield Finding("ok", "driver", f"{case.profile.driver} connects and reads as the profile says")
+
+
+async def _answer(profile: Any, url: sa.URL) -> str | None:
+    database = make_database(profile, url)
+    try:
+        return await database.probe(_one)
+    finally:
+        await database.stop()
+
+
+def _one(session: Session) -> str | None:
+    version: str | None = session.scalar(sa.text("SELECT version()"))
+    return version
+
+
+LOOKS: Final[dict[str, Look]] = {
+    "version": _version,
+    "encoding": _encoding,
+    "schema": tables.schema,
+    "extensions": tables.extensions,
+    "indexes": tables.indexes,
+    "role": role.rights,
+    "timeouts": role.settings,
+    "limits": _limits,
+    "TLS": _tls,
+    "clock": _clock,
+}

@@ -1,0 +1,169 @@
+"""Doctor and `serve` agree: what stops a start is a problem, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import get_args
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from bookstore.database_url import conninfo
+from bookstore.engine_profile import Driver
+
+from .conftest import PATIENCE_S, Doctor, parsed
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tried
+TOKEN = f"ci catalog:write {'0' * 64}"
+
+STOPPED: dict[str, tuple[list[str], dict[str, str], str]] = {
+    "unknown profile": (["-p", "asyncpg-jsno"], {}, "'asyncpg-jsno', which is no profile"),
+    "unknown key": (["-p", "default@pool_szie=20"], {}, "pool_szie: found an unknown key"),
+    "two mistakes": (["-p", "default@workers=0,gc=off"], {}, "workers: found 0"),
+    "wrong port": ([], {"BOOKSTORE_PORT": "http"}, "BOOKSTORE_PORT: found 'http'"),
+    "wrong port, and an argument": (["--port", "{port}"], {"BOOKSTORE_PORT": "http"}, "BOOKSTORE_PORT: found 'http'"),
+    "another database": ([], {"DATABASE_URL": "mysql://me@host/books"}, "DATABASE_URL: found the scheme 'mysql'"),
+    "nobody listens": ([], {"DATABASE_URL": "postgresql://me@127.0.0.1:1/books"}, "cannot be reached"),
+    "no such database": ([], {"DATABASE_URL": "{nowhere}"}, 'database "nowhere" does not exist'),
+    "no password file": ([], {"DATABASE_PASSWORD_FILE": "/none"}, "DATABASE_PASSWORD_FILE: /none cannot be read"),
+    "over budget": (["-p", "default@pool_size=200"], {}, "over the connection budget: needs 400"),
+    "over budget by workers": ([], {"WEB_CONCURRENCY": "50"}, "over the connection budget: needs 255"),
+    "beyond the loopback": (["--host", EVERYWHERE], {}, "no token says who may write"),
+    "a wrong token": ([], {"BOOKSTORE_API_TOKENS": "ci catalog:write abc"}, "BOOKSTORE_API_TOKENS:1"),
+    "no tokens file": ([], {"BOOKSTORE_API_TOKENS_FILE": "/none"}, "/none: cannot be read"),
+    "tokens twice": (
+        [],
+        {"BOOKSTORE_API_TOKENS": TOKEN, "BOOKSTORE_API_TOKENS_FILE": "/none"},
+        "BOOKSTORE_API_TOKENS and BOOKSTORE_API_TOKENS_FILE are both set",
+    ),
+    "port taken": (["--port", "{taken}"], {}, "cannot listen there: Address already in use"),
+    "metrics port taken": (["--metrics-port", "{taken}"], {}, "cannot listen there: Address already in use"),
+    "one port for two": (["--metrics-port", "{port}"], {}, "the service and its metrics need two"),
+    "a strange host": (["--host", "192.0.2.1", "--read-only"], {}, "192.0.2.1:{port}: cannot listen there"),
+}
+
+STARTED: dict[str, tuple[list[str], dict[str, str], str]] = {
+    **{f"well, {driver}": (["-p", f"default@driver={driver}"], {}, "") for driver in get_args(Driver)},
+    "over budget, as asked": (["-p", "default@pool_size=60", "--over-budget"], {}, "over the connection budget"),
+    "beyond the loopback, read-only": (["--host", EVERYWHERE, "--read-only"], {}, ""),
+    "beyond the loopback, tokens": (["--host", EVERYWHERE], {"BOOKSTORE_API_TOKENS": TOKEN}, ""),
+    "tokens for all to read": (
+        [],
+        {"BOOKSTORE_API_TOKENS_FILE": "{home}/open"},
+        "is not for its owner alone (mode 0644)",
+    ),
+    "old schema": ([], {"DATABASE_URL": "{blank}"}, "the database's schema is at None, this version needs"),
+}
+
+
+@pytest.fixture
+def places(
+    server_url: sa.URL, url: sa.URL, blank_url: sa.URL, free_port: int, tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """What stands in braces in the set-ups."""
+    (tmp_path / "open").write_text(TOKEN + "\n")
+    (tmp_path / "open").chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield {
+            "port": str(free_port),
+            "taken": str(taken.getsockname()[1]),
+            "nowhere": conninfo(server_url.set(database="nowhere")),
+            "url": conninfo(url),
+            "blank": conninfo(blank_url),
+            "home": str(tmp_path),
+        }
+
+
+def setup(case: tuple[list[str], dict[str, str], str], places: dict[str, str]) -> tuple[list[str], dict[str, str], str]:
+    """The arguments, the variables and the cause, with their places filled in."""
+
+    def filled(text: str) -> str:
+        for name, value in places.items():
+            text = text.replace(f"{{{name}}}", value)
+        return text
+
+    arguments, variables, cause = case
+    given = {"DATABASE_URL": "{url}", "BOOKSTORE_PORT": "{port}", "BOOKSTORE_PROFILE": "default", **variables}
+    return [filled(one) for one in arguments], {name: filled(one) for name, one in given.items()}, filled(cause)
+
+
+@contextmanager
+def served(arguments: list[str], environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bookstore", "serve", *arguments],
+            env=environ,
+            cwd=log.parent,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("case", STOPPED.values(), ids=STOPPED)
+def test_what_stops_serve_is_a_problem(
+    case: tuple[list[str], dict[str, str], str],
+    places: dict[str, str],
+    run_doctor: Doctor,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Where serve refuses, doctor ends with 2 too, and both name the same cause."""
+    arguments, variables, cause = setup(case, places)
+    ours = run_doctor(*arguments, "--json", **variables)
+    with served(arguments, environment | variables, tmp_path / "log") as process:
+        assert process.wait(PATIENCE_S) == 2
+    assert cause in one_line((tmp_path / "log").read_text())
+    assert ours.returncode == 2, ours.stdout + ours.stderr
+    problems = [one for one in parsed(ours)["findings"] if one["level"] == "problem"]
+    assert any(cause in one["found"] for one in problems), problems
+    assert not parsed(ours)["starts"]
+
+
+@pytest.mark.parametrize("case", STARTED.values(), ids=STARTED)
+def test_what_serve_starts_with_is_no_problem(
+    case: tuple[list[str], dict[str, str], str],
+    places: dict[str, str],
+    run_doctor: Doctor,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Where serve starts, doctor ends with 0; what is not well, it warns of; of a good set-up it does not warn but
+    of the superuser that the tests are."""
+    arguments, variables, cause = setup(case, places)
+    ours = run_doctor(*arguments, "--json", **variables)
+    assert ours.returncode == 0, ours.stdout + ours.stderr
+    with served(arguments, environment | variables, tmp_path / "log") as process:
+        end = time.monotonic() + PATIENCE_S
+        while not is_alive(places["port"]):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+    warnings = [one for one in parsed(ours)["findings"] if one["level"] == "warning" and one["check"] != "role"]
+    assert len(warnings) == bool(cause), warnings
+    assert all(cause in one["found"] for one in warnings)
+
+
+def is_alive(port: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+    return False
