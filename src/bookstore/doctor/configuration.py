@@ -68,9 +68,9 @@ def of_settings(found: Settings, environ: Mapping[str, str], given: Mapping[str,
     values = []
     for name in variables():
         if given.get(name):
-            values.append(Value(name, _told(name, given[name]), "argument"))
+            values.append(Value(name, told(name, given[name]), "argument"))
         elif text := environ.get(name, "").strip():
-            values.append(Value(name, _told(name, text), "environment"))
+            values.append(Value(name, told(name, text), "environment"))
         else:
             values.append(Value(name, _default(found, name), "default"))
     return values
@@ -116,7 +116,7 @@ def traces(environ: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def _told(name: str, text: str) -> str:
+def told(name: str, text: str) -> str:
     """The value of the variable `name`, without a secret."""
     if name == "DATABASE_URL":
         try:
@@ -128,10 +128,14 @@ def _told(name: str, text: str) -> str:
     return shown(text, 200)
 
 
+def field(name: str) -> str:
+    """The field of Settings, or of its Admission, that the variable `name` is for."""
+    return _FIELDS.get(name) or name.removeprefix("BOOKSTORE_").lower()
+
+
 def _default(found: Settings, name: str) -> str:
-    field = _FIELDS.get(name) or name.removeprefix("BOOKSTORE_").lower()
-    value: Any = getattr(found, field, getattr(found.admission, field, None))
-    if field == "database_url":
+    value: Any = getattr(found, field(name), getattr(found.admission, field(name), None))
+    if name == "DATABASE_URL":
         return "the embedded PostgreSQL"
     if isinstance(value, bool):
         return "on" if value else "off"

@@ -1,0 +1,143 @@
+"""What doctor sees in a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, LiteralString, get_args
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore import profile
+from bookstore.database_url import conninfo
+from bookstore.doctor import database
+from bookstore.doctor.case import Case
+from bookstore.doctor.finding import Finding
+from bookstore.engine_profile import Driver
+from bookstore.settings import Settings
+
+from .conftest import Examined
+
+
+@pytest.fixture
+def administer(url: sa.URL) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(conninfo(url), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def clerk(administer: psycopg.Connection[Any], url: sa.URL) -> Iterator[sa.URL]:
+    """The database for a role that may log in, and nothing else."""
+    administer.execute("CREATE ROLE clerk LOGIN")
+    yield url.set(username="clerk")
+    administer.execute("DROP OWNED BY clerk")
+    administer.execute("DROP ROLE clerk")
+
+
+BROKEN: list[tuple[str, LiteralString, str]] = [
+    ("indexes", "DROP INDEX ix_book_title", "ix_book_title of book is missing"),
+    (
+        "indexes",
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_book_title'::regclass",
+        "ix_book_title of book is not valid: no statement uses it",
+    ),
+    (
+        "indexes",
+        "UPDATE pg_index SET indisready = false WHERE indexrelid = 'uq_book_isbn13'::regclass",
+        "uq_book_isbn13 of book is not ready: no statement uses it",
+    ),
+    ("extensions", "DROP EXTENSION pg_trgm CASCADE", "pg_trgm is not in the database"),
+    (
+        "schema",
+        "UPDATE schema_version SET version_num = '0001'",
+        "the database's schema is at 0001, this version needs",
+    ),
+    ("schema", "DROP TABLE schema_version", "the database's schema is at None, this version needs"),
+]
+
+
+@pytest.mark.parametrize(("check", "statement", "found"), BROKEN)
+def test_what_is_broken_is_told(
+    examined: Examined,
+    administer: psycopg.Connection[Any],
+    url: sa.URL,
+    check: str,
+    statement: LiteralString,
+    found: str,
+) -> None:
+    """A schema, an extension or an index that is not as it should be is a warning, with what to do."""
+    assert [one.level for one in examined(url, check) if one.level == "warning"] == []
+    administer.execute(statement)
+    [warning] = [one for one in examined(url, check) if one.level == "warning"]
+    assert warning.found.startswith(found)
+    assert warning.do
+
+
+@pytest.mark.parametrize("driver", get_args(Driver))
+def test_each_driver_is_tried(examined: Examined, url: sa.URL, driver: Driver) -> None:
+    """The connection of the profile's own driver is made."""
+    [found] = examined(url, "driver", BOOKSTORE_PROFILE=f"default@driver={driver}")
+    assert found == Finding("ok", "driver", f"{driver} connects and reads as the profile says")
+
+
+def test_rights(examined: Examined, administer: psycopg.Connection[Any], url: sa.URL, clerk: sa.URL) -> None:
+    """A superuser is warned of; so are rights that are missing for what the service does here."""
+    assert "is a superuser" in examined(url, "role")[0].found
+    lacking = {one.found for one in examined(clerk, "role")}
+    assert "clerk may not SELECT, INSERT, UPDATE, DELETE on book" in lacking
+    assert "clerk may not SELECT on schema_version" in lacking
+    administer.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO clerk")
+    [found] = examined(clerk, "role", BOOKSTORE_READ_ONLY="on")
+    assert found == Finding("ok", "role", "clerk may read all tables")
+    assert "clerk may not INSERT, UPDATE, DELETE on book" in {one.found for one in examined(clerk, "role")}
+    administer.execute("GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk")
+    [found] = examined(clerk, "role")
+    assert found.level == "ok"
+    administer.execute("ALTER ROLE clerk SET default_transaction_read_only = on")
+    assert "read-only: every write will fail" in examined(clerk, "role")[0].found
+
+
+def test_an_owner_is_noted(examined: Examined, administer: psycopg.Connection[Any], clerk: sa.URL) -> None:
+    """A role that owns the tables could drop them."""
+    administer.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk")
+    administer.execute("ALTER TABLE idempotency OWNER TO clerk")
+    found = examined(clerk, "role")
+    assert "clerk owns the tables, so it may drop them (idempotency)" in {one.found for one in found}
+
+
+def test_limits_of_the_role(examined: Examined, administer: psycopg.Connection[Any], clerk: sa.URL) -> None:
+    """A CONNECTION LIMIT below the profile's need is a warning; timeouts that were set for the role are noted."""
+    administer.execute("ALTER ROLE clerk CONNECTION LIMIT 9")
+    administer.execute("ALTER ROLE clerk SET statement_timeout = '1min'")
+    warning = examined(clerk, "budget")[0]
+    assert warning.level == "warning"
+    assert warning.found.startswith("the role's CONNECTION LIMIT is 9, ")
+    assert warning.found.endswith(" are in use now, the profile needs 10")
+    assert "statement_timeout=1min" in examined(clerk, "timeouts")[0].found
+    administer.execute("ALTER ROLE clerk CONNECTION LIMIT 20")
+    assert {one.level for one in examined(clerk, "budget")} == {"ok"}
+
+
+def test_a_look_changes_nothing(url: sa.URL, administer: psycopg.Connection[Any]) -> None:
+    """Whatever a look might try, its transaction is read-only, and its statements end in time."""
+    case = Case(Settings(data_dir="/nowhere"), profile.load("default"), url)  # type: ignore[arg-type] # unread
+
+    def writes(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
+        connection.execute("CREATE TABLE mine ()")
+        yield Finding("ok", "made", "it")
+
+    def asks(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
+        row = connection.execute("SELECT current_setting('statement_timeout')").fetchone()
+        yield Finding("ok", "timeout", str(row))
+
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        list(database._look(writes, administer, case))
+    assert [one.found for one in database._look(asks, administer, case)] == ["('5s',)"]
+
+
+def test_a_clock_that_is_wrong() -> None:
+    """Clocks are apart by what the time of the question cannot explain."""
+    assert database.apart_s(100.0, 100.4, 102.0) == 0.0
+    assert database.apart_s(100.0, 103.0, 102.0) == pytest.approx(1.0)
+    assert database.apart_s(100.0, 95.0, 102.0) == pytest.approx(5.0)
