@@ -1,0 +1,123 @@
+"""deploy/postgresql/roles.sql on a real server: each role may do its work, and no more."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import LiteralString, get_args
+
+import httpx
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from bookstore import doctor, schema, tokens
+from bookstore.database_url import conninfo
+from bookstore.engine_profile import Driver
+
+from ..conftest import Deployed
+
+ROLES = Path(__file__).parents[2] / "deploy/postgresql/roles.sql"
+
+pytestmark = pytest.mark.skipif(not shutil.which("psql"), reason="needs psql, for its \\gexec")
+
+
+def run_roles(url: sa.URL, connections: int = 20) -> None:
+    command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"connections={connections}", "-f", str(ROLES)]
+    run = subprocess.run([*command, conninfo(url)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture
+def roles(blank_url: sa.URL) -> Iterator[sa.URL]:
+    """A database with the roles, migrated by its owner."""
+    run_roles(blank_url)
+    schema.upgrade(blank_url.set(drivername="postgresql+psycopg", username="bookstore_owner"))
+    run_roles(blank_url)  # once more: it changes nothing but the right on the revision
+    yield blank_url
+    with psycopg.connect(conninfo(blank_url), autocommit=True) as connection:
+        for role in ("bookstore_app", "bookstore_monitor", "bookstore_owner"):
+            connection.execute(f"DROP OWNED BY {role} CASCADE".encode())
+            connection.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize("driver", get_args(Driver))
+def test_the_service_works_as_its_role(roles: sa.URL, deployed: Deployed, driver: Driver) -> None:
+    """As bookstore_app, the service writes, reads, searches and deletes, on each driver."""
+    presented, token = tokens.make("ci", ["catalog:write"], date(2026, 1, 1))
+    app = roles.set(username="bookstore_app")
+    profile = f"default@driver={driver}"
+    with deployed(app, BOOKSTORE_PROFILE=profile, BOOKSTORE_API_TOKENS=token.line()) as address:
+        headers = {"Authorization": f"Bearer {presented}", "Idempotency-Key": "1"}
+        author = httpx.post(f"{address}/authors", json={"name": "Emily Brontë"}, headers=headers)
+        assert author.status_code == 201, author.text
+        book = {"title": "Wuthering Heights", "author_ids": [author.json()["id"]]}
+        made = httpx.post(f"{address}/books", json=book, headers=headers | {"Idempotency-Key": "2"})
+        assert made.status_code == 201, made.text
+        found = httpx.get(f"{address}/books", params={"q": "wuthring"}).json()["items"]
+        assert [one["title"] for one in found] == ["Wuthering Heights"]
+        gone = httpx.delete(
+            f"{address}/books/{made.json()['id']}", headers=headers | {"If-Match": made.headers["ETag"]}
+        )
+        assert gone.status_code == 204, gone.text
+
+
+FORBIDDEN: list[tuple[str, LiteralString]] = [
+    ("bookstore_app", "DROP TABLE book"),
+    ("bookstore_app", "TRUNCATE book"),
+    ("bookstore_app", "ALTER TABLE book ADD COLUMN mine int"),
+    ("bookstore_app", "CREATE TABLE mine ()"),
+    ("bookstore_app", "CREATE TEMPORARY TABLE mine ()"),
+    ("bookstore_app", "CREATE SCHEMA mine"),
+    ("bookstore_app", "UPDATE schema_version SET version_num = '0001'"),
+    ("bookstore_app", "SELECT pg_read_file('/etc/passwd')"),
+    ("bookstore_app", "COPY book TO PROGRAM 'cat'"),
+    ("bookstore_app", "SET ROLE bookstore_owner"),
+    ("bookstore_monitor", "SELECT title FROM public.book"),
+    ("bookstore_owner", "CREATE ROLE mine"),
+    ("bookstore_owner", "CREATE DATABASE mine"),
+]
+
+
+def test_what_the_roles_may_not(roles: sa.URL) -> None:
+    """The service's role changes no table, the monitor reads no book, the owner is no superuser."""
+    for role, statement in FORBIDDEN:
+        with (
+            psycopg.connect(conninfo(roles.set(username=role)), autocommit=True) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            connection.execute(statement)
+
+
+def test_the_monitor_sees_what_others_do(roles: sa.URL) -> None:
+    """The monitor is shown the statements of the service's sessions."""
+    app, monitor = (conninfo(roles.set(username=f"bookstore_{name}")) for name in ("app", "monitor"))
+    with psycopg.connect(app, autocommit=True) as one, psycopg.connect(monitor) as other:
+        one.execute("SELECT 'seen'")
+        seen = other.execute("SELECT query FROM pg_stat_activity WHERE usename = 'bookstore_app'").fetchall()
+        assert ("SELECT 'seen'",) in seen
+
+
+def test_limits_hold(roles: sa.URL) -> None:
+    """No more sessions than the budget, and no session that waits or idles for ever."""
+    run_roles(roles, connections=1)
+    app = conninfo(roles.set(username="bookstore_app"))
+    with psycopg.connect(app) as connection:
+        with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+            psycopg.connect(app)
+        told = [
+            connection.execute("SELECT current_setting(%s)", [name]).fetchone()
+            for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
+        ]
+        assert told == [("30s",), ("10s",), ("5s",)]
+
+
+def test_doctor_is_content_with_the_role(roles: sa.URL, tmp_path: Path) -> None:
+    """Of a service on these roles doctor has nothing to warn of."""
+    environ = {"DATABASE_URL": conninfo(roles.set(username="bookstore_app")), "BOOKSTORE_DATA_DIR": str(tmp_path)}
+    found = doctor.examine(environ, {}, []).findings
+    assert [one for one in found if one.level == "warning"] == []
+    assert "bookstore_app may read and write all tables" in {one.found for one in found}
