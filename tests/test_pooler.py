@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import httpx
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from bookstore import pooler, profile, server
 from bookstore.budget import PoolerCapacity
 from bookstore.cli.profiles import profiles
 from bookstore.database_url import conninfo
+from bookstore.lab.deploy import wait_until
 from bookstore.lab.pgbouncer import PgBouncer
 from bookstore.refusal import Refused
 
@@ -119,3 +121,22 @@ def test_a_profile_for_postgresql_itself_is_remarked(pooled: Pooled, url: sa.URL
         assert told.endswith("in transaction mode it needs behind_pooler: on")
         assert _check(through, "psycopg-joined").stdout.splitlines()[-1].endswith("wants no pooler")
     assert _check(url, "psycopg-pgbouncer").stdout.splitlines()[-1].endswith("wants a pooler")
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "psycopg-sync"])
+def test_serves_through_it_and_survives_its_restart(
+    pooled: Pooled, url: sa.URL, deployed: Callable[..., AbstractContextManager[str]], driver: str
+) -> None:
+    """Two workers under each shipped profile read through PgBouncer, answer 503 while it is away, and serve on when it
+    is back."""
+    spec = f"{driver}-pgbouncer@workers=2"
+    with pooled() as it, deployed(it.url(str(url.database)), BOOKSTORE_PROFILE=spec) as address:
+        assert httpx.get(f"{address}/books").json()["items"] == []
+        it.stop()
+        away = [httpx.get(f"{address}/books") for _ in range(6)]
+        assert {(one.status_code, one.json()["code"]) for one in away} == {(503, "db_unavailable")}
+        it.start()
+        assert wait_until(lambda: httpx.get(f"{address}/health/ready").is_success, 20)
+        back = [httpx.get(f"{address}/books").status_code for _ in range(60)]
+        assert set(back) <= {200, 503}
+        assert set(back[40:]) == {200}  # each of two workers' five connections broke once at most
