@@ -70,8 +70,6 @@ def _asyncpg_arguments(profile: EngineProfile) -> dict[str, Any]:
     }
     if not profile.prepared_statements:
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-    if profile.behind_pooler:  # not even for one execution: its name would stay in a session that others get next
-        arguments["prepared_statement_name_func"] = lambda: ""
     return arguments
 
 
