@@ -53,7 +53,7 @@ def test_keys(say: Say) -> None:
     """An event has its place and time in front, then what was said with it and what is bound to the context."""
     (event,) = read(
         say(
-            'correlation.begin(b"id-1")\n'
+            'correlation.begin(b"id-1", {"path_template": "/books"})\n'
             'structlog.contextvars.bind_contextvars(trace_id="t1")\n'
             'logger.warning("hello %s", "world", extra={"status": 200})',
             BOOKSTORE_WORKER="2",
@@ -63,7 +63,7 @@ def test_keys(say: Say) -> None:
     assert event.pop("pid") > 1
     assert event == {
         "level": "warning", "logger": "bookstore", "event": "hello world", "profile": "default", "worker": 2,
-        "request_id": "id-1", "status": 200, "trace_id": "t1",
+        "request_id": "id-1", "route": "/books", "status": 200, "trace_id": "t1",
     }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from bookstore.keyring import Keyring
 from bookstore.metrics import beat, pool, requests, shared
 from bookstore.metrics.block import Block
 from bookstore.readiness import Readiness
+from bookstore.request_log import RequestLog
 from bookstore.routes import schema_page
 from bookstore.routes.author_editing import AuthorEditor
 from bookstore.routes.authors import AuthorController
@@ -83,7 +84,15 @@ def create_app() -> Litestar:
         from bookstore.spans import Spans  # noqa: PLC0415 - OpenTelemetry is optional, and large
 
         spans = Spans(tracing.make_provider(chosen))
-    return make_app(database, found.admission, known, read_only=found.read_only, block=block, spans=spans)
+    return make_app(
+        database,
+        found.admission,
+        known,
+        read_only=found.read_only,
+        block=block,
+        log_requests=found.log_requests,
+        spans=spans,
+    )
 
 
 def make_app(
@@ -93,10 +102,12 @@ def make_app(
     *,
     read_only: bool = False,
     block: Block | None = None,
+    log_requests: bool = False,
     spans: Spans | None = None,
 ) -> Litestar:
     """The service on `database`, which is started and stopped with it, behind a gate with `admission`, for
-    the tokens in `known`. With a `block` it counts there what it does, with `spans` it traces it."""
+    the tokens in `known`. With a `block` it counts there what it does; with
+    `log_requests` each request is logged, with `spans` traced."""
 
     @asynccontextmanager
     async def exporting(_: Litestar) -> AsyncIterator[None]:
@@ -152,6 +163,8 @@ def make_app(
     app.asgi_handler = Gate(app.asgi_handler, database.profile, admission)
     if block:
         app.asgi_handler = requests.Requests(app.asgi_handler, block)
+    if log_requests:
+        app.asgi_handler = RequestLog(app.asgi_handler, admission.proxies)
     if spans:
         spans.watch(database)
         app.asgi_handler = spans.around(app.asgi_handler)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 HEADER: Final = b"x-request-id"
 
 _ACCEPTED: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("REQUEST_ID", default=None)
+_SCOPE: Final[ContextVar[Mapping[str, Any]]] = ContextVar("SCOPE", default={})  # noqa: B039 - nobody writes it
 
 
-def begin(sent: bytes | None) -> str:
-    """The id of the request that begins here, to the end of its task: `sent` where that can be one, else random."""
+def begin(sent: bytes | None, scope: Mapping[str, Any]) -> str:
+    """The id of the request with this ASGI `scope`, which begins here, to the end of its task: `sent` where that can
+    be one, else random."""
     taken = sent is not None and _ACCEPTED.fullmatch(sent)
     request_id = taken[0].decode() if taken else secrets.token_hex(16)
     _REQUEST_ID.set(request_id)
+    _SCOPE.set(scope)
     return request_id
 
 
 def current() -> str | None:
     """The id of the request in whose course the code runs, in a thread of the Database's too."""
     return _REQUEST_ID.get()
+
+
+def route() -> str | None:
+    """The template of its path, once the router has found it."""
+    return _SCOPE.get().get("path_template")

@@ -73,7 +73,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         fields = dict(scope["headers"])
-        request_id = correlation.begin(fields.get(correlation.HEADER))
+        request_id = correlation.begin(fields.get(correlation.HEADER), scope)
         response = _Response(self, scope["method"], fields, send, request_id)
         try:
             self._admit(scope, fields)

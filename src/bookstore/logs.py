@@ -108,6 +108,8 @@ class _Described:
             line["worker"] = int(worker)
         if request_id := correlation.current():
             line["request_id"] = request_id
+        if route := correlation.route():
+            line["route"] = route
         line.update(said)
         return line
 

@@ -13,6 +13,7 @@ import psycopg
 import sqlalchemy as sa
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
+from granian.log import LogLevels
 from granian.server import MPServer
 
 from bookstore import budget, logs, pooler
@@ -164,6 +165,7 @@ def serve(profile: EngineProfile, host: str, port: int) -> None:
         respawn_failed_workers=True,
         respawn_interval=RESPAWN_OVERLAP_S,
         workers_kill_timeout=KILL_AFTER_S,
+        log_level=LogLevels(logging.getLevelName(logging.root.level).lower()),
         log_dictconfig=logs.GRANIAN,
     ).serve(spawn_target=_spawn)
 

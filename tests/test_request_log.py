@@ -1,0 +1,190 @@
+"""The lines of a served request, of one that is refused and of one that fails, from real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from bookstore.database_url import conninfo
+
+PATIENCE_S = 40.0
+CANARY = "c4n4ry"
+TOKEN = f"bks_{CANARY}"
+APP = """
+from litestar import get
+from bookstore import access, app
+
+@get("/broken/{number:int}", opt=access.PUBLIC)
+async def broken(number: int) -> str:
+    hidden = "c4n4" + "ry"
+    raise ZeroDivisionError("nobody foresaw it")
+
+def create_app():
+    service = app.create_app()
+    service.register(broken)
+    return service
+
+if __name__ == "__main__":
+    from bookstore import server
+    from granian.server import MPServer
+    made = MPServer.__init__
+    def init(self, target, **options):
+        made(self, "service:create_app", **options)
+    MPServer.__init__ = init
+    from bookstore.cli import main
+    main()
+"""
+"""Our own `bookstore serve`, with a route that fails."""
+
+
+class Service:
+    def __init__(self, base: str, log: Path, process: subprocess.Popen[bytes]) -> None:
+        self.base = base
+        self.process = process
+        self._log = log
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(self.base + path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+    @property
+    def text(self) -> str:
+        return self._log.read_text()
+
+    def lines(self, **keys: Any) -> list[dict[str, Any]]:
+        """The events so far with these values; each line has to be one."""
+        events = [json.loads(line) for line in self.text.splitlines()]
+        return [event for event in events if all(event.get(key) == value for key, value in keys.items())]
+
+    def line(self, **keys: Any) -> dict[str, Any]:
+        """The one event with these values, which has to come."""
+        end = time.monotonic() + PATIENCE_S
+        while not (found := self.lines(**keys)):
+            assert time.monotonic() < end, self.text
+            time.sleep(0.02)
+        (only,) = found
+        return only
+
+
+Run = Callable[..., AbstractContextManager[Service]]
+
+
+@pytest.fixture
+def run(url: sa.URL, tmp_path: Path) -> Run:
+    """Serves two workers with JSON lines, a line a request, at the level debug."""
+    (tmp_path / "service.py").write_text(APP)
+
+    @contextmanager
+    def running(profile: str = "default@workers=2,pool_size=2", **env: str) -> Iterator[Service]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        there = {
+            "PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
+            "HOME": str(tmp_path), "DATABASE_URL": conninfo(url.set(password=CANARY)),
+            "BOOKSTORE_PORT": str(port), "BOOKSTORE_PROFILE": profile, "BOOKSTORE_LOG_REQUESTS": "on",
+            "BOOKSTORE_LOG_LEVEL": "debug",
+        }  # fmt: skip
+        log = tmp_path / "log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, str(tmp_path / "service.py"), "serve"], env=there | env, cwd=tmp_path,
+                stdout=file, stderr=file,
+            )  # fmt: skip
+        service = Service(f"http://127.0.0.1:{port}", log, process)
+        try:
+            end = time.monotonic() + PATIENCE_S
+            while not _is_ready(service):
+                assert process.poll() is None, service.text
+                assert time.monotonic() < end, service.text
+                time.sleep(0.05)
+            yield service
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+    return running
+
+
+def _is_ready(service: Service) -> bool:
+    try:
+        return service.get("/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_service(run: Run) -> None:
+    """From the start to the stop each event is a line: one a request, with its id, one for a refusal and one with the
+    traceback for what nobody foresaw. No secret, query, body or local variable is in any of them."""
+    with run() as service:
+        answer = service.get(f"/books?q={CANARY}", X_Request_ID="mine-1")
+        assert (answer.status_code, answer.headers["x-request-id"]) == (200, "mine-1")
+        line = service.line(request_id="mine-1")
+        assert line.pop("timestamp")
+        assert line.pop("duration_ms") > 0
+        assert line.pop("pid") != service.process.pid
+        assert line.pop("worker") in {1, 2}
+        assert line == {
+            "level": "info", "logger": "bookstore.request", "event": "request", "profile": line["profile"],
+            "request_id": "mine-1", "route": "/books", "method": "GET", "path": "/books", "status": 200,
+            "bytes": len(answer.content), "client": "127.0.0.1",
+        }  # fmt: skip
+
+        broken = service.get("/broken/7", X_Request_ID="mine-2")
+        assert (broken.status_code, broken.json()["request_id"]) == (500, "mine-2")
+        error = service.line(request_id="mine-2", level="error")
+        assert error["exception"].startswith("Traceback")
+        assert error["exception"].endswith("ZeroDivisionError: nobody foresaw it")
+        assert service.line(request_id="mine-2", level="info")["route"] == "/broken/{number}"
+
+        url = f"{service.base}/books"
+        body = {"title": CANARY}
+        refused = httpx.post(url, json=body, headers={"Authorization": f"Bearer {TOKEN}", "X-Request-ID": "mine-3"})
+        assert refused.status_code == 401
+        assert service.line(request_id="mine-3", level="warning")["code"] == "unauthenticated"
+        assert service.line(request_id="mine-3", level="info")["status"] == 401
+
+        hostile = service.get("/a%0D%0A%7B%22level%22%3A%22error%22%7D%1B", X_Request_ID="a b")
+        assert service.line(request_id=hostile.headers["x-request-id"])["path"].startswith("/a%0D%0A%7B%22")
+        lost = httpx.head(service.base + "/nowhere", headers={"X-Request-ID": "mine-4", "Host": "x y"})
+        assert lost.status_code == 400
+        line = service.line(request_id="mine-4")
+        assert (line["method"], line["status"], line["bytes"], "route" in line) == ("HEAD", 400, 0, False)
+        assert service.lines(path="/health/ready", level="info") == []
+        assert len(service.lines(path="/health/ready", level="debug")) >= 1
+
+    started = service.line(schema_revision=service.lines(workers=2)[0]["schema_revision"])
+    assert (started["driver"], started["pool_size"], started["pid"]) == ("asyncpg", 2, service.process.pid)
+    assert service.line(drained=True)["level"] == "info"
+    assert CANARY not in service.text
+    assert len(service.lines(level="error")) == 1
+
+
+def test_level(run: Run) -> None:
+    """With the level error nothing but the unforeseen is said, and that with its traceback."""
+    with run("default@workers=1", BOOKSTORE_LOG_LEVEL="error") as service:
+        service.get("/books")
+        service.get("/broken/7", X_Request_ID="mine")
+        assert service.line(request_id="mine")["exception"].startswith("Traceback")
+    assert len(service.lines()) == 1
+
+
+def test_a_metrics_port_tells_statements(run: Run) -> None:
+    """With a metrics port a request's line tells how many statements it sent."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with run("default@workers=1,loading=joined", BOOKSTORE_METRICS_PORT=str(port)) as service:
+        service.get("/books", X_Request_ID="mine")
+        assert service.line(request_id="mine")["statements"] >= 1
