@@ -15,7 +15,19 @@ from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.routes import HTTPRoute
 
-from bookstore import access, database_url, errors, keyring, logs, parameters, profile, settings, sqlstate, tracing
+from bookstore import (
+    access,
+    database_url,
+    errors,
+    keyring,
+    logs,
+    parameters,
+    profile,
+    settings,
+    slow_statements,
+    sqlstate,
+    tracing,
+)
 from bookstore.admission import Admission
 from bookstore.bodies import LARGEST_BODY
 from bookstore.database import Database, make_database
@@ -91,6 +103,7 @@ def create_app() -> Litestar:
         read_only=found.read_only,
         block=block,
         log_requests=found.log_requests,
+        slow_statement_s=found.slow_statement_s,
         spans=spans,
     )
 
@@ -103,11 +116,12 @@ def make_app(
     read_only: bool = False,
     block: Block | None = None,
     log_requests: bool = False,
+    slow_statement_s: float | None = None,
     spans: Spans | None = None,
 ) -> Litestar:
     """The service on `database`, which is started and stopped with it, behind a gate with `admission`, for
-    the tokens in `known`. With a `block` it counts there what it does; with
-    `log_requests` each request is logged, with `spans` traced."""
+    the tokens in `known`. With a `block` it counts there what it does; with `log_requests` each request is logged, and
+    so is each statement that takes `slow_statement_s`; with `spans` all of it is traced."""
 
     @asynccontextmanager
     async def exporting(_: Litestar) -> AsyncIterator[None]:
@@ -122,7 +136,10 @@ def make_app(
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
         try:
-            async with beat.beat(block, database.pool) if block else nullcontext():
+            async with (
+                beat.beat(block, database.pool) if block else nullcontext(),
+                slow_statements.watched(database, slow_statement_s) if slow_statement_s else nullcontext(),
+            ):
                 yield
         finally:
             await database.stop()

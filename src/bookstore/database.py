@@ -75,9 +75,9 @@ class Database(ABC):
         self.answered_s = monotonic()
         return result
 
-    async def probe(self, work: Work[T]) -> T:
-        """Runs `work`, which reads, as run() does, but refuses it never, and counts it among nobody's work."""
-        return await self._once(work, reading=True)
+    async def probe(self, work: Work[T], *, reading: bool = True) -> T:
+        """Runs `work` as run() does, but once, refuses it never, and counts it among nobody's work."""
+        return await self._once(work, reading)
 
     @property
     def is_full(self) -> bool:
