@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from bookstore import tokens
-from bookstore.redaction import inert, masked
+from bookstore.redaction import has_secret, inert, masked
 
 PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
 
@@ -29,6 +29,7 @@ PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
 def test_masked(text: str, kept: str) -> None:
     """What has the form of a secret is masked, and the rest of the text stays."""
     assert masked(text) == kept
+    assert has_secret(text)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
 from bookstore import correlation
-from bookstore.redaction import inert, masked
+from bookstore.redaction import has_secret, inert, masked
 from bookstore.settings import Settings
 
 FLOOD_S: Final = 1.0
@@ -91,21 +92,22 @@ class _Described:
 
     def __init__(self, profile: str) -> None:
         self._profile = profile
+        self._worker = os.environ.get("BOOKSTORE_WORKER")
 
     def __call__(self, _: Any, __: str, said: EventDict) -> EventDict:
         record: logging.LogRecord = said.pop("_record")
         said.pop("_from_structlog")
-        at = datetime.fromtimestamp(record.created, UTC)
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
-            "timestamp": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z",
+            "timestamp": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": said.pop("event"),
             "profile": self._profile,
             "pid": record.process,
         }
-        if worker := os.environ.get("BOOKSTORE_WORKER"):
-            line["worker"] = int(worker)
+        if self._worker:
+            line["worker"] = int(self._worker)
         if request_id := correlation.current():
             line["request_id"] = request_id
         if route := correlation.route():
@@ -116,15 +118,22 @@ class _Described:
 
 def _masked(_: Any, __: str, line: EventDict) -> EventDict:
     """Values are plain, and without secrets."""
-    return {key: value if isinstance(value, _PLAIN) else masked(str(value)) for key, value in line.items()}
-
-
-_ENCODER: Final = json.JSONEncoder()
-"""In ASCII: what is no line end to JSON is one to many who read lines."""
+    texts = {key: str(value) for key, value in line.items() if not isinstance(value, _PLAIN)}
+    if has_secret("\0".join(texts.values())):  # once for all, for nearly none has
+        texts = {key: masked(text) for key, text in texts.items()}
+    line.update(texts)
+    return line
 
 
 def _json(_: Any, __: str, line: EventDict) -> str:
-    return _ENCODER.encode(line)
+    """In ASCII: what is no line end to JSON is one to many who read lines."""
+    try:
+        made = msgspec.json.encode(line)
+        if made.isascii():
+            return made.decode()
+    except UnicodeEncodeError:  # half a character
+        pass
+    return json.dumps(line, separators=(",", ":"))
 
 
 def _inert(_: Any, __: str, line: EventDict) -> EventDict:
