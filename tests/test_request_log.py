@@ -24,6 +24,7 @@ CANARY = "c4n4ry"
 TOKEN = f"bks_{CANARY}"
 APP = """
 from litestar import get
+from litestar.response import Stream
 from bookstore import access, app
 
 @get("/broken/{number:int}", opt=access.PUBLIC)
@@ -31,9 +32,17 @@ async def broken(number: int) -> str:
     hidden = "c4n4" + "ry"
     raise ZeroDivisionError("nobody foresaw it")
 
+@get("/torn", opt=access.PUBLIC)
+async def torn() -> Stream:
+    async def parts():
+        yield b"begun"
+        raise ZeroDivisionError("in the middle")
+    return Stream(parts())
+
 def create_app():
     service = app.create_app()
     service.register(broken)
+    service.register(torn)
     return service
 
 if __name__ == "__main__":
@@ -168,6 +177,15 @@ def test_a_service(run: Run) -> None:
     assert (started["driver"], started["pool_size"], started["pid"]) == ("asyncpg", 2, service.process.pid)
     assert service.line(drained=True)["level"] == "info"
     assert CANARY not in service.text
+    assert len(service.lines(level="error")) == 1
+
+
+def test_a_torn_response(run: Run) -> None:
+    """An error in the middle of a response, which can become no other one, is in the log once, with its request."""
+    with run("default@workers=1") as service:
+        with pytest.raises(httpx.TransportError):
+            service.get("/torn", X_Request_ID="mine")
+        assert "ZeroDivisionError: in the middle" in service.line(request_id="mine", level="error")["exception"]
     assert len(service.lines(level="error")) == 1
 
 

@@ -14,6 +14,8 @@ _ACCEPTED: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("REQUEST_ID", default=None)
 _SCOPE: Final[ContextVar[Mapping[str, Any]]] = ContextVar("SCOPE", default={})  # noqa: B039 - nobody writes it
 
+_IS_LOGGED: Final[ContextVar[bool]] = ContextVar("IS_LOGGED", default=False)
+
 
 def begin(sent: bytes | None, scope: Mapping[str, Any]) -> str:
     """The id of the request with this ASGI `scope`, which begins here, to the end of its task: `sent` where that can
@@ -28,6 +30,16 @@ def begin(sent: bytes | None, scope: Mapping[str, Any]) -> str:
 def current() -> str | None:
     """The id of the request in whose course the code runs, in a thread of the Database's too."""
     return _REQUEST_ID.get()
+
+
+def end_logged() -> None:
+    """Says that the error which now goes to the server is in the log."""
+    _IS_LOGGED.set(True)
+
+
+def is_logged() -> bool:
+    """Whether the error that the server tells of is in the log already."""
+    return _IS_LOGGED.get()
 
 
 def route() -> str | None:

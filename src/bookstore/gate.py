@@ -88,6 +88,7 @@ class Gate:
         except Exception as error:
             bug = errors.bug(scope["method"], scope["path"], error)
             if response.is_sent:  # it cannot become another one: the server breaks it off
+                correlation.end_logged()
                 raise
             await response.whole(*errors.encoded(scope["path"], bug))
 

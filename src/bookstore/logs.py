@@ -34,6 +34,7 @@ _LEAST: Final[Mapping[str, int]] = {
 }  # fmt: skip
 # Servers and libraries give handlers of their own to these.
 _TAKEN_OVER: Final = ("_granian", "granian.access", "litestar")
+_TRACEBACK: Final = "Traceback (most recent call last):\n"
 _PLAIN: Final = (int, float, bool, type(None))
 
 GRANIAN: Final[dict[str, Any]] = {"version": 1, "incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
@@ -45,6 +46,7 @@ def configure(found: Settings, profile: str) -> None:
     handler = _Stderr()
     handler.setFormatter(_formatter(is_json=_is_json(found), profile=profile))
     handler.addFilter(_Flood())
+    handler.addFilter(_is_new)
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one, _Stderr)]:
         root.removeHandler(old)
@@ -113,6 +115,8 @@ class _Described:
         if route := correlation.route():
             line["route"] = route
         line.update(said)
+        if _TRACEBACK in line["event"]:  # granian's record of an error has it in its message
+            line["event"], _, line["exception"] = line["event"].partition("\n")
         return line
 
 
@@ -167,6 +171,11 @@ class _Flood(logging.Filter):
         if count:
             record.suppressed = count
         return True
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    """Whether it is not granian's word on an error that is in the log already, with its causes."""
+    return record.name != "_granian.utils" or not correlation.is_logged()
 
 
 class _Stderr(logging.Handler):

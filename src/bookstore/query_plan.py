@@ -64,7 +64,12 @@ def explained(session: Session, statement: str) -> str:
 
 def shape_hash(plan: str) -> str:
     """12 hexadecimal digits that are the same for plans of one shape."""
-    return hashlib.sha256(json.dumps(_shape(json.loads(plan)[0]["Plan"])).encode()).hexdigest()[:12]
+    return text_hash(json.dumps(_shape(json.loads(plan)[0]["Plan"])))
+
+
+def text_hash(text: str) -> str:
+    """12 hexadecimal digits that stand for `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _shape(node: Mapping[str, Any]) -> list[Any]:

@@ -99,6 +99,7 @@ class _SlowStatements:
             self._plans[text] = (monotonic(), plan)
             if len(self._plans) > _MOST_TEXTS:
                 self._plans.pop(next(iter(self._plans)))[1].cancel()
+        line["statement_hash"] = query_plan.text_hash(text)
         line["statement"] = text[:_LONGEST_SHOWN]
         plan.add_done_callback(partial(_tell, line), context=context)
 
