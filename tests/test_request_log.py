@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from bookstore.database_url import conninfo
 
 PATIENCE_S = 40.0
 CANARY = "c4n4ry"
+TRACING = {"trace_id", "span_id"}
 TOKEN = f"bks_{CANARY}"
 APP = """
 from litestar import get
@@ -84,6 +86,20 @@ class Service:
             time.sleep(0.02)
         (only,) = found
         return only
+
+
+def documented_keys() -> set[str]:
+    """Those of the guide's table."""
+    guide = Path(__file__).parents[1] / "docs" / "logs.md"
+    table = guide.read_text().partition("## Keys\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+
+
+def test_the_guide_names_keys_that_exist() -> None:
+    """Each key of the guide's table is one that some code writes."""
+    source = "".join(path.read_text() for path in (Path(__file__).parents[1] / "src").rglob("*.py"))
+    assert len(documented_keys()) > 30
+    assert [key for key in documented_keys() - TRACING if f'"{key}"' not in source and f".{key} =" not in source] == []
 
 
 Run = Callable[..., AbstractContextManager[Service]]
@@ -177,6 +193,7 @@ def test_a_service(run: Run) -> None:
     assert (started["driver"], started["pool_size"], started["pid"]) == ("asyncpg", 2, service.process.pid)
     assert service.line(drained=True)["level"] == "info"
     assert CANARY not in service.text
+    assert {key for event in service.lines() for key in event} <= documented_keys()
     assert len(service.lines(level="error")) == 1
 
 
