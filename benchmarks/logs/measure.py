@@ -1,0 +1,165 @@
+"""What watching a service costs it: the metrics port, slow statements, JSON logs with a line a request; paired.
+
+    .venv/bin/python benchmarks/logs/measure.py [PROFILE] [ROUNDS] [SECONDS]
+
+A server for each way of watching, all at once, on the 10,000 real books in one embedded PostgreSQL. In each round they
+are loaded one after the other, in random order, by five clients that ask for 100 books; each is compared with the
+round's unwatched one. Throughput is what the clients got, CPU the workers' own time a request, which varies less on a
+machine that others use too. The log goes to a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from bookstore import catalog, postgres, schema
+from bookstore.database_url import conninfo
+from bookstore.guardian import Guardian, end_process
+from bookstore.lab.deploy import free_port, wait_until
+from bookstore.lab.deployment import HOST, Deployment, DeploymentError
+from bookstore.lab.statistics import ratio
+
+ROUNDS: Final = 12
+SECONDS: Final = 3.0
+CLIENTS: Final = 5
+PATH: Final = "/books?limit=100"
+
+UNWATCHED: Final = "nothing"
+Ways = Mapping[str, Mapping[str, str]]
+
+
+def ways() -> Ways:
+    """The environment of each way of watching."""
+    off, requests = {"BOOKSTORE_SLOW_STATEMENT": "off"}, {"BOOKSTORE_LOG_REQUESTS": "on"}
+    return {
+        UNWATCHED: off,
+        "slow statements": {},
+        "metrics port": off | {"BOOKSTORE_METRICS_PORT": str(free_port())},
+        "a line a request": off | requests,
+        "all of it": requests | {"BOOKSTORE_METRICS_PORT": str(free_port())},
+    }
+
+
+@contextmanager
+def served(profile: str, url: str, watching: Mapping[str, str], log: Path, guardian: Guardian) -> Iterator[Deployment]:
+    """The service, ready, with its log in a file."""
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKSTORE_")}
+    environment |= {"BOOKSTORE_PROFILE": profile, "DATABASE_URL": url, "BOOKSTORE_LOG_FORMAT": "json", **watching}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    guardian.watch("group", process.pid)
+    deployment = Deployment(process, port)
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            sys.exit(log.read_text())
+        try:
+            return deployment.get("/health/ready")[0] == 200
+        except DeploymentError:
+            return False
+
+    try:
+        if not wait_until(ready, 30):
+            sys.exit(log.read_text())
+        deployment.prove_identity()
+        yield deployment
+    finally:
+        end_process(process, 15)
+        guardian.forget("group", process.pid)
+
+
+def load(deployment: Deployment, seconds: float, folder: Path) -> tuple[float, float]:
+    """(requests a second, µs of the workers' CPU a request). Exits where a request fails."""
+    plan, samples = folder / "plan.json", folder / "samples.jsonl"
+    request = {"method": "GET", "url": deployment.base + PATH}
+    options = {"vus": CLIENTS, "duration": f"{seconds * 1000:.0f}ms"}
+    plan.write_text(json.dumps({"options": options, "flows": {"default": [{"request": request}]}}))
+    before = _cpu_s(deployment)
+    subprocess.run(
+        [
+            sys.executable, "-P", "-m", "k9", "run", "--quiet", "--no-color", "--no-summary",
+            "--discard-response-bodies", "--system-tags", "status", "--out", f"json={samples}", str(plan),
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    used = _cpu_s(deployment) - before
+    lines = [json.loads(line) for line in samples.read_text().splitlines() if '"metric":"http_reqs"' in line]
+    statuses = [line["data"]["tags"]["status"] for line in lines if line["type"] == "Point"]
+    if failed := set(statuses) - {"200"}:
+        sys.exit(f"{PATH}: answered {failed}")
+    return len(statuses) / seconds, used / len(statuses) * 1e6
+
+
+def _cpu_s(deployment: Deployment) -> float:
+    return float(sum(sum(worker.cpu_times()[:2]) for worker in deployment.workers()))
+
+
+def told(name: str, figures: list[tuple[float, float]], base: list[tuple[float, float]]) -> str:
+    """A way's medians, and its cost in percent with the 95 % interval."""
+    line = f"{name:<18}"
+    for place, unit in ((0, "/s"), (1, " µs")):
+        mine, theirs = ([row[place] for row in rows] for rows in (figures, base))
+        line += f"{statistics.median(mine):9.0f}{unit}"
+        found = ratio(mine, theirs)
+        if name == UNWATCHED:
+            line += " " * 24
+        elif found.low is None or found.high is None:
+            line += f"{_percent(found.estimate):>8}" + " " * 16
+        else:
+            line += f"{_percent(found.estimate):>8} {f'({_percent(found.low)} to {_percent(found.high)})':<15}"
+    return line.rstrip()
+
+
+def _percent(times: float) -> str:
+    return f"{(times - 1) * 100:+.1f}"
+
+
+def main() -> None:
+    profile, rounds, seconds = [*sys.argv[1:], *["default", str(ROUNDS), str(SECONDS)][len(sys.argv) - 1 :]]
+    todo = ways()
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
+    with Guardian() as guardian, tempfile.TemporaryDirectory() as text, postgres.temporary(guardian) as cluster:
+        folder, url = Path(text), cluster.url()
+        schema.upgrade(url.set(drivername="postgresql+psycopg"))
+        with psycopg.connect(conninfo(url)) as connection:
+            catalog.import_file(connection, catalog.sample_path())
+        with ExitStack() as stack:
+            servers = {
+                name: stack.enter_context(served(profile, conninfo(url), watching, folder / f"{number}.log", guardian))
+                for number, (name, watching) in enumerate(todo.items())
+            }
+            for number in range(int(rounds) + 1):  # the first one warms up
+                for name in random.sample(list(todo), len(todo)):
+                    print(f"round {number}/{rounds} {name}", file=sys.stderr)
+                    figures = load(servers[name], float(seconds), folder)
+                    if number:
+                        found[name].append(figures)
+    print(f"{profile}: GET {PATH}, {CLIENTS} clients, {rounds} interleaved rounds of {seconds} s; medians, and % with")
+    print("their 95 % interval against the same round's server that is not watched")
+    print(f"{'watched by':<18}{'throughput':>11}{'%':>8}{'CPU a request':>28}{'%':>8}")
+    for name, figures_of in found.items():
+        print(told(name, figures_of, found[UNWATCHED]))
+
+
+if __name__ == "__main__":
+    main()
