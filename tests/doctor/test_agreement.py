@@ -29,6 +29,7 @@ STOPPED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "unknown profile": (["-p", "asyncpg-jsno"], {}, "'asyncpg-jsno', which is no profile"),
     "unknown key": (["-p", "default@pool_szie=20"], {}, "pool_szie: found an unknown key"),
     "two mistakes": (["-p", "default@workers=0,gc=off"], {}, "workers: found 0"),
+    "no folder of profiles": ([], {"BOOKSTORE_PROFILES_DIR": "/none"}, "BOOKSTORE_PROFILES_DIR: found '/none'"),
     "wrong port": ([], {"BOOKSTORE_PORT": "http"}, "BOOKSTORE_PORT: found 'http'"),
     "wrong port, and an argument": (["--port", "{port}"], {"BOOKSTORE_PORT": "http"}, "BOOKSTORE_PORT: found 'http'"),
     "another database": ([], {"DATABASE_URL": "mysql://me@host/books"}, "DATABASE_URL: found the scheme 'mysql'"),
