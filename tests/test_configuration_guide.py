@@ -6,13 +6,13 @@ import json
 import re
 from pathlib import Path
 
-from bookstore import settings
+from bookstore import settings, tracing
 from bookstore.doctor import FORMAT_VERSION, Examination, configuration
 from bookstore.doctor.finding import LEVELS, Finding
 from bookstore.reference import ENVIRONMENT
 
 GUIDE = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
-VARIABLES = {name for names in ENVIRONMENT for name in re.findall(r"[A-Z][A-Z0-9_]*[A-Z0-9]", names)}
+VARIABLES = {name for names in ENVIRONMENT for name in re.findall(r"\b[A-Z][A-Z0-9_]*[A-Z0-9]\b", names)}
 EXAMPLES = dict(
     line.partition("=")[::2]
     for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
@@ -37,6 +37,7 @@ def test_the_examples_are_right() -> None:
     """Each variable has an example, with which the service would start; tokens are told as a file."""
     assert configuration.variables()
     assert set(configuration.variables()) - {"BOOKSTORE_API_TOKENS"} <= EXAMPLES.keys()
+    assert tracing.is_asked(EXAMPLES)
     found = settings.read(EXAMPLES)
     assert configuration.profile_of(found).workers == int(EXAMPLES["WEB_CONCURRENCY"])
     values = configuration.of_settings(found, EXAMPLES, {})

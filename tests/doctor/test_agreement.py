@@ -30,6 +30,13 @@ STOPPED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "unknown key": (["-p", "default@pool_szie=20"], {}, "pool_szie: found an unknown key"),
     "two mistakes": (["-p", "default@workers=0,gc=off"], {}, "workers: found 0"),
     "no folder of profiles": ([], {"BOOKSTORE_PROFILES_DIR": "/none"}, "BOOKSTORE_PROFILES_DIR: found '/none'"),
+    "no such exporter": ([], {"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: found 'zipkin'"),
+    "no pooler": (["-p", "psycopg-pgbouncer"], {}, "behind_pooler is on, and PostgreSQL itself answers at"),
+    "no pooler, embedded": (
+        ["-p", "psycopg-pgbouncer"],
+        {"DATABASE_URL": ""},
+        "behind_pooler is on, and DATABASE_URL is not set",
+    ),
     "wrong port": ([], {"BOOKSTORE_PORT": "http"}, "BOOKSTORE_PORT: found 'http'"),
     "wrong port, and an argument": (["--port", "{port}"], {"BOOKSTORE_PORT": "http"}, "BOOKSTORE_PORT: found 'http'"),
     "another database": ([], {"DATABASE_URL": "mysql://me@host/books"}, "DATABASE_URL: found the scheme 'mysql'"),

@@ -49,7 +49,7 @@ def _findings(
 ) -> Iterator[Finding]:
     yield from looked("environment", partial(configuration.interfering, ignored))
     yield from looked("environment", partial(configuration.misspelt, environ))
-    yield from looked("environment", partial(configuration.traces, environ))
+    yield from looked("traces", partial(configuration.traces, environ))
     yield from looked("versions", machine.versions)
     try:
         found = configuration.settings_of(environ, given)

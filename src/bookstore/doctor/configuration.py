@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore import database_url, profile, settings
+from bookstore import database_url, profile, settings, tracing
 from bookstore.doctor.finding import Finding
 from bookstore.profile import EngineProfile
 from bookstore.refusal import Refused
@@ -108,12 +107,9 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def traces(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """OTEL_* asks for traces: is there what makes them?"""
-    names = sorted(name for name in environ if name.startswith("OTEL_"))
-    if names and importlib.util.find_spec("opentelemetry") is None:
-        yield Finding(
-            "warning", "environment", f"set, and nothing traces: {', '.join(names)}", "pip install 'bookstore[tracing]'"
-        )
+    """As `serve` reads OTEL_…, or refuses it."""
+    asked = tracing.is_asked(environ)
+    yield Finding("ok", "traces", "asked for, and can be made" if asked else "off: OTEL_… asks for none")
 
 
 def told(name: str, text: str) -> str:

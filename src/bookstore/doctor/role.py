@@ -47,7 +47,7 @@ def rights(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]
         yield Finding("ok", "role", f"{name} may {'read and write' if writes else 'read'} all tables")
 
 
-def settings(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
+def settings(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
     """What was set for the role or the database; the profile's own go over some of them."""
     rows = connection.execute(
         "SELECT unnest(setconfig) FROM pg_db_role_setting LEFT JOIN pg_database d ON d.oid = setdatabase"
@@ -55,11 +55,12 @@ def settings(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         " AND (setdatabase = 0 OR datname = current_database())"
     ).fetchall()
     if rows:
+        over = "; the profile's statement_timeout and the service's idle_in_transaction_session_timeout go over theirs"
         yield Finding(
             "note",
             "timeouts",
-            f"set by ALTER ROLE or ALTER DATABASE: {', '.join(sorted(text for (text,) in rows))}; the profile's "
-            f"statement_timeout and the service's idle_in_transaction_session_timeout go over theirs",
+            f"set by ALTER ROLE or ALTER DATABASE: {', '.join(sorted(text for (text,) in rows))}"
+            + ("" if case.profile.behind_pooler else over),
         )
 
 
