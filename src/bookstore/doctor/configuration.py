@@ -109,7 +109,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
 def traces(environ: Mapping[str, str]) -> Iterator[Finding]:
     """As `serve` reads OTEL_…, or refuses it."""
     asked = tracing.is_asked(environ)
-    yield Finding("ok", "traces", "asked for, and can be made" if asked else "off: OTEL_… asks for none")
+    yield Finding("ok", "traces", "asked for, and can be made" if asked else "none are asked for")
 
 
 def told(name: str, text: str) -> str:
