@@ -20,7 +20,9 @@ def test_what_fails_is_a_finding() -> None:
 
     assert looked("files", lambda: broken(ValueError("c4n@ry"))) == [
         FINE,
-        Finding("warning", "files", "could not be looked at: ValueError"),
+        Finding(
+            "warning", "files", "could not be looked at: ValueError", "mend what stands in the way, and look again"
+        ),
     ]
     [_, denied] = looked("files", lambda: broken(PermissionError(13, "Permission denied", "secret")))
     assert denied.found == "could not be looked at: PermissionError: Permission denied"

@@ -48,7 +48,8 @@ def looked(
         except Refused as refusal:
             found.extend(refused(check, refusal))
         except Exception as error:  # noqa: BLE001 - the other checks go on
-            found.append(Finding("warning", check, f"could not be looked at: {_reason(error)}"))
+            told = f"could not be looked at: {_reason(error)}"
+            found.append(Finding("warning", check, told, "mend what stands in the way, and look again"))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
