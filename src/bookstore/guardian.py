@@ -1,4 +1,4 @@
-"""A small process that outlives its owner and then ends what the owner left: servers, clusters, folders.
+"""A small process that outlives its owner and then ends what the owner left: servers, clusters, containers, folders.
 
 The owner holds the other end of the guardian's stdin. However the owner ends, `kill -9` included, the
 kernel closes that pipe and the guardian does what it was told. It works on every POSIX system and, unlike
@@ -17,11 +17,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 GRACE_S = 10.0
 
-Kind = Literal["group", "cluster", "folder"]
+Kind = Literal["group", "cluster", "project", "folder"]
+
+# How a container engine lists what a compose project has, and how that goes: (list, remove first, remove).
+_OF_PROJECT: Final = (
+    (("ps", "-a", "-q"), ("kill",), ("rm", "-f", "-v")),
+    (("network", "ls", "-q"), (), ("network", "rm")),
+    (("volume", "ls", "-q"), (), ("volume", "rm", "-f")),
+)
+_ENGINE_WITHIN_S: Final = 60
 
 
 class Guardian:
@@ -41,7 +49,8 @@ class Guardian:
         return self._process.pid
 
     def watch(self, kind: Kind, target: str | int | Path) -> None:
-        """`group`: a process group's id; `cluster`: the folder of one; `folder`: one to remove."""
+        """`group`: a process group's id; `cluster`: the folder of one; `project`: `podman NAME`, a compose project
+        under its engine; `folder`: one to remove."""
         self._tell("watch", kind, target)
 
     def forget(self, kind: Kind, target: str | int | Path) -> None:
@@ -76,6 +85,8 @@ def end(kind: Kind, target: str) -> None:
         end_group(int(target))
     elif kind == "cluster":
         end_cluster(Path(target))
+    elif kind == "project":
+        end_project(*target.split(" "))
     else:
         remove_folder(Path(target))
 
@@ -149,6 +160,33 @@ def _programs(folder: Path) -> Iterator[int]:
         with contextlib.suppress(psutil.Error):
             if f" -D {folder}/" in " ".join(process.cmdline()).replace('"', ""):
                 yield process.pid
+
+
+def end_project(engine: str, project: str) -> None:
+    """Removes the containers, networks and volumes of a compose project, and the data in them.
+
+    Nothing has to be found twice: compose may have been about to make one.
+    """
+    label = f"label=com.docker.compose.project={project}"
+    end = time.monotonic() + _ENGINE_WITHIN_S
+    empty_looks = 0
+    while empty_looks < 2 and time.monotonic() < end:
+        empty_looks += 1
+        for listing, first, removal in _OF_PROJECT:
+            if found := _asked(engine, *listing, "--filter", label):
+                empty_looks = 0
+                if first:
+                    _asked(engine, *first, *found)
+                _asked(engine, *removal, *found)
+
+
+def _asked(*command: str) -> list[str]:
+    """The words that the engine answers; none where it is not there or does not answer."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_ENGINE_WITHIN_S
+        ).stdout.split()
+    return []
 
 
 def remove_folder(folder: Path) -> None:

@@ -36,6 +36,7 @@ def test_half_a_cpu_is_half_a_cpu(busy: psutil.Process) -> None:
         if not got.means.startswith("cgroup"):
             pytest.skip(f"no control groups for this user: {got.told}")
         fence.enter(busy.pid)
+        assert limits.in_force(busy.pid) == Limits(0.5, limits.in_force(busy.pid).memory_bytes, got.means)
         before, begin = sum(busy.cpu_times()[:2]), time.monotonic()
         time.sleep(2)
         share = (sum(busy.cpu_times()[:2]) - before) / (time.monotonic() - begin)
@@ -53,6 +54,7 @@ def test_memory_beyond_the_limit_ends_the_process() -> None:
         code = "import sys; sys.stdin.read(1); x = bytearray(b'1') * 300_000_000; print(len(x))"
         process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         fence.enter(process.pid)
+        assert limits.in_force(process.pid).memory_bytes == 64 * 2**20
         out, _ = process.communicate(b"x", timeout=60)
         assert process.returncode == -9
         assert out == b""

@@ -46,6 +46,9 @@ def test_alike(before: Run, after: Run) -> None:
         ("machine", {"packages": {"litestar": "2.0", "x": "1"}}, "versions.x: nothing in "),
         ("workload", {"concurrency": 25}, "workload.concurrency: 5 in "),
         ("workload", {"requests": []}, "workload.requests: "),
+        ("machine", {"engine": "podman 4.3.1"}, "machine.engine: "),
+        ("machine", {"image": "sha256:1"}, "machine.image: "),
+        ("protocol", {"deploy": "compose"}, "protocol.deploy: process in "),
         ("catalogue", {"books": 61}, "catalogue.books: 60 in "),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -13,11 +13,19 @@ from bookstore.cli.units import Percent
 from bookstore.lab import external, results, stored, thresholds, verdict
 from bookstore.lab import plan as planning
 from bookstore.lab.plan import Cell, Plan
+from bookstore.lab.record import Deploy
 
 
 @click.command()
 @click.argument("profiles", nargs=-1)
 @click.option("--external", "-e", "services", multiple=True, help="NAME=URL: a service that runs already, beside them.")
+@click.option(
+    "--deploy",
+    type=click.Choice(get_args(Deploy)),
+    default="process",
+    show_default=True,
+    help="compose: in the containers of ./compose.yaml, within its limits.",
+)
 @click.option(
     "--precision",
     type=Percent(),

@@ -83,6 +83,7 @@ def protocol_of(options: dict[str, Any], min_rounds: int, max_rounds: int, preci
         inspect=not (options["no_watch"] or options["no_inspect"]),
         allow_busy=options["allow_busy"],
         limits=Limits(options["cpus"], options["memory"]),
+        deploy=options.get("deploy", "process"),
     )
 
 

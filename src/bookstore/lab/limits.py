@@ -7,7 +7,7 @@ CPUs only and no memory. What was used, and why not more, is part of the record.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -95,6 +95,45 @@ def check(limits: Limits) -> None:
             f"--limit-memory: found {limits.memory_bytes / 2**20:.0f} MiB; allowed is "
             f"{LEAST_MEMORY_BYTES >> 20} MiB to {memory >> 20} MiB, the memory of this machine"
         )
+
+
+def in_force(pid: int, root: Path = ROOT) -> Limits:
+    """What the kernel holds `pid` to, by its control group and those above it; by the means `none` where to nothing."""
+    groups = {
+        controller: path
+        for _, controllers, path in (
+            line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+        )
+        for controller in controllers.split(",")
+    }
+    if (root / "cgroup.controllers").exists():
+        means, own = "cgroup2", root / groups[""].lstrip("/")
+        cpus = _least(own, root, "cpu.max", lambda text: _share(*text.split()))
+        memory = _least(own, root, "memory.max", _amount)
+    else:
+        means = "cgroup1"
+        cpu, own = root / "cpu", root / "memory" / groups.get("memory", "/").lstrip("/")
+        cpus = _least(cpu / groups.get("cpu", "/").lstrip("/"), cpu, "cpu.cfs_quota_us", _share)
+        memory = _least(own, root / "memory", "memory.limit_in_bytes", _amount)
+    return Limits(cpus, None if memory is None else int(memory), means if cpus or memory else "none")
+
+
+def _least(own: Path, top: Path, name: str, amount: Callable[[str], float | None]) -> float | None:
+    """The least of what the group and those above it, below `top`, have in the file `name`."""
+    found = []
+    while own != top and top in own.parents:
+        with suppress(OSError):
+            found.append(amount((own / name).read_text(encoding="utf-8").strip()))
+        own = own.parent
+    return min((it for it in found if it is not None), default=None)
+
+
+def _share(quota: str, period: str = str(PERIOD_US)) -> float | None:
+    return None if quota in {"max", "-1"} else int(quota) / int(period)
+
+
+def _amount(text: str) -> float | None:
+    return None if text == "max" or int(text) >= 2**62 else int(text)  # version 1 says no limit as a huge one
 
 
 @contextmanager

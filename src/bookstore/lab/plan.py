@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from bookstore import budget, profile
-from bookstore.lab import external, limits, pgbouncer
+from bookstore.lab import external, limits, pgbouncer, project
 from bookstore.lab import load as generator
 from bookstore.lab.external import External
 from bookstore.lab.laboratory import MAX_CONNECTIONS
-from bookstore.lab.record import Limits, Protocol
+from bookstore.lab.record import Deploy, Limits, Protocol
 from bookstore.lab.workload import Workload
 from bookstore.lab.workload_file import changed
 from bookstore.profile import EngineProfile
@@ -22,6 +22,8 @@ from bookstore.refusal import Refused
 
 LAB_CONNECTIONS: Final = 4
 """What the lab itself opens beside the service: two to look with, one spare, one for pgbench's own check."""
+_CHECKS: Final[Mapping[Deploy, Callable[[], object]]] = {"process": lambda: None, "compose": project.check}
+"""What has to be there for each kind of deployment; raises Refused."""
 SPARE_FILES: Final = 128
 """Open files a process has beside its clients: libraries, logs, database connections."""
 
@@ -69,6 +71,7 @@ def plan(
     try:
         limits.check(protocol.limits)
         generator.check()
+        _CHECKS[protocol.deploy]()
     except Refused as refusal:
         refused.append(str(refusal))
     if not 1 <= protocol.min_rounds <= protocol.max_rounds:
@@ -92,6 +95,12 @@ def plan(
                 f"starts: give its command in a file"
             )
         entrants.append(Entrant(label=_label(service.name, entrants), spec=service.url or "", service=service))
+    if protocol.deploy == "compose":
+        refused += [
+            f"--deploy compose: found the service {it.label}; allowed are profiles, whose image is known"
+            for it in entrants
+            if it.service
+        ]
     if refused:
         raise Refused("\n".join(dict.fromkeys(refused)))
     return Plan(entrants, workload, protocol, output, seed)

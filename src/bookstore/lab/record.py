@@ -26,7 +26,14 @@ Verdict = Literal["faster", "slower", "less", "more", "no difference shown", "to
 """faster and slower for throughput and latencies, less and more for CPU and memory."""
 
 
+Deploy = Literal["process", "compose"]
+"""process: as this machine's processes, on a cluster of the lab's own; compose: in the containers of compose.yaml."""
+
+
 class Machine(msgspec.Struct, frozen=True):
+    """`engine` is what ran the containers, with its version, and `image` the id of the service's; both are empty where
+    there were none. `python` and `packages` are the service's."""
+
     system: str
     cpu: str
     cores: int
@@ -34,6 +41,8 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
     postgresql: str
     packages: dict[str, str]
+    engine: str = ""
+    image: str = ""
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -56,7 +65,8 @@ class Limits(msgspec.Struct, frozen=True):
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     """How the run was made: a round more until each interval of throughput is within ±`precision_ratio`
     (0.03 is 3 %), but at least `min_rounds` and at most `max_rounds`. `most_errors_ratio` is the share of
-    failed requests above which a round is invalid. With `allow_busy` a busy machine is a warning and no problem."""
+    failed requests above which a round is invalid. With `allow_busy` a busy machine is a warning and no problem.
+    `deploy` is how the contenders were."""
 
     min_rounds: int
     max_rounds: int
@@ -66,6 +76,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     watch: bool = True
     inspect: bool = True
     limits: Limits = Limits()
+    deploy: Deploy = "process"
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import psycopg
 from bookstore.guardian import Guardian
 from bookstore.lab import (
     ceiling,
+    containers,
     host,
     identity,
     judgement,
@@ -34,13 +35,18 @@ from bookstore.lab.invalid import Invalid
 from bookstore.lab.laboratory import DATABASE, Fill
 from bookstore.lab.measurement import asked_of, measure, nothing
 from bookstore.lab.plan import Entrant, Plan
-from bookstore.lab.record import Contender, Measurement, Metric, Problem, Round, Run, Status
+from bookstore.lab.record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
 from bookstore.lab.site import Site
 from bookstore.lab.telemetry import Cost
 
 CEILING_ROUNDS: Final = 3
 """Rounds in which the ceiling is measured too: it is the database's, and changes less than a service does."""
 
+
+_SITES: Final[Mapping[Deploy, Callable[[Plan, Fill, Guardian, Path], AbstractContextManager[Site]]]] = {
+    "process": host.site,
+    "compose": containers.site,
+}
 
 Progress = Callable[[str, float], None]
 """What is done next, and the share of the whole run that is behind us, 0 to 1; it may end before 1."""
@@ -70,7 +76,7 @@ def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) 
         run_id = resumable or results.folder_name(started_at, [entrant.label for entrant in it.entrants])
         draft = stack.enter_context(Draft(it.output, run_id, resume=resumable is not None))
         progress("making a database", 0)
-        site = stack.enter_context(host.site(it, fill, guardian, folder))
+        site = stack.enter_context(_SITES[it.protocol.deploy](it, fill, guardian, folder))
         return _Runner(it, site, draft, progress, started_at).carry_out()
 
 

@@ -23,8 +23,8 @@ _NOT_MEASURED: Final = {"name", "description", "thresholds"}  # of a workload
 
 
 def unlike(baseline: Run, contender: Run) -> list[str]:
-    """A line for each field of machine, versions, workload, catalogue and limits that differs: its name, the
-    baseline's value and the contender's. Empty where the two may be compared."""
+    """A line for each field of machine, versions, deployment, workload, catalogue and limits that differs: its name,
+    the baseline's value and the contender's. Empty where the two may be compared."""
     one, other = _facts(baseline), _facts(contender)
     return [
         f"{field}: {_text(one, field)} in {baseline.id}, {_text(other, field)} in {contender.id}"
@@ -96,6 +96,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "workload": load,
         "catalogue": msgspec.to_builtins(run.catalogue),
         "limits": limits,
+        "protocol": {"deploy": run.protocol.deploy},
     }
     return {f"{part}.{field}": value for part, fields in parts.items() for field, value in fields.items()}
 
