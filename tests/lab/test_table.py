@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from bookstore.lab.record import Problem, Run
+from bookstore.lab.record import Limits, Problem, Run
 from bookstore.lab.table import asked, headline_of, legend, table, three
 from bookstore.lab.workload import Ask, Stage, Workload
 
@@ -97,6 +97,22 @@ def test_the_open_model_is_judged_by_p99(make_record: MakeRecord) -> None:
     assert headline_of(run) == "p99_ms"
     assert "ratio: p99 over that of one" in legend(run)
     assert headline_of(make_record({"one": [100.0], "two": [100.0]}, workload=load)) == "p95_ms"
+
+
+def test_legend_of_containers(default: Run) -> None:
+    """Where the service ran in containers or within limits is told, in a line that fits; else nothing of it."""
+    assert "containers" not in legend(default)
+    assert "held to" not in legend(default)
+    limits = Limits(1.0, 512 * 2**20, "cgroup2")
+    held = msgspec.structs.replace(
+        default,
+        protocol=msgspec.structs.replace(default.protocol, deploy="compose", limits=limits),
+        machine=msgspec.structs.replace(default.machine, engine="podman 4.3.1, podman-compose 1.0.3"),
+    )
+    told = "in containers (podman 4.3.1, podman-compose 1.0.3), held to 1 CPU, 512 MiB"
+    assert told in legend(held).splitlines()
+    alone = msgspec.structs.replace(default, protocol=msgspec.structs.replace(default.protocol, limits=limits))
+    assert "held to 1 CPU, 512 MiB" in legend(alone).splitlines()
 
 
 def test_what_was_asked() -> None:

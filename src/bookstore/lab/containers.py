@@ -18,7 +18,7 @@ from bookstore.lab.deploy import free_port, wait_ready
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.laboratory import Fill, Laboratory, filled, server_settings
 from bookstore.lab.plan import Entrant, Plan
-from bookstore.lab.project import PROFILES, Project, running
+from bookstore.lab.project import Project, running
 from bookstore.lab.record import Limits, Machine
 from bookstore.tokens import Token
 
@@ -99,10 +99,10 @@ class Containers:
             wait_ready(deployment, "/health/ready", lambda: project.engine.log(name))
             self._held = self._checked(limits.in_force(deployment.workers()[0].pid))
             yield deployment
+            self._end("stop", "-t", str(STOPPED_WITHIN_S), name)  # in good order, where nothing went wrong
         finally:
-            for command in (("stop", "-t", str(STOPPED_WITHIN_S), name), ("rm", "-f", "-v", name)):
-                with suppress(DeploymentError):  # it was never made; what outlives this, left() tells
-                    project.engine.asked(*command)
+            self._end("kill", name)
+            self._end("rm", "-f", "-v", name)
 
     def left(self) -> list[str]:
         return [f"the container {it}" for it in self._project.containers() if it not in self._project.containers("db")]
@@ -121,15 +121,18 @@ class Containers:
             image=self._project.engine.asked("image", "inspect", "--format", "{{.Id}}", self._project.image()),
         )
 
+    def _end(self, *command: str) -> None:
+        with suppress(DeploymentError):  # it has ended, or was never made; what outlives this, left() tells
+            self._project.engine.asked(*command)
+
     def _mounted(self, entrant: Entrant) -> str:
         """The profile as this machine reads it, in the folder that the container reads; under its own name, with its
         overrides behind it once more, for both are part of what it is called."""
         assert entrant.profile
         base, mark, overrides = entrant.profile.name.partition("@")
-        folder = self._project.folder / "profiles" / hashlib.sha256(entrant.profile.name.encode()).hexdigest()[:8]
-        folder.mkdir(exist_ok=True)
-        (folder / f"{base}.yaml").write_text(profile.to_yaml(entrant.profile), encoding="utf-8")
-        return f"{PROFILES}/{folder.name}/{base}.yaml{mark}{overrides}"
+        folder = hashlib.sha256(entrant.profile.name.encode()).hexdigest()[:8]
+        path = self._project.hand_in(f"{folder}/{base}.yaml", profile.to_yaml(entrant.profile))
+        return f"{path}{mark}{overrides}"
 
     def _checked(self, held: Limits) -> Limits:
         """Raises DeploymentError where the kernel holds it to something else than was asked for."""

@@ -114,9 +114,8 @@ class Project:
         self._guardian = guardian
         self._port = free_port()
         self._password = secrets.token_urlsafe(24)
-        for part in ("", "secrets", "profiles"):
-            (folder / part).mkdir()
-        folder.chmod(0o700)  # its files may be read by the users that containers have, who enter by their mounts
+        folder.mkdir(mode=0o700)  # what is in it the containers' users may read, who enter by their mounts
+        _make(folder / "profiles")
         text = Path(FILE).read_text(encoding="utf-8")
         (folder / FILE).write_text(text.replace(":-}", "}"))  # podman-compose 1.0.3 knows no empty default
         (folder / "lab.yaml").write_text(_BESIDE)
@@ -136,8 +135,12 @@ class Project:
 
     def hand_out(self, secret: str, text: str) -> None:
         """A secret for the containers that start next."""
-        (file := self.folder / "secrets" / secret).write_text(f"{text}\n", encoding="utf-8")
-        file.chmod(0o444)
+        _write(self.folder / "secrets" / secret, f"{text}\n")
+
+    def hand_in(self, profile: str, text: str) -> str:
+        """A profile for the containers that start next, and its path there."""
+        _write(self.folder / "profiles" / profile, text)
+        return f"{PROFILES}/{profile}"
 
     def compose(self, *arguments: str, **environment: str) -> str:
         command = ["-p", self.name, "-f", FILE, "-f", "lab.yaml", *arguments]
@@ -191,6 +194,18 @@ class Project:
         if not wait_until(answers, STARTS_WITHIN_S):
             log = self.engine.log(container)
             raise DeploymentError(f"the database does not answer within {STARTS_WITHIN_S} s:\n{log}")
+
+
+def _write(file: Path, text: str) -> None:
+    """A file that the containers' users may read, whatever the umask."""
+    _make(file.parent)
+    file.write_text(text, encoding="utf-8")
+    file.chmod(0o644)
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

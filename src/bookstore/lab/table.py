@@ -72,6 +72,7 @@ def legend(run: Run) -> str:
     lines = [
         *asked(run.workload),
         f"{_rounds(len(run.rounds))}, {run.catalogue.books:,} books ({run.catalogue.source}), {errors}",
+        *_place(run),
         f"ratio: {what} over that of {run.contenders[0].label}, with the interval that holds",
         "the true one in 95 of 100 runs; ~ no difference shown, ? too noisy to say",
         "p50 p99 max: ms; CPU: the workers' ms a request; PSS: MB of all workers;",
@@ -128,6 +129,16 @@ def _many(number: float, unit: str) -> str:
     """`1 client`, `200 requests a second`."""
     one, *rest = unit.split()
     return " ".join([f"{number:g}", one if number == 1 else f"{one}s", *rest])
+
+
+def _place(run: Run) -> list[str]:
+    """Where the service ran and what share of the machine it had, where that is not all of it."""
+    limits = run.protocol.limits
+    share = [f"{limits.cpus:g} CPU"] if limits.cpus is not None else []
+    share += [f"{limits.memory_bytes / 2**20:.0f} MiB"] if limits.memory_bytes is not None else []
+    parts = [f"in containers ({run.machine.engine})"] if run.protocol.deploy == "compose" else []
+    parts += [f"held to {', '.join(share)}"] if share and limits.means != "none" else []
+    return [", ".join(parts)] if parts else []
 
 
 def _rounds(number: int) -> str:
