@@ -13,7 +13,7 @@ from bookstore.guardian import Guardian, end_group
 from bookstore.lab.deployment import DeploymentError
 from bookstore.refusal import Refused
 
-ANSWERS_WITHIN_S: Final = 60
+ANSWERS_WITHIN_S: Final = 120
 _MISSING: Final = (
     "--deploy compose: found neither podman nor docker; install the packages podman and podman-compose, "
     "or Docker with its compose plugin"
