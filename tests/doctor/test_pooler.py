@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-
 from tests.conftest import Pooled
 
 from .conftest import Examined

@@ -101,6 +101,12 @@ def plan(
             for it in entrants
             if it.service
         ]
+        refused += [
+            f"--deploy compose: found the profile {it.label}, which is behind a pooler; allowed are profiles without "
+            f"behind_pooler: the lab deploys compose.yaml's db and api alone"
+            for it in entrants
+            if it.profile and it.profile.behind_pooler
+        ]
     if refused:
         raise Refused("\n".join(dict.fromkeys(refused)))
     return Plan(entrants, workload, protocol, output, seed)
