@@ -4,12 +4,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+ENGINE ?= podman
+IMAGE ?= localhost/bookstore:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare serve test lint format check docs baseline aa power killed clean
+.PHONY: help setup compare serve test lint format check image container-test docs baseline aa power killed clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with the pinned packages
 
@@ -33,6 +35,14 @@ format: $(READY) ## format the code
 	@$(BIN)/ruff format
 
 check: lint test ## everything that CI checks
+
+image: ## build the image of the service (IMAGE=NAME, ENGINE=docker, ARGS="--secret …")
+	@BUILDAH_FORMAT=docker $(ENGINE) build --file Containerfile --tag $(IMAGE) \
+		--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(ARGS) .
+
+container-test: $(READY) ## build the image, run compose.yaml under podman-compose, stop it; says what it does
+	@$(BIN)/pytest tests/container -s $(ARGS)
 
 docs: $(READY) ## write docs/reference.md from the code
 	@$(BIN)/python -m bookstore.reference > docs/reference.md
