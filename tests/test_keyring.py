@@ -190,6 +190,17 @@ def test_file_of_all(path: Path, log: pytest.LogCaptureFixture, mode: int, warni
     ] * warnings
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file can be given to another user by root only")
+@pytest.mark.parametrize(("mode", "warnings"), [(0o440, 0), (0o444, 1), (0o462, 1)])
+def test_file_of_another(path: Path, log: pytest.LogCaptureFixture, mode: int, warnings: int) -> None:
+    """Of a file that is another user's, and ours by its group, as Kubernetes mounts secrets, nothing is said; but for
+    one that all may read or write."""
+    path.chmod(mode)
+    os.chown(path, 10001, os.getegid())
+    keyring.read(Settings(data_dir=path.parent))
+    assert len([one for one in log.records if "not for its owner alone" in one.getMessage()]) == warnings
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_unreadable_folder(path: Path, known: Keyring) -> None:
     """A folder that may not be entered any more lets nobody in, and nothing fails."""

@@ -108,7 +108,9 @@ def read(settings: Settings) -> Keyring:
     if status is None and not settings.api_tokens_file:
         return Keyring(path=path)
     found = _right(token_file.read(path))
-    if status and (mode := stat.S_IMODE(status.st_mode)) & 0o077:
+    # A secret that an orchestrator mounts is another user's, and ours by its group.
+    others = 0o077 if status and status.st_uid == os.geteuid() else 0o007
+    if status and (mode := stat.S_IMODE(status.st_mode)) & others:
         logger.warning("%s: is not for its owner alone (mode %04o): chmod 600 it", path, mode)
     return Keyring(found, path)
 
