@@ -111,10 +111,13 @@ def image(podman: Podman, tag: str) -> Iterator[str]:
     """The image of this checkout."""
     name = f"localhost/{tag}:latest"
     say(f"building {name}")
-    arguments = ("--build-arg", "VERSION=1.2.3", "--build-arg", "REVISION=abc", "--build-arg", f"BASE={PYTHON}")
+    given = {"VERSION": "1.2.3", "REVISION": "abc", "BASE": PYTHON, "STAGE": tag}
+    arguments = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
     podman("build", "--pull=never", "--quiet", "--file", "Containerfile", *arguments, "--tag", name, ".")
     yield name
     podman("rmi", "--force", name)
+    podman("image", "prune", "--force", "--filter", f"label=stage={tag}")
+    assert not podman("images", "--all", "--quiet", "--filter", f"label=stage={tag}")
 
 
 @pytest.fixture(scope="session")

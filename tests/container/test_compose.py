@@ -280,6 +280,33 @@ def test_the_migration_may_run_again(deployment: Deployment) -> None:
     assert again.split()[-1] == told.split()[0]
 
 
+def test_a_backup_comes_back(deployment: Deployment, tmp_path: Path) -> None:
+    """What pg_dump wrote while the service went on is restored as docs/deploy.md says, over a database that has lost
+    its books."""
+    books = _get(deployment.base).json()
+    dump = tmp_path / "bookstore.dump"
+    say("pg_dump, TRUNCATE, pg_restore")
+    with dump.open("wb") as file:
+        _database(deployment, "pg_dump --username=bookstore --format=custom --dbname=bookstore", stdout=file)
+    _database(deployment, "psql --username=bookstore --command='TRUNCATE book CASCADE'")
+    until(lambda: _get(deployment.base).json() != books, "the books are still there")
+    deployment.compose("stop", "api")
+    with dump.open("rb") as file:
+        command = "pg_restore --username=bookstore --dbname=bookstore --clean --if-exists --exit-on-error"
+        _database(deployment, command, stdin=file)
+    deployment.compose("start", "api")
+    deployment.ready()
+    assert _get(deployment.base).json() == books
+
+
+def _database(deployment: Deployment, command: str, **streams: Any) -> None:
+    """Runs a command in the container of the database, which finds the server's socket."""
+    found = "for it in /tmp /var/run/postgresql; do [ -S $it/.s.PGSQL.5432 ] && export PGHOST=$it; done"
+    whole = ["podman", "exec", "-i", deployment.name("db"), "sh", "-c", f"{found}; exec {command}"]
+    done = subprocess.run(whole, env=deployment.podman.environ, stderr=subprocess.PIPE, check=False, **streams)
+    assert done.returncode == 0, done.stderr
+
+
 def test_pgbouncer_in_front(deployment: Deployment, pgbouncer_image: str) -> None:
     """The compose profile `pgbouncer` lets in who knows the password, in transaction mode, and nobody else."""
     say("starting pgbouncer")
