@@ -210,7 +210,7 @@ def _of_request(scope: Any) -> dict[str, Any]:
         "network.protocol.version": scope["http_version"],
     }
     if server := scope.get("server"):  # where it listens: the Host header is anybody's word
-        about |= {"server.address": server[0], "server.port": server[1]}
+        about |= {"server.address": server[0], "server.port": server[1] and int(server[1])}  # granian's is a text
     return {key: value for key, value in about.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -139,6 +140,7 @@ def test_the_service_sends_its_spans(deployed: Deployed, books_url: sa.URL, driv
     }
     for request in requests:
         assert (request.name, request.told["server.address"]) == ("GET /books/{book_id}", "127.0.0.1")
+        assert isinstance(request.told["server.port"], int)
         (unit,) = collected.below(request)
         assert unit.kind == INTERNAL
         assert unit.told["bookstore.driver"] == driver
@@ -170,7 +172,8 @@ def _nobody() -> Iterator[int]:
 def test_a_collector_that_is_not_there_is_no_trouble(
     books_url: sa.URL, tmp_path: Path, port: Callable[[], AbstractContextManager[int]]
 ) -> None:
-    """Requests are answered, and the stop is as graceful as ever, whatever becomes of the spans."""
+    """Requests are answered, and the stop is as graceful as ever, whatever becomes of the spans; what the log says of
+    a request bears the trace that its problem names."""
     with port() as number, (tmp_path / "log").open("w") as log:
         environment = _environment(
             books_url,
@@ -192,14 +195,18 @@ def test_a_collector_that_is_not_there_is_no_trouble(
                 time.sleep(0.05)
             with httpx.Client(base_url=f"http://127.0.0.1:{listening}", timeout=PATIENCE_S) as client:
                 assert [client.get("/books").status_code for _ in range(20)] == [200] * 20
+                refused = client.post("/books", json={}, headers={"Authorization": f"Bearer {CANARY}"}).json()
             server.send_signal(signal.SIGTERM)
             assert server.wait(PATIENCE_S) == 0
         finally:
             server.kill()
             server.wait()
     told = (tmp_path / "log").read_text()
-    assert '"traces": "on"' in told
-    assert "kill" not in told.lower()
+    assert json.loads(told.splitlines()[0])["traces"] == "on"
+    (line,) = (one for one in map(json.loads, told.splitlines()) if "unknown token" in one["event"])
+    assert line["trace_id"] == refused["trace_id"]
+    assert line["span_id"]
+    assert '"drained": true' in told
     assert CANARY not in told
 
 
