@@ -321,6 +321,12 @@ def test_pgbouncer_in_front(deployment: Deployment, pgbouncer_image: str) -> Non
     assert not _ran(deployment, wrong, through + "bookstore")
     shown = code + "print(psycopg.ClientCursor(connect()).execute('SHOW CONFIG').fetchall())"
     assert "('pool_mode', 'transaction'" in _ran(deployment, shown, through + "pgbouncer")
+    books = _get(deployment.base).json()
+    behind = {"BOOKSTORE_PROFILE": "asyncpg-pgbouncer", "DATABASE_HOST": "pgbouncer", "DATABASE_PORT": "6432"}
+    say(f"serving through it: {behind['BOOKSTORE_PROFILE']}")
+    deployment.compose("up", "-d", "--no-build", "--no-deps", "api", **behind)
+    until(lambda: deployment.ready()["profile"] == behind["BOOKSTORE_PROFILE"], "not the profile")
+    assert _get(deployment.base).json() == books
 
 
 def _ran(deployment: Deployment, code: str, *arguments: str) -> str:
