@@ -1,4 +1,5 @@
-"""What a text must not bring into a log: secrets, by their form, and characters that steer a terminal or end a line.
+"""What a text must not bring into a log: secrets, by their form, values that a database quotes, and characters that
+steer a terminal or end a line.
 
 No code of ours logs a secret; this is for the words of others, such as a driver's error that quotes its URL.
 """
@@ -17,9 +18,11 @@ _SECRETS: Final = re.compile(
     r"|(?P<url>://[^\s/:@]{0,200}:)[^\s@]+(?=@)"
     r"|(?i:(?P<header>\bauthorization['\"]?\W{1,3}(?:(?:bearer|basic)\s+)?))[^\s'\",]+"
     r"|(?i:(?P<scheme>\bbearer\s+))[\w.~+/=-]{8,}"
+    r"|(?P<argument>\binvalid input for query argument \$\d+: ).*"  # asyncpg, and the value
+    r"|(?P<detail>\bDETAIL: ).*"  # PostgreSQL, and the row
     r"|(?i:(?P<setting>password['\"]?\s{0,3}[=:]\s{0,3}['\"]?))[^\s'\",&]+"
 )
-_SIGNS: Final = (PREFIX, "://", "authorization", "bearer", "password")
+_SIGNS: Final = (PREFIX, "://", "authorization", "bearer", "password", "query argument", "detail: ")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
 
@@ -30,7 +33,7 @@ def has_secret(text: str) -> bool:
 
 
 def masked(text: str) -> str:
-    """`text` with `***` where a token, a password or an Authorization header shows."""
+    """`text` with `***` where a token, a password, an Authorization header or a database's quote of a value shows."""
     return _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()))}{MASK}", text)
 
 
