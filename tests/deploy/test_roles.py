@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import date
@@ -14,7 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import doctor, schema, tokens
+from bookstore import doctor, postgres, schema, tokens
 from bookstore.database_url import conninfo
 from bookstore.engine_profile import Driver
 
@@ -22,11 +21,10 @@ from ..conftest import Deployed
 
 ROLES = Path(__file__).parents[2] / "deploy/postgresql/roles.sql"
 
-pytestmark = pytest.mark.skipif(not shutil.which("psql"), reason="needs psql, for its \\gexec")
-
 
 def run_roles(url: sa.URL, connections: int = 20) -> None:
-    command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"connections={connections}", "-f", str(ROLES)]
+    psql = str(postgres.binaries() / "psql")  # for its \\gexec
+    command = [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"connections={connections}", "-f", str(ROLES)]
     run = subprocess.run([*command, conninfo(url)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
