@@ -98,7 +98,7 @@ def test_what_it_lacks_is_remarked(pooled: Pooled, url: sa.URL) -> None:
     assert [line.partition(" is ")[0] for line in told] == [
         "statement_timeout", "idle_in_transaction_session_timeout", "timezone",
     ]  # fmt: skip
-    assert told[0].startswith("statement_timeout is none behind the pooler, the profile says 5000 ms: set it in")
+    assert told[0].startswith("statement_timeout is none behind the pooler, the profile says 5000 ms; set it in")
 
 
 def test_its_mode_matters(pooled: Pooled, url: sa.URL) -> None:
