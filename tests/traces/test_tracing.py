@@ -99,7 +99,7 @@ def test_not_installed_is_refused(books_url: sa.URL, tmp_path: Path) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert "install bookstore[tracing]" in ended.stderr
+    assert "pip install '.[tracing]'" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

