@@ -114,7 +114,10 @@ def test_limits_of_the_role(examined: Examined, administer: psycopg.Connection[A
     assert warning.level == "warning"
     assert warning.found.startswith("the role's CONNECTION LIMIT is 9, ")
     assert warning.found.endswith(" are in use now, the profile needs 10")
-    assert "statement_timeout=1min" in examined(clerk, "timeouts")[0].found
+    administer.execute("ALTER ROLE clerk SET \"app.key\" = 'c4nary'")
+    told = examined(clerk, "timeouts")[0].found
+    assert "statement_timeout=1min" in told
+    assert "app.key=***" in told  # where others keep keys
     administer.execute("ALTER ROLE clerk CONNECTION LIMIT 20")
     assert {one.level for one in examined(clerk, "budget")} == {"ok"}
 

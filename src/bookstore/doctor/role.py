@@ -59,9 +59,15 @@ def settings(connection: psycopg.Connection[Any], case: Case) -> Iterator[Findin
         yield Finding(
             "note",
             "timeouts",
-            f"set by ALTER ROLE or ALTER DATABASE: {', '.join(sorted(text for (text,) in rows))}"
+            f"set by ALTER ROLE or ALTER DATABASE: {', '.join(sorted(_told(text) for (text,) in rows))}"
             + ("" if case.profile.behind_pooler else over),
         )
+
+
+def _told(setting: str) -> str:
+    """Parameters of others have a dot in their names, and are where some keep keys: without the value."""
+    name = setting.partition("=")[0]
+    return f"{name}=***" if "." in name else setting
 
 
 def _owned(connection: psycopg.Connection[Any]) -> list[str]:
