@@ -36,6 +36,9 @@ _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_P
 _NEEDED: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 # The SDK logs a header that it cannot read, with its value: this is what it can read.
+_SAMPLERS: Final = ("always_on", "always_off", "traceidratio")
+_RATIO: Final = re.compile(r"[0-9]{1,9}|[0-9]{0,9}\.[0-9]{1,18}")
+_LIMIT: Final = re.compile(r"OTEL_\w+_LIMIT")
 _HEADER: Final = re.compile(r'[^ "(),/:;<=>?@[\]\\{}]+ *=[^",;\\]*')
 
 
@@ -63,7 +66,30 @@ def is_asked(environ: Mapping[str, str] = os.environ) -> bool:
             "OTEL_… asks for traces, but OpenTelemetry is not installed; in a checkout pip install '.[tracing]', "
             "or set OTEL_SDK_DISABLED=true"
         )
+    _check_sdk(given)
     return True
+
+
+def _check_sdk(given: Mapping[str, str]) -> None:
+    """What the SDK would fail on in each worker, or go on without: a misspelt sampler takes every request."""
+    sampler = given.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").lower()
+    if sampler.removeprefix("parentbased_") not in _SAMPLERS:
+        raise Refused(
+            f"OTEL_TRACES_SAMPLER: found '{shown(sampler)}'; allowed are {', '.join(_SAMPLERS)}, "
+            f"and parentbased_ before each of them"
+        )
+    ratio = given.get("OTEL_TRACES_SAMPLER_ARG", "1")
+    if sampler.endswith("ratio") and not (_RATIO.fullmatch(ratio) and float(ratio) <= 1):
+        raise Refused(f"OTEL_TRACES_SAMPLER_ARG: found '{shown(ratio)}'; allowed is a number from 0 to 1, such as 0.01")
+    for name, text in given.items():
+        least = 0 if _LIMIT.fullmatch(name) else 1 if name.startswith("OTEL_BSP_") else None
+        if least is not None and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
+            raise Refused(f"{name}: found '{shown(text)}'; allowed is a whole number from {least} on")
+    queue = int(given.get("OTEL_BSP_MAX_QUEUE_SIZE", "2048"))
+    if (batch := int(given.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512"))) > queue:
+        raise Refused(
+            f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: found {batch}; allowed is no more than OTEL_BSP_MAX_QUEUE_SIZE, {queue}"
+        )
 
 
 def _check_endpoint(name: str, text: str) -> None:

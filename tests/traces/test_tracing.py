@@ -67,6 +67,10 @@ def test_only_the_environment_asks_for_traces(environ: dict[str, str], is_asked:
     ("name", "value", "told"),
     [
         ("OTEL_TRACES_EXPORTER", "zipkin", "found 'zipkin'; allowed are otlp, console, none"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_ratio", "allowed are always_on, always_off, traceidratio"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096", "found 4096; allowed is no more than OTEL_BSP_MAX_QUEUE_SIZE, 2048"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0", "allowed is a whole number from 1 on"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "allowed is a whole number from 0 on"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "found 'grpc'; allowed is http/protobuf"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "allowed is http://HOST:PORT"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:x", "allowed is http://HOST:PORT"),
@@ -84,6 +88,15 @@ def test_what_cannot_be_is_refused(name: str, value: str, told: str) -> None:
     assert str(refusal.value).startswith(f"{name}: ")
     assert told in str(refusal.value)
     assert CANARY not in str(refusal.value)
+
+
+def test_a_ratio_is_a_number() -> None:
+    """The SDK would trace all requests where the share cannot be read."""
+    asked = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
+    assert tracing.is_asked(asked | {"OTEL_TRACES_SAMPLER_ARG": "0.01"})
+    for wrong in ("1%", "2", "nan", "."):
+        with pytest.raises(Refused, match="allowed is a number from 0 to 1"):
+            tracing.is_asked(asked | {"OTEL_TRACES_SAMPLER_ARG": wrong})
 
 
 def test_not_installed_is_refused(books_url: sa.URL, tmp_path: Path) -> None:
