@@ -50,6 +50,7 @@ REFUSED = {
     "quoted": (f'"postgresql://me:{ENCODED}@host/books"', "not a URL"),
     "password not encoded": (f"postgresql://me:{CANARY}@host/books", "not a URL"),
     "@ not encoded": ("postgresql://me:c4n@ry@host/books", "%40"),
+    "@ and / not encoded": ("postgresql://me:c4n@c4n/ry@host/books", "%40"),
 }
 
 

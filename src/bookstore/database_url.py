@@ -60,7 +60,7 @@ def parse(text: str) -> sa.URL:
         )
     if "," in (url.host or ""):
         raise Refused("DATABASE_URL: found several hosts; allowed is one")
-    if "@" in (url.host or ""):
+    if text.partition("?")[0].count("@") > 1:
         raise Refused("DATABASE_URL: found a second @; in a password it is written %40")
     if url.port is not None and not _is_port(str(url.port)):
         raise _wrong_port(str(url.port))

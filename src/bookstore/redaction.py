@@ -16,10 +16,12 @@ MASK: Final = "***"
 _SECRETS: Final = re.compile(
     rf"(?P<token>{PREFIX})[\w-]+"
     r"|(?P<url>://[^\s/:@]{0,200}:)[^\s@]+(?=@)"
-    r"|(?i:(?P<header>\bauthorization['\"]?\W{1,3}(?:(?:bearer|basic)\s+)?))[^\s'\",]+"
+    r"|(?i:(?P<header>\bauthorization['\"]?\W{1,3}(?:b?['\"])?(?:(?:bearer|basic)\s+)?))[^'\",\r\n]+"
     r"|(?i:(?P<scheme>\bbearer\s+))[\w.~+/=-]{8,}"
     r"|(?P<argument>\binvalid input for query argument \$\d+: ).*"  # asyncpg, and the value
     r"|(?P<detail>\bDETAIL: ).*"  # PostgreSQL, and the row
+    r"|(?i:(?P<single>password['\"]?\s{0,3}[=:]\s{0,3}'))[^']+"
+    r"|(?i:(?P<double>password['\"]?\s{0,3}[=:]\s{0,3}\"))[^\"]+"
     r"|(?i:(?P<setting>password['\"]?\s{0,3}[=:]\s{0,3}['\"]?))[^\s'\",&]+"
 )
 _SIGNS: Final = (PREFIX, "://", "authorization", "bearer", "password", "query argument", "detail: ")
