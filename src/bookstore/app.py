@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
@@ -88,7 +89,7 @@ def create_app() -> Litestar:
         schema.prepare_embedded(url)
     known = keyring.read(found)
     block = shared.claim()
-    if found.metrics_port and block is None:
+    if found.metrics_port and block is None and shared.BLOCKS not in os.environ:
         logger.warning("BOOKSTORE_METRICS_PORT: nothing is counted: this worker was not started by `bookstore serve`")
     database = make_database(chosen, url) if block is None else pool.make_database(chosen, url, block)
     spans = None
@@ -138,7 +139,7 @@ def make_app(
         try:
             async with (
                 beat.beat(block, database.pool) if block else nullcontext(),
-                slow_statements.watched(database, slow_statement_s) if slow_statement_s else nullcontext(),
+                nullcontext() if slow_statement_s is None else slow_statements.watched(database, slow_statement_s),
             ):
                 yield
         finally:

@@ -55,6 +55,8 @@ def limits(url: sa.URL) -> Limits | str:
     try:
         with console(url) as connection:
             return _limits(connection, str(url.database))
+    except (LookupError, TypeError, ValueError):
+        return "the pooler's own limits are unknown: its console does not speak as PgBouncer's does"
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[-1].rpartition("FATAL:")[2].strip()
         return (
@@ -70,14 +72,15 @@ def _limits(connection: psycopg.Connection[Any], name: str) -> Limits | str:
         return f"the pooler's own limits are unknown: its console knows no database {name}"
     user = ours["force_user"] or connection.info.user
     pools = [row for row in shown(connection, "POOLS") if (row["database"], row["user"]) == (name, user)]
-    clients = next(row["items"] for row in shown(connection, "LISTS") if row["list"] == "used_clients")
+    clients = {row["list"]: row["items"] for row in shown(connection, "LISTS")}["used_clients"]
     caps = [cap for cap in (int(ours["max_connections"]), int(settings["max_user_connections"])) if cap]
     return Limits(
         PoolerCapacity(
             max_client_conn=int(settings["max_client_conn"]),
             clients=int(clients) - 1,  # this one
             pool_size=int(ours["pool_size"]),
-            reserve_pool_size=int(ours["reserve_pool"]),
+            # Until 1.23 it was called reserve_pool.
+            reserve_pool_size=int(ours["reserve_pool_size" if "reserve_pool_size" in ours else "reserve_pool"]),
             most=min(caps, default=None),
         ),
         ours["pool_mode"] or settings["pool_mode"],

@@ -177,9 +177,12 @@ class _Server(MPServer):
         workers = list(self.wrks)
         super()._stop_workers()  # type: ignore[no-untyped-call] # of granian
         killed = [one.idx + 1 for one in workers if (one.inner.exitcode or 0) < 0]
+        failed = [one.idx + 1 for one in workers if (one.inner.exitcode or 0) > 0]
         if killed:
             told = "stopped; killed before its requests were done: worker %s"
             logger.warning(told, ", ".join(map(str, killed)), extra={"drained": False})
+        elif failed:
+            logger.error("stopped; worker %s failed", ", ".join(map(str, failed)), extra={"drained": False})
         else:
             logger.info("stopped; all requests were answered", extra={"drained": True})
 

@@ -63,8 +63,10 @@ def serve(
     os.environ["BOOKSTORE_PROFILE"] = spec or found.profile
     os.environ["BOOKSTORE_HOST"] = host  # the workers' gate asks whether it is the loopback
     os.environ["BOOKSTORE_READ_ONLY"] = "on" if read_only else "off"
+    os.environ["BOOKSTORE_METRICS_PORT"] = str(metrics_port or 0)  # or workers would miss what --metrics-port 0 ended
     if found.database_url is None:
         os.environ["DATABASE_URL"] = database_url.conninfo(url)
+        os.environ.pop("DATABASE_PASSWORD_FILE", None)  # the embedded one's has none
     where = database_url.server(url)
     about = {
         "version": version("bookstore"),
