@@ -38,8 +38,8 @@ check: lint test ## everything that CI checks
 
 image: ## build the image of the service (IMAGE=NAME, ENGINE=docker, ARGS="--secret …")
 	@BUILDAH_FORMAT=docker $(ENGINE) build --file Containerfile --tag $(IMAGE) \
-		--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
-		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(ARGS) .
+		--label org.opencontainers.image.version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		--label org.opencontainers.image.revision=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(ARGS) .
 
 container-test: $(READY) ## build the image, run compose.yaml under podman-compose, stop it; says what it does
 	@$(BIN)/pytest tests/container -s $(ARGS)

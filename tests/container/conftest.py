@@ -111,9 +111,9 @@ def image(podman: Podman, tag: str) -> Iterator[str]:
     """The image of this checkout."""
     name = f"localhost/{tag}:latest"
     say(f"building {name}")
-    given = {"VERSION": "1.2.3", "REVISION": "abc", "BASE": PYTHON, "STAGE": tag}
-    arguments = [word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")]
-    podman("build", "--pull=never", "--quiet", "--file", "Containerfile", *arguments, "--tag", name, ".")
+    arguments = f"--pull=never --quiet --build-arg BASE={PYTHON} --build-arg STAGE={tag}"
+    done = _run(["make", "image", f"IMAGE={name}", f"ARGS={arguments}"], podman.environ)
+    assert done.returncode == 0, done.stderr
     yield name
     podman("rmi", "--force", name)
     podman("image", "prune", "--force", "--filter", f"label=stage={tag}")

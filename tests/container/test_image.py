@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from importlib.metadata import version
 
 import pytest
-from tests.container.conftest import PYTHON, Podman, say
+from tests.container.conftest import PYTHON, ROOT, Podman, say
 
 pytestmark = pytest.mark.timeout(600)  # building takes a minute
 
@@ -31,7 +33,9 @@ def test_what_it_says_of_itself(podman: Podman, image: str) -> None:
     """Version, revision and licence are labels; the port, the health check and the user are those of the service."""
     found = podman.inspect("image", image)
     labels = {name.rpartition(".")[2]: value for name, value in found["Labels"].items()}
-    assert (labels["version"], labels["revision"], labels["licenses"]) == ("1.2.3", "abc", "MIT")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    revision = head.stdout.strip() or "unknown"
+    assert (labels["version"], labels["revision"], labels["licenses"]) == (version("bookstore"), revision, "MIT")
     assert found["Config"]["User"] == "10001:10001"
     assert found["Config"]["Entrypoint"] == ["bookstore"]
     assert found["Config"]["Cmd"] == ["serve"]
