@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from bookstore.database_url import conninfo
 from bookstore.guardian import Guardian
 from bookstore.lab import statements
 from bookstore.lab.deploy import deploy, wait_until
@@ -129,3 +131,22 @@ def test_a_silent_log(connection: psycopg.Connection, monkeypatch: pytest.Monkey
         connection.execute("ALTER SYSTEM RESET log_min_messages")
         connection.execute("SELECT pg_reload_conf()")
     assert wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("none",), 10)
+
+
+def test_a_log_that_others_write(lab: Cluster, connection: psycopg.Connection) -> None:
+    """A capture begins at the begin of a line, though PostgreSQL is in the middle of another's as it looks."""
+    done = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(conninfo(lab.url()), autocommit=True) as other:
+            while not done.is_set():
+                other.execute(f"SELECT '{'x' * 20_000}'")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(40):
+            assert capture(connection, Nobody(), "/books?limit=1") == []
+    finally:
+        done.set()
+        writer.join()

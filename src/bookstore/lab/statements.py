@@ -75,8 +75,8 @@ def capture(
         (count,) = sessions.fetchone() or (1,)
         for _ in range(WARM_REQUESTS * max(1, count)):
             deployment.get(path, headers)
-        _logged(connection, _end(connection))
         start = _end(connection)
+        start += len(_logged(connection, start))  # a line's end: the file's may lie within one being written
         deployment.get(path, headers)
         return parse(_logged(connection, start))
     finally:
@@ -118,8 +118,8 @@ def _wait_reloaded(connection: psycopg.Connection) -> None:
 
 
 def _logged(connection: psycopg.Connection, start: int) -> bytes:
-    """The log's whole lines from `start` on, once it holds all that was logged so far: PostgreSQL's processes write in
-    turn."""
+    """The log from `start` to the end of a line, once it holds all that was logged so far: PostgreSQL's processes write
+    in turn."""
     mark = f"bookstore-mark-{next(_numbers)}"
     connection.execute(f"SELECT '{mark}'")
 
