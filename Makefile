@@ -22,7 +22,7 @@ serve: $(READY) ## serve the catalogue on http://127.0.0.1:8000
 	@$(BIN)/bookstore serve
 
 test: $(READY) ## run the tests on an embedded PostgreSQL (ARGS="-k profile" for some)
-	@$(BIN)/pytest $(or $(ARGS),-n 2 --dist loadfile)
+	@$(BIN)/pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
 
 lint: $(READY) ## ruff, mypy and the import directions
 	@$(BIN)/ruff check

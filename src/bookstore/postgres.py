@@ -153,9 +153,10 @@ class Cluster:
 
 
 @contextmanager
-def temporary(guardian: Guardian, settings: Mapping[str, str] = {}) -> Iterator[Cluster]:
-    """A started cluster of one's own, gone afterwards, however this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="bookstore-"))
+def temporary(guardian: Guardian, settings: Mapping[str, str] = {}, within: Path | None = None) -> Iterator[Cluster]:
+    """A started cluster of one's own, gone afterwards, however this process ends. It lies `within` a folder, else
+    where temporary files do."""
+    folder = Path(tempfile.mkdtemp(prefix="bookstore-", dir=within))
     cluster = Cluster(folder, {**SCRATCH_SETTINGS, **settings})
     watched: list[tuple[Kind, Path]] = [("folder", cluster.socket), ("folder", folder), ("cluster", folder)]
     for kind, target in watched:

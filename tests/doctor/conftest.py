@@ -1,20 +1,24 @@
-"""Doctor as a process, as operators run it, and inside of this one."""
+"""Doctor as operators run it, and its checks one by one."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
 
-from bookstore import doctor
+from bookstore import cli, doctor
 from bookstore.database_url import conninfo
 from bookstore.doctor.finding import Finding
 
@@ -33,7 +37,32 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run_doctor(environment: dict[str, str], tmp_path: Path) -> Doctor:
-    """Runs `bookstore doctor` with arguments, and variables by name."""
+    """Runs `bookstore doctor` with arguments, and variables by name, in this process: another takes two seconds of
+    CPU to begin."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = ["bookstore", "doctor", *arguments]
+        out, err = StringIO(), StringIO()
+        with (
+            patch.dict(os.environ, environment | variables, clear=True),
+            patch.object(sys, "argv", command),
+            patch.object(logging.getLogger("bookstore"), "level", logging.NOTSET),  # doctor sets it
+            chdir(tmp_path),
+            redirect_stdout(out),
+            redirect_stderr(err),
+            pytest.raises(SystemExit) as end,
+        ):
+            cli.main()
+        code = end.value.code or 0
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def run_doctor_outside(environment: dict[str, str], tmp_path: Path) -> Doctor:
+    """The same in a process of its own."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

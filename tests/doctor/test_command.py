@@ -46,9 +46,9 @@ SCHEMA = {
 }
 
 
-def test_json(run_doctor: Doctor, database_url: str, free_port: int) -> None:
+def test_json(run_doctor_outside: Doctor, database_url: str, free_port: int) -> None:
     """The JSON has the documented shape, the worst first, and says where each value came from."""
-    run = run_doctor(
+    run = run_doctor_outside(
         "--json",
         *("-p", "asyncpg-rows@pool_size=7", "--port", str(free_port)),
         DATABASE_URL=database_url,
@@ -71,9 +71,9 @@ def test_json(run_doctor: Doctor, database_url: str, free_port: int) -> None:
     assert "PGSSLMODE" in str([one for one in told["findings"] if one["check"] == "environment"])
 
 
-def test_text_fits_a_terminal(run_doctor: Doctor, database_url: str, free_port: int) -> None:
+def test_text_fits_a_terminal(run_doctor_outside: Doctor, database_url: str, free_port: int) -> None:
     """In a pipe, the text has no colour and no line beyond 80 columns, and the worst is said first."""
-    run = run_doctor("-p", "default@pool_size=300", "--port", str(free_port), DATABASE_URL=database_url)
+    run = run_doctor_outside("-p", "default@pool_size=300", "--port", str(free_port), DATABASE_URL=database_url)
     assert run.returncode == 2
     assert run.stdout.startswith("serve would refuse to start: 1 problem, ")
     assert max(map(len, run.stdout.splitlines())) <= 80
