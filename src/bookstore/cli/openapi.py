@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from bookstore.app import make_app
 from bookstore.database import make_database
-from bookstore.openapi import document
+from bookstore.openapi_document import document
 from bookstore.profile import load
 
 

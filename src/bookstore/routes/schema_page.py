@@ -16,6 +16,7 @@ from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 
 from bookstore import access, openapi
+from bookstore.openapi_document import document
 
 PATH: Final = "/schema"
 
@@ -50,7 +51,7 @@ class _Document(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002 - Litestar's
         if self._written is None:
-            self._written = self.render_json(request, openapi.document(request.app))
+            self._written = self.render_json(request, document(request.app))
         return self._written
 
 
