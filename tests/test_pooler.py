@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import httpx
 import psycopg
@@ -47,6 +48,22 @@ def test_it_tells_its_limits(pooled: Pooled, url: sa.URL) -> None:
         assert isinstance(found.pooler, pooler.Limits)
         assert (found.pooler.pool_mode, found.pooler.open_sessions) == ("transaction", 3)
         assert found.capacity == before.capacity
+
+
+def test_a_newer_one_tells_them_too(pooled: Pooled, url: sa.URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 1.24 on the reserve has another name, which is put into a real answer here: it is read as well."""
+    names = {"reserve_pool": "reserve_pool_size"}
+
+    def newer(connection: psycopg.Connection[Any], what: str, shown: Any = pooler.shown) -> list[dict[str, Any]]:
+        return [{names.get(name, name): value for name, value in row.items()} for row in shown(connection, what)]
+
+    monkeypatch.setattr(pooler, "shown", newer)
+    with pooled(default_pool_size="7", reserve_pool_size="2") as it:
+        through = it.url(str(url.database))
+        with psycopg.connect(conninfo(through)):  # it knows a database once somebody was there
+            found = pooler.limits(through)
+    assert isinstance(found, pooler.Limits)
+    assert found.capacity.reserve_pool_size == 2
 
 
 def test_too_many_clients_are_refused(pooled: Pooled, url: sa.URL) -> None:

@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args
+from unittest.mock import Mock
 
 import httpx
 import psutil
@@ -23,6 +25,7 @@ import sqlalchemy as sa
 
 from bookstore.database_url import conninfo
 from bookstore.engine_profile import Driver
+from bookstore.server import _Server
 
 PATIENCE_S = 40.0
 PYTHONPATH = os.environ.get("PYTHONPATH", "")
@@ -578,6 +581,53 @@ def test_a_password_file_reaches_the_workers(
                     assert password not in Path(f"/proc/{pid}/environ").read_text()
         finally:
             connection.execute(f'DROP ROLE "{role}"')
+
+
+def test_the_embedded_database_needs_no_password_file(run: Callable[..., Any], port: int, tmp_path: Path) -> None:
+    """One that is left over from another set-up stops nothing: there is no password to read."""
+    left_over = {"DATABASE_URL": "", "DATABASE_PASSWORD_FILE": str(tmp_path / "none")}
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)  # PostgreSQL's own user has to pass
+        data = {"BOOKSTORE_DATA_DIR": place}
+        try:
+            with run(serve("default", port), **data, **left_over) as server:
+                assert len(server.workers(1)) == 1
+        finally:
+            ours = {"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH, **data}
+            subprocess.run([BIN / "bookstore", "db", "stop"], env=ours, check=True, capture_output=True)
+
+
+def test_metrics_are_switched_off(run: Callable[..., Any], port: int) -> None:
+    """--metrics-port 0 is for the workers too, whatever the environment says."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        metrics_port = probe.getsockname()[1]
+    with run(serve("default", port, "--metrics-port", "0"), BOOKSTORE_METRICS_PORT=str(metrics_port)) as server:
+        assert server.workers(1)
+        assert server.get("/books").status_code == 200
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", metrics_port)) != 0
+    assert "Traceback" not in server.told
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ([0, 0], "stopped; all requests were answered"),
+        ([0, 1], "stopped; worker 2 failed"),
+        ([-9, 1], "stopped; killed before its requests were done: worker 1"),
+    ],
+)
+def test_a_stop_says_how_workers_ended(codes: list[int], told: str, caplog: pytest.LogCaptureFixture) -> None:
+    """All requests were answered only where no worker failed or had to be killed."""
+    stopped = _Server.__new__(_Server)
+    stopped.workers_kill_timeout = 1
+    stopped.wrks = [Mock(idx=index, inner=Mock(exitcode=code)) for index, code in enumerate(codes)]
+    for worker in stopped.wrks:
+        worker.is_alive.return_value = False  # type: ignore[attr-defined] # of the mock
+    with caplog.at_level("INFO", "bookstore"):
+        stopped._stop_workers()
+    assert caplog.messages[-1] == told
 
 
 def test_wrong_tokens(shared_url: sa.URL, port: int, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_everything_is_read() -> None:
 def test_words_and_durations_are_told() -> None:
     """A wrong word or duration is refused with what is allowed; a slow statement can be nothing at all."""
     assert settings.read({"BOOKSTORE_SLOW_STATEMENT": "Off"}).slow_statement_s is None
+    assert settings.read({"BOOKSTORE_SLOW_STATEMENT": "0s"}).slow_statement_s == 0
     for name, text, allowed in (
         ("BOOKSTORE_LOG_FORMAT", "xml", "allowed are auto, text, json"),
         ("BOOKSTORE_LOG_LEVEL", "loud", "allowed are debug, info, warning, error"),

@@ -133,6 +133,13 @@ async def test_a_slow_statement(
         assert heard.lines == []
 
 
+async def test_every_statement_is_slow(books_url: sa.URL, driver: Driver, heard: Heard) -> None:
+    """With a limit of 0 each is told, however fast it was."""
+    async with served(books_url, driver, 0.0) as client:
+        await client.get("/slow", params={"title": "nobody's"})
+        assert (await heard.line())["text"] == "slow statement"
+
+
 async def test_one_plan_a_minute(books_url: sa.URL, driver: Driver, heard: Heard) -> None:
     """Slow statements of one text are explained once; each is told."""
     async with served(books_url, driver, 0.02, pool_size=3) as client:
