@@ -1,16 +1,18 @@
 """Measures whether the lab's load generator agrees with wrk and ab: all three load one deployment, in interleaved
 rounds, at the same concurrency.
 
-    .venv/bin/python benchmarks/agreement/measure.py [PROFILE] [ROUNDS] [SECONDS]
+    .venv/bin/python benchmarks/agreement/measure.py [--apart] [PROFILE] [ROUNDS] [SECONDS]
 
 10,000 generated books, the workload list-20, a random order in each round. Prints throughput and median latency of
-each, and their ratios to ours: the geometric mean over the rounds with its 95 % interval and its range. Debian has
-the tools as wrk and apache2-utils.
+each, and their ratios to ours: the geometric mean over the rounds with its 95 % interval and its range. With --apart
+the machine's last core is for the load alone, and the others for the service and PostgreSQL: what a generator itself
+uses is then taken from nobody. Debian has the tools as wrk and apache2-utils.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import random
 import re
 import shutil
@@ -56,13 +58,20 @@ class Figure(NamedTuple):
 
 
 def main() -> None:
-    profile = sys.argv[1] if len(sys.argv) > 1 else PROFILE
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
-    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else SECONDS
+    given = [argument for argument in sys.argv[1:] if argument != "--apart"]
+    profile = given[0] if given else PROFILE
+    rounds = int(given[1]) if len(given) > 1 else ROUNDS
+    seconds = float(given[2]) if len(given) > 2 else SECONDS
     for tool in ("wrk", "ab"):
         if not shutil.which(tool):
             sys.exit(f"{tool}: not found; install wrk and apache2-utils")
     load.check()
+    cores = sorted(os.sched_getaffinity(0))
+    is_apart = "--apart" in sys.argv
+    if is_apart and len(cores) == 1:
+        sys.exit("--apart: found one core, and two are needed")
+    if is_apart:
+        os.sched_setaffinity(0, cores[:-1])  # for PostgreSQL and the service, which inherit it
     asked = msgspec.structs.replace(workload_file.load("list-20"), duration=seconds)
     figures: dict[str, list[Figure]] = {OURS: [], "wrk": [], "ab": []}
     with Guardian() as guardian, tempfile.TemporaryDirectory(prefix="bookstore-agreement-") as text:
@@ -74,6 +83,8 @@ def main() -> None:
             with psycopg.connect(conninfo(url)) as connection:
                 catalog.generate(connection, books=BOOKS, seed=1)
             with deploy(profile, url, folder, guardian) as deployment:
+                if is_apart:
+                    os.sched_setaffinity(0, cores[-1:])  # for the tools
                 _ours(asked, deployment.base, folder, guardian)  # warms up
                 quick = msgspec.structs.replace(asked, warm_up=0)
                 for number in range(1, rounds + 1):
