@@ -22,9 +22,9 @@ import sqlalchemy as sa
 
 from bookstore import postgres, schema
 from bookstore.database_url import conninfo, parse
-from bookstore.guardian import Guardian
+from bookstore.exceptions import Refused
 from bookstore.lab.pgbouncer import PgBouncer, executable, pgbouncer
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian
 
 TEMPLATE = f"bookstore_test_template_{os.getpid()}"
 _numbers = itertools.count(1)

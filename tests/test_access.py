@@ -18,9 +18,9 @@ from litestar.types import ControllerRouterHandler, Guard
 from bookstore import access, app, errors
 from bookstore.database import make_database
 from bookstore.database_url import parse
-from bookstore.engine_profile import EngineProfile
 from bookstore.faults import KINDS
 from bookstore.keyring import Keyring
+from bookstore.profile.engine_profile import EngineProfile
 from bookstore.tokens import Token, make
 
 pytestmark = pytest.mark.anyio

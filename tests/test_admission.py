@@ -4,19 +4,19 @@ from ipaddress import ip_network
 
 import pytest
 
-from bookstore import admission, settings
-from bookstore.admission import LOOPBACK_NAMES, Admission
-from bookstore.refusal import Refused
+from bookstore.config import request_policy, settings
+from bookstore.config.request_policy import LOOPBACK_NAMES, Admission
+from bookstore.exceptions import Refused
 
 
 def read(**environ: str) -> Admission:
-    return admission.read(environ, beyond_loopback=True)
+    return request_policy.read(environ, beyond_loopback=True)
 
 
 def test_defaults() -> None:
     """On the loopback only its own names and no limit of the rate; beyond it any name and 50 requests a second."""
-    assert admission.read({}, beyond_loopback=False) == Admission(hosts=LOOPBACK_NAMES)
-    assert admission.read({}, beyond_loopback=True) == Admission(rate_limit=50)
+    assert request_policy.read({}, beyond_loopback=False) == Admission(hosts=LOOPBACK_NAMES)
+    assert request_policy.read({}, beyond_loopback=True) == Admission(rate_limit=50)
 
 
 @pytest.mark.parametrize(

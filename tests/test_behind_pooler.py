@@ -20,9 +20,9 @@ from bookstore.cli import bookstore
 from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
 from bookstore.engine_options import application_name
-from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.lab.pgbouncer import PgBouncer
 from bookstore.models import Book
+from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
 

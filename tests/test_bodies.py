@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from bookstore import bodies
+from bookstore.config.scalars import shown
 from bookstore.faults import Fault
-from bookstore.scalars import shown
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 

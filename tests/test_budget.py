@@ -7,9 +7,10 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import budget, profile
+from bookstore import budget
 from bookstore.budget import PoolerCapacity, ServerCapacity
 from bookstore.database_url import conninfo
+from bookstore.profile import loader
 
 SERVER = ServerCapacity(max_connections=100, reserved=3, in_use=7)
 
@@ -26,19 +27,19 @@ SERVER = ServerCapacity(max_connections=100, reserved=3, in_use=7)
 )
 def test_counts_one_more_worker(spec: str, needed: int) -> None:
     """A profile needs its connections for each worker and once more, for while a worker is replaced."""
-    assert budget.budget(profile.load(spec), SERVER).needed == needed
+    assert budget.budget(loader.load(spec), SERVER).needed == needed
 
 
 @pytest.mark.parametrize(("usable", "fits"), [(9, False), (10, True), (11, True)])
 def test_fits_to_the_last_connection(usable: int, fits: bool) -> None:
     """Exactly as many connections as are needed are enough, one fewer is not."""
     capacity = ServerCapacity(max_connections=100, reserved=3, in_use=97 - usable)
-    assert budget.budget(profile.load("default"), capacity).fits is fits
+    assert budget.budget(loader.load("default"), capacity).fits is fits
 
 
 def test_fits_after_release() -> None:
     """The budget that does not fit beside others fits when they have gone."""
-    needs_90 = profile.load("default@pool_size=45")
+    needs_90 = loader.load("default@pool_size=45")
     assert budget.budget(needs_90, SERVER).fits
     assert not budget.budget(needs_90, ServerCapacity(100, 3, 8)).fits
     assert budget.budget(needs_90, ServerCapacity(100, 3, 0)).fits
@@ -59,12 +60,12 @@ POOLER = PoolerCapacity(max_client_conn=100, clients=2, pool_size=20, reserve_po
 )
 def test_behind_a_pooler_both_have_to_fit(spec: str, pooler: PoolerCapacity, fits: bool) -> None:
     """The service's connections have to fit into max_client_conn, PgBouncer's sessions into max_connections."""
-    assert budget.budget(profile.load(spec), SERVER, pooler).fits is fits
+    assert budget.budget(loader.load(spec), SERVER, pooler).fits is fits
 
 
 def test_sentence_goes_through_the_pooler() -> None:
     """Behind a pooler the sentence shows both sums, and the advice is on the one that does not come out."""
-    loaded = profile.load("asyncpg-pgbouncer@pool_size=60")
+    loaded = loader.load("asyncpg-pgbouncer@pool_size=60")
     it = budget.budget(loaded, SERVER, POOLER)
     assert budget.sentence(loaded, it) == (
         "needs 120 = (1 worker + 1 while one is replaced) x (pool_size 60 + max_overflow 0); "
@@ -72,7 +73,7 @@ def test_sentence_goes_through_the_pooler() -> None:
         "usable are 90 = max_connections 100 - reserved 3 - in use 7"
     )
     assert budget.advice(loaded, it) == "the largest pool_size that fits is 49"
-    narrow = budget.budget(profile.load("asyncpg-pgbouncer"), ServerCapacity(20, 3, 0), POOLER)
+    narrow = budget.budget(loader.load("asyncpg-pgbouncer"), ServerCapacity(20, 3, 0), POOLER)
     assert budget.advice(loaded, narrow) == "the largest max_db_connections of PgBouncer that fits is 17"
 
 
@@ -102,7 +103,7 @@ def test_usable_is_never_negative() -> None:
 )
 def test_sentence_spells_the_sum_out(spec: str, told: str) -> None:
     """The sentence shows each number of the sum, so that a person can check it."""
-    loaded = profile.load(spec)
+    loaded = loader.load(spec)
     assert budget.sentence(loaded, budget.budget(loaded, SERVER)) == told
 
 
@@ -139,12 +140,12 @@ def test_sentence_spells_the_sum_out(spec: str, told: str) -> None:
 )
 def test_advice_can_be_followed(spec: str, told: str, follows: str) -> None:
     """What the advice says fits does fit, and nothing larger would."""
-    over = profile.load(spec)
+    over = loader.load(spec)
     assert not budget.budget(over, SERVER).fits
     assert budget.advice(over, budget.budget(over, SERVER)) == told
     base, _, _ = spec.partition("@")
     workers = "" if "workers" in follows else "workers=9,"
-    assert budget.budget(profile.load(f"{base}@{workers}{follows}"), SERVER).fits
+    assert budget.budget(loader.load(f"{base}@{workers}{follows}"), SERVER).fits
 
 
 def _capacity(connection: psycopg.Connection[tuple[int, int, int]]) -> ServerCapacity:

@@ -6,7 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from bookstore import settings, tracing
+from bookstore import tracing
+from bookstore.config import settings
 from bookstore.doctor import FORMAT_VERSION, Examination, configuration
 from bookstore.doctor.finding import LEVELS, Finding
 from bookstore.reference import ENVIRONMENT

@@ -21,8 +21,8 @@ from bookstore import schemas, sqlstate
 from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
 from bookstore.engine_options import application_name
-from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.models import Author, Book
+from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
 

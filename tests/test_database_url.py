@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from bookstore import database_url, profile
+from bookstore import database_url
+from bookstore.config.settings import Settings
 from bookstore.database import make_database
-from bookstore.engine_profile import Driver
-from bookstore.refusal import Refused
-from bookstore.settings import Settings
+from bookstore.exceptions import Refused
+from bookstore.profile import loader
+from bookstore.profile.engine_profile import Driver
 
 CANARY = "c4n@ry:/%"
 ENCODED = quote(CANARY, safe="")
@@ -174,7 +175,7 @@ def test_root_certificate_that_cannot_be_read_is_refused(tmp_path: Path, root: s
 def test_no_text_of_a_database_holds_the_password(driver: Driver) -> None:
     """What a log or a traceback would print of the engine and its pool hides the password."""
     url = database_url.parse(f"postgresql://me:{ENCODED}@host/books")
-    database = make_database(profile.load(f"default@driver={driver}"), url)
+    database = make_database(loader.load(f"default@driver={driver}"), url)
     for told in (database, database.pool, url, database_url.server(url), vars(database)):
         for text in (str(told), repr(told)):
             assert "c4n" not in text

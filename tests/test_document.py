@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bookstore import document
-from bookstore.document import Mistakes
-from bookstore.refusal import Refused
+from bookstore.config import yaml_document
+from bookstore.config.yaml_document import Mistakes
+from bookstore.exceptions import Refused
 
 
-def _read(folder: Path, content: str | bytes) -> document.Entries:
+def _read(folder: Path, content: str | bytes) -> yaml_document.Entries:
     path = folder / "some.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return document.read(path)
+    return yaml_document.read(path)
 
 
 WHOLE_FILE: dict[str, tuple[str | bytes, str]] = {
@@ -92,7 +92,7 @@ def test_hands_over_what_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
     path.write_text("a: 1\nb: [2]\nc: 3\n")
     mistakes = Mistakes()
-    assert {key: entry.value for key, entry in document.read(path, mistakes).items()} == {"a": 1, "c": 3}
+    assert {key: entry.value for key, entry in yaml_document.read(path, mistakes).items()} == {"a": 1, "c": 3}
     assert mistakes.keys == {"b"}
     assert not mistakes.incomplete
 
@@ -130,7 +130,7 @@ def test_refuses_what_is_no_file(case: str, tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
     make(path)
     with pytest.raises(Refused, match=told) as refused:
-        document.read(path)
+        yaml_document.read(path)
     assert str(path) in str(refused.value)
 
 
@@ -141,14 +141,14 @@ def test_refuses_a_file_without_permission(tmp_path: Path) -> None:
     path.write_text("a: 1\n")
     path.chmod(0)
     with pytest.raises(Refused, match="Permission denied"):
-        document.read(path)
+        yaml_document.read(path)
 
 
 @pytest.mark.parametrize("name", ["a\0b.yaml", "\ud800.yaml", "x" * 300 + ".yaml"])
 def test_refuses_names_that_no_file_has(name: str, tmp_path: Path) -> None:
     """A name that the file system cannot have is refused, and the message can be printed."""
     with pytest.raises(Refused) as refused:
-        document.read(tmp_path / name)
+        yaml_document.read(tmp_path / name)
     str(refused.value).encode()
 
 
@@ -172,8 +172,8 @@ def test_reads_as_editors_write(content: bytes, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_scalars_are_yaml_1_2(text: str, value: object) -> None:
     """Plain scalars mean what they look like; YAML 1.1's other readings stay texts."""
-    assert document.scalar(text) == value
-    assert type(document.scalar(text)) is type(value)
+    assert yaml_document.scalar(text) == value
+    assert type(yaml_document.scalar(text)) is type(value)
 
 
 def test_quoted_scalars_are_texts(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_quoted_scalars_are_texts(tmp_path: Path) -> None:
 )
 def test_durations(text: str, seconds: float) -> None:
     """A duration is a decimal number and a unit, in seconds afterwards."""
-    assert document.duration(text) == seconds
+    assert yaml_document.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -198,14 +198,14 @@ def test_durations(text: str, seconds: float) -> None:
 def test_durations_refused(text: str) -> None:
     """What is no duration raises ValueError."""
     with pytest.raises(ValueError, match="not a duration"):
-        document.duration(text)
+        yaml_document.duration(text)
 
 
 @settings(deadline=None)  # other work on the machine is no failure
 @given(st.floats(min_value=0, max_value=1e12))
 def test_duration_text_is_the_inverse(seconds: float) -> None:
     """A duration written as text is read back as exactly the same number of seconds."""
-    assert document.duration(document.duration_text(seconds)) == seconds
+    assert yaml_document.duration(yaml_document.duration_text(seconds)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_duration_text_is_the_inverse(seconds: float) -> None:
 )
 def test_duration_text_is_short(seconds: float, text: str) -> None:
     """A duration is told in the unit a person would choose."""
-    assert document.duration_text(seconds) == text
+    assert yaml_document.duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -222,12 +222,12 @@ def test_duration_text_is_short(seconds: float, text: str) -> None:
 )
 def test_suggestion_is_the_nearest(word: str) -> None:
     """A misspelt word is answered with the nearest known one, whatever its case and dashes."""
-    assert document.suggestion(word, ["max_overflow", "pool_size", "echo"]).startswith("pool_size ")
+    assert yaml_document.suggestion(word, ["max_overflow", "pool_size", "echo"]).startswith("pool_size ")
 
 
 def test_suggestion_without_a_near_one() -> None:
     """A word like no other is answered with all known ones."""
-    assert document.suggestion("zzz", ["b", "a"]) == "a, b"
+    assert yaml_document.suggestion("zzz", ["b", "a"]) == "a, b"
 
 
 @settings(deadline=None)  # other work on the machine is no failure

@@ -23,8 +23,8 @@ from bookstore import access, errors, sqlstate
 from bookstore.app import make_app
 from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.faults import KINDS, Fault, Mistake
+from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
 

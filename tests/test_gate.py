@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from bookstore import gate
-from bookstore.admission import Admission
 from bookstore.compression import CODINGS
-from bookstore.engine_profile import EngineProfile
+from bookstore.config.request_policy import Admission
 from bookstore.faults import KINDS
 from bookstore.gate import Gate
+from bookstore.profile.engine_profile import EngineProfile
 
 pytestmark = pytest.mark.anyio
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bookstore.guardian import Guardian, end_group, end_process, is_alive
 from bookstore.lab.deploy import wait_until
+from bookstore.reaper import Guardian, end_group, end_process, is_alive
 
 WITHIN_S = 30
 
 OWNER = """
 import signal, sys
 from pathlib import Path
-from bookstore.guardian import Guardian
+from bookstore.reaper import Guardian
 if "--deaf" in sys.argv:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 guardian = Guardian()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bookstore import keyring, token_file
+from bookstore.config.settings import Settings
+from bookstore.exceptions import Refused
 from bookstore.keyring import Keyring
-from bookstore.refusal import Refused
-from bookstore.settings import Settings
 from bookstore.tokens import make
 
 DAY = date(2026, 1, 31)

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from bookstore import catalog, cursor, schemas
 from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, make_database
 from bookstore.database_url import conninfo, for_driver
-from bookstore.engine_profile import Driver, EngineProfile, Loading
 from bookstore.loading import selection as loading_selection
+from bookstore.profile.engine_profile import Driver, EngineProfile, Loading
 from bookstore.repositories import BookQuery, BookRepository
 
 pytestmark = pytest.mark.anyio

@@ -194,7 +194,7 @@ def test_at_a_terminal() -> None:
 def test_configured_again(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     """Who configures twice gets each line once, and others' handlers stay."""
     from bookstore import logs  # noqa: PLC0415 - after capfd has taken stderr
-    from bookstore.settings import Settings  # noqa: PLC0415
+    from bookstore.config.settings import Settings  # noqa: PLC0415
 
     root = logging.getLogger()
     before, level = list(root.handlers), root.level

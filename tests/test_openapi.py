@@ -19,12 +19,12 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from bookstore import access, openapi
 from bookstore.app import make_app
 from bookstore.database import make_database
-from bookstore.engine_profile import EngineProfile
 from bookstore.errors import PROBLEM_JSON
 from bookstore.examples import EXAMPLES
 from bookstore.faults import KINDS
 from bookstore.openapi import ETAG, LOCATION, body, problems
 from bookstore.openapi_document import document
+from bookstore.profile.engine_profile import EngineProfile
 
 NOWHERE = sa.make_url("postgresql://")
 

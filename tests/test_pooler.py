@@ -12,13 +12,14 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from bookstore import pooler, profile, server
+from bookstore import pooler, server
 from bookstore.budget import PoolerCapacity
 from bookstore.cli.profiles import profiles
 from bookstore.database_url import conninfo
+from bookstore.exceptions import Refused
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.pgbouncer import PgBouncer
-from bookstore.refusal import Refused
+from bookstore.profile import loader
 
 Pooled = Callable[..., AbstractContextManager[PgBouncer]]
 
@@ -75,7 +76,7 @@ def test_too_many_clients_are_refused(pooled: Pooled, url: sa.URL) -> None:
         assert refused.stdout.splitlines()[-1].endswith("over")
         assert "usable are 20 = max_client_conn 20 - in use 0; PgBouncer may open 20 = " in str(refused.exception)
         with pytest.raises(Refused, match="the largest pool_size that fits is 10 "):
-            server.check_budget(profile.load("asyncpg-pgbouncer@pool_size=11"), server.look(through))
+            server.check_budget(loader.load("asyncpg-pgbouncer@pool_size=11"), server.look(through))
 
 
 def test_too_many_sessions_are_refused(pooled: Pooled, url: sa.URL) -> None:
@@ -83,7 +84,7 @@ def test_too_many_sessions_are_refused(pooled: Pooled, url: sa.URL) -> None:
     with pooled(default_pool_size="5000") as it:
         found = server.look(it.url(str(url.database)))
     with pytest.raises(Refused, match=r"PgBouncer may open 5000 = .*the largest max_db_connections of PgBouncer"):
-        server.check_budget(profile.load("asyncpg-pgbouncer"), found)
+        server.check_budget(loader.load("asyncpg-pgbouncer"), found)
 
 
 def test_who_may_not_ask_is_told(pooled: Pooled, url: sa.URL) -> None:
@@ -95,7 +96,7 @@ def test_who_may_not_ask_is_told(pooled: Pooled, url: sa.URL) -> None:
         with pooler.console(through) as console:
             console.execute("RELOAD")
         found = server.look(through)
-        loaded = profile.load("asyncpg-pgbouncer@pool_size=1000")
+        loaded = loader.load("asyncpg-pgbouncer@pool_size=1000")
         server.check_budget(loaded, found)
         (told,) = server.check_pooler(loaded, found)
         assert told.startswith("the pooler's own limits are unknown, its console says: not allowed")
@@ -107,7 +108,7 @@ def test_who_may_not_ask_is_told(pooled: Pooled, url: sa.URL) -> None:
 
 def test_what_it_lacks_is_remarked(pooled: Pooled, url: sa.URL) -> None:
     """Timeouts that nobody sets, and another zone, are told, with where to set them; nothing is where all is set."""
-    loaded = profile.load("psycopg-pgbouncer")
+    loaded = loader.load("psycopg-pgbouncer")
     with pooled() as it:
         assert server.check_pooler(loaded, server.look(it.url(str(url.database)))) == []
     with pooled("SET timezone = 'Europe/Vienna'") as it:
@@ -120,7 +121,7 @@ def test_what_it_lacks_is_remarked(pooled: Pooled, url: sa.URL) -> None:
 
 def test_its_mode_matters(pooled: Pooled, url: sa.URL) -> None:
     """Statement mode is refused, session mode is remarked."""
-    loaded = profile.load("asyncpg-pgbouncer")
+    loaded = loader.load("asyncpg-pgbouncer")
     with pooled(pool_mode="session") as it:
         (told,) = server.check_pooler(loaded, server.look(it.url(str(url.database))))
         assert told.startswith("pool_mode is session: ")
@@ -134,7 +135,7 @@ def test_a_profile_for_postgresql_itself_is_remarked(pooled: Pooled, url: sa.URL
     """Who serves through a pooler under a profile that knows of none is told which key it needs."""
     with pooled() as it:
         through = it.url(str(url.database))
-        (told,) = server.check_pooler(profile.load("psycopg-joined"), server.look(through))
+        (told,) = server.check_pooler(loader.load("psycopg-joined"), server.look(through))
         assert told.endswith("in transaction mode it needs behind_pooler: on")
         assert _check(through, "psycopg-joined").stdout.splitlines()[-1].endswith("wants no pooler")
     assert _check(url, "psycopg-pgbouncer").stdout.splitlines()[-1].endswith("wants a pooler")

@@ -18,10 +18,10 @@ import pytest
 
 from bookstore import models, postgres
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, end, is_alive
+from bookstore.exceptions import Refused
 from bookstore.lab.deploy import wait_until
 from bookstore.postgres import Cluster
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian, end, is_alive
 
 WITHIN_S = 40
 IS_ROOT = os.geteuid() == 0

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bookstore import profile, profile_schema
-from bookstore.profile import EngineProfile
-from bookstore.refusal import Refused
-from bookstore.resources import shipped
+from bookstore.config.resources import shipped
+from bookstore.exceptions import Refused
+from bookstore.profile import json_schema, loader
+from bookstore.profile.loader import EngineProfile
 
 
 def _file(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -25,7 +25,7 @@ def _file(folder: Path, text: str, name: str = "mine.yaml") -> str:
 
 def _refusal(spec: str) -> str:
     with pytest.raises(Refused) as refused:
-        profile.load(spec)
+        loader.load(spec)
     return str(refused.value)
 
 
@@ -41,9 +41,9 @@ WRONG = [
     ("Pool_Size: 5", "an unknown key", NEAR.format("pool_size")),
     ("pool-size: 5", "an unknown key", NEAR.format("pool_size")),
     ("extend: default", "an unknown key", NEAR.format("extends")),
-    ("names: x", "an unknown key", ", ".join(sorted([*profile.KEYS, "extends"]))),
-    ("name: x", "an unknown key", ", ".join(sorted([*profile.KEYS, "extends"]))),
-    ("password: secret", "an unknown key", ", ".join(sorted([*profile.KEYS, "extends"]))),
+    ("names: x", "an unknown key", ", ".join(sorted([*loader.KEYS, "extends"]))),
+    ("name: x", "an unknown key", ", ".join(sorted([*loader.KEYS, "extends"]))),
+    ("password: secret", "an unknown key", ", ".join(sorted([*loader.KEYS, "extends"]))),
     ("driver: asyncpgg", "the text 'asyncpgg'", DRIVERS),
     ("driver: AsyncPG", "the text 'AsyncPG'", DRIVERS),
     ("driver: null", "nothing (null)", DRIVERS),
@@ -226,8 +226,8 @@ def test_a_path_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     path = _file(folder, "workers: 3\n")
     monkeypatch.chdir(folder)
     for spec in (path, "mine.yaml", "./mine.yaml"):
-        assert profile.load(spec).workers == 3
-        overridden = profile.load(f"{spec}@workers=4,echo=on,pool_timeout=1.5s")
+        assert loader.load(spec).workers == 3
+        overridden = loader.load(f"{spec}@workers=4,echo=on,pool_timeout=1.5s")
         assert (overridden.workers, overridden.echo, overridden.pool_timeout) == (4, True, 1.5)
         assert overridden.name == "mine@workers=4,echo=on,pool_timeout=1.5s"
 
@@ -243,8 +243,8 @@ def test_a_path_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_a_label_is_a_file_name(spec: str, label: str) -> None:
     """A profile's label holds nothing that a folder or application_name could stumble over."""
-    assert profile.load(spec).name == label
-    assert re.fullmatch(r"[A-Za-z0-9@=,._-]{1,200}", profile.load(spec).name)
+    assert loader.load(spec).name == label
+    assert re.fullmatch(r"[A-Za-z0-9@=,._-]{1,200}", loader.load(spec).name)
 
 
 def test_refuses_too_long_a_label(tmp_path: Path) -> None:
@@ -259,9 +259,7 @@ def test_extends(tmp_path: Path) -> None:
     """A chain of profiles hands keys down, nearer ones winning, descriptions staying where they are."""
     _file(tmp_path, "description: the first\nworkers: 2\npool_size: 7\nloading: lazy\n", "first.yaml")
     _file(tmp_path, "description: the second\nextends: first.yaml\npool_size: 8\n", "second.yaml")
-    third = profile.load(
-        _file(tmp_path, "extends: ./second.yaml@echo=on\nloading: rows\n", "third.yaml") + "@workers=4"
-    )
+    third = loader.load(_file(tmp_path, "extends: ./second.yaml@echo=on\nloading: rows\n", "third.yaml") + "@workers=4")
     assert (third.workers, third.pool_size, third.loading, third.echo) == (4, 8, "rows", True)
     assert third.description == ""
     assert third.name == "third@workers=4"
@@ -270,8 +268,8 @@ def test_extends(tmp_path: Path) -> None:
 def test_extends_a_shipped_one(tmp_path: Path) -> None:
     """A file may extend a shipped profile by its name."""
     path = _file(tmp_path, "extends: article-sync\nthreads: 15\ndescription: mine\n")
-    assert profile.load(path) == msgspec.structs.replace(
-        profile.load("article-sync"), name="mine", threads=15, description="mine"
+    assert loader.load(path) == msgspec.structs.replace(
+        loader.load("article-sync"), name="mine", threads=15, description="mine"
     )
 
 
@@ -313,8 +311,8 @@ def test_a_mistake_is_told_where_it_stands(tmp_path: Path) -> None:
 
 def test_what_loses_its_meaning_is_not_inherited() -> None:
     """A nearer driver or pool takes away what the farther profile said of threads or of the pool."""
-    assert profile.load("article-sync@driver=asyncpg").threads is None
-    without_pool = profile.effective(profile.load("article-sync@pool=null"))
+    assert loader.load("article-sync@driver=asyncpg").threads is None
+    without_pool = loader.effective(loader.load("article-sync@pool=null"))
     assert without_pool["threads"] == "40"
     assert not [key for key in without_pool if key.startswith("pool_")]
 
@@ -322,24 +320,24 @@ def test_what_loses_its_meaning_is_not_inherited() -> None:
 @pytest.mark.parametrize("spec", ["psycopg-joined@behind_pooler=on", "asyncpg-pgbouncer"])
 def test_nothing_is_prepared_behind_a_pooler(spec: str) -> None:
     """Behind a pooler no statement is prepared, and the effective profile, which loads back the same, says so."""
-    assert profile.effective(profile.load(spec))["prepared_statements"] == "off"
+    assert loader.effective(loader.load(spec))["prepared_statements"] == "off"
 
 
 def test_a_pooler_takes_away_what_the_farther_profile_prepared() -> None:
     """`default` says prepared_statements: on; behind a pooler that is not inherited, and back before it is on again."""
-    assert not profile.load("default@driver=psycopg,behind_pooler=on").prepared_statements
-    assert profile.load("psycopg-pgbouncer@behind_pooler=off").prepared_statements
+    assert not loader.load("default@driver=psycopg,behind_pooler=on").prepared_statements
+    assert loader.load("psycopg-pgbouncer@behind_pooler=off").prepared_statements
 
 
 def test_fills_in_threads() -> None:
     """A sync profile that names no threads has one for each connection, an async one has none."""
-    assert profile.load("psycopg-sync-joined@max_overflow=3").threads == 8
-    assert profile.load("default").threads is None
+    assert loader.load("psycopg-sync-joined@max_overflow=3").threads == 8
+    assert loader.load("default").threads is None
 
 
 def test_more_threads_than_connections() -> None:
     """The article's trap can be set: 40 threads before 15 connections."""
-    loaded = profile.load("article-sync")
+    loaded = loader.load("article-sync")
     assert (loaded.threads, loaded.connections_per_worker, loaded.pool_timeout) == (40, 15, 30.0)
 
 
@@ -356,21 +354,21 @@ def test_more_threads_than_connections() -> None:
 )
 def test_units_at_once(spec: str, at_once: int) -> None:
     """So many units of work can have a connection at once: as many as there are, and no more than threads."""
-    assert profile.load(spec).units_at_once == at_once
+    assert loader.load(spec).units_at_once == at_once
 
 
 def test_the_article_refuses_nobody() -> None:
     """More requests may wait than backpressure lets in: the article's service had no such limit."""
     for name in ("article-async", "article-sync"):
-        loaded = profile.load(name)
+        loaded = loader.load(name)
         assert loaded.max_waiting > loaded.backpressure
 
 
 def test_workers_from_outside() -> None:
     """A number of workers from the environment goes over the profile's, none leaves it."""
-    loaded = profile.load("default@workers=2")
-    assert profile.with_workers(loaded, 3).workers == 3
-    assert profile.with_workers(loaded, None) == loaded
+    loaded = loader.load("default@workers=2")
+    assert loader.with_workers(loaded, 3).workers == 3
+    assert loader.with_workers(loaded, None) == loaded
 
 
 @st.composite
@@ -403,9 +401,9 @@ def profiles(draw: st.DrawFn) -> EngineProfile:
 @given(profiles())
 def test_yaml_loads_back(tmp_path_factory: pytest.TempPathFactory, some: EngineProfile) -> None:
     """What `show` prints is a profile that loads back as the same one, and fits the schema."""
-    text = profile.to_yaml(some)
-    assert profile.load(_file(tmp_path_factory.getbasetemp(), text, "some.yaml")) == some
-    jsonschema.validate(yaml.safe_load(text), profile_schema.schema())
+    text = loader.to_yaml(some)
+    assert loader.load(_file(tmp_path_factory.getbasetemp(), text, "some.yaml")) == some
+    jsonschema.validate(yaml.safe_load(text), json_schema.schema())
 
 
 @settings(deadline=None)  # other work on the machine is no failure
@@ -414,13 +412,13 @@ def test_no_spec_raises_anything_but_refused(spec: str) -> None:
     """Whatever a profile is called, the answer is a profile or a Refused that can be printed."""
     for tried in (spec, f"default@{spec}", f"./{spec}", f"default@pool_size={spec}"):
         try:
-            profile.load(tried)
+            loader.load(tried)
         except Refused as refused:
             str(refused).encode()
 
 
 LINES = st.tuples(
-    st.sampled_from([*profile.KEYS, "extends", "name", "Pool-Size", "?", ""]),
+    st.sampled_from([*loader.KEYS, "extends", "name", "Pool-Size", "?", ""]),
     st.sampled_from(
         ["null", "on", "5", "0", "-1", "2s", "1e9", "psycopg-sync", "default", "[", "*a", "!x y", "'", "a: b"]
     ),
@@ -435,33 +433,33 @@ def test_no_file_raises_anything_but_refused(
     """Whatever stands in a file, the answer is a profile or a Refused that can be printed."""
     text = "\n".join(f"{key}: {value}" for key, value in lines)
     try:
-        profile.load(_file(tmp_path_factory.getbasetemp(), text))
+        loader.load(_file(tmp_path_factory.getbasetemp(), text))
     except Refused as refused:
         str(refused).encode()
 
 
 def test_every_key_has_a_meaning() -> None:
     """Each key of EngineProfile says in a sentence what it does; the schema repeats it with its default."""
-    for key in profile.KEYS:
-        assert re.fullmatch(r"[A-Za-z].{20,}\.", profile_schema.meaning(key), re.DOTALL), key
-        assert profile_schema.default(key) in profile_schema.schema()["properties"][key]["description"]
+    for key in loader.KEYS:
+        assert re.fullmatch(r"[A-Za-z].{20,}\.", json_schema.meaning(key), re.DOTALL), key
+        assert json_schema.default(key) in json_schema.schema()["properties"][key]["description"]
 
 
 def test_schema_and_loader_know_the_same_keys() -> None:
     """The schema has the loader's keys and no other."""
-    schema = profile_schema.schema()
+    schema = json_schema.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema["properties"].keys() == {*profile.KEYS, "extends"}
+    assert schema["properties"].keys() == {*loader.KEYS, "extends"}
     assert schema["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("name", profile.names())
+@pytest.mark.parametrize("name", loader.names())
 def test_shipped_profiles(name: str) -> None:
     """Each shipped profile loads, describes itself, points at the schema and fits it."""
     path = shipped("profiles") / f"{name}.yaml"
-    assert profile.load(name).description
+    assert loader.load(name).description
     assert path.read_text().startswith("# yaml-language-server: $schema=profile.schema.json\n")
-    jsonschema.validate(yaml.safe_load(path.read_text()), profile_schema.schema())
+    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema.schema())
 
 
 @pytest.mark.parametrize(
@@ -470,7 +468,7 @@ def test_shipped_profiles(name: str) -> None:
 def test_schema_refuses(text: str) -> None:
     """The schema marks in the editor what the loader would refuse."""
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(yaml.safe_load(text), profile_schema.schema())
+        jsonschema.validate(yaml.safe_load(text), json_schema.schema())
 
 
 def test_profiles_of_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,12 +477,12 @@ def test_profiles_of_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     _file(tmp_path, "extends: default\npool_size: 7\n", "ours.yaml")
     _file(tmp_path, "driver: asyncpg\nloading: json\npool_size: 9\n", "asyncpg-json.yaml")
     _file(tmp_path, "extends: asyncpg-json\n", "child.yaml")
-    shipped_ones = profile.names()
+    shipped_ones = loader.names()
     assert "ours" not in shipped_ones
     monkeypatch.setenv("BOOKSTORE_PROFILES_DIR", f"{tmp_path}\n")
-    assert profile.names() == sorted({*shipped_ones, "ours", "child"})
-    assert profile.load("ours@workers=2").pool_size == 7
-    assert profile.load("asyncpg-json").pool_size == profile.load("child").pool_size == 9
+    assert loader.names() == sorted({*shipped_ones, "ours", "child"})
+    assert loader.load("ours@workers=2").pool_size == 7
+    assert loader.load("asyncpg-json").pool_size == loader.load("child").pool_size == 9
     assert _refusal("our").startswith("profile: found 'our', which is no profile; allowed is ours (did you mean")
 
 

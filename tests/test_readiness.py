@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from bookstore import readiness
 from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.faults import Fault
+from bookstore.profile.engine_profile import Driver, EngineProfile
 from bookstore.readiness import Readiness
 
 pytestmark = pytest.mark.anyio

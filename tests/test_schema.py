@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from bookstore import models, schema
 from bookstore.database_url import conninfo
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 
 def test_up_down_up(blank_url: sa.URL) -> None:

@@ -24,7 +24,7 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver
+from bookstore.profile.engine_profile import Driver
 from bookstore.server import _Server
 
 PATIENCE_S = 40.0

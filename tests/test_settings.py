@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bookstore import settings
-from bookstore.refusal import Refused
-from bookstore.settings import Settings
+from bookstore.config import settings
+from bookstore.config.settings import Settings
+from bookstore.exceptions import Refused
 
 
 def test_nothing_is_needed() -> None:

@@ -21,7 +21,7 @@ from bookstore import access, correlation, slow_statements
 from bookstore.app import make_app
 from bookstore.database import Database, make_database
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver, EngineProfile
+from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
 

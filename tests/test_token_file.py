@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bookstore import token_file
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 from bookstore.tokens import Token, make
 
 HEX = "0" * 64

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from bookstore import tokens
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 from bookstore.tokens import Token, make, parse
 
 DAY = date(2026, 1, 31)

@@ -44,8 +44,8 @@ def test_an_installed_package_works_outside_of_the_checkout(wheel: Path, tmp_pat
     """Unpacked elsewhere, the package finds its profiles and migrations in itself."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
-        "import bookstore; from bookstore import profile, schema, resources;"
-        "print(bookstore.__file__); print(profile.load('default').name, schema.revisions());"
+        "import bookstore; from bookstore import schema; from bookstore.config import resources; from bookstore.profile import loader;"
+        "print(bookstore.__file__); print(loader.load('default').name, schema.revisions());"
         "print(resources.shipped('workloads'))"
     )
     result = subprocess.run(

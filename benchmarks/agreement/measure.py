@@ -29,12 +29,12 @@ import psycopg
 
 from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian
 from bookstore.lab import load, workload_file
 from bookstore.lab.deploy import deploy
 from bookstore.lab.load import Target
 from bookstore.lab.statistics import ratio
 from bookstore.lab.workload import Workload
+from bookstore.reaper import Guardian
 
 PROFILE: Final = "asyncpg-json"
 ROUNDS: Final = 5

@@ -22,11 +22,11 @@ import sqlalchemy as sa
 
 from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, end_group
 from bookstore.lab import load, workload_file
 from bookstore.lab.deploy import deploy, free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.statistics import percentile, ratio
+from bookstore.reaper import Guardian, end_group
 
 DESIGN: Final = "article's design"
 PROFILES: Final = ("asyncpg-joined", "asyncpg-json")

@@ -23,9 +23,10 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from bookstore import cursor, profile
+from bookstore import cursor
 from bookstore.database import AsyncDatabase, make_database
 from bookstore.database_url import conninfo, parse
+from bookstore.profile import loader
 from bookstore.repositories import BookQuery, BookRepository
 
 LIMIT: Final = 100
@@ -62,7 +63,7 @@ class Catalogue:
     """One of the two databases: the unit of work that is measured, and a look at its plan."""
 
     def __init__(self, url: sa.URL) -> None:
-        made = make_database(profile.load("default"), url)
+        made = make_database(loader.load("default"), url)
         assert isinstance(made, AsyncDatabase)
         self._database = made
         self._info = conninfo(url)

@@ -26,10 +26,10 @@ import psycopg
 
 from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, end_process
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.statistics import ratio
+from bookstore.reaper import Guardian, end_process
 
 ROUNDS: Final = 12
 SECONDS: Final = 3.0

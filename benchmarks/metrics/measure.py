@@ -28,7 +28,6 @@ import uvloop
 from bookstore import catalog, postgres, schema
 from bookstore.app import create_app
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian
 from bookstore.metrics import shared
 from bookstore.metrics.block import (
     COLLECTIONS,
@@ -42,6 +41,7 @@ from bookstore.metrics.block import (
     Block,
 )
 from bookstore.metrics.requests import TALLY, Tally
+from bookstore.reaper import Guardian
 
 PAIRS: Final = 3
 ROUNDS: Final = 60

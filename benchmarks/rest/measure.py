@@ -28,9 +28,9 @@ import sqlalchemy as sa
 
 from bookstore import catalog, postgres, schema, tokens
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, end_process
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
+from bookstore.reaper import Guardian, end_process
 
 ROUNDS: Final = 5
 SECONDS: Final = 3.0

@@ -30,11 +30,11 @@ from scipy.stats import binom
 
 from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, end_process
 from bookstore.lab import processes
 from bookstore.lab.deploy import deploy
 from bookstore.lab.statistics import Interval
 from bookstore.lab.telemetry import Cost, Watcher, told
+from bookstore.reaper import Guardian, end_process
 
 PAIRS: Final = 200
 FEWEST_PAIRS: Final = 6

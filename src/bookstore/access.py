@@ -11,9 +11,9 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
 from bookstore.client_address import Network, client
+from bookstore.config.scalars import shown
 from bookstore.faults import Fault
 from bookstore.keyring import Keyring
-from bookstore.scalars import shown
 from bookstore.tokens import ADMIN as ADMIN_SCOPE
 from bookstore.tokens import CATALOG_WRITE, Token
 

@@ -16,26 +16,16 @@ from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.routes import HTTPRoute
 
-from bookstore import (
-    access,
-    database_url,
-    errors,
-    keyring,
-    logs,
-    parameters,
-    profile,
-    settings,
-    slow_statements,
-    sqlstate,
-    tracing,
-)
-from bookstore.admission import Admission
+from bookstore import access, database_url, errors, keyring, logs, parameters, slow_statements, sqlstate, tracing
 from bookstore.bodies import LARGEST_BODY
+from bookstore.config import settings
+from bookstore.config.request_policy import Admission
 from bookstore.database import Database, make_database
 from bookstore.gate import Gate
 from bookstore.keyring import Keyring
 from bookstore.metrics import beat, pool, requests, shared
 from bookstore.metrics.block import Block
+from bookstore.profile import loader
 from bookstore.readiness import Readiness
 from bookstore.request_log import RequestLog
 from bookstore.routes import schema_page
@@ -75,7 +65,7 @@ def create_app() -> Litestar:
     worker starts; the embedded PostgreSQL, where DATABASE_URL is unset, is started and migrated here.
     """
     found = settings.read()
-    chosen = profile.with_workers(profile.load(found.profile), found.workers)
+    chosen = loader.with_workers(loader.load(found.profile), found.workers)
     logs.configure(found, chosen.name)
     if strangers := settings.shed_interfering():
         logger.warning(

@@ -17,10 +17,10 @@ from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from bookstore.config.scalars import shown
+from bookstore.config.text import CONTROL
+from bookstore.config.validation import suggestion
 from bookstore.faults import Fault, Mistake
-from bookstore.fitting import suggestion
-from bookstore.scalars import shown
-from bookstore.spelling import CONTROL
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bookstore.profile import EngineProfile
+from bookstore.profile.loader import EngineProfile
 
 
 class ServerCapacity(msgspec.Struct, frozen=True):

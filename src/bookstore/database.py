@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from bookstore import engine_options, sqlstate
 from bookstore.engine_options import CONNECT_TIMEOUT_S
 from bookstore.faults import Fault
-from bookstore.profile import EngineProfile
+from bookstore.profile.loader import EngineProfile
 
 Wire = msgspec.Struct | msgspec.Raw | str | int | bool | None
 T = TypeVar("T", bound=Wire)

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from bookstore import settings as settings_
+from bookstore.config import settings as settings_
+from bookstore.config.scalars import shown
+from bookstore.config.settings import Settings
+from bookstore.exceptions import Refused
 from bookstore.postgres import Cluster
-from bookstore.profile import Driver, EngineProfile
-from bookstore.refusal import Refused
-from bookstore.scalars import shown
-from bookstore.settings import Settings
+from bookstore.profile.loader import Driver, EngineProfile
 
 EMBEDDED_DATABASE: Final = "bookstore"
 

@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Meta
 
 from bookstore import isbn
+from bookstore.config.text import normal
 from bookstore.faults import Fault, Mistake
 from bookstore.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
 from bookstore.slug import slug
-from bookstore.spelling import normal
 
 MOST_IDS: Final = 1000
 """Of authors or genres on one book."""

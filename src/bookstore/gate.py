@@ -15,13 +15,13 @@ from typing import Any, Final
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from bookstore import compression, correlation, errors, rate
-from bookstore.admission import Admission
 from bookstore.client_address import client
 from bookstore.compression import LEAST_BYTES, Choice
+from bookstore.config.request_policy import Admission
 from bookstore.cors import Cors
 from bookstore.deadlines import Deadline, Deadlines
-from bookstore.engine_profile import EngineProfile
 from bookstore.faults import Fault
+from bookstore.profile.engine_profile import EngineProfile
 from bookstore.rate import RateLimit
 
 LONGEST_URL: Final = 8 * 1024

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bookstore import settings as settings_
 from bookstore import token_file
-from bookstore.refusal import Refused
-from bookstore.settings import Settings
+from bookstore.config import settings as settings_
+from bookstore.config.settings import Settings
+from bookstore.exceptions import Refused
 from bookstore.tokens import Token, digest_of, parse, told
 
 logger = logging.getLogger("bookstore")

@@ -22,8 +22,8 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from bookstore import correlation
+from bookstore.config.settings import Settings
 from bookstore.redaction import has_secret, inert, masked
-from bookstore.settings import Settings
 
 FLOOD_S: Final = 1.0
 """Of the warnings about refused requests one of each code is written in so long, and how many were not."""

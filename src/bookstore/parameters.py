@@ -12,10 +12,10 @@ from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
+from bookstore.config.scalars import shown
+from bookstore.config.text import CONTROL
+from bookstore.config.validation import suggestion
 from bookstore.faults import Fault, Mistake
-from bookstore.fitting import suggestion
-from bookstore.scalars import shown
-from bookstore.spelling import CONTROL
 
 MOST_MISTAKES: Final = 20
 

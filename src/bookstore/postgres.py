@@ -24,8 +24,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from bookstore.guardian import Guardian, Kind, end
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
+from bookstore.reaper import Guardian, Kind, end
 
 SUPERUSER: Final = "postgres"
 PORT: Final = "5432"

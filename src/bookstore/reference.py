@@ -7,12 +7,13 @@ from typing import Any, Final, get_type_hints
 
 import click
 
-from bookstore import bodies, cli, gate, profile_schema, server
-from bookstore.engine_profile import KEYS, EngineProfile
-from bookstore.fitting import allowed, unpacked
+from bookstore import bodies, cli, gate, server
+from bookstore.config.scalars import duration_text
+from bookstore.config.validation import allowed, unpacked
 from bookstore.lab import workload_file, workload_schema
 from bookstore.lab.workload import Ask, Stage, Workload
-from bookstore.scalars import duration_text
+from bookstore.profile import json_schema
+from bookstore.profile.engine_profile import KEYS, EngineProfile
 
 ENVIRONMENT: Final = {
     "BOOKSTORE_PROFILE": "The engine profile: NAME, FILE or NAME@key=value,… Default: default.",
@@ -89,7 +90,7 @@ def _profile_keys() -> Iterator[str]:
     yield "## Keys of an engine profile\n"
     yield "| key | allowed | default | |\n|---|---|---|---|"
     for key in KEYS:
-        yield _row(f"`{key}`", allowed(hints[key]), profile_schema.default(key), profile_schema.meaning(key))
+        yield _row(f"`{key}`", allowed(hints[key]), json_schema.default(key), json_schema.meaning(key))
     yield _row("`extends`", "a profile's name, or a path from this file", "none", "All its keys but the description.")
     yield ""
 

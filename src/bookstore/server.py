@@ -18,9 +18,9 @@ from granian.server import MPServer
 
 from bookstore import budget, logs, pooler
 from bookstore.database_url import conninfo, server
+from bookstore.exceptions import Refused
 from bookstore.pooler import Limits
-from bookstore.profile import EngineProfile
-from bookstore.refusal import Refused
+from bookstore.profile.loader import EngineProfile
 
 logger = logging.getLogger("bookstore")
 

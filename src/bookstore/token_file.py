@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bookstore import tokens
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 from bookstore.tokens import Token
 
 _LARGEST_BYTES: Final = 2**20

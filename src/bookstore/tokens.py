@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from bookstore.refusal import Refused
-from bookstore.scalars import shown
+from bookstore.config.scalars import shown
+from bookstore.exceptions import Refused
 
 CATALOG_WRITE: Final = "catalog:write"
 ADMIN: Final = "admin"

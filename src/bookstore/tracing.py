@@ -20,9 +20,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from bookstore.profile import EngineProfile
-from bookstore.refusal import Refused
-from bookstore.scalars import shown
+from bookstore.config.scalars import shown
+from bookstore.exceptions import Refused
+from bookstore.profile.loader import EngineProfile
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

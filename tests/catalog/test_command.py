@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.cli.catalog import catalog
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 BOOKS = "title,authors,isbn13\nA,Ann,9780439023481\nB,Bo,9.78e+12\n,Cy,\n"
 

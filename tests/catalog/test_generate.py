@@ -16,9 +16,9 @@ import pytest
 from bookstore.catalog import generate
 from bookstore.catalog.generate import book
 from bookstore.catalog.store import payload
+from bookstore.config.text import normal
+from bookstore.exceptions import Refused
 from bookstore.isbn import is_isbn13
-from bookstore.refusal import Refused
-from bookstore.spelling import normal
 
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]

@@ -13,7 +13,7 @@ import pytest
 
 from bookstore.catalog import import_file, intake, sample_path, store
 from bookstore.catalog.report import Report, lines
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]

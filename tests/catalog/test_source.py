@@ -11,7 +11,7 @@ import pytest
 
 from bookstore.catalog import source
 from bookstore.catalog.source import BadRow, RawRow
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 
 def read(path: Path, columns: Mapping[str, str] | None = None) -> list[RawRow | BadRow]:

@@ -19,12 +19,12 @@ from click.testing import CliRunner
 from bookstore.cli.compare import compare
 from bookstore.cli.progress import progress
 from bookstore.cli.runs import runs
-from bookstore.guardian import is_alive
+from bookstore.exceptions import Refused
 from bookstore.lab import results
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.record import Run
-from bookstore.refusal import Refused
+from bookstore.reaper import is_alive
 
 WITHIN_S = 45
 SMALL = ("--books", "200", "--rounds", "2", "--duration", "500ms", "--warm-up", "200ms", "--seed", "1", "--allow-busy")

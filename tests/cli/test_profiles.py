@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore import profile, profile_schema
 from bookstore.cli.profiles import profiles
-from bookstore.refusal import Refused
-from bookstore.resources import shipped
+from bookstore.config.resources import shipped
+from bookstore.exceptions import Refused
+from bookstore.profile import json_schema, loader
 
 
 def _run(*arguments: str, **environ: str) -> Result:
@@ -29,7 +29,7 @@ def test_list() -> None:
     output = _run("list").stdout
     assert max(map(len, output.splitlines())) <= 80
     rows = [line.split() for line in output.splitlines() if not line.startswith(" ")][1:]
-    every = [profile.load(name) for name in profile.names()]
+    every = [loader.load(name) for name in loader.names()]
     assert [row[:3] for row in rows] == [[one.name, one.driver, one.loading] for one in every]
     words = output.split()
     for one in every:
@@ -39,25 +39,25 @@ def test_list() -> None:
 def test_list_json() -> None:
     """The list as JSON has the same profiles."""
     told = json.loads(_run("list", "--json").stdout)
-    assert [one["name"] for one in told] == profile.names()
+    assert [one["name"] for one in told] == loader.names()
     assert told[0].keys() == {"name", "driver", "loading", "description"}
 
 
-@pytest.mark.parametrize("spec", [*profile.names(), "default@pool=null,backpressure=9"])
+@pytest.mark.parametrize("spec", [*loader.names(), "default@pool=null,backpressure=9"])
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_show_prints_a_profile(spec: str, flags: list[str], tmp_path: Path) -> None:
     """What show prints, as YAML or as JSON, is a file that loads back as the same profile."""
     path = tmp_path / "again.yaml"
     path.write_text(_run("show", spec, *flags).stdout)
-    again, meant = profile.load(str(path)), profile.load(spec)
-    assert profile.effective(again) == profile.effective(meant)
+    again, meant = loader.load(str(path)), loader.load(spec)
+    assert loader.effective(again) == loader.effective(meant)
 
 
 def test_show_json_is_typed() -> None:
     """JSON has numbers and booleans as such, and fits the schema."""
     told = json.loads(_run("show", "article-sync", "--json").stdout)
     assert (told["threads"], told["echo"], told["pool"], told["pool_timeout"]) == (40, False, "queue", "30s")
-    jsonschema.validate(told, profile_schema.schema())
+    jsonschema.validate(told, json_schema.schema())
 
 
 def test_diff() -> None:
@@ -96,7 +96,7 @@ def test_check_without_database() -> None:
     result = _run("check", "--no-database")
     assert result.exit_code == 0
     assert " ".join(result.stdout.splitlines()[1].split()) == "article-async OK (1 + 1) x (5 + 10) = 30"
-    assert len(result.stdout.splitlines()) == len(profile.names()) + 1
+    assert len(result.stdout.splitlines()) == len(loader.names()) + 1
 
 
 def test_check_tells_all_mistakes(tmp_path: Path) -> None:

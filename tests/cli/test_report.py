@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.cli.report import after, report
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 from ..lab import records
 

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from bookstore import keyring
 from bookstore.cli.tokens import tokens
-from bookstore.refusal import Refused
-from bookstore.settings import Settings
+from bookstore.config.settings import Settings
+from bookstore.exceptions import Refused
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.cli.workloads import workloads
+from bookstore.exceptions import Refused
 from bookstore.lab import workload_file, workload_schema
-from bookstore.refusal import Refused
 
 
 def _run(*arguments: str) -> Result:

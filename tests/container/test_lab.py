@@ -120,7 +120,7 @@ def test_nothing_is_left(how: str, podman: Podman, environ: dict[str, str], tmp_
             assert left(podman, process.pid) == []
             return
         if how == "killed with its guardian":
-            guardians = [it for it in psutil.Process(process.pid).children() if "bookstore.guardian" in it.cmdline()]
+            guardians = [it for it in psutil.Process(process.pid).children() if "bookstore.reaper" in it.cmdline()]
             assert len(guardians) == 1
             guardians[0].kill()
         process.kill()

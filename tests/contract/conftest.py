@@ -17,9 +17,9 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.database_url import conninfo
-from bookstore.guardian import end_process
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.deployment import HOST
+from bookstore.reaper import end_process
 from bookstore.tokens import make
 
 READY_WITHIN_S: Final = 30

@@ -15,12 +15,12 @@ import yaml
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
-from bookstore import profile
 from bookstore.app import make_app
 from bookstore.database import make_database
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import EngineProfile
 from bookstore.keyring import Keyring
+from bookstore.profile import loader
+from bookstore.profile.engine_profile import EngineProfile
 
 from .conftest import ACCEPTED, CATALOGUE, TOKEN
 
@@ -62,7 +62,7 @@ def first() -> list[Answer]:
     return []
 
 
-@pytest.mark.parametrize("name", profile.names())
+@pytest.mark.parametrize("name", loader.names())
 async def test_every_profile_answers_alike(
     copied: sa.URL, name: str, first: list[Answer], request: pytest.FixtureRequest
 ) -> None:
@@ -70,7 +70,7 @@ async def test_every_profile_answers_alike(
 
     Dates, and what names a state of a database, only have to be there. What says that it is behind a pooler is.
     """
-    chosen = profile.load(f"{name}@gc=default,pool_size=2,max_overflow=0")
+    chosen = loader.load(f"{name}@gc=default,pool_size=2,max_overflow=0")
     if chosen.behind_pooler:
         with request.getfixturevalue("pooled")(default_pool_size="2") as it:
             answers, wrong = await ask(chosen, it.url(str(copied.database)))

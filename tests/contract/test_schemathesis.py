@@ -12,7 +12,7 @@ from typing import Final, get_args
 
 import pytest
 
-from bookstore.engine_profile import Driver
+from bookstore.profile.engine_profile import Driver
 
 from .conftest import TOKEN, Start
 

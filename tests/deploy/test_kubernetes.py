@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from bookstore import profile
+from bookstore.profile import loader
 from bookstore.reference import ENVIRONMENT
 from bookstore.server import KILL_AFTER_S
 
@@ -87,7 +87,7 @@ def test_variables_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (tmp_path / name).write_text(text)
     monkeypatch.setenv("BOOKSTORE_PROFILES_DIR", str(tmp_path))
     for name in the("ConfigMap", "bookstore-profiles")["data"]:
-        profile.load(name.removesuffix(".yaml"))
+        loader.load(name.removesuffix(".yaml"))
 
 
 def test_a_pod_has_time_to_stop() -> None:
@@ -100,7 +100,7 @@ def test_a_pod_has_time_to_stop() -> None:
 def test_the_sum_of_connections_is_right() -> None:
     """The sum at the top of bookstore.yaml is that of the default profile and of the Deployment's numbers."""
     spec = the("Deployment")["spec"]
-    default = profile.load(the("ConfigMap")["data"]["BOOKSTORE_PROFILE"])
+    default = loader.load(the("ConfigMap")["data"]["BOOKSTORE_PROFILE"])
     pods_at_once = spec["replicas"] + spec["strategy"]["rollingUpdate"]["maxSurge"]
     needed = pods_at_once * (default.workers + 1) * default.connections_per_worker
     assert (

@@ -10,11 +10,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import pooler, profile, server
+from bookstore import pooler, server
 from bookstore.database_url import conninfo
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.pgbouncer import PgBouncer
 from bookstore.pooler import Limits
+from bookstore.profile import loader
 
 DEPLOY = Path(__file__).parents[2] / "deploy/pgbouncer"
 KNOWN = 'of "two" words'
@@ -68,7 +69,7 @@ def test_serves_the_shipped_profiles(shipped: sa.URL) -> None:
     assert isinstance(found.pooler, Limits)
     assert found.pooler.pool_mode == "transaction"
     assert (found.pooler.capacity.max_client_conn, found.pooler.capacity.sessions) == (1000, 20)
-    for one in [profile.load(name) for name in profile.names()]:
+    for one in [loader.load(name) for name in loader.names()]:
         if one.behind_pooler:
             assert server.check_pooler(one, found) == []
             server.check_budget(one, found)

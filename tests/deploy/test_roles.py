@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from bookstore import doctor, postgres, schema, tokens
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver
+from bookstore.profile.engine_profile import Driver
 
 from ..conftest import Deployed
 

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver
+from bookstore.profile.engine_profile import Driver
 
 from .conftest import PATIENCE_S, Doctor, parsed
 

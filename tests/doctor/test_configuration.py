@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bookstore import settings
+from bookstore.config import settings
 from bookstore.doctor import configuration
 from bookstore.doctor.configuration import Value
 from bookstore.doctor.tables import EXTENSIONS

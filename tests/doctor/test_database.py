@@ -9,13 +9,13 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import profile
+from bookstore.config.settings import Settings
 from bookstore.database_url import conninfo
 from bookstore.doctor import database
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding
-from bookstore.engine_profile import Driver
-from bookstore.settings import Settings
+from bookstore.profile import loader
+from bookstore.profile.engine_profile import Driver
 
 from .conftest import Examined
 
@@ -124,7 +124,7 @@ def test_limits_of_the_role(examined: Examined, administer: psycopg.Connection[A
 
 def test_a_look_changes_nothing(url: sa.URL, administer: psycopg.Connection[Any]) -> None:
     """Whatever a look might try, its transaction is read-only, and its statements end in time."""
-    case = Case(Settings(data_dir="/nowhere"), profile.load("default"), url)  # type: ignore[arg-type] # unread
+    case = Case(Settings(data_dir="/nowhere"), loader.load("default"), url)  # type: ignore[arg-type] # unread
 
     def writes(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         connection.execute("CREATE TABLE mine ()")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bookstore.config.settings import Settings
 from bookstore.doctor import files
-from bookstore.settings import Settings
 
 LINE = f"ci catalog:write {'0' * 64}"
 

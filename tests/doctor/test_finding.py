@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 
 from bookstore.doctor.finding import Finding, looked, refused
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 FINE = Finding("ok", "files", "fine")
 

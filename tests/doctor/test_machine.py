@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bookstore import profile
 from bookstore.doctor import machine
+from bookstore.profile import loader
 
 
 def control_groups(root: Path, files: dict[str, str]) -> None:
@@ -57,7 +57,7 @@ def test_workers_need_their_share(tmp_path: Path) -> None:
     (tmp_path / "own").write_text("0::/")
 
     def levels(spec: str) -> list[str]:
-        return [one.level for one in machine.share(profile.load(spec), tmp_path / "cgroup", tmp_path / "own")]
+        return [one.level for one in machine.share(loader.load(spec), tmp_path / "cgroup", tmp_path / "own")]
 
     assert levels("default@workers=1") == ["ok", "ok"]
     assert levels("default@workers=3") == ["note", "ok"]
@@ -68,7 +68,7 @@ def test_workers_need_their_share(tmp_path: Path) -> None:
 def test_descriptors(limit: int, level: str) -> None:
     """Too few descriptors for the pool are a warning; too few for every client that is let in, a note."""
     code = (
-        "import resource; from bookstore import profile; from bookstore.doctor import machine\n"
+        "import resource; from bookstore.profile import loader as profile; from bookstore.doctor import machine\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
         "print([one.level for one in machine.descriptors(profile.load('default@pool_size=500'))])"
     )

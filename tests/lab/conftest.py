@@ -16,12 +16,12 @@ import sqlalchemy as sa
 
 from bookstore import catalog, postgres, schema
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian
 from bookstore.lab import judgement, record
 from bookstore.lab.laboratory import _SETTINGS, Laboratory, laboratory, server_settings
 from bookstore.lab.samples import Samples
 from bookstore.lab.workload import Ask, Workload
 from bookstore.postgres import Cluster
+from bookstore.reaper import Guardian
 
 BOOKS = 60
 

@@ -16,12 +16,12 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, _members
 from bookstore.lab import limits
 from bookstore.lab.deploy import deploy, deploy_external, free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment
 from bookstore.lab.external import External
 from bookstore.lab.record import Limits
+from bookstore.reaper import Guardian, _members
 
 WITHIN_S = 30
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab import external
 from bookstore.lab.external import External
-from bookstore.refusal import Refused
 
 _FILE = """
 description: our own

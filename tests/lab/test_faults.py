@@ -23,14 +23,14 @@ from bookstore import catalog
 from bookstore.cli import measuring
 from bookstore.cli.compare import compare
 from bookstore.cli.runs import runs
-from bookstore.guardian import Guardian, is_alive
+from bookstore.exceptions import Refused
 from bookstore.lab import host, results, run, samples
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.laboratory import Laboratory, laboratory
 from bookstore.lab.record import Catalogue, Run
 from bookstore.postgres import Cluster
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian, is_alive
 
 from . import records
 from .protocols import children, once, planned, quiet, steady

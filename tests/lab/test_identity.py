@@ -10,8 +10,7 @@ import msgspec
 import psycopg
 import pytest
 
-from bookstore import catalog, profile
-from bookstore.guardian import Guardian
+from bookstore import catalog
 from bookstore.lab import identity, statements
 from bookstore.lab.deploy import deploy
 from bookstore.lab.deployment import Pooler
@@ -20,6 +19,8 @@ from bookstore.lab.laboratory import DATABASE, Laboratory, laboratory
 from bookstore.lab.pgbouncer import PgBouncer, pgbouncer
 from bookstore.lab.record import Catalogue
 from bookstore.lab.statements import Statement
+from bookstore.profile import loader
+from bookstore.reaper import Guardian
 
 Pooled = Callable[..., AbstractContextManager[PgBouncer]]
 SPECS = [
@@ -45,7 +46,7 @@ def test_every_driver_and_strategy_is_recognised(
     lab: Laboratory, guardian: Guardian, tmp_path: Path, spec: str
 ) -> None:
     """A deployment is proven to be its profile, by what PostgreSQL has seen of it."""
-    it = profile.load(spec)
+    it = loader.load(spec)
     with deploy(spec, lab.url, tmp_path, guardian) as deployment:
         identity.prove(it, deployment, lab.connection, DATABASE)
         captured = statements.capture(lab.connection, deployment, "/books?limit=20")
@@ -64,7 +65,7 @@ def test_recognised_behind_pgbouncer(
     lab: Laboratory, guardian: Guardian, tmp_path: Path, pooled: Pooled, spec: str, asked: list[str]
 ) -> None:
     """Behind PgBouncer, too; which adds no statement of its own but the name of a session's next user."""
-    it = profile.load(spec)
+    it = loader.load(spec)
     with pgbouncer(lab.server.url(), guardian) as before:
         pooler = Pooler(before.pid, before.url(DATABASE))
         with deploy(spec, lab.url, tmp_path, guardian, pooler=pooler) as deployment:
@@ -87,13 +88,13 @@ def test_what_goes_past_pgbouncer_is_refused(
     ):
         deployment.pooler = Pooler(before.pid, before.url(DATABASE))
         with pytest.raises(IdentityError, match="PgBouncer shows sessions of nobody, expected are psycopg-joined"):
-            identity.prove(profile.load("psycopg-joined"), deployment, lab.connection, DATABASE)
+            identity.prove(loader.load("psycopg-joined"), deployment, lab.connection, DATABASE)
 
 
 def test_what_is_not_the_profile_is_refused(lab: Laboratory, guardian: Guardian, tmp_path: Path) -> None:
     """Another loading strategy, another driver, another name: each is found."""
     with deploy("asyncpg-json", lab.url, tmp_path, guardian) as deployment:
-        real = profile.load("asyncpg-json")
+        real = loader.load("asyncpg-json")
         with pytest.raises(IdentityError, match=r"of the form json; the profile says loading: joined"):
             identity.prove(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)
         with pytest.raises(IdentityError, match=r"shows sessions of asyncpg-json in process \d+, expected are other"):

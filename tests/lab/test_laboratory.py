@@ -9,9 +9,9 @@ import pytest
 
 from bookstore import catalog
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian
 from bookstore.lab.laboratory import DATABASE, Laboratory, laboratory
 from bookstore.lab.record import Catalogue
+from bookstore.reaper import Guardian
 
 
 def fill(connection: psycopg.Connection) -> Catalogue:

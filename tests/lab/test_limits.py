@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab import limits
 from bookstore.lab.record import Limits
-from bookstore.refusal import Refused
 
 _BUSY = "import time\nend = time.monotonic() + 30\nwhile time.monotonic() < end: pass"
 

@@ -14,13 +14,13 @@ import numpy as np
 import psutil
 import pytest
 
-from bookstore.guardian import Guardian
+from bookstore.exceptions import Refused
 from bookstore.lab import load
 from bookstore.lab.k9_points import Points
 from bookstore.lab.load import Load, LoadError, Target, send
 from bookstore.lab.samples import Samples
 from bookstore.lab.workload import Ask, Stage, Workload
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian
 
 
 class Handler(BaseHTTPRequestHandler):

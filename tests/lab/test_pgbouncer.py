@@ -15,10 +15,10 @@ import sqlalchemy as sa
 
 from bookstore import pooler
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, is_alive
+from bookstore.exceptions import Refused
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.pgbouncer import PgBouncer, PgBouncerError, pgbouncer
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian, is_alive
 
 WITHIN_S = 30
 Pooled = Callable[..., AbstractContextManager[PgBouncer]]

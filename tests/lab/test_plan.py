@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab.plan import Plan, open_files, plan
 from bookstore.lab.record import Protocol
 from bookstore.lab.workload import Ask, Workload
-from bookstore.refusal import Refused
 
 SMALL = Workload(name="it", requests=[Ask(name="it", path="/books")])
 

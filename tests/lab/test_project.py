@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bookstore.cli import main
+from bookstore.exceptions import Refused
 from bookstore.lab import project
-from bookstore.refusal import Refused
 
 COMPOSE = """
 services:

@@ -15,13 +15,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab import results, samples
 from bookstore.lab.draft import Draft
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.record import Run
 from bookstore.lab.results import folder_name, read, runs, sole_user
 from bookstore.lab.samples import Samples
-from bookstore.refusal import Refused
 
 MakeRun = Callable[..., Run]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab import samples
 from bookstore.lab.samples import Samples, Writer
-from bookstore.refusal import Refused
 
 
 def made(count: int, seed: int = 1) -> Samples:

@@ -12,10 +12,10 @@ from psycopg.pq import TransactionStatus
 
 from bookstore import postgres
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.sessions import APPLICATION_NAME, NoAnswer, Sessions
 from bookstore.postgres import Cluster
+from bookstore.reaper import Guardian
 
 WITHIN_S = 30
 WORKER = 4711

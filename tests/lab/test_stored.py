@@ -7,12 +7,12 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab.answer import answer, sentences
 from bookstore.lab.record import Limits, Problem, Run
 from bookstore.lab.statistics import unpaired
 from bookstore.lab.stored import UNPAIRED, compare, unlike
 from bookstore.lab.table import legend, table
-from bookstore.refusal import Refused
 
 MakeRecord = Callable[..., Run]
 

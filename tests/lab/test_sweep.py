@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab import plan as planning
 from bookstore.lab import sweep, workload_file
 from bookstore.lab.plan import Plan
 from bookstore.lab.record import Protocol
-from bookstore.refusal import Refused
 
 
 def planned(output: Path, over: list[str], seed: int = 1) -> Plan:

@@ -12,13 +12,13 @@ import pytest
 
 from bookstore import postgres
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.processes import IS_LINUX
 from bookstore.lab.record import Telemetry
 from bookstore.lab.telemetry import Cost, Watcher, told
 from bookstore.lab.track import Column
 from bookstore.postgres import Cluster
+from bookstore.reaper import Guardian
 
 WITHIN_S = 30
 SERVE = """

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab.samples import Samples, empty
 from bookstore.lab.thresholds import Outcome, checked, evaluate
-from bookstore.refusal import Refused
 
 
 @pytest.fixture

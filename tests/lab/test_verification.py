@@ -7,11 +7,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.guardian import Guardian
 from bookstore.lab.deploy import deploy
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.verification import UnlikeError, answers, compare
 from bookstore.lab.workload import Ask, Workload
+from bookstore.reaper import Guardian
 
 BOOKS = 60
 

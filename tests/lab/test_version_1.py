@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab.record import Run
 from bookstore.lab.version_1 import FILE, convert
-from bookstore.refusal import Refused
 
 STORED = Path(__file__).parent / "data" / "version_1"
 

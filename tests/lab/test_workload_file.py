@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bookstore.exceptions import Refused
 from bookstore.lab import workload_file
 from bookstore.lab.workload import Ask, Stage, Workload
-from bookstore.refusal import Refused
 
 
 def write(folder: Path, text: str) -> str:

@@ -7,9 +7,9 @@ import jsonschema
 import pytest
 import yaml
 
+from bookstore.config.resources import shipped
 from bookstore.lab import workload_file, workload_schema
 from bookstore.lab.workload import Ask, Stage, Workload
-from bookstore.resources import shipped
 
 
 def test_kept_schema_is_up_to_date() -> None:

@@ -24,13 +24,14 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
-from bookstore import app, profile, tokens
+from bookstore import app, tokens
 from bookstore.database import make_database
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.gate import Gate
 from bookstore.metrics import identity
 from bookstore.models import SCHEMA_REVISION
+from bookstore.profile import loader
+from bookstore.profile.engine_profile import Driver, EngineProfile
 
 PATIENCE_S = 40.0
 Deployed = Callable[..., AbstractContextManager[str]]
@@ -315,9 +316,9 @@ def test_what_a_server_is(deployed: Deployed, books: sa.URL, port: Port) -> None
     assert {name: build[name] for name in ("litestar", "sqlalchemy", "granian")} == {
         name: version(name) for name in ("litestar", "sqlalchemy", "granian")
     }
-    keys = profile.effective(profile.load(spec))
+    keys = loader.effective(loader.load(spec))
     del keys["description"]
-    assert told["bookstore_profile_info"].labels == {"profile": profile.load(spec).name, **keys}
+    assert told["bookstore_profile_info"].labels == {"profile": loader.load(spec).name, **keys}
     assert (keys["max_waiting"], keys["threads"]) == ("7", "2")
     assert told["bookstore_schema_info"].labels == {"revision": SCHEMA_REVISION, "needed": SCHEMA_REVISION}
     assert began_s - 1 <= told["bookstore_start_time_seconds"].value <= time.time()

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.faults import Fault
 from bookstore.metrics import pool
 from bookstore.metrics.block import (
@@ -29,6 +28,7 @@ from bookstore.metrics.block import (
     Block,
 )
 from bookstore.metrics.requests import TALLY, Tally
+from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from bookstore import cursor
 from bookstore.database import make_database
-from bookstore.engine_profile import Driver, EngineProfile, Loading
 from bookstore.faults import Fault
+from bookstore.profile.engine_profile import Driver, EngineProfile, Loading
 from bookstore.repositories import BookQuery, BookRepository
 
 STRATEGIES: tuple[Loading, ...] = get_args(Loading)

@@ -14,8 +14,8 @@ from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
 from bookstore.database import make_database
-from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.keyring import Keyring
+from bookstore.profile.engine_profile import Driver, EngineProfile
 from bookstore.tokens import make
 
 Client = AsyncTestClient[Litestar]

@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore import cursor
-from bookstore.engine_profile import Driver, Loading
+from bookstore.profile.engine_profile import Driver, Loading
 from bookstore.repositories import BookQuery
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bookstore.engine_profile import Driver
+from bookstore.profile.engine_profile import Driver
 from bookstore.search import MOST_RANKED
 
 from .conftest import Serve

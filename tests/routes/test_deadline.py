@@ -11,8 +11,8 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver
 from bookstore.gate import Gate
+from bookstore.profile.engine_profile import Driver
 
 Serve = Callable[..., AbstractAsyncContextManager[AsyncTestClient[Litestar]]]
 

@@ -16,8 +16,8 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver
 from bookstore.models import SCHEMA_REVISION
+from bookstore.profile.engine_profile import Driver
 
 pytestmark = pytest.mark.anyio
 

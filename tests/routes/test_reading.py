@@ -17,7 +17,7 @@ from litestar.testing import AsyncTestClient
 from bookstore.app import make_app
 from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, make_database
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver, EngineProfile
+from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from bookstore import access, tokens, tracing
 from bookstore.app import make_app
 from bookstore.database import Database, make_database
-from bookstore.engine_profile import Driver, EngineProfile
 from bookstore.keyring import Keyring
+from bookstore.profile.engine_profile import Driver, EngineProfile
 from bookstore.spans import Spans
 
 from .collector import Collector, collector

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
-from bookstore.engine_profile import Driver
+from bookstore.profile.engine_profile import Driver
 
 from .collector import INTERNAL, SERVER, Collector
 from .conftest import BOOKS, TOKEN, Traced

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from bookstore import tracing
 from bookstore.database_url import conninfo
-from bookstore.engine_profile import Driver
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
+from bookstore.profile.engine_profile import Driver
 
 from .collector import CLIENT, INTERNAL, SERVER, collector
 

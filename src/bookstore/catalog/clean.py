@@ -10,9 +10,9 @@ from bookstore.catalog.entry import Entry, Finding, Outcome
 from bookstore.catalog.joined import AUTHOR_SEPARATOR, GENRE_SEPARATOR, split
 from bookstore.catalog.language import short_code
 from bookstore.catalog.source import BadRow, RawRow
+from bookstore.config.text import normal
 from bookstore.isbn import is_isbn13, to_isbn13
 from bookstore.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
-from bookstore.spelling import normal
 
 MOST_AUTHORS: Final = 1000
 """On one book; the database counts them in two bytes, and a cell with more is not a list of authors."""

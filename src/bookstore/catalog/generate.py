@@ -26,8 +26,8 @@ from bookstore.catalog.vocabulary import (
     TONGUES,
     Tongue,
 )
+from bookstore.exceptions import Refused
 from bookstore.isbn import check_digit13
-from bookstore.refusal import Refused
 
 MOST_BOOKS: Final = 100_000_000
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 KNOWN: Final = {
     "title": ("title",),

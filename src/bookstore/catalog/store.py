@@ -17,8 +17,8 @@ from psycopg import sql
 
 from bookstore.catalog import bulk, statements
 from bookstore.catalog.entry import Entry, Finding, Outcome
+from bookstore.exceptions import Refused
 from bookstore.models import SCHEMA_REVISION, VERSION_TABLE
-from bookstore.refusal import Refused
 from bookstore.slug import free_slug, slug
 
 BATCH_ROWS: Final = 20_000

@@ -9,8 +9,8 @@ from typing import Final
 
 import click
 
-from bookstore import settings
-from bookstore.refusal import EXIT_REFUSED, Refused
+from bookstore.config import settings
+from bookstore.exceptions import EXIT_REFUSED, Refused
 
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141

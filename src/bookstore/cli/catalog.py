@@ -21,7 +21,7 @@ from bookstore.catalog import outfile
 from bookstore.catalog.generate import MOST_BOOKS
 from bookstore.catalog.report import lines
 from bookstore.database_url import conninfo, psycopg_url, server
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 APPLICATION_NAME = f"bookstore/catalog/{os.getpid()}"
 

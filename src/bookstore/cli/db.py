@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from bookstore import database_url, models, schema, settings
-from bookstore.refusal import Refused
+from bookstore import database_url, models, schema
+from bookstore.config import settings
+from bookstore.exceptions import Refused
 
 
 @click.group()

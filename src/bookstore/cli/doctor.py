@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from bookstore import settings
+from bookstore.config import settings
 from bookstore.doctor import Examination, examine
 from bookstore.doctor.finding import LEVELS
-from bookstore.refusal import EXIT_REFUSED
+from bookstore.exceptions import EXIT_REFUSED
 
 WIDTH = 80
 

@@ -17,6 +17,7 @@ from bookstore.cli.printing import FORMATS, printed
 from bookstore.cli.progress import progress, terminable
 from bookstore.cli.report import after
 from bookstore.cli.units import Duration, Size
+from bookstore.exceptions import Refused
 from bookstore.lab import results, thresholds, verdict, workload_file
 from bookstore.lab import run as protocol
 from bookstore.lab.invalid import Invalid
@@ -24,7 +25,6 @@ from bookstore.lab.plan import Plan
 from bookstore.lab.record import Catalogue, Limits, Protocol, Run
 from bookstore.lab.samples import joined
 from bookstore.lab.workload import Workload
-from bookstore.refusal import Refused
 
 EXIT_INVALID: Final = 3
 """The measurement is not valid: too few rounds can be believed."""

@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from bookstore.app import make_app
 from bookstore.database import make_database
 from bookstore.openapi_document import document
-from bookstore.profile import load
+from bookstore.profile.loader import load
 
 
 @click.command()

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookstore import budget, profile, profile_schema, settings
+from bookstore import budget
 from bookstore.budget import Budget, PoolerCapacity, ServerCapacity
 from bookstore.cli import table
-from bookstore.profile import EngineProfile
-from bookstore.refusal import Refused
-from bookstore.scalars import scalar
+from bookstore.config import settings
+from bookstore.config.scalars import scalar
+from bookstore.exceptions import Refused
+from bookstore.profile import json_schema, loader
+from bookstore.profile.loader import EngineProfile
 
 if TYPE_CHECKING:
     from bookstore.server import Found  # which needs granian and the drivers
@@ -34,7 +36,7 @@ def profiles() -> None:
 @as_json
 def list_(as_json: bool) -> None:
     """List the shipped profiles."""
-    every = [profile.load(name) for name in profile.names()]
+    every = [loader.load(name) for name in loader.names()]
     if as_json:
         keys = ("name", "driver", "loading", "description")
         _print_json([{key: getattr(one, key) for key in keys} for one in every])
@@ -50,11 +52,11 @@ def list_(as_json: bool) -> None:
 @as_json
 def show(name: str, as_json: bool) -> None:
     """Print the effective profile NAME, defaults filled. What it prints is a profile, too."""
-    shown = profile.load(name)
+    shown = loader.load(name)
     if as_json:
         _print_json(_typed(shown))
     else:
-        click.echo(profile.to_yaml(shown), nl=False)
+        click.echo(loader.to_yaml(shown), nl=False)
 
 
 @profiles.command()
@@ -68,7 +70,7 @@ def check(names: tuple[str, ...], no_database: bool, as_json: bool) -> None:
     new one both hold a pool. It has to fit into what the server has left; through a PgBouncer, what that may
     open has to, and the budget into its max_client_conn. Exit code 2 if a profile is refused or over budget.
     """
-    fine, refusals = _sorted_out(names or profile.names())
+    fine, refusals = _sorted_out(names or loader.names())
     found = _look() if fine and not no_database else None
     sums = [(one, _budget(one, found)) for one in fine]
     if as_json:
@@ -90,16 +92,16 @@ def check(names: tuple[str, ...], no_database: bool, as_json: bool) -> None:
 @as_json
 def diff(a: str, b: str, as_json: bool) -> None:
     """Print the keys in which the effective profiles A and B differ; descriptions do not count."""
-    one, other = profile.load(a), profile.load(b)
+    one, other = loader.load(a), loader.load(b)
     left, right = _typed(one), _typed(other)
-    differing = [key for key in profile.KEYS if key != "description" and left.get(key, "") != right.get(key, "")]
+    differing = [key for key in loader.KEYS if key != "description" and left.get(key, "") != right.get(key, "")]
     if as_json:
         _print_json({key: [left.get(key), right.get(key)] for key in differing})
         return
     if not differing:
         click.echo("no difference")
         return
-    said, heard = profile.effective(one), profile.effective(other)
+    said, heard = loader.effective(one), loader.effective(other)
     rows = [("", one.name, other.name)]
     for line in table.lines(rows + [(key, said.get(key, "-"), heard.get(key, "-")) for key in differing]):
         click.echo(line)
@@ -108,7 +110,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
 @profiles.command()
 def schema() -> None:
     """Print the JSON Schema of profile files, for editors."""
-    _print_json(profile_schema.schema())
+    _print_json(json_schema.schema())
 
 
 def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
@@ -120,7 +122,7 @@ def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
     refusals: list[str] = []
     for name in names:
         try:
-            fine.append(profile.with_workers(profile.load(name), workers))
+            fine.append(loader.with_workers(loader.load(name), workers))
         except Refused as refusal:
             refusals.append(str(refusal))
     return fine, refusals
@@ -201,7 +203,7 @@ def _each(one: EngineProfile) -> str:
 
 def _typed(one: EngineProfile) -> dict[str, Any]:
     """The effective profile for JSON: numbers and booleans as such, durations as texts such as `2s`."""
-    told = profile.effective(one)
+    told = loader.effective(one)
     return {key: text if key in {"description", "pool"} else scalar(text) for key, text in told.items()}
 
 

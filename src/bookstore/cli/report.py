@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from bookstore.cli.runs import find
+from bookstore.exceptions import Refused
 from bookstore.lab import report as page
 from bookstore.lab import report_index, results
 from bookstore.lab.record import Run
-from bookstore.refusal import Refused
 
 
 @click.command()

@@ -8,10 +8,10 @@ from typing import Final
 import click
 import msgspec
 
-from bookstore import document
 from bookstore.cli.printing import FORMATS, printed
+from bookstore.config import yaml_document
+from bookstore.exceptions import Refused
 from bookstore.lab import results
-from bookstore.refusal import Refused
 
 RUNS: Final = Path("runs")
 
@@ -75,4 +75,4 @@ def find(run: str, output: Path) -> Path:
         return Path(run)
     if (output / run).exists():
         return output / run
-    raise Refused(f"run {run}: no such run; allowed is {document.suggestion(run, [path.name for path in known])}")
+    raise Refused(f"run {run}: no such run; allowed is {yaml_document.suggestion(run, [path.name for path in known])}")

@@ -9,8 +9,10 @@ from importlib.metadata import version
 
 import click
 
-from bookstore import database_url, keyring, logs, models, profile, rate, schema, settings, tracing
-from bookstore.settings import Settings
+from bookstore import database_url, keyring, logs, models, rate, schema, tracing
+from bookstore.config import settings
+from bookstore.config.settings import Settings
+from bookstore.profile import loader
 
 logger = logging.getLogger("bookstore")
 
@@ -40,7 +42,7 @@ def serve(
     from bookstore.metrics.port import served  # noqa: PLC0415
 
     found = settings.read()
-    chosen = profile.with_workers(profile.load(spec or found.profile), found.workers)
+    chosen = loader.with_workers(loader.load(spec or found.profile), found.workers)
     logs.configure(found, chosen.name)
     if found.workers:
         logger.info("WEB_CONCURRENCY=%s goes over the profile's workers", found.workers)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from bookstore import keyring, settings, token_file
+from bookstore import keyring, token_file
 from bookstore import tokens as kinds
-from bookstore.refusal import Refused
-from bookstore.settings import Settings
+from bookstore.config import settings
+from bookstore.config.settings import Settings
+from bookstore.exceptions import Refused
 
 _file = click.option(
     "--file", "path", type=click.Path(path_type=Path), help="The tokens file  [default: the one that serve reads]"

@@ -8,9 +8,9 @@ import click
 import msgspec
 
 from bookstore.cli import table
+from bookstore.exceptions import Refused
 from bookstore.lab import workload_file, workload_schema, workload_text
 from bookstore.lab.workload import Workload
-from bookstore.refusal import Refused
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -12,13 +12,13 @@ import msgspec
 import sqlalchemy as sa
 
 from bookstore import budget, database_url, postgres
+from bookstore.config.settings import Settings
 from bookstore.doctor import configuration, database, files, machine
 from bookstore.doctor.case import Case
 from bookstore.doctor.configuration import Value
 from bookstore.doctor.finding import LEVELS, Finding, looked, refused
-from bookstore.profile import EngineProfile
-from bookstore.refusal import Refused
-from bookstore.settings import Settings
+from bookstore.exceptions import Refused
+from bookstore.profile.loader import EngineProfile
 
 FORMAT_VERSION: Final = 1
 

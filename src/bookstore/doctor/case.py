@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import sqlalchemy as sa
 
-from bookstore.profile import EngineProfile
-from bookstore.settings import Settings
+from bookstore.config.settings import Settings
+from bookstore.profile.loader import EngineProfile
 
 
 class Case(msgspec.Struct, frozen=True):

@@ -11,13 +11,15 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore import database_url, profile, settings, tracing
+from bookstore import database_url, tracing
+from bookstore.config import settings
+from bookstore.config.resources import shipped
+from bookstore.config.scalars import duration_text, shown
+from bookstore.config.settings import Settings
 from bookstore.doctor.finding import Finding
-from bookstore.profile import EngineProfile
-from bookstore.refusal import Refused
-from bookstore.resources import shipped
-from bookstore.scalars import duration_text, shown
-from bookstore.settings import Settings
+from bookstore.exceptions import Refused
+from bookstore.profile import loader
+from bookstore.profile.loader import EngineProfile
 
 NOT_SHOWN: Final = "(set, not shown)"
 
@@ -77,9 +79,9 @@ def of_settings(found: Settings, environ: Mapping[str, str], given: Mapping[str,
 
 def of_profile(spec: str, chosen: EngineProfile, workers: int | None) -> list[Value]:
     """The keys of the profile `chosen`, which `spec` names; `workers` is WEB_CONCURRENCY's number."""
-    places = profile.places(spec)
+    places = loader.places(spec)
     values = []
-    for key, text in profile.effective(chosen).items():
+    for key, text in loader.effective(chosen).items():
         origin = "WEB_CONCURRENCY" if key == "workers" and workers else _short(places.get(key, "default"))
         if key != "description":
             values.append(Value(key, text, origin))
@@ -161,4 +163,4 @@ def settings_of(environ: Mapping[str, str], given: Mapping[str, str]) -> Setting
 
 def profile_of(found: Settings) -> EngineProfile:
     """The profile with WEB_CONCURRENCY's workers. Raises Refused with every mistake in it."""
-    return profile.with_workers(profile.load(found.profile), found.workers)
+    return loader.with_workers(loader.load(found.profile), found.workers)

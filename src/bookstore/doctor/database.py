@@ -21,7 +21,7 @@ from bookstore.database_url import server as place
 from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding, looked, refused
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 OLDEST: Final = 15
 NEWEST: Final = 18

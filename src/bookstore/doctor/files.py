@@ -13,8 +13,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from bookstore import keyring
+from bookstore.config.settings import Settings
 from bookstore.doctor.finding import Finding
-from bookstore.settings import Settings
 
 OLD_DAYS: Final = 365
 """A token that is older should be made anew."""

@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 import msgspec
 import psycopg
 
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 Level = Literal["problem", "warning", "note", "ok"]
 """A problem stops a start: `serve` refuses for the same reason. The worst comes first."""

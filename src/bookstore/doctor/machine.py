@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from bookstore import server
+from bookstore.config.settings import Settings
 from bookstore.doctor.finding import Finding
-from bookstore.profile import EngineProfile
-from bookstore.settings import Settings
+from bookstore.profile.loader import EngineProfile
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 OWN_CGROUPS: Final = Path("/proc/self/cgroup")

@@ -11,8 +11,7 @@ from typing import Final
 import msgspec
 import psutil
 
-from bookstore import profile, tokens
-from bookstore.guardian import Guardian
+from bookstore import tokens
 from bookstore.lab import limits, machine, results
 from bookstore.lab.deploy import free_port, wait_ready
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
@@ -20,6 +19,8 @@ from bookstore.lab.laboratory import Fill, Laboratory, filled, server_settings
 from bookstore.lab.plan import Entrant, Plan
 from bookstore.lab.project import Project, running
 from bookstore.lab.record import Limits, Machine
+from bookstore.profile import loader
+from bookstore.reaper import Guardian
 from bookstore.tokens import Token
 
 STOPPED_WITHIN_S: Final = 20
@@ -131,7 +132,7 @@ class Containers:
         assert entrant.profile
         base, mark, overrides = entrant.profile.name.partition("@")
         folder = hashlib.sha256(entrant.profile.name.encode()).hexdigest()[:8]
-        path = self._project.hand_in(f"{folder}/{base}.yaml", profile.to_yaml(entrant.profile))
+        path = self._project.hand_in(f"{folder}/{base}.yaml", loader.to_yaml(entrant.profile))
         return f"{path}{mark}{overrides}"
 
     def _checked(self, held: Limits) -> Limits:

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, end_process
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment, Pooler
 from bookstore.lab.external import External, filled
 from bookstore.lab.limits import Fence
+from bookstore.reaper import Guardian, end_process
 
 READY_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15

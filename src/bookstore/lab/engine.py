@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bookstore.guardian import Guardian, end_group
+from bookstore.exceptions import Refused
 from bookstore.lab.deployment import DeploymentError
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian, end_group
 
 ANSWERS_WITHIN_S: Final = 120
 _MISSING: Final = (

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bookstore import document
-from bookstore.document import Entries, Mistakes
-from bookstore.refusal import Refused
-from bookstore.scalars import shown
+from bookstore.config import yaml_document
+from bookstore.config.scalars import shown
+from bookstore.config.yaml_document import Entries, Mistakes
+from bookstore.exceptions import Refused
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PATH: Final = re.compile(r"/[!-~]*")
@@ -72,17 +72,17 @@ def is_external(spec: str) -> bool:
     """Whether `spec` is a file of an external service: one with the key `external`."""
     if not spec.endswith((".yaml", ".yml")) or not Path(spec).expanduser().is_file():
         return False
-    return "external" in document.read(Path(spec).expanduser(), Mistakes(), _MAPPINGS)
+    return "external" in yaml_document.read(Path(spec).expanduser(), Mistakes(), _MAPPINGS)
 
 
 def load(spec: str) -> External:
     """The external service in the file at `spec`. Raises Refused with every mistake, a line each."""
     path = Path(spec).expanduser()
-    entries = document.read(path, mappings=_MAPPINGS)
+    entries = yaml_document.read(path, mappings=_MAPPINGS)
     mistakes = Mistakes()
     texts = {key: _texts(key, entries, mistakes) for key in _MAPPINGS}
     for key in entries.keys() - _KEYS.keys():
-        mistakes.add(entries[key].place, key, "an unknown key", document.suggestion(key, list(_KEYS)))
+        mistakes.add(entries[key].place, key, "an unknown key", yaml_document.suggestion(key, list(_KEYS)))
     own = texts["external"]
     command = _command(own, entries, path.parent / own.get("directory", "."), mistakes)
     for key, text in {"ready": own.get("ready", "/"), **texts["requests"]}.items():
@@ -111,7 +111,9 @@ def _texts(key: str, entries: Entries, mistakes: Mistakes) -> dict[str, str]:
         return {}
     if known := _KEYS[key]:
         for name in inner.keys() - set(known):
-            mistakes.add(inner[name].place, f"{key}.{name}", "an unknown key", document.suggestion(name, list(known)))
+            mistakes.add(
+                inner[name].place, f"{key}.{name}", "an unknown key", yaml_document.suggestion(name, list(known))
+            )
     return {name: entry.text for name, entry in inner.items()}
 
 

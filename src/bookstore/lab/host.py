@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bookstore import token_file
-from bookstore.guardian import Guardian
 from bookstore.lab import limits, machine
 from bookstore.lab.deploy import deploy, deploy_external
 from bookstore.lab.deployment import Deployment, Pooler
@@ -16,6 +15,7 @@ from bookstore.lab.limits import Fence
 from bookstore.lab.pgbouncer import pgbouncer
 from bookstore.lab.plan import Entrant, Plan
 from bookstore.lab.record import Limits, Machine
+from bookstore.reaper import Guardian
 from bookstore.tokens import Token
 
 

@@ -20,7 +20,7 @@ from bookstore.lab.deploy import wait_until
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.statements import Statement, is_control
-from bookstore.profile import EngineProfile
+from bookstore.profile.loader import EngineProfile
 
 PATH: Final = "/books?limit=20"
 ASKED: Final = 5

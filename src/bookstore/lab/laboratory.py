@@ -17,9 +17,9 @@ from psycopg import sql
 
 from bookstore import postgres, schema
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian
 from bookstore.lab import statements
 from bookstore.lab.record import Catalogue
+from bookstore.reaper import Guardian
 
 MAX_CONNECTIONS: Final = 100
 """PostgreSQL's own default, as the article's server had."""

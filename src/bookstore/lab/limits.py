@@ -14,8 +14,8 @@ from typing import Final
 
 import psutil
 
+from bookstore.exceptions import Refused
 from bookstore.lab.record import Limits
-from bookstore.refusal import Refused
 
 ROOT: Final = Path("/sys/fs/cgroup")
 PERIOD_US: Final = 100_000

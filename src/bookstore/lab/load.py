@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import psutil
 
-from bookstore.guardian import Guardian, end_process
+from bookstore.exceptions import Refused
 from bookstore.lab import k9_plan
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.k9_points import Points
@@ -30,7 +30,7 @@ from bookstore.lab.record import Generator
 from bookstore.lab.samples import Samples, empty, joined
 from bookstore.lab.steadiness import WINDOW_S, WINDOWS, is_steady
 from bookstore.lab.workload import Workload
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian, end_process
 
 VERSION: Final = "k9 0.1.0"
 """What a plan may hold and what its lines look like differs from version to version."""

@@ -20,11 +20,11 @@ import sqlalchemy as sa
 
 from bookstore import pooler
 from bookstore.budget import PoolerCapacity
-from bookstore.guardian import Guardian, end_process
+from bookstore.exceptions import Refused
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.invalid import Invalid
 from bookstore.postgres import SUPERUSER, run_as_owner
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian, end_process
 
 READY_WITHIN_S: Final = 10
 STOPPED_WITHIN_S: Final = 5

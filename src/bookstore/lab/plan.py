@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from bookstore import budget, profile
+from bookstore import budget
+from bookstore.exceptions import Refused
 from bookstore.lab import external, limits, pgbouncer, project
 from bookstore.lab import load as generator
 from bookstore.lab.external import External
@@ -17,8 +18,8 @@ from bookstore.lab.laboratory import MAX_CONNECTIONS
 from bookstore.lab.record import Deploy, Limits, Protocol
 from bookstore.lab.workload import Workload
 from bookstore.lab.workload_file import changed
-from bookstore.profile import EngineProfile
-from bookstore.refusal import Refused
+from bookstore.profile import loader
+from bookstore.profile.loader import EngineProfile
 
 LAB_CONNECTIONS: Final = 4
 """What the lab itself opens beside the service: two to look with, one spare, one for pgbench's own check."""
@@ -40,7 +41,7 @@ class Entrant(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keys(self) -> dict[str, str]:
-        return profile.effective(self.profile) if self.profile else self.service.keys if self.service else {}
+        return loader.effective(self.profile) if self.profile else self.service.keys if self.service else {}
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -116,7 +117,7 @@ def _entrant(spec: str) -> Entrant:
     if external.is_external(spec):
         service = external.load(spec)
         return Entrant(label=service.name, spec=spec, service=service)
-    found = profile.load(spec)
+    found = loader.load(spec)
     room = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
     if found.behind_pooler:
         pgbouncer.executable()

@@ -21,14 +21,14 @@ import yaml
 from psycopg import sql
 
 from bookstore.database_url import conninfo
-from bookstore.guardian import Guardian, end_project
+from bookstore.exceptions import Refused
 from bookstore.lab import engine
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.deployment import HOST, DeploymentError
 from bookstore.lab.engine import Engine
 from bookstore.lab.laboratory import MAX_CONNECTIONS, connected
 from bookstore.lab.record import Limits
-from bookstore.refusal import Refused
+from bookstore.reaper import Guardian, end_project
 
 FILE: Final = "compose.yaml"
 USER: Final = "bookstore"

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from bookstore.exceptions import Refused
 from bookstore.lab.answer import answer
 from bookstore.lab.judgement import Model, Read
 from bookstore.lab.record import Histogram, Kind, Measurement, Metric, Run, Series, Split, Telemetry
@@ -17,7 +18,6 @@ from bookstore.lab.report_sweep import Sweep, sweep
 from bookstore.lab.samples import Samples, joined
 from bookstore.lab.statistics import Interval, ratio
 from bookstore.lab.table import headline_of
-from bookstore.refusal import Refused
 
 _SESSIONS: Final = ("active", "idle", "idle_in_transaction", "other", "foreign")
 _POOL: Final = ("pool_checked_out", "pool_waiting")

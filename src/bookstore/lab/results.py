@@ -14,10 +14,10 @@ from typing import Final
 import fasteners
 import msgspec
 
+from bookstore.exceptions import Refused
 from bookstore.lab import samples, version_1
 from bookstore.lab.record import SCHEMA_VERSION, Run
 from bookstore.lab.samples import Samples
-from bookstore.refusal import Refused
 
 FILE: Final = "run.json"
 

@@ -15,7 +15,6 @@ import msgspec
 import psutil
 import psycopg
 
-from bookstore.guardian import Guardian
 from bookstore.lab import (
     ceiling,
     containers,
@@ -38,6 +37,7 @@ from bookstore.lab.plan import Entrant, Plan
 from bookstore.lab.record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
 from bookstore.lab.site import Site
 from bookstore.lab.telemetry import Cost
+from bookstore.reaper import Guardian
 
 CEILING_ROUNDS: Final = 3
 """Rounds in which the ceiling is measured too: it is the database's, and changes less than a service does."""

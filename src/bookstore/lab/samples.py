@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 FILE: Final = "samples.parquet"
 

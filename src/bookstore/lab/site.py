@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from bookstore.guardian import Guardian
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.laboratory import Laboratory
 from bookstore.lab.plan import Entrant
 from bookstore.lab.record import Limits, Machine
+from bookstore.reaper import Guardian
 from bookstore.tokens import Token
 
 

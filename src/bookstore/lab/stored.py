@@ -6,13 +6,13 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore.fitting import suggestion
+from bookstore.config.scalars import shown
+from bookstore.config.validation import suggestion
+from bookstore.exceptions import Refused
 from bookstore.lab.judgement import of_profile
 from bookstore.lab.record import Comparison, Contender, Metric, Round, Run, Summary
 from bookstore.lab.statistics import unpaired
 from bookstore.lab.verdict import METRICS, compared
-from bookstore.refusal import Refused
-from bookstore.scalars import shown
 
 UNPAIRED: Final = (
     "The rounds are of two runs and not paired: what changed between the runs for all rounds alike is in the ratio, "

@@ -11,12 +11,12 @@ from typing import Final
 
 import msgspec
 
-from bookstore import document
+from bookstore.config import yaml_document
+from bookstore.config.scalars import shown
+from bookstore.exceptions import Refused
 from bookstore.lab.draft import RESUMABLE
 from bookstore.lab.plan import Cell, Plan
-from bookstore.profile import KEYS
-from bookstore.refusal import Refused
-from bookstore.scalars import shown
+from bookstore.profile.loader import KEYS
 
 LOADS: Final = ("concurrency", "rate")
 """What of the workload can be swept."""
@@ -31,7 +31,7 @@ def cells(spec: str, over: Sequence[str]) -> list[Cell]:
         key, equals, values = text.partition("=")
         found = [value.strip() for value in values.split(",")]
         if not equals or key not in (*KEYS, *LOADS) or "" in found:
-            known = document.suggestion(key, [*KEYS, *LOADS])
+            known = yaml_document.suggestion(key, [*KEYS, *LOADS])
             raise Refused(f"--over: found '{shown(text)}'; allowed is key=value,value,… with {known} as the key")
         if key in axes or len(set(found)) < len(found):
             raise Refused(f"--over {key}: found a key or value twice; allowed is each once")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from bookstore.config.scalars import duration_text
 from bookstore.lab.record import Metric, Run, Verdict
 from bookstore.lab.verdict import headline
 from bookstore.lab.workload import Workload
-from bookstore.scalars import duration_text
 
 MARKS: Final[dict[Verdict, str]] = {"no difference shown": "~", "too noisy to say": "?"}
 

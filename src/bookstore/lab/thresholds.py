@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bookstore.config.scalars import shown
+from bookstore.exceptions import Refused
 from bookstore.lab.samples import Samples
-from bookstore.refusal import Refused
-from bookstore.scalars import shown
 
 ALLOWED: Final = (
     "p(95)<200, avg, med, min or max (latency in ms), rate<0.01 (share of failed requests) "

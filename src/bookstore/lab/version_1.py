@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from bookstore.exceptions import Refused
 from bookstore.lab.judgement import steps, summarise
 from bookstore.lab.record import (
     Catalogue,
@@ -30,7 +31,6 @@ from bookstore.lab.record import (
 from bookstore.lab.samples import Samples, empty
 from bookstore.lab.statistics import percentile
 from bookstore.lab.workload import Workload, of_version_1
-from bookstore.refusal import Refused
 
 FILE: Final = "samples.csv.gz"
 

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore import document, lineage
-from bookstore.document import Entries, Entry, Mistakes
+from bookstore.config import yaml_document
+from bookstore.config.resources import shipped
+from bookstore.config.scalars import shown
+from bookstore.config.yaml_document import Entries, Entry, Mistakes
+from bookstore.exceptions import Refused
 from bookstore.lab import thresholds
 from bookstore.lab.workload import MOST_CLIENTS, Ask, Stage, Workload
-from bookstore.refusal import Refused
-from bookstore.resources import shipped
-from bookstore.scalars import shown
+from bookstore.profile import layers
 
 SHORT: Final = ("path", "headers")
 """The keys that stand for `requests` in a workload of one GET."""
@@ -55,20 +56,20 @@ def load(spec: str) -> Workload:
 def read(spec: str) -> tuple[Workload, dict[str, str]]:
     """As load; and the place of each key that was said."""
     mistakes = Mistakes()
-    base, _ = lineage.split(spec)
-    is_path = lineage.is_path(base)
+    base, _ = layers.split(spec)
+    is_path = layers.is_path(base)
     if not is_path and base not in names():
         raise Refused(
-            f"workload '{shown(base)}': no such workload; allowed is {document.suggestion(base, names())}, "
+            f"workload '{shown(base)}': no such workload; allowed is {yaml_document.suggestion(base, names())}, "
             f"or the path of a .yaml file"
         )
     path = Path(base).expanduser() if is_path else shipped("workloads") / f"{base}.yaml"
-    entries = _over(document.read(path, mistakes, ("headers",), _LISTS), lineage.overrides(spec, mistakes))
+    entries = _over(yaml_document.read(path, mistakes, ("headers",), _LISTS), layers.overrides(spec, mistakes))
     origins = {key: entry.place for key, entry in entries.items()}
     if not {"path", "requests"} & entries.keys() and not mistakes.incomplete:
         mistakes.add(str(path), "path", "nothing", f"{_PATH_IN_WORDS}; or a list of requests")
     values = _values(path.stem[:80], entries, mistakes)
-    workload = Workload(name=lineage.label(spec), **{"requests": [Ask(name="", path="/")], **values})
+    workload = Workload(name=layers.label(spec), **{"requests": [Ask(name="", path="/")], **values})
     _contradictions(entries, workload, mistakes)
     mistakes.raise_any()
     return workload, origins
@@ -79,11 +80,13 @@ def changed(workload: Workload, values: dict[str, float]) -> Workload:
     limits. Raises Refused."""
     mistakes = Mistakes()
     texts = {
-        key: document.duration_text(value) if key in _DURATIONS else str(int(value) if value == int(value) else value)
+        key: yaml_document.duration_text(value)
+        if key in _DURATIONS
+        else str(int(value) if value == int(value) else value)
         for key, value in values.items()
     }
-    entries = {key: Entry(document.scalar(text), text, "command line") for key, text in texts.items()}
-    fitted = document.fit(Workload, entries, mistakes, {})
+    entries = {key: Entry(yaml_document.scalar(text), text, "command line") for key, text in texts.items()}
+    fitted = yaml_document.fit(Workload, entries, mistakes, {})
     changed = msgspec.structs.replace(workload, **fitted)
     _contradictions(entries, changed, mistakes)
     mistakes.raise_any()
@@ -112,7 +115,7 @@ def _values(name: str, entries: Entries, mistakes: Mistakes) -> dict[str, Any]:
         requests = [_ask(Entry(short, "", ""), mistakes, name)] if short else []
     stages = [_stage(item, mistakes) for item in _taken(rest, "stages")]
     texts = [_threshold(item, mistakes) for item in _taken(rest, "thresholds")]
-    values = document.fit(Workload, rest, mistakes, {}, beside=SHORT)
+    values = yaml_document.fit(Workload, rest, mistakes, {}, beside=SHORT)
     gathered: dict[str, list[Any]] = {"requests": requests, "stages": stages, "thresholds": texts}
     for key, found in gathered.items():
         if all(found) and found:
@@ -145,7 +148,7 @@ def _ask(item: Entry, mistakes: Mistakes, default: str | None = None) -> Ask | N
     entries = dict(item.value)
     name = entries.pop("name", None)
     headers = _headers(entries, mistakes)
-    values = document.fit(Ask, entries, mistakes, {}, beside=("name",))
+    values = yaml_document.fit(Ask, entries, mistakes, {}, beside=("name",))
     if "path" not in entries and item.place:
         mistakes.add(item.place, "path", "nothing", _PATH_IN_WORDS)
     if "path" in entries and (not _PATH.fullmatch(path := str(values.get("path", ""))) or TEMPLATE in path):
@@ -165,7 +168,7 @@ def _ask(item: Entry, mistakes: Mistakes, default: str | None = None) -> Ask | N
 
 def _stage(item: Entry, mistakes: Mistakes) -> Stage | None:
     entries = item.value if isinstance(item.value, dict) else {}
-    values = document.fit(Stage, entries, mistakes, {})
+    values = yaml_document.fit(Stage, entries, mistakes, {})
     if missing := [key for key in Stage.__struct_fields__ if key not in entries]:
         mistakes.add(item.place, "stages", f"a stage without {missing[0]}", "such as {duration: 10s, target: 50}")
     return Stage(**values) if len(values) == len(Stage.__struct_fields__) else None

@@ -6,10 +6,10 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from bookstore.fitting import is_duration, unpacked
+from bookstore.config.scalars import DURATION_PATTERN, duration_text
+from bookstore.config.validation import is_duration, unpacked
 from bookstore.lab.workload import Ask, Stage, Workload
 from bookstore.lab.workload_file import MOST_ITEMS
-from bookstore.scalars import DURATION_PATTERN, duration_text
 
 MEANINGS: Final[dict[str, str]] = {
     "description": "What the workload is for, in a line.",

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bookstore.config.scalars import duration_text
 from bookstore.lab.workload import Workload
-from bookstore.scalars import duration_text
 
 _PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9/._-]*|[0-9.]+(ms|s|m|h)")
 _WORDS: Final = frozenset({"true", "false", "on", "off", "null"})

@@ -24,7 +24,7 @@ from bookstore.loading.orm import OrmReader
 from bookstore.loading.rows import RowsReader
 from bookstore.loading.selection import MEMBERS, Found, One, Reader, Selection, author, book, fetch, genre
 from bookstore.loading.validators import BY_ID, BY_ISBN, validators
-from bookstore.profile import Loading
+from bookstore.profile.loader import Loading
 
 __all__ = [
     "BY_ID",

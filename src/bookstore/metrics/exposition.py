@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 from bookstore.metrics import block, shared
 from bookstore.metrics.beat import TICK_S
 from bookstore.metrics.block import BOUNDS, Block
-from bookstore.profile import EngineProfile
+from bookstore.profile.loader import EngineProfile
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

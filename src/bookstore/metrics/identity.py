@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Final
 
 from bookstore import models
-from bookstore.profile import EngineProfile, effective
+from bookstore.profile.loader import EngineProfile, effective
 
 _LIBRARIES: Final = ("litestar", "sqlalchemy", "granian")
 

@@ -32,7 +32,7 @@ from bookstore.metrics.block import (
     Block,
 )
 from bookstore.metrics.requests import TALLY
-from bookstore.profile import EngineProfile
+from bookstore.profile.loader import EngineProfile
 
 T = TypeVar("T", bound=Wire)
 

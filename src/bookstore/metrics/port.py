@@ -17,7 +17,7 @@ from threading import Thread, Timer
 from typing import Any, Final
 
 from bookstore.metrics import exposition, identity, shared
-from bookstore.profile import EngineProfile
+from bookstore.profile.loader import EngineProfile
 
 WITHIN_S: Final = 2.0
 """What a client may take in all; then its connection is closed, and the next one's turn comes."""

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from bookstore.exceptions import Refused
 from bookstore.metrics.block import BYTES, PID, Block
-from bookstore.refusal import Refused
 
 logger = logging.getLogger("bookstore")
 

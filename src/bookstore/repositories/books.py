@@ -14,7 +14,7 @@ from bookstore import schemas, search
 from bookstore.drafts import BookDraft
 from bookstore.loading import BY_ID, BY_ISBN, Selection, fetch, reader, validators
 from bookstore.models import Book
-from bookstore.profile import Loading
+from bookstore.profile.loader import Loading
 from bookstore.repositories import shelving
 from bookstore.repositories.query import BookQuery, understand
 

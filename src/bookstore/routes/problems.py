@@ -10,8 +10,8 @@ from html import escape
 from litestar import MediaType, Response, get
 
 from bookstore import access
+from bookstore.config.resources import shipped
 from bookstore.errors import PROBLEMS_PATH
-from bookstore.resources import shipped
 
 
 @get(

@@ -6,10 +6,10 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from bookstore.engine_profile import KEYS, EngineProfile
-from bookstore.fitting import is_duration, unpacked
-from bookstore.profile import as_text
-from bookstore.scalars import DURATION_PATTERN
+from bookstore.config.scalars import DURATION_PATTERN
+from bookstore.config.validation import is_duration, unpacked
+from bookstore.profile.engine_profile import KEYS, EngineProfile
+from bookstore.profile.loader import as_text
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _EXTENDS: Final = (

@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 
 import msgspec
 
-from bookstore.refusal import Refused
-from bookstore.scalars import duration, duration_text, shown
+from bookstore.config.scalars import duration, duration_text, shown
+from bookstore.exceptions import Refused
 
 S = TypeVar("S", bound=msgspec.Struct)
 

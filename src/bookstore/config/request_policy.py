@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from bookstore.client_address import Network
-from bookstore.refusal import Refused
-from bookstore.scalars import shown
+from bookstore.config.scalars import shown
+from bookstore.exceptions import Refused
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 DEFAULT_RATE: Final = 50

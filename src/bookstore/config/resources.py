@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from bookstore.refusal import Refused
+from bookstore.exceptions import Refused
 
 PROFILES_DIR: Final = "BOOKSTORE_PROFILES_DIR"
 
 
 def shipped(folder: str) -> Path:
     """`profiles`, `workloads`, `migrations` or `docs` (its problems.md alone) as a path that exists."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / folder
     return installed if installed.is_dir() else package.parents[1] / folder
 

@@ -37,7 +37,7 @@ class Guardian:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bookstore.guardian"],
+            [sys.executable, "-P", "-m", "bookstore.reaper"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at the terminal is for the owner

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from bookstore import document
-from bookstore.document import Entries, Entry, Mistakes
-from bookstore.refusal import Refused
-from bookstore.resources import profiles
+from bookstore.config import yaml_document
+from bookstore.config.resources import profiles
+from bookstore.config.yaml_document import Entries, Entry, Mistakes
+from bookstore.exceptions import Refused
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NAME_IN_WORDS: Final = "a name of up to 64 lower-case letters, digits, - and _ before .yaml"
@@ -36,7 +36,7 @@ def label(spec: str) -> str:
     stem = Path(base).stem if is_path(base) else base
     text = _UNFIT_IN_LABEL.sub("-", "@".join([stem, *filter(None, [",".join(items)])]))
     if len(text) > _LONGEST_LABEL:
-        raise Refused(f"{document.shown(spec)}: found {len(text)} characters; write a file that extends {base}")
+        raise Refused(f"{yaml_document.shown(spec)}: found {len(text)} characters; write a file that extends {base}")
     return text
 
 
@@ -51,7 +51,7 @@ def layers(spec: str, mistakes: Mistakes) -> list[Entries]:
     while True:
         base, _ = split(spec)
         path = _path(base, folder, place, key, mistakes)
-        own = [_own(spec, mistakes), document.read(path, mistakes) if path else {}]
+        own = [_own(spec, mistakes), yaml_document.read(path, mistakes) if path else {}]
         parent = own[1].pop("extends", None)
         found += own if key == "profile" else [_without_description(entries) for entries in own]
         if path is None or parent is None:
@@ -85,15 +85,15 @@ def _path(base: str, folder: Path, place: str, key: str, mistakes: Mistakes) -> 
         known = profiles()
         if base in known and _NAME.fullmatch(base):
             return known[base]
-        allowed = f"{document.suggestion(base, list(known))}, or the path of a .yaml file"
-        mistakes.add(place, key, f"'{document.shown(base)}', which is no profile", allowed)
+        allowed = f"{yaml_document.suggestion(base, list(known))}, or the path of a .yaml file"
+        mistakes.add(place, key, f"'{yaml_document.shown(base)}', which is no profile", allowed)
     elif not _NAME.fullmatch(Path(base).stem):
-        mistakes.add(place, key, f"the file name '{document.shown(Path(base).name)}'", _NAME_IN_WORDS)
+        mistakes.add(place, key, f"the file name '{yaml_document.shown(Path(base).name)}'", _NAME_IN_WORDS)
     else:
         try:
             return folder / Path(base).expanduser()
         except RuntimeError:
-            mistakes.add(place, key, f"'{document.shown(base)}'", "the home of a user who exists")
+            mistakes.add(place, key, f"'{yaml_document.shown(base)}'", "the home of a user who exists")
     mistakes.incomplete = True
     return None
 
@@ -101,14 +101,16 @@ def _path(base: str, folder: Path, place: str, key: str, mistakes: Mistakes) -> 
 def _own(spec: str, mistakes: Mistakes) -> Entries:
     entries = overrides(spec, mistakes)
     if entries.pop("extends", None):
-        mistakes.add(document.shown(spec), "extends", "an override of it", "the base profile's own name before the @")
+        mistakes.add(
+            yaml_document.shown(spec), "extends", "an override of it", "the base profile's own name before the @"
+        )
     return entries
 
 
 def overrides(spec: str, mistakes: Mistakes) -> Entries:
     """The `key=value,key=value` behind the @ of `spec`."""
     entries: Entries = {}
-    place = document.shown(spec)
+    place = yaml_document.shown(spec)
     _, given = split(spec)
     for item in [] if given is None else given.split(","):
         key, equals, text = item.partition("=")
@@ -117,5 +119,5 @@ def overrides(spec: str, mistakes: Mistakes) -> Entries:
         elif key in entries:
             mistakes.add(place, key, "the key a second time", "each key once")
         else:
-            entries[key] = Entry(document.scalar(text), text, place)
+            entries[key] = Entry(yaml_document.scalar(text), text, place)
     return entries

@@ -11,11 +11,11 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import msgspec
 import platformdirs
 
-from bookstore import admission
-from bookstore.admission import LOOPBACK_NAMES, Admission
-from bookstore.refusal import Refused
-from bookstore.resources import PROFILES_DIR
-from bookstore.scalars import duration, shown
+from bookstore.config import request_policy
+from bookstore.config.request_policy import LOOPBACK_NAMES, Admission
+from bookstore.config.resources import PROFILES_DIR
+from bookstore.config.scalars import duration, shown
+from bookstore.exceptions import Refused
 
 # libpq reads these where the URL says nothing, asyncpg reads some of them: two profiles would then
 # differ by more than their files. PGPASSWORD and PGPASSFILE stay: they are a way to keep a secret out
@@ -127,7 +127,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         port=number("BOOKSTORE_PORT", 1, 65535) or 8000,
         workers=number("WEB_CONCURRENCY", 1, 256),
         data_dir=file("BOOKSTORE_DATA_DIR") or default_data_dir(),
-        admission=admission.read(environ, beyond_loopback=not is_loopback(host)),
+        admission=request_policy.read(environ, beyond_loopback=not is_loopback(host)),
         api_tokens=text("BOOKSTORE_API_TOKENS"),
         api_tokens_file=file("BOOKSTORE_API_TOKENS_FILE"),
         read_only=flag("BOOKSTORE_READ_ONLY"),

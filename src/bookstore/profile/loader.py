@@ -9,11 +9,12 @@ from typing import Any, Final, get_type_hints
 import msgspec
 import yaml
 
-from bookstore import document, lineage
-from bookstore.document import Entries, Mistakes
-from bookstore.engine_profile import KEYS, POOL_KEYS, Driver, EngineProfile, Isolation, Loading
-from bookstore.fitting import is_duration, unpacked
-from bookstore.lineage import names
+from bookstore.config import yaml_document
+from bookstore.config.validation import is_duration, unpacked
+from bookstore.config.yaml_document import Entries, Mistakes
+from bookstore.profile import layers
+from bookstore.profile.engine_profile import KEYS, POOL_KEYS, Driver, EngineProfile, Isolation, Loading
+from bookstore.profile.layers import names
 
 __all__ = [
     "KEYS", "Driver", "EngineProfile", "Isolation", "Loading", "as_text", "effective", "load", "names",
@@ -40,10 +41,10 @@ def load(spec: str) -> EngineProfile:
     """
     mistakes = Mistakes()
     entries = _entries(spec, mistakes)
-    values = document.fit(EngineProfile, entries, mistakes, _REMARKS, beside=("extends",))
+    values = yaml_document.fit(EngineProfile, entries, mistakes, _REMARKS, beside=("extends",))
     _combinations(entries, EngineProfile(name="", **values), mistakes)
     mistakes.raise_any()
-    profile = EngineProfile(name=lineage.label(spec), **values)
+    profile = EngineProfile(name=layers.label(spec), **values)
     return msgspec.structs.replace(
         profile,
         threads=profile.thread_count or None,
@@ -58,7 +59,7 @@ def places(spec: str) -> dict[str, str]:
 
 def _entries(spec: str, mistakes: Mistakes) -> Entries:
     entries: Entries = {}
-    for layer in lineage.layers(spec, mistakes):
+    for layer in layers.layers(spec, mistakes):
         entries = _over(entries, layer)
     return entries
 
@@ -98,7 +99,7 @@ def as_text(hint: Any, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if is_duration(unpacked(hint)[1]):
-        return document.duration_text(value)
+        return yaml_document.duration_text(value)
     return str(value)
 
 

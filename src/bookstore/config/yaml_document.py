@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import yaml
 
-from bookstore.fitting import Entries, Entry, Mistakes, allowed, fit, suggestion
-from bookstore.refusal import Refused
-from bookstore.scalars import duration, duration_text, scalar, shown
+from bookstore.config.scalars import duration, duration_text, scalar, shown
+from bookstore.config.validation import Entries, Entry, Mistakes, allowed, fit, suggestion
+from bookstore.exceptions import Refused
 
 __all__ = [
     "Entries", "Entry", "Mistakes", "allowed", "duration", "duration_text", "fit", "read", "scalar", "shown",
