@@ -20,8 +20,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import postgres, schema
-from bookstore.database_url import conninfo, parse
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo, parse
 from bookstore.exceptions import Refused
 from bookstore.lab.pgbouncer import PgBouncer, executable, pgbouncer
 from bookstore.reaper import Guardian
@@ -61,7 +61,7 @@ def server_url() -> Iterator[sa.URL]:
         yield parse(given)
         return
     is_roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
-    with Guardian() as guardian, postgres.temporary(guardian, SETTINGS, MEMORY if is_roomy else None) as cluster:
+    with Guardian() as guardian, embedded.temporary(guardian, SETTINGS, MEMORY if is_roomy else None) as cluster:
         yield cluster.url()
 
 
@@ -69,7 +69,7 @@ def server_url() -> Iterator[sa.URL]:
 def template(server_url: sa.URL) -> Iterator[str]:
     """The name of a migrated, empty database."""
     make_database(server_url, TEMPLATE)
-    schema.upgrade(server_url.set(drivername="postgresql+psycopg", database=TEMPLATE))
+    migrations.upgrade(server_url.set(drivername="postgresql+psycopg", database=TEMPLATE))
     yield TEMPLATE
     drop_database(server_url, TEMPLATE)
 

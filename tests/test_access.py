@@ -16,12 +16,12 @@ from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler, Guard
 
 from bookstore import access, app, errors
-from bookstore.database import make_database
-from bookstore.database_url import parse
+from bookstore.auth.keyring import Keyring
+from bookstore.auth.tokens import Token, make
+from bookstore.database.unit_of_work import make_database
+from bookstore.database.url import parse
 from bookstore.faults import KINDS
-from bookstore.keyring import Keyring
 from bookstore.profile.engine_profile import EngineProfile
-from bookstore.tokens import Token, make
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.database_url import conninfo
-from bookstore.tokens import make
+from bookstore.auth.tokens import make
+from bookstore.database.url import conninfo
 
 GUIDE = Path(__file__).parents[1] / "docs" / "api.md"
 BASE = "http://127.0.0.1:8000"

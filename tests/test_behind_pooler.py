@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from sqlalchemy.orm import Session
 
-from bookstore import pooler, sqlstate
+from bookstore.catalog.models import Book
 from bookstore.cli import bookstore
-from bookstore.database import Database, make_database
-from bookstore.database_url import conninfo
-from bookstore.engine_options import application_name
+from bookstore.database import pooler, sqlstate
+from bookstore.database.engine import application_name
+from bookstore.database.unit_of_work import Database, make_database
+from bookstore.database.url import conninfo
 from bookstore.lab.pgbouncer import PgBouncer
-from bookstore.models import Book
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio

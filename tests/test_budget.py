@@ -7,9 +7,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import budget
-from bookstore.budget import PoolerCapacity, ServerCapacity
-from bookstore.database_url import conninfo
+from bookstore.database import budget
+from bookstore.database.budget import PoolerCapacity, ServerCapacity
+from bookstore.database.url import conninfo
 from bookstore.profile import loader
 
 SERVER = ServerCapacity(max_connections=100, reserved=3, in_use=7)

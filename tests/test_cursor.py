@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bookstore import cursor
+from bookstore.catalog import pagination
 
 ASKED = "the books of 1984, by title"
 IDS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 PLACES = st.lists(IDS | st.text() | st.booleans(), max_size=5)
-MADE = cursor.encode(["a title", 20], ASKED)
+MADE = pagination.encode(["a title", 20], ASKED)
 
 FOREIGN = {
     "empty": "",
@@ -42,20 +42,20 @@ FOREIGN = {
 @example([2**63 - 1], "")
 def test_cursor_comes_back(place: list[Any], asked: str) -> None:
     """decode gives what encode was given, for every place there can be."""
-    assert cursor.decode(cursor.encode(place, asked), asked) == place
+    assert pagination.decode(pagination.encode(place, asked), asked) == place
 
 
 @given(PLACES)
 def test_cursor_needs_no_escaping(place: list[Any]) -> None:
     """A cursor holds only what stands in a URL's query as it is."""
-    assert all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in cursor.encode(place, ASKED))
+    assert all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in pagination.encode(place, ASKED))
 
 
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN)
 def test_other_texts_are_refused(text: str) -> None:
     """A text that encode did not make raises ValueError and nothing else."""
     with pytest.raises(ValueError, match=r"."):
-        cursor.decode(text, ASKED)
+        pagination.decode(text, ASKED)
 
 
 @given(PLACES, st.text(), st.text())
@@ -64,7 +64,7 @@ def test_it_belongs_to_one_list(place: list[Any], asked: str, other: str) -> Non
     if asked == other:
         return
     with pytest.raises(ValueError, match="not a cursor of this list"):
-        cursor.decode(cursor.encode(place, asked), other)
+        pagination.decode(pagination.encode(place, asked), other)
 
 
 @pytest.mark.parametrize("position", range(len(MADE)))
@@ -73,7 +73,7 @@ def test_no_letter_can_be_changed(position: int) -> None:
     letters = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= ") - {MADE[position]}
     for letter in letters:
         with pytest.raises(ValueError, match=r"."):
-            cursor.decode(MADE[:position] + letter + MADE[position + 1 :], ASKED)
+            pagination.decode(MADE[:position] + letter + MADE[position + 1 :], ASKED)
 
 
 @given(st.text() | st.text("ABCDEFwxyz0189-_=+/", min_size=11, max_size=24))
@@ -82,7 +82,7 @@ def test_no_letter_can_be_changed(position: int) -> None:
 def test_a_text_is_its_places_cursor_or_refused(text: str) -> None:
     """Any text either raises ValueError or is exactly what encode makes of its place: no two cursors are one."""
     try:
-        place = cursor.decode(text, ASKED)
+        place = pagination.decode(text, ASKED)
     except ValueError:
         return
-    assert cursor.encode(place, ASKED) == text
+    assert pagination.encode(place, ASKED) == text

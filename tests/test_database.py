@@ -17,11 +17,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore import schemas, sqlstate
-from bookstore.database import Database, make_database
-from bookstore.database_url import conninfo
-from bookstore.engine_options import application_name
-from bookstore.models import Author, Book
+from bookstore.catalog import schemas
+from bookstore.catalog.models import Author, Book
+from bookstore.database import sqlstate
+from bookstore.database.engine import application_name
+from bookstore.database.unit_of_work import Database, make_database
+from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio

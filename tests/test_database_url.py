@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from bookstore import database_url
 from bookstore.config.settings import Settings
-from bookstore.database import make_database
+from bookstore.database import url as database_url
+from bookstore.database.unit_of_work import make_database
 from bookstore.exceptions import Refused
 from bookstore.profile import loader
 from bookstore.profile.engine_profile import Driver

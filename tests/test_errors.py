@@ -19,10 +19,11 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import access, errors, sqlstate
+from bookstore import access, errors
 from bookstore.app import make_app
-from bookstore.database import Database, make_database
-from bookstore.database_url import conninfo
+from bookstore.database import sqlstate
+from bookstore.database.unit_of_work import Database, make_database
+from bookstore.database.url import conninfo
 from bookstore.faults import KINDS, Fault, Mistake
 from bookstore.profile.engine_profile import Driver, EngineProfile
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bookstore.isbn import check_digit10, check_digit13, is_isbn10, is_isbn13, to_isbn13
+from bookstore.catalog.isbn import check_digit10, check_digit13, is_isbn10, is_isbn13, to_isbn13
 
 NINE = st.text("0123456789", min_size=9, max_size=9)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bookstore import keyring, token_file
+from bookstore.auth import keyring, token_file
+from bookstore.auth.keyring import Keyring
+from bookstore.auth.tokens import make
 from bookstore.config.settings import Settings
 from bookstore.exceptions import Refused
-from bookstore.keyring import Keyring
-from bookstore.tokens import make
 
 DAY = date(2026, 1, 31)
 A, TOKEN_A = make("a", ["catalog:write"], DAY)
@@ -100,7 +100,7 @@ def test_unchanged_file_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch)
     """Once a file has not changed for a second, looking at it is enough."""
     known = keyring.read(Settings(data_dir=path.parent))
     later = path.stat().st_ctime_ns + 60 * 10**9
-    monkeypatch.setattr("bookstore.keyring.time.time_ns", lambda: later)
+    monkeypatch.setattr("bookstore.auth.keyring.time.time_ns", lambda: later)
     assert known.find(A)
     monkeypatch.setattr(token_file, "read", lambda _: pytest.fail("it was read again"))
     assert known.find(A)

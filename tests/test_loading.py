@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore import catalog, cursor, schemas
-from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, make_database
-from bookstore.database_url import conninfo, for_driver
-from bookstore.loading import selection as loading_selection
+from bookstore.catalog import datasets, pagination, schemas
+from bookstore.catalog.loading import selection as loading_selection
+from bookstore.catalog.repositories import BookQuery, BookRepository
+from bookstore.database.unit_of_work import AsyncDatabase, Database, ThreadedDatabase, make_database
+from bookstore.database.url import conninfo, for_driver
 from bookstore.profile.engine_profile import Driver, EngineProfile, Loading
-from bookstore.repositories import BookQuery, BookRepository
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +55,7 @@ def books_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
         server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         url = server_url.set(database=name)
         with psycopg.connect(conninfo(url), autocommit=True) as connection:
-            catalog.import_file(connection, catalog.sample_path())
+            datasets.import_file(connection, datasets.sample_path())
             connection.execute("DELETE FROM book WHERE id BETWEEN 5 AND 7")
             connection.execute("ALTER TABLE book ALTER id RESTART 20000")
             connection.cursor().executemany("INSERT INTO book (title) VALUES (%s)", [[title] for title in TITLES])
@@ -101,7 +101,7 @@ async def database(request: pytest.FixtureRequest, books_url: sa.URL) -> Any:
 
 def following(book_id: int) -> str:
     """The cursor of a page by id, whose last book is `book_id`."""
-    return cursor.encode([book_id], BookQuery(limit=1).asked())
+    return pagination.encode([book_id], BookQuery(limit=1).asked())
 
 
 def query(after: int | None, limit: int) -> BookQuery:

@@ -19,7 +19,7 @@ import logging, sys, threading, warnings
 from pathlib import Path
 import structlog
 from bookstore import correlation, logs
-from bookstore.settings import Settings
+from bookstore.config.settings import Settings
 
 logs.configure(Settings(data_dir=Path("/"), log_format=sys.argv[1], log_level=sys.argv[2]), "default")
 logger = logging.getLogger("bookstore")

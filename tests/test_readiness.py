@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore import readiness
-from bookstore.database import Database, make_database
-from bookstore.database_url import conninfo
+from bookstore.database import readiness
+from bookstore.database.readiness import Readiness
+from bookstore.database.unit_of_work import Database, make_database
+from bookstore.database.url import conninfo
 from bookstore.faults import Fault
 from bookstore.profile.engine_profile import Driver, EngineProfile
-from bookstore.readiness import Readiness
 
 pytestmark = pytest.mark.anyio
 

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from bookstore import tokens
+from bookstore.auth import tokens
 from bookstore.redaction import has_secret, inert, masked
 
 PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))

@@ -10,22 +10,23 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import models, schema
-from bookstore.database_url import conninfo
+from bookstore.catalog import models
+from bookstore.database import migrations
+from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
 
 
 def test_up_down_up(blank_url: sa.URL) -> None:
     """A database migrates up, down and up again, and models and migrations then agree."""
     url = blank_url.set(drivername="postgresql+psycopg")
-    assert schema.current(url) is None
-    schema.upgrade(url)
-    assert schema.current(url) == models.SCHEMA_REVISION
-    schema.downgrade(url, "base")
-    assert schema.current(url) is None
-    schema.upgrade(url)
-    assert schema.differences(url) is None
-    assert schema.revisions()[-1] == models.SCHEMA_REVISION
+    assert migrations.current(url) is None
+    migrations.upgrade(url)
+    assert migrations.current(url) == models.SCHEMA_REVISION
+    migrations.downgrade(url, "base")
+    assert migrations.current(url) is None
+    migrations.upgrade(url)
+    assert migrations.differences(url) is None
+    assert migrations.revisions()[-1] == models.SCHEMA_REVISION
 
 
 @pytest.mark.parametrize("extra", ["extra", "Extra Tools"])
@@ -34,7 +35,7 @@ def test_extensions_may_be_elsewhere(blank_url: sa.URL, extra: str) -> None:
     with psycopg.connect(conninfo(blank_url)) as connection:
         connection.execute(f'CREATE SCHEMA "{extra}"')
         connection.execute(f'CREATE EXTENSION unaccent SCHEMA "{extra}"')
-    schema.upgrade(blank_url.set(drivername="postgresql+psycopg"))
+    migrations.upgrade(blank_url.set(drivername="postgresql+psycopg"))
     with psycopg.connect(conninfo(blank_url)) as connection:
         connection.execute("INSERT INTO author (name) VALUES ('\u00c9mile'), ('Zola')")
         connection.execute("SET search_path = ''")
@@ -49,7 +50,7 @@ def test_two_at_once(blank_url: sa.URL) -> None:
     with ThreadPoolExecutor(2) as threads:
         # Alembic keeps its context in the process: two real commands have one each.
         list(threads.map(lambda _: _upgrade_in_a_process(url), range(2)))
-    assert schema.current(url) == models.SCHEMA_REVISION
+    assert migrations.current(url) == models.SCHEMA_REVISION
 
 
 def _upgrade_in_a_process(url: sa.URL) -> None:
@@ -71,7 +72,7 @@ def test_a_missing_right_is_refused(blank_url: sa.URL) -> None:
         try:
             url = blank_url.set(drivername="postgresql+psycopg", username=role, password=role)
             with pytest.raises(Refused, match="permission denied for schema public"):
-                schema.upgrade(url)
+                migrations.upgrade(url)
         finally:
             connection.execute(f'DROP ROLE "{role}"')
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from bookstore import search
-from bookstore.database_url import for_driver
+from bookstore.catalog import search
+from bookstore.catalog.repositories import BookQuery, BookRepository
+from bookstore.database.url import for_driver
 from bookstore.faults import Fault
-from bookstore.repositories import BookQuery, BookRepository
 
 BOOKS = {
     1: ("The Hobbit", ["J.R.R. Tolkien"]),

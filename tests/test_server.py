@@ -23,7 +23,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver
 from bookstore.server import _Server
 

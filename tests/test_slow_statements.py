@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 
 from bookstore import access, correlation, slow_statements
 from bookstore.app import make_app
-from bookstore.database import Database, make_database
-from bookstore.database_url import conninfo
+from bookstore.database.unit_of_work import Database, make_database
+from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ from typing import Any
 
 import psycopg
 
-from bookstore import snapshot
-from bookstore.database_url import conninfo
+from bookstore.catalog import snapshot
+from bookstore.database.url import conninfo
 
 
 def test_two_databases_have_two_states(own_database: Any) -> None:

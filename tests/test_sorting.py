@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.dialects import postgresql
 
-from bookstore import sorting
+from bookstore.catalog import sorting
 
 
 def names(text: str) -> list[tuple[str, bool]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bookstore import token_file
+from bookstore.auth import token_file
+from bookstore.auth.tokens import Token, make
 from bookstore.exceptions import Refused
-from bookstore.tokens import Token, make
 
 HEX = "0" * 64
 
@@ -110,7 +110,7 @@ ADD = """
 import sys
 from datetime import date
 from pathlib import Path
-from bookstore import token_file, tokens
+from bookstore.auth import token_file, tokens
 
 for number in range(10):
     token_file.add(Path(sys.argv[1]), tokens.make(f"{sys.argv[2]}-{number}", ["admin"], date(2026, 1, 31))[1])
@@ -120,7 +120,7 @@ for number in range(10):
 def test_two_at_once(tmp_path: Path) -> None:
     """Several processes that add tokens at once lose none."""
     path = tmp_path / "tokens"
-    env = {**os.environ, "PYTHONPATH": str(Path(token_file.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(token_file.__file__).parents[2])}
     adding = [subprocess.Popen([sys.executable, "-c", ADD, path, str(one)], env=env) for one in range(4)]
     assert [process.wait(60) for process in adding] == [0] * 4
     found, mistakes = token_file.read(path)

@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
-from bookstore import tokens
+from bookstore.auth import tokens
+from bookstore.auth.tokens import Token, make, parse
 from bookstore.exceptions import Refused
-from bookstore.tokens import Token, make, parse
 
 DAY = date(2026, 1, 31)
 HEX = hashlib.sha256(b"one").hexdigest()

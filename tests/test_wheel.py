@@ -29,8 +29,8 @@ def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
     assert {
         "bookstore/docs/problems.md",
         "bookstore/py.typed",
-        "bookstore/catalog/goodbooks-10k.csv.gz",
-        "bookstore/catalog/NOTICE.md",
+        "bookstore/catalog/datasets/goodbooks-10k.csv.gz",
+        "bookstore/catalog/datasets/NOTICE.md",
         "bookstore/routes/swagger_ui/index.html",
         "bookstore/routes/swagger_ui/swagger-ui-bundle.js.gz",
         "bookstore/lab/page/page.html",
@@ -44,8 +44,9 @@ def test_an_installed_package_works_outside_of_the_checkout(wheel: Path, tmp_pat
     """Unpacked elsewhere, the package finds its profiles and migrations in itself."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
-        "import bookstore; from bookstore import schema; from bookstore.config import resources; from bookstore.profile import loader;"
-        "print(bookstore.__file__); print(loader.load('default').name, schema.revisions());"
+        "import bookstore; from bookstore.config import resources; from bookstore.database import migrations;"
+        "from bookstore.profile import loader;"
+        "print(bookstore.__file__); print(loader.load('default').name, migrations.revisions());"
         "print(resources.shipped('workloads'))"
     )
     result = subprocess.run(

@@ -27,8 +27,9 @@ import msgspec
 import numpy as np
 import psycopg
 
-from bookstore import catalog, postgres, schema
-from bookstore.database_url import conninfo
+from bookstore.catalog import datasets
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo
 from bookstore.lab import load, workload_file
 from bookstore.lab.deploy import deploy
 from bookstore.lab.load import Target
@@ -77,11 +78,11 @@ def main() -> None:
     with Guardian() as guardian, tempfile.TemporaryDirectory(prefix="bookstore-agreement-") as text:
         folder = Path(text)
         guardian.watch("folder", folder)
-        with postgres.temporary(guardian, {"autovacuum_naptime": "1d"}) as cluster:
+        with embedded.temporary(guardian, {"autovacuum_naptime": "1d"}) as cluster:
             url = cluster.url()
-            schema.upgrade(url.set(drivername="postgresql+psycopg"))
+            migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:
-                catalog.generate(connection, books=BOOKS, seed=1)
+                datasets.generate(connection, books=BOOKS, seed=1)
             with deploy(profile, url, folder, guardian) as deployment:
                 if is_apart:
                     os.sched_setaffinity(0, cores[-1:])  # for the tools

@@ -20,8 +20,9 @@ from typing import Final
 import psycopg
 import sqlalchemy as sa
 
-from bookstore import catalog, postgres, schema
-from bookstore.database_url import conninfo
+from bookstore.catalog import datasets
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo
 from bookstore.lab import load, workload_file
 from bookstore.lab.deploy import deploy, free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
@@ -75,11 +76,11 @@ def main() -> None:
     latencies: dict[str, list[float]] = {name: [] for name in figures}
     with Guardian() as guardian, tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        with postgres.temporary(guardian, {"autovacuum_naptime": "1d"}) as cluster:
+        with embedded.temporary(guardian, {"autovacuum_naptime": "1d"}) as cluster:
             url = cluster.url()
-            schema.upgrade(url.set(drivername="postgresql+psycopg"))
+            migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:
-                catalog.import_file(connection, catalog.sample_path())
+                datasets.import_file(connection, datasets.sample_path())
             expected: object = None
             for number in range(1, ROUNDS + 1):
                 for name in random.sample(list(figures), len(figures)):

@@ -23,11 +23,11 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from bookstore import cursor
-from bookstore.database import AsyncDatabase, make_database
-from bookstore.database_url import conninfo, parse
+from bookstore.catalog import pagination
+from bookstore.catalog.repositories import BookQuery, BookRepository
+from bookstore.database.unit_of_work import AsyncDatabase, make_database
+from bookstore.database.url import conninfo, parse
 from bookstore.profile import loader
-from bookstore.repositories import BookQuery, BookRepository
 
 LIMIT: Final = 100
 ROUNDS: Final = 25
@@ -95,8 +95,8 @@ class Catalogue:
         _, _, following = await self.page(backwards)
         if following is None:
             return query
-        place = cursor.decode(following, backwards.asked())
-        return BookQuery(**_values(query) | {"cursor": cursor.encode(place, query.asked())})
+        place = pagination.decode(following, backwards.asked())
+        return BookQuery(**_values(query) | {"cursor": pagination.encode(place, query.asked())})
 
     async def plan(self, query: BookQuery) -> str:
         """What scans or sorts more than a page, in the plan that a prepared statement comes to have."""

@@ -24,8 +24,9 @@ from typing import Final
 
 import psycopg
 
-from bookstore import catalog, postgres, schema
-from bookstore.database_url import conninfo
+from bookstore.catalog import datasets
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.statistics import ratio
@@ -138,11 +139,11 @@ def main() -> None:
     profile, rounds, seconds = [*sys.argv[1:], *["default", str(ROUNDS), str(SECONDS)][len(sys.argv) - 1 :]]
     todo = ways()
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
-    with Guardian() as guardian, tempfile.TemporaryDirectory() as text, postgres.temporary(guardian) as cluster:
+    with Guardian() as guardian, tempfile.TemporaryDirectory() as text, embedded.temporary(guardian) as cluster:
         folder, url = Path(text), cluster.url()
-        schema.upgrade(url.set(drivername="postgresql+psycopg"))
+        migrations.upgrade(url.set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(url)) as connection:
-            catalog.import_file(connection, catalog.sample_path())
+            datasets.import_file(connection, datasets.sample_path())
         with ExitStack() as stack:
             servers = {
                 name: stack.enter_context(served(profile, conninfo(url), watching, folder / f"{number}.log", guardian))

@@ -25,9 +25,10 @@ from typing import Any, Final
 import psycopg
 import uvloop
 
-from bookstore import catalog, postgres, schema
 from bookstore.app import create_app
-from bookstore.database_url import conninfo
+from bookstore.catalog import datasets
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo
 from bookstore.metrics import shared
 from bookstore.metrics.block import (
     COLLECTIONS,
@@ -179,11 +180,11 @@ def main() -> None:
         for name, made in {"shared cells": _by_cells, "prometheus_client": _by_library}.items():
             best = min(timeit.repeat(made(), number=20_000, repeat=5)) / 20_000
             print(f"a request's counts by {name}: {best * 1e6:.2f} µs")
-    with Guardian() as guardian, postgres.temporary(guardian) as cluster:
+    with Guardian() as guardian, embedded.temporary(guardian) as cluster:
         url = cluster.url()
-        schema.upgrade(url.set(drivername="postgresql+psycopg"))
+        migrations.upgrade(url.set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(url)) as connection:
-            catalog.import_file(connection, catalog.sample_path())
+            datasets.import_file(connection, datasets.sample_path())
         _of_a_request(conninfo(url), profile)
 
 

@@ -26,8 +26,10 @@ from typing import Any, Final, NamedTuple
 import psycopg
 import sqlalchemy as sa
 
-from bookstore import catalog, postgres, schema, tokens
-from bookstore.database_url import conninfo
+from bookstore.auth import tokens
+from bookstore.catalog import datasets
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
 from bookstore.reaper import Guardian, end_process
@@ -160,11 +162,11 @@ def main() -> None:
     with Guardian() as guardian, tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         durable = {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB"}
-        with postgres.temporary(guardian, durable) as cluster:
+        with embedded.temporary(guardian, durable) as cluster:
             url = cluster.url()
-            schema.upgrade(url.set(drivername="postgresql+psycopg"))
+            migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:
-                catalog.import_file(connection, catalog.sample_path())
+                datasets.import_file(connection, datasets.sample_path())
             with served(profile, url, entry.line(), folder, guardian) as deployment:
                 for number in range(ROUNDS + 1):  # the first one warms up
                     for name in random.sample(list(todo), len(todo)):

@@ -28,8 +28,9 @@ from typing import Final, NamedTuple
 import psycopg
 from scipy.stats import binom
 
-from bookstore import catalog, postgres, schema
-from bookstore.database_url import conninfo
+from bookstore.catalog import datasets
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo
 from bookstore.lab import processes
 from bookstore.lab.deploy import deploy
 from bookstore.lab.statistics import Interval
@@ -68,10 +69,10 @@ def main() -> None:
     with ExitStack() as stack:
         guardian = stack.enter_context(Guardian())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-watcher-")))
-        cluster = stack.enter_context(postgres.temporary(guardian, SETTINGS))
-        schema.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
+        cluster = stack.enter_context(embedded.temporary(guardian, SETTINGS))
+        migrations.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
-            catalog.generate(connection, books=10_000, seed=1)
+            datasets.generate(connection, books=10_000, seed=1)
             connection.execute("CREATE EXTENSION pg_stat_statements")
         own = stack.enter_context(
             psycopg.connect(conninfo(cluster.url()), autocommit=True, application_name="bookstore-lab")

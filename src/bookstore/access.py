@@ -10,12 +10,12 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
+from bookstore.auth.keyring import Keyring
+from bookstore.auth.tokens import ADMIN as ADMIN_SCOPE
+from bookstore.auth.tokens import CATALOG_WRITE, Token
 from bookstore.client_address import Network, client
 from bookstore.config.scalars import shown
 from bookstore.faults import Fault
-from bookstore.keyring import Keyring
-from bookstore.tokens import ADMIN as ADMIN_SCOPE
-from bookstore.tokens import CATALOG_WRITE, Token
 
 logger = logging.getLogger("bookstore")
 

@@ -16,17 +16,20 @@ from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.routes import HTTPRoute
 
-from bookstore import access, database_url, errors, keyring, logs, parameters, slow_statements, sqlstate, tracing
+from bookstore import access, errors, logs, parameters, slow_statements, tracing
+from bookstore.auth import keyring
+from bookstore.auth.keyring import Keyring
 from bookstore.bodies import LARGEST_BODY
 from bookstore.config import settings
 from bookstore.config.request_policy import Admission
-from bookstore.database import Database, make_database
+from bookstore.database import sqlstate
+from bookstore.database import url as database_url
+from bookstore.database.readiness import Readiness
+from bookstore.database.unit_of_work import Database, make_database
 from bookstore.gate import Gate
-from bookstore.keyring import Keyring
 from bookstore.metrics import beat, pool, requests, shared
 from bookstore.metrics.block import Block
 from bookstore.profile import loader
-from bookstore.readiness import Readiness
 from bookstore.request_log import RequestLog
 from bookstore.routes import schema_page
 from bookstore.routes.author_editing import AuthorEditor
@@ -74,9 +77,9 @@ def create_app() -> Litestar:
         )
     url = database_url.resolve(found)
     if found.database_url is None:
-        from bookstore import schema  # noqa: PLC0415 - `bookstore serve` did it: its workers need no Alembic
+        from bookstore.database import migrations  # noqa: PLC0415 - `bookstore serve` did it: its workers need no Alembic
 
-        schema.prepare_embedded(url)
+        migrations.prepare_embedded(url)
     known = keyring.read(found)
     block = shared.claim()
     if found.metrics_port and block is None and shared.BLOCKS not in os.environ:

@@ -14,8 +14,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy.orm import Session
 
-from bookstore import sqlstate
-from bookstore.database import Database, Work
+from bookstore.database import sqlstate
+from bookstore.database.unit_of_work import Database, Work
 from bookstore.faults import Fault
 
 _CHANGE: Final = re.compile(r"\b(INSERT|UPDATE|DELETE)\s+(?:INTO|FROM|\w+\s+SET)\b")

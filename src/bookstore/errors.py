@@ -18,7 +18,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from structlog.contextvars import get_contextvars
 
-from bookstore import correlation, sqlstate
+from bookstore import correlation
+from bookstore.database import sqlstate
 from bookstore.faults import Fault, Mistake
 
 logger = logging.getLogger("bookstore")

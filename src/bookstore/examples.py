@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore import schemas
+from bookstore.catalog import schemas
 
 _AUTHOR: Final = schemas.Author(id=17, name="Ursula K. Le Guin")
 _GENRE: Final = schemas.Genre(id=3, name="Science Fiction")

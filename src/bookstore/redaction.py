@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from bookstore.tokens import PREFIX
+from bookstore.auth.tokens import PREFIX
 
 MASK: Final = "***"
 

@@ -16,10 +16,11 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import MPServer
 
-from bookstore import budget, logs, pooler
-from bookstore.database_url import conninfo, server
+from bookstore import logs
+from bookstore.database import budget, pooler
+from bookstore.database.pooler import Limits
+from bookstore.database.url import conninfo, server
 from bookstore.exceptions import Refused
-from bookstore.pooler import Limits
 from bookstore.profile.loader import EngineProfile
 
 logger = logging.getLogger("bookstore")

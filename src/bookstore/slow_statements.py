@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from bookstore import query_plan, sqlstate
-from bookstore.database import Database
+from bookstore import query_plan
+from bookstore.database import sqlstate
+from bookstore.database.unit_of_work import Database
 
 logger = logging.getLogger("bookstore.statement")
 

@@ -19,8 +19,9 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from structlog.contextvars import bound_contextvars
 
-from bookstore import database_spans, sqlstate
-from bookstore.database import Database
+from bookstore import database_spans
+from bookstore.database import sqlstate
+from bookstore.database.unit_of_work import Database
 from bookstore.database_spans import fail, kind
 from bookstore.faults import Fault
 from bookstore.gate import PROBES

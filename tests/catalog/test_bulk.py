@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from bookstore.catalog import generate, import_file, store
+from bookstore.catalog.datasets import generate, import_file, loader
 
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]
@@ -143,7 +143,7 @@ def test_a_hindrance_costs_only_time(
     path = csv_file(HEADER, 'A,"Ann, Bo",,,X', "B,Ann,,,X; Y")
     during = seen_during(connection, lambda look: import_file(connection, path, progress=look))
     assert during == before
-    assert store.has_books(connection)
+    assert loader.has_books(connection)
     connection.rollback()
 
 

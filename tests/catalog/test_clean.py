@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bookstore.catalog.clean import clean
-from bookstore.catalog.entry import Entry, Finding, Outcome
-from bookstore.catalog.source import BadRow, RawRow
+from bookstore.catalog.datasets.cleaning import clean
+from bookstore.catalog.datasets.csv_reader import BadRow, RawRow
+from bookstore.catalog.datasets.entry import Entry, Finding, Outcome
 
 
 def cleaned(**cells: str) -> tuple[Entry | None, list[Finding]]:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from bookstore.catalog import export, generate, import_file, sample_path
+from bookstore.catalog.datasets import export, generate, import_file, sample_path
 
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]

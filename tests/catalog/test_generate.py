@@ -13,12 +13,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from bookstore.catalog import generate
-from bookstore.catalog.generate import book
-from bookstore.catalog.store import payload
+from bookstore.catalog.datasets import generate
+from bookstore.catalog.datasets.generate import book
+from bookstore.catalog.datasets.loader import payload
+from bookstore.catalog.isbn import is_isbn13
 from bookstore.config.text import normal
 from bookstore.exceptions import Refused
-from bookstore.isbn import is_isbn13
 
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]
@@ -28,8 +28,8 @@ FIRST_THOUSAND = "4d7e3157011d70bc26c5a1c1b2f5b3329f50b04787dc3573825aa3d2dac29a
 
 PROGRAM = """
 import hashlib
-from bookstore.catalog.generate import book
-from bookstore.catalog.store import payload
+from bookstore.catalog.datasets.generate import book
+from bookstore.catalog.datasets.loader import payload
 print(hashlib.sha256(payload(book(1, n) for n in range(1, 1001))).hexdigest())
 """
 

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from bookstore.catalog import import_file, intake, sample_path, store
-from bookstore.catalog.report import Report, lines
+from bookstore.catalog.datasets import import_file, importer, loader, sample_path
+from bookstore.catalog.datasets.report import Report, lines
 from bookstore.exceptions import Refused
 
 Connection = psycopg.Connection[Any]
@@ -91,7 +91,7 @@ def test_a_book_stands_once(connection: Connection, csv_file: CsvFile, contents:
 
 def test_repetition_across_batches(connection: Connection, csv_file: CsvFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeated book names its first row, and authors stay single, however far apart the rows are."""
-    monkeypatch.setattr(intake, "BATCH_ROWS", 1)
+    monkeypatch.setattr(importer, "BATCH_ROWS", 1)
     path = csv_file(HEADER, "A,Ann,9780439023481,,X", "B,Ann,,,X", "C,Bo,9780439023481,,Y", "B,Ann,,,Y")
     report = import_file(connection, path)
     found = [example.found for kind in report.kinds for example in kind.examples]
@@ -122,7 +122,7 @@ def test_an_interruption_leaves_nothing(
     error: type[BaseException],
 ) -> None:
     """Ctrl-C or an error after some batches rolls all of them back, and the connection stays usable."""
-    monkeypatch.setattr(intake, "BATCH_ROWS", 2)
+    monkeypatch.setattr(importer, "BATCH_ROWS", 2)
 
     def interrupt(_ratio: float, books: int) -> None:
         if books >= 4:
@@ -140,7 +140,7 @@ def test_a_fault_late_in_the_file_leaves_nothing(
     connection: Connection, csv_file: CsvFile, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that turns out unreadable after some batches imports nothing."""
-    monkeypatch.setattr(intake, "BATCH_ROWS", 2)
+    monkeypatch.setattr(importer, "BATCH_ROWS", 2)
     with pytest.raises(Refused, match=r"books.csv:7: a quote"):
         import_file(connection, csv_file(HEADER, *["A,Ann,,,"] * 5, '"B,Bo,,,'))
     assert contents() == []
@@ -204,7 +204,7 @@ def test_a_busy_table_is_refused(
 ) -> None:
     """While another transaction has written to the books, or locked rows to write, the import gives up; readers
     are no hindrance."""
-    monkeypatch.setattr(store, "LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(loader, "LOCK_TIMEOUT", "100ms")
     path = csv_file(HEADER, "A,Ann,,,")
     with psycopg.connect(database_url) as other:
         other.execute("SELECT count(*) FROM book")

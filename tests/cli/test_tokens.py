@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore import keyring
+from bookstore.auth import keyring
 from bookstore.cli.tokens import tokens
 from bookstore.config.settings import Settings
 from bookstore.exceptions import Refused

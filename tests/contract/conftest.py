@@ -16,11 +16,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from bookstore.database_url import conninfo
+from bookstore.auth.tokens import make
+from bookstore.database.url import conninfo
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.deployment import HOST
 from bookstore.reaper import end_process
-from bookstore.tokens import make
 
 READY_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 from schemathesis.hooks import HookContext
 
-from bookstore import isbn
+from bookstore.catalog import isbn
 
 
 def _hyphened(nine: str) -> str:

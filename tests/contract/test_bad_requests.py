@@ -13,11 +13,11 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
-from bookstore.database import Database, make_database
-from bookstore.database_url import conninfo
+from bookstore.auth.keyring import Keyring
+from bookstore.database.unit_of_work import Database, make_database
+from bookstore.database.url import conninfo
 from bookstore.errors import PROBLEM_JSON
 from bookstore.faults import KINDS
-from bookstore.keyring import Keyring
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 from .bad_requests import ODD, SECTIONS, Bad

@@ -16,9 +16,9 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
-from bookstore.database import make_database
-from bookstore.database_url import conninfo
-from bookstore.keyring import Keyring
+from bookstore.auth.keyring import Keyring
+from bookstore.database.unit_of_work import make_database
+from bookstore.database.url import conninfo
 from bookstore.profile import loader
 from bookstore.profile.engine_profile import EngineProfile
 

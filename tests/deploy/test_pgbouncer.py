@@ -10,11 +10,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import pooler, server
-from bookstore.database_url import conninfo
+from bookstore import server
+from bookstore.database import pooler
+from bookstore.database.pooler import Limits
+from bookstore.database.url import conninfo
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.pgbouncer import PgBouncer
-from bookstore.pooler import Limits
 from bookstore.profile import loader
 
 DEPLOY = Path(__file__).parents[2] / "deploy/pgbouncer"

@@ -13,8 +13,10 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import doctor, postgres, schema, tokens
-from bookstore.database_url import conninfo
+from bookstore import doctor
+from bookstore.auth import tokens
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver
 
 from ..conftest import Deployed
@@ -23,7 +25,7 @@ ROLES = Path(__file__).parents[2] / "deploy/postgresql/roles.sql"
 
 
 def run_roles(url: sa.URL, connections: int = 20) -> None:
-    psql = str(postgres.binaries() / "psql")  # for its \\gexec
+    psql = str(embedded.binaries() / "psql")  # for its \\gexec
     command = [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"connections={connections}", "-f", str(ROLES)]
     run = subprocess.run([*command, conninfo(url)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -33,7 +35,7 @@ def run_roles(url: sa.URL, connections: int = 20) -> None:
 def roles(blank_url: sa.URL) -> Iterator[sa.URL]:
     """A database with the roles, migrated by its owner."""
     run_roles(blank_url)
-    schema.upgrade(blank_url.set(drivername="postgresql+psycopg", username="bookstore_owner"))
+    migrations.upgrade(blank_url.set(drivername="postgresql+psycopg", username="bookstore_owner"))
     run_roles(blank_url)  # once more: it changes nothing but the right on the revision
     yield blank_url
     with psycopg.connect(conninfo(blank_url), autocommit=True) as connection:

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore import cli, doctor
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.doctor.finding import Finding
 
 PATIENCE_S = 60.0

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver
 
 from .conftest import PATIENCE_S, Doctor, parsed

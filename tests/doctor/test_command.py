@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import sqlalchemy as sa
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 
 from .conftest import Doctor, parsed
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.config.settings import Settings
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.doctor import database
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding

@@ -14,13 +14,14 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import catalog, postgres, schema
-from bookstore.database_url import conninfo
+from bookstore.catalog import datasets
+from bookstore.database import embedded, migrations
+from bookstore.database.embedded import Cluster
+from bookstore.database.url import conninfo
 from bookstore.lab import judgement, record
 from bookstore.lab.laboratory import _SETTINGS, Laboratory, laboratory, server_settings
 from bookstore.lab.samples import Samples
 from bookstore.lab.workload import Ask, Workload
-from bookstore.postgres import Cluster
 from bookstore.reaper import Guardian
 
 BOOKS = 60
@@ -35,10 +36,10 @@ def guardian() -> Iterator[Guardian]:
 @pytest.fixture(scope="session")
 def lab(guardian: Guardian) -> Iterator[Cluster]:
     """The cluster that a comparison makes, with 60 books."""
-    with postgres.temporary(guardian, {**_SETTINGS, **server_settings(writes=False)}) as cluster:
-        schema.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
+    with embedded.temporary(guardian, {**_SETTINGS, **server_settings(writes=False)}) as cluster:
+        migrations.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
-            catalog.generate(connection, books=BOOKS, seed=1)
+            datasets.generate(connection, books=BOOKS, seed=1)
         yield cluster
 
 
@@ -129,7 +130,7 @@ def shared_laboratory(guardian: Guardian) -> Iterator[Laboratory]:
     """A laboratory with 60 books for all runs of a session."""
 
     def fill(connection: psycopg.Connection) -> record.Catalogue:
-        catalog.generate(connection, books=BOOKS, seed=1)
+        datasets.generate(connection, books=BOOKS, seed=1)
         return record.Catalogue("generated, seed 1", BOOKS)
 
     with laboratory(guardian, fill, writes=False) as it:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bookstore.database.embedded import Cluster
 from bookstore.lab import ceiling
 from bookstore.lab.ceiling import CeilingError, Script, ceiling_per_s
-from bookstore.postgres import Cluster
 
 
 @pytest.fixture(autouse=True)

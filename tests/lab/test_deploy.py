@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.lab import limits
 from bookstore.lab.deploy import deploy, deploy_external, free_port, wait_until
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment

@@ -19,17 +19,17 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore import catalog
+from bookstore.catalog import datasets
 from bookstore.cli import measuring
 from bookstore.cli.compare import compare
 from bookstore.cli.runs import runs
+from bookstore.database.embedded import Cluster
 from bookstore.exceptions import Refused
 from bookstore.lab import host, results, run, samples
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.invalid import Invalid
 from bookstore.lab.laboratory import Laboratory, laboratory
 from bookstore.lab.record import Catalogue, Run
-from bookstore.postgres import Cluster
 from bookstore.reaper import Guardian, is_alive
 
 from . import records
@@ -321,7 +321,7 @@ def test_a_database_that_stops(
             yield it
 
     def fill(connection: psycopg.Connection) -> Catalogue:
-        catalog.generate(connection, books=60, seed=1)
+        datasets.generate(connection, books=60, seed=1)
         return Catalogue("generated, seed 1", 60)
 
     monkeypatch.setattr(host, "laboratory", remembered)

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 import pytest
 
-from bookstore import catalog
+from bookstore.catalog import datasets
 from bookstore.lab import identity, statements
 from bookstore.lab.deploy import deploy
 from bookstore.lab.deployment import Pooler
@@ -33,7 +33,7 @@ SPECS = [
 @pytest.fixture(scope="module")
 def lab(guardian: Guardian) -> Iterator[Laboratory]:
     def fill(connection: psycopg.Connection) -> Catalogue:
-        catalog.generate(connection, books=60, seed=1)
+        datasets.generate(connection, books=60, seed=1)
         return Catalogue("generated, seed 1", 60)
 
     with laboratory(guardian, fill, writes=False) as it:

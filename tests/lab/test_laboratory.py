@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from bookstore import catalog
-from bookstore.database_url import conninfo
+from bookstore.catalog import datasets
+from bookstore.database.url import conninfo
 from bookstore.lab.laboratory import DATABASE, Laboratory, laboratory
 from bookstore.lab.record import Catalogue
 from bookstore.reaper import Guardian
 
 
 def fill(connection: psycopg.Connection) -> Catalogue:
-    catalog.generate(connection, books=60, seed=1)
+    datasets.generate(connection, books=60, seed=1)
     return Catalogue("generated, seed 1", 60)
 
 

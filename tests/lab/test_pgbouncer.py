@@ -13,8 +13,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import pooler
-from bookstore.database_url import conninfo
+from bookstore.database import pooler
+from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.pgbouncer import PgBouncer, PgBouncerError, pgbouncer
@@ -26,7 +26,7 @@ Pooled = Callable[..., AbstractContextManager[PgBouncer]]
 OWNER = """
 import sys
 import sqlalchemy as sa
-from bookstore.guardian import Guardian
+from bookstore.reaper import Guardian
 from bookstore.lab.pgbouncer import pgbouncer
 with Guardian() as guardian, pgbouncer(sa.make_url(sys.argv[1]), guardian) as it:
     print(it.pid, it.folder, flush=True)

@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.lab import results, run, samples, workload_file
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.invalid import Invalid

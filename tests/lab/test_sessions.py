@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from bookstore import postgres
-from bookstore.database_url import conninfo
+from bookstore.database import embedded
+from bookstore.database.embedded import Cluster
+from bookstore.database.url import conninfo
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.sessions import APPLICATION_NAME, NoAnswer, Sessions
-from bookstore.postgres import Cluster
 from bookstore.reaper import Guardian
 
 WITHIN_S = 30
@@ -27,7 +27,7 @@ SETTINGS = {"shared_preload_libraries": "pg_stat_statements", "pg_stat_statement
 @pytest.fixture(scope="module")
 def cluster(guardian: Guardian) -> Iterator[Cluster]:
     """A server with pg_stat_statements and a database `shop`."""
-    with postgres.temporary(guardian, SETTINGS) as cluster:
+    with embedded.temporary(guardian, SETTINGS) as cluster:
         with psycopg.connect(conninfo(cluster.url()), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION pg_stat_statements")
             connection.execute("CREATE DATABASE shop")
@@ -152,7 +152,7 @@ def test_without_the_extension(cluster: Cluster) -> None:
 
 def test_without_its_library(guardian: Guardian) -> None:
     """So does one where the extension is made and its library not loaded, which refuses to be asked."""
-    with postgres.temporary(guardian) as bare, connect(bare, APPLICATION_NAME, "postgres") as own:
+    with embedded.temporary(guardian) as bare, connect(bare, APPLICATION_NAME, "postgres") as own:
         own.execute("CREATE EXTENSION pg_stat_statements")
         found = asked(Sessions(own, [WORKER], "postgres", named=True))
     assert "connections" in found
@@ -203,7 +203,7 @@ def test_close_with_an_answer_owed(cluster: Cluster) -> None:
 
 def test_a_server_that_is_gone(guardian: Guardian) -> None:
     """A connection that breaks, or is closed from the start, answers nothing and raises nothing else."""
-    with postgres.temporary(guardian) as brief, connect(brief, APPLICATION_NAME, "postgres") as own:
+    with embedded.temporary(guardian) as brief, connect(brief, APPLICATION_NAME, "postgres") as own:
         sessions = Sessions(own, [WORKER], "postgres", named=True)
         asked(sessions)
         brief.stop("immediate")

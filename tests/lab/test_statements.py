@@ -9,12 +9,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.database_url import conninfo
+from bookstore.database.embedded import Cluster
+from bookstore.database.url import conninfo
 from bookstore.lab import statements
 from bookstore.lab.deploy import deploy, wait_until
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.statements import CaptureError, capture, count, parse
-from bookstore.postgres import Cluster
 from bookstore.reaper import Guardian
 
 N = 5

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from bookstore import postgres
-from bookstore.database_url import conninfo
+from bookstore.database import embedded
+from bookstore.database.embedded import Cluster
+from bookstore.database.url import conninfo
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.processes import IS_LINUX
 from bookstore.lab.record import Telemetry
 from bookstore.lab.telemetry import Cost, Watcher, told
 from bookstore.lab.track import Column
-from bookstore.postgres import Cluster
 from bookstore.reaper import Guardian
 
 WITHIN_S = 30
@@ -166,7 +166,7 @@ def test_a_dead_worker_is_a_gap() -> None:
 def test_a_dead_database_is_a_gap(guardian: Guardian) -> None:
     """From the moment the database is stopped its figures are gaps; memory is told on, and nothing is raised (L6)."""
     with (
-        postgres.temporary(guardian) as brief,
+        embedded.temporary(guardian) as brief,
         psycopg.connect(conninfo(brief.url()), autocommit=True, application_name="bookstore-lab") as own,
     ):
         with Watcher([os.getpid()], connection=own, postmaster=brief.pid(), database="postgres") as watcher:

@@ -24,12 +24,13 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
-from bookstore import app, tokens
-from bookstore.database import make_database
-from bookstore.database_url import conninfo
+from bookstore import app
+from bookstore.auth import tokens
+from bookstore.catalog.models import SCHEMA_REVISION
+from bookstore.database.unit_of_work import make_database
+from bookstore.database.url import conninfo
 from bookstore.gate import Gate
 from bookstore.metrics import identity
-from bookstore.models import SCHEMA_REVISION
 from bookstore.profile import loader
 from bookstore.profile.engine_profile import Driver, EngineProfile
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.faults import Fault
 from bookstore.metrics import pool
 from bookstore.metrics.block import (

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore import search
-from bookstore.database_url import conninfo, for_driver
+from bookstore.catalog import search
+from bookstore.database.url import conninfo, for_driver
 
 Row = dict[str, Any]
 

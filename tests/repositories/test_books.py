@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from bookstore import cursor
-from bookstore.database import make_database
+from bookstore.catalog import pagination
+from bookstore.catalog.repositories import BookQuery, BookRepository
+from bookstore.database.unit_of_work import make_database
 from bookstore.faults import Fault
 from bookstore.profile.engine_profile import Driver, EngineProfile, Loading
-from bookstore.repositories import BookQuery, BookRepository
 
 STRATEGIES: tuple[Loading, ...] = get_args(Loading)
 DRIVERS: tuple[Driver, ...] = get_args(Driver)
@@ -292,7 +292,7 @@ def test_tampered_cursors(session: Session, asked: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_forged_cursors(asked: dict[str, Any], place: list[Any]) -> None:
     """A cursor with the right digest and what no page ends with is refused before the database is asked."""
-    forged = cursor.encode(place, BookQuery(limit=1, **asked).asked())
+    forged = pagination.encode(place, BookQuery(limit=1, **asked).asked())
     refused(BookQuery(limit=1, cursor=forged, **asked))
 
 

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from bookstore.catalog.repositories import AuthorRepository, GenreRepository, NamedQuery
 from bookstore.faults import Fault
-from bookstore.repositories import AuthorRepository, GenreRepository, NamedQuery
 
 Repository = type[AuthorRepository] | type[GenreRepository]
 BOTH = pytest.mark.parametrize("repository", [AuthorRepository, GenreRepository])

@@ -13,10 +13,10 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
-from bookstore.database import make_database
-from bookstore.keyring import Keyring
+from bookstore.auth.keyring import Keyring
+from bookstore.auth.tokens import make
+from bookstore.database.unit_of_work import make_database
 from bookstore.profile.engine_profile import Driver, EngineProfile
-from bookstore.tokens import make
 
 Client = AsyncTestClient[Litestar]
 Serve = Callable[..., AbstractAsyncContextManager[Client]]

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
-from bookstore import cursor
+from bookstore.catalog import pagination
+from bookstore.catalog.repositories import BookQuery
 from bookstore.profile.engine_profile import Driver, Loading
-from bookstore.repositories import BookQuery
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ SECRETS = ["SELECT", "select ", "book_author", "sqlalchemy", "psycopg", "asyncpg
 
 def following(book_id: int) -> str:
     """The cursor of a page by id, whose last book is `book_id`."""
-    return cursor.encode([book_id], BookQuery(limit=1).asked())
+    return pagination.encode([book_id], BookQuery(limit=1).asked())
 
 
 def is_problem(response: Any, status: int, code: str) -> Any:

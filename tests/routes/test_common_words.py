@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bookstore.catalog.search import MOST_RANKED
 from bookstore.profile.engine_profile import Driver
-from bookstore.search import MOST_RANKED
 
 from .conftest import Serve
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.gate import Gate
 from bookstore.profile.engine_profile import Driver
 

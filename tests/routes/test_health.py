@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
-from bookstore.database_url import conninfo
-from bookstore.models import SCHEMA_REVISION
+from bookstore.catalog.models import SCHEMA_REVISION
+from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver
 
 pytestmark = pytest.mark.anyio

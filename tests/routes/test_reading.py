@@ -15,8 +15,8 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
-from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, make_database
-from bookstore.database_url import conninfo
+from bookstore.database.unit_of_work import AsyncDatabase, Database, ThreadedDatabase, make_database
+from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from bookstore.tokens import make
+from bookstore.auth.tokens import make
 
 TOKEN, _KEPT = make("page", ["catalog:write"], date(2026, 1, 1))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

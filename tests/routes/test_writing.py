@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
-from bookstore.database import make_database
-from bookstore.database_url import conninfo
+from bookstore.database.unit_of_work import make_database
+from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 from .conftest import OTHER_TOKEN, SHELF, TOKEN, WRITERS, Client, Serve

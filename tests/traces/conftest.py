@@ -15,10 +15,11 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import access, tokens, tracing
+from bookstore import access, tracing
 from bookstore.app import make_app
-from bookstore.database import Database, make_database
-from bookstore.keyring import Keyring
+from bookstore.auth import tokens
+from bookstore.auth.keyring import Keyring
+from bookstore.database.unit_of_work import Database, make_database
 from bookstore.profile.engine_profile import Driver, EngineProfile
 from bookstore.spans import Spans
 

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore import tracing
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
 from bookstore.profile.engine_profile import Driver
 

@@ -1,8 +1,6 @@
-"""The catalogue as data: import it from CSV, generate one, export it."""
+"""The domain: books, authors and genres. Tables, wire structs, validation, search, sorting and pagination.
 
-from bookstore.catalog.export import export
-from bookstore.catalog.generate import generate
-from bookstore.catalog.intake import Progress, import_file, sample_path
-from bookstore.catalog.report import Report
-
-__all__ = ["Progress", "Report", "export", "generate", "import_file", "sample_path"]
+Belongs here: everything that is true of the catalogue whatever the transport and the driver. Does not belong here:
+HTTP, engines, transactions; a repository works within the `Session` that it receives and never commits. `database`,
+`http`, `doctor`, `app` and `cli` import it; the lab does not.
+"""

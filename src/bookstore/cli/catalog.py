@@ -16,11 +16,11 @@ import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bookstore import catalog as books_
+from bookstore.catalog import datasets as books_
 from bookstore.catalog import outfile
-from bookstore.catalog.generate import MOST_BOOKS
-from bookstore.catalog.report import lines
-from bookstore.database_url import conninfo, psycopg_url, server
+from bookstore.catalog.datasets.generate import MOST_BOOKS
+from bookstore.catalog.datasets.report import lines
+from bookstore.database.url import conninfo, psycopg_url, server
 from bookstore.exceptions import Refused
 
 APPLICATION_NAME = f"bookstore/catalog/{os.getpid()}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from bookstore import database_url, models, schema
+from bookstore.catalog import models
 from bookstore.config import settings
+from bookstore.database import migrations
+from bookstore.database import url as database_url
 from bookstore.exceptions import Refused
 
 
@@ -28,9 +30,9 @@ def upgrade(revision: str, within_s: int | None) -> None:
     """Migrate up to REVISION (default: the newest)."""
     url = database_url.psycopg_url()
     if within_s:
-        schema.wait(url, within_s, lambda reason: click.echo(f"waiting: {reason}", err=True))
-    schema.upgrade(url, revision)
-    click.echo(schema.current(url) or "base")
+        migrations.wait(url, within_s, lambda reason: click.echo(f"waiting: {reason}", err=True))
+    migrations.upgrade(url, revision)
+    click.echo(migrations.current(url) or "base")
 
 
 @db.command()
@@ -38,14 +40,14 @@ def upgrade(revision: str, within_s: int | None) -> None:
 def downgrade(revision: str) -> None:
     """Migrate down to REVISION; `base` takes all tables away, with what is in them."""
     url = database_url.psycopg_url()
-    schema.downgrade(url, revision)
-    click.echo(schema.current(url) or "base")
+    migrations.downgrade(url, revision)
+    click.echo(migrations.current(url) or "base")
 
 
 @db.command()
 def current() -> None:
     """Print the revision the database is at, and the newest one."""
-    at = schema.current(database_url.psycopg_url())
+    at = migrations.current(database_url.psycopg_url())
     click.echo(f"{at or 'base'} (newest: {models.SCHEMA_REVISION})")
 
 
@@ -53,10 +55,10 @@ def current() -> None:
 def check() -> None:
     """Check that the tables are what the models say; exit code 2 where they differ."""
     url = database_url.psycopg_url()
-    at = schema.current(url)
+    at = migrations.current(url)
     if at != models.SCHEMA_REVISION:
         raise Refused(f"the schema is at {at or 'base'}, the newest is {models.SCHEMA_REVISION}: bookstore db upgrade")
-    if differences := schema.differences(url):
+    if differences := migrations.differences(url):
         raise Refused(differences)
     click.echo("tables and models agree")
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import click
 import psycopg
 
-from bookstore import catalog
+from bookstore.catalog import datasets
 from bookstore.cli.printing import FORMATS, printed
 from bookstore.cli.progress import progress, terminable
 from bookstore.cli.report import after
@@ -136,10 +136,10 @@ def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) 
 
 def _filled(connection: psycopg.Connection, asked: Workload, books: int | None, file: Path | None) -> Catalogue:
     if wanted := None if file else books or asked.books:
-        catalog.generate(connection, books=wanted, seed=CATALOGUE_SEED)
+        datasets.generate(connection, books=wanted, seed=CATALOGUE_SEED)
         source = f"generated, seed {CATALOGUE_SEED}"
     else:
-        catalog.import_file(connection, file or catalog.sample_path())
+        datasets.import_file(connection, file or datasets.sample_path())
         source = file.name if file else "real, goodbooks-10k"
     row = connection.execute("SELECT count(*) FROM book").fetchone()
     if row is None or row[0] == 0:

@@ -8,7 +8,7 @@ import click
 from sqlalchemy import make_url
 
 from bookstore.app import make_app
-from bookstore.database import make_database
+from bookstore.database.unit_of_work import make_database
 from bookstore.openapi_document import document
 from bookstore.profile.loader import load
 

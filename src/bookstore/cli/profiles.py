@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookstore import budget
-from bookstore.budget import Budget, PoolerCapacity, ServerCapacity
 from bookstore.cli import table
 from bookstore.config import settings
 from bookstore.config.scalars import scalar
+from bookstore.database import budget
+from bookstore.database.budget import Budget, PoolerCapacity, ServerCapacity
 from bookstore.exceptions import Refused
 from bookstore.profile import json_schema, loader
 from bookstore.profile.loader import EngineProfile
@@ -130,7 +130,7 @@ def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
 
 def _look() -> Found:
     from bookstore import server  # noqa: PLC0415 - granian and drivers are not needed by the other commands
-    from bookstore.database_url import psycopg_url  # noqa: PLC0415 - as above
+    from bookstore.database.url import psycopg_url  # noqa: PLC0415 - as above
 
     found = server.look(psycopg_url())
     if isinstance(found.pooler, str):

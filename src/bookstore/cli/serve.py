@@ -9,9 +9,13 @@ from importlib.metadata import version
 
 import click
 
-from bookstore import database_url, keyring, logs, models, rate, schema, tracing
+from bookstore import logs, rate, tracing
+from bookstore.auth import keyring
+from bookstore.catalog import models
 from bookstore.config import settings
 from bookstore.config.settings import Settings
+from bookstore.database import migrations
+from bookstore.database import url as database_url
 from bookstore.profile import loader
 
 logger = logging.getLogger("bookstore")
@@ -95,9 +99,9 @@ def _prepare_schema(found: Settings) -> str | None:
     another one we only say what it needs."""
     url = database_url.psycopg_url(found)
     if found.database_url is None:
-        schema.prepare_embedded(url)
+        migrations.prepare_embedded(url)
         return models.SCHEMA_REVISION
-    at = schema.current(url)
+    at = migrations.current(url)
     if at != models.SCHEMA_REVISION:
         logger.warning(
             "the database's schema is at %s, this version needs %s: run bookstore db upgrade; until then "

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from bookstore import keyring, token_file
-from bookstore import tokens as kinds
+from bookstore.auth import keyring, token_file
+from bookstore.auth import tokens as kinds
 from bookstore.config import settings
 from bookstore.config.settings import Settings
 from bookstore.exceptions import Refused

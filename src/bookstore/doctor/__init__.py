@@ -11,8 +11,9 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from bookstore import budget, database_url, postgres
 from bookstore.config.settings import Settings
+from bookstore.database import budget, embedded
+from bookstore.database import url as database_url
 from bookstore.doctor import configuration, database, files, machine
 from bookstore.doctor.case import Case
 from bookstore.doctor.configuration import Value
@@ -95,7 +96,7 @@ def _url(found: Settings) -> sa.URL | None:
     """None for an embedded PostgreSQL that does not run. Raises Refused."""
     if found.database_url:
         return database_url.resolve(found)
-    postgres.wheel()
+    embedded.wheel()
     cluster = database_url.embedded(found)
     with suppress(OSError, ValueError):
         # Not by pg_ctl: that needs a user and files, which would be made.

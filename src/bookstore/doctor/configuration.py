@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore import database_url, tracing
+from bookstore import tracing
 from bookstore.config import settings
 from bookstore.config.resources import shipped
 from bookstore.config.scalars import duration_text, shown
 from bookstore.config.settings import Settings
+from bookstore.database import url as database_url
 from bookstore.doctor.finding import Finding
 from bookstore.exceptions import Refused
 from bookstore.profile import loader

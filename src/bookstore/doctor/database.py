@@ -14,10 +14,11 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore import budget, server, sqlstate
-from bookstore.database import make_database
-from bookstore.database_url import conninfo
-from bookstore.database_url import server as place
+from bookstore import server
+from bookstore.database import budget, sqlstate
+from bookstore.database.unit_of_work import make_database
+from bookstore.database.url import conninfo
+from bookstore.database.url import server as place
 from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding, looked, refused

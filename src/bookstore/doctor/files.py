@@ -12,7 +12,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from bookstore import keyring
+from bookstore.auth import keyring
 from bookstore.config.settings import Settings
 from bookstore.doctor.finding import Finding
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from bookstore import models
+from bookstore.catalog import models
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding
 

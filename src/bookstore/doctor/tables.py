@@ -9,7 +9,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from bookstore import models
+from bookstore.catalog import models
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding
 

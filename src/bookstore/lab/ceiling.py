@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
+from bookstore.database.embedded import binaries
 from bookstore.lab.invalid import Invalid
-from bookstore.postgres import binaries
 
 CEILING_S: Final = 1
 SPARE_S: Final = 60

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 import psutil
 
-from bookstore import tokens
+from bookstore.auth import tokens
+from bookstore.auth.tokens import Token
 from bookstore.lab import limits, machine, results
 from bookstore.lab.deploy import free_port, wait_ready
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError
@@ -21,7 +22,6 @@ from bookstore.lab.project import Project, running
 from bookstore.lab.record import Limits, Machine
 from bookstore.profile import loader
 from bookstore.reaper import Guardian
-from bookstore.tokens import Token
 
 STOPPED_WITHIN_S: Final = 20
 INITS: Final = frozenset({"catatonit", "docker-init", "podman-init", "tini"})

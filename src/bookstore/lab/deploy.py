@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment, Pooler
 from bookstore.lab.external import External, filled
 from bookstore.lab.limits import Fence

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bookstore import token_file
+from bookstore.auth import token_file
+from bookstore.auth.tokens import Token
 from bookstore.lab import limits, machine
 from bookstore.lab.deploy import deploy, deploy_external
 from bookstore.lab.deployment import Deployment, Pooler
@@ -16,7 +17,6 @@ from bookstore.lab.pgbouncer import pgbouncer
 from bookstore.lab.plan import Entrant, Plan
 from bookstore.lab.record import Limits, Machine
 from bookstore.reaper import Guardian
-from bookstore.tokens import Token
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 
-from bookstore import pooler
+from bookstore.database import pooler
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.invalid import Invalid

@@ -15,8 +15,8 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from bookstore import postgres, schema
-from bookstore.database_url import conninfo
+from bookstore.database import embedded, migrations
+from bookstore.database.url import conninfo
 from bookstore.lab import statements
 from bookstore.lab.record import Catalogue
 from bookstore.reaper import Guardian
@@ -95,7 +95,7 @@ def laboratory(guardian: Guardian, fill: Fill, *, writes: bool) -> Iterator[Labo
     """A Laboratory with a cluster of its own, whose catalogue `fill` made; with `writes`, commits are durable as in
     production. All of it is gone when the block ends."""
     settings = {**_SETTINGS, **server_settings(writes=writes), **(_DURABLE if writes else {})}
-    with postgres.temporary(guardian, settings) as cluster, filled(cluster, fill) as lab:
+    with embedded.temporary(guardian, settings) as cluster, filled(cluster, fill) as lab:
         yield lab
 
 
@@ -110,7 +110,7 @@ def filled(server: Server, fill: Fill) -> Iterator[Laboratory]:
     with connected(server) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
-    schema.upgrade(server.url(TEMPLATE).set(drivername="postgresql+psycopg"))
+    migrations.upgrade(server.url(TEMPLATE).set(drivername="postgresql+psycopg"))
     with psycopg.connect(conninfo(server.url(TEMPLATE))) as filling:
         catalogue = fill(filling)
     with connected(server, TEMPLATE) as connection:

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from bookstore import tokens
+from bookstore.auth import tokens
+from bookstore.auth.tokens import Token
 from bookstore.lab import load, results, validity
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.deployment import Deployment, DeploymentError
@@ -27,7 +28,6 @@ from bookstore.lab.telemetry import Cost, Watcher
 from bookstore.lab.usage import Usage
 from bookstore.lab.workload import Workload
 from bookstore.lab.workload_file import changed
-from bookstore.tokens import Token
 
 QUIET_WITHIN_S: Final = 10
 """How long the database may know sessions of a service that has ended."""

@@ -18,12 +18,12 @@ from typing import Final
 import psycopg
 import sqlalchemy as sa
 
-from bookstore import pooler
-from bookstore.budget import PoolerCapacity
+from bookstore.database import pooler
+from bookstore.database.budget import PoolerCapacity
+from bookstore.database.embedded import SUPERUSER, run_as_owner
 from bookstore.exceptions import Refused
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.invalid import Invalid
-from bookstore.postgres import SUPERUSER, run_as_owner
 from bookstore.reaper import Guardian, end_process
 
 READY_WITHIN_S: Final = 10

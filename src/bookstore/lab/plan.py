@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from bookstore import budget
+from bookstore.database import budget
 from bookstore.exceptions import Refused
 from bookstore.lab import external, limits, pgbouncer, project
 from bookstore.lab import load as generator

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import yaml
 from psycopg import sql
 
-from bookstore.database_url import conninfo
+from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
 from bookstore.lab import engine
 from bookstore.lab.deploy import free_port, wait_until

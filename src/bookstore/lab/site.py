@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from bookstore.auth.tokens import Token
 from bookstore.lab.deployment import Deployment
 from bookstore.lab.laboratory import Laboratory
 from bookstore.lab.plan import Entrant
 from bookstore.lab.record import Limits, Machine
 from bookstore.reaper import Guardian
-from bookstore.tokens import Token
 
 
 class Site(Protocol):

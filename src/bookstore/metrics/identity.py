@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from typing import Final
 
-from bookstore import models
+from bookstore.catalog import models
 from bookstore.profile.loader import EngineProfile, effective
 
 _LIBRARIES: Final = ("litestar", "sqlalchemy", "granian")

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore.database import AsyncDatabase, Database, ThreadedDatabase, Wire, Work
+from bookstore.database.unit_of_work import AsyncDatabase, Database, ThreadedDatabase, Wire, Work
 from bookstore.metrics.block import (
     CHECKED_OUT,
     CONNECT_FAILED,

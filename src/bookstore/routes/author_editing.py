@@ -8,11 +8,12 @@ from litestar import Request, Response, delete, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from bookstore import access, schemas
-from bookstore.database import Database
-from bookstore.drafts import AuthorDraft
+from bookstore import access
+from bookstore.catalog import schemas
+from bookstore.catalog.inputs import AuthorDraft
+from bookstore.catalog.repositories import AuthorRepository
+from bookstore.database.unit_of_work import Database
 from bookstore.openapi import ETAG, LOCATION, body, merge_patch, problems
-from bookstore.repositories import AuthorRepository
 from bookstore.routes import reading, writing
 from bookstore.routes.authors import AuthorController
 from bookstore.routes.writing import Detach, IdempotencyKey, IfMatch

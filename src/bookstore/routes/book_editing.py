@@ -9,12 +9,13 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import access, schemas
+from bookstore import access
 from bookstore.bodies import LARGEST_BATCH
-from bookstore.database import Database
-from bookstore.drafts import BookBatch, BookDraft
+from bookstore.catalog import schemas
+from bookstore.catalog.inputs import BookBatch, BookDraft
+from bookstore.catalog.repositories import BookRepository
+from bookstore.database.unit_of_work import Database
 from bookstore.openapi import ETAG, LOCATION, body, merge_patch, problems
-from bookstore.repositories import BookRepository
 from bookstore.routes import reading, writing
 from bookstore.routes.books import BookController
 from bookstore.routes.writing import Check, IdempotencyKey, IfMatch

@@ -9,11 +9,12 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import PathParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import access, isbn, schemas
-from bookstore.database import Database
+from bookstore import access
+from bookstore.catalog import isbn, schemas
+from bookstore.catalog.repositories import BookQuery, BookRepository
+from bookstore.database.unit_of_work import Database
 from bookstore.faults import Fault
 from bookstore.openapi import ETAG, ISBN, LINK, problems
-from bookstore.repositories import BookQuery, BookRepository
 from bookstore.routes import reading
 
 Isbn = Annotated[str, PathParameter(min_length=1, max_length=20, description="ISBN-13 or ISBN-10.", schema_extra=ISBN)]

@@ -9,10 +9,11 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import access, schemas
-from bookstore.database import Database
+from bookstore import access
+from bookstore.catalog import schemas
+from bookstore.catalog.repositories import BookQuery, GenreRepository, NamedQuery
+from bookstore.database.unit_of_work import Database
 from bookstore.openapi import ETAG, LINK, problems
-from bookstore.repositories import BookQuery, GenreRepository, NamedQuery
 from bookstore.routes import reading
 
 

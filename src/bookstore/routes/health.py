@@ -13,8 +13,8 @@ from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from bookstore import access, errors
-from bookstore.database import Database
-from bookstore.readiness import Readiness
+from bookstore.database.readiness import Readiness
+from bookstore.database.unit_of_work import Database
 
 
 class Health(msgspec.Struct, frozen=True):

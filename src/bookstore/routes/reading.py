@@ -15,14 +15,15 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import conditional, isbn, schemas, sorting
-from bookstore.database import Database
+from bookstore import conditional
+from bookstore.catalog import isbn, schemas, sorting
+from bookstore.catalog.loading import fetch
+from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR
+from bookstore.catalog.repositories import BookQuery, BookRepository, NamedQuery, NamedRepository
+from bookstore.catalog.snapshot import STATE
+from bookstore.database.unit_of_work import Database
 from bookstore.faults import Fault, Mistake
-from bookstore.loading import fetch
-from bookstore.models import EARLIEST_YEAR, LATEST_YEAR
 from bookstore.openapi import ISBN
-from bookstore.repositories import BookQuery, BookRepository, NamedQuery, NamedRepository
-from bookstore.snapshot import STATE
 
 _STATE: Final = sa.select(STATE)
 

@@ -11,11 +11,12 @@ from litestar import Request, Response
 from litestar.params import HeaderParameter, QueryParameter
 from sqlalchemy.orm import Session
 
-from bookstore import bodies, conditional, schemas
-from bookstore.database import Database
-from bookstore.drafts import AuthorDraft, BookBatch, BookDraft, GenreDraft
+from bookstore import bodies, conditional
+from bookstore.catalog import schemas
+from bookstore.catalog.inputs import AuthorDraft, BookBatch, BookDraft, GenreDraft
+from bookstore.catalog.repositories import IdempotencyRepository, NamedRepository
+from bookstore.database.unit_of_work import Database
 from bookstore.faults import Fault, Mistake
-from bookstore.repositories import IdempotencyRepository, NamedRepository
 from bookstore.routes import reading
 
 D = TypeVar("D", BookDraft, AuthorDraft, GenreDraft)

@@ -1,0 +1,158 @@
+"""Believable books in any number. Book n of a seed is always the same book, so that a small catalogue is
+the beginning of a larger one, and one that is appended to continues."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import accumulate
+from typing import Final
+
+from bookstore.catalog.datasets import loader
+from bookstore.catalog.datasets.chance import Draws, mixed
+from bookstore.catalog.datasets.entry import Entry
+from bookstore.catalog.datasets.importer import Progress
+from bookstore.catalog.datasets.loader import BATCH_ROWS, Connection
+from bookstore.catalog.datasets.prefetch import ahead
+from bookstore.catalog.datasets.vocabulary import (
+    ADJECTIVES,
+    ENGLISH,
+    GENRES,
+    GIVEN_NAMES,
+    NOUNS,
+    PLACES,
+    SURNAMES,
+    TONGUES,
+    Tongue,
+)
+from bookstore.catalog.isbn import check_digit13
+from bookstore.exceptions import Refused
+
+MOST_BOOKS: Final = 100_000_000
+
+# 979-2 to 979-7 are given to no country, so that no generated book takes a real book's number.
+_ISBN_FIRST: Final = 979_200_000_000
+_ISBN_ROOM: Final = 600_000_000
+_ISBN_STEP: Final = 370_248_451
+"""Prime, so that a walk by it through the room meets every number once."""
+
+_LANGUAGES: Final = tuple((code, None) for code, _ in ENGLISH) + tuple((t.language, t) for t in TONGUES)
+_LANGUAGE_ENDS: Final = tuple(accumulate([weight for _, weight in ENGLISH] + [t.weight for t in TONGUES]))
+_AUTHOR_COUNTS: Final = (1,) * 63 + (2,) * 27 + (3,) * 8 + (4,) * 2  # 1.5 on average
+_GENRE_COUNTS: Final = (0,) * 5 + (1,) * 27 + (2,) * 38 + (3,) * 20 + (4,) * 10  # 2.0
+_NAME_STEP: Final = 10_007
+"""Prime, as above: neighbours in the pool of authors share neither name."""
+
+
+def generate(
+    connection: Connection, *, books: int, seed: int, append: bool = False, progress: Progress | None = None
+) -> int:
+    """Adds `books` generated books in one transaction and returns how many; the same `seed` and `books` give
+    an empty database the same content.
+
+    Raises Refused where there are books already, unless `append`: then these are the next books of the seed.
+    """
+    with loader.opened(connection) as tables:
+        if not append and loader.has_books(connection):
+            raise Refused("the database has books already; allowed is an empty one, or --append to add to them")
+        first = tables.last_id["book"] + 1 if append else 1
+        with closing(ahead(_payloads(seed, first, books))) as payloads:
+            for payload in payloads:
+                tables.merge(payload)
+                if progress:
+                    progress(tables.stored.books / books, tables.stored.books)
+        position = books
+        while missing := books - tables.stored.books:  # a book of the seed was there: the next ones follow
+            tables.merge(loader.payload(entries(seed, first, position, position + missing)))
+            position += missing
+    loader.vacuum(connection)
+    return tables.stored.books
+
+
+def entries(seed: int, first: int, position: int, end: int) -> Iterator[Entry]:
+    """The books of `seed` from number `first + position` to before `first + end`, from row position + 2."""
+    for place in range(position, end):
+        yield book(seed, first + place, row=place + 2)
+
+
+def book(seed: int, number: int, *, row: int = 0) -> Entry:
+    """Book `number`, from 1, of `seed`."""
+    draws = Draws(seed, number)
+    below = draws.below
+    language, tongue = _LANGUAGES[bisect_right(_LANGUAGE_ENDS, below(_LANGUAGE_ENDS[-1]))]
+    title = _joined_title(draws, tongue) if tongue else _english_title(draws)
+    isbn13 = None if below(20) == 0 else _isbn13(number)
+    age = below(64) * below(64) * below(48) // 1000  # most books are young, few are from before 1900
+    year = None if below(300) == 0 else 2025 - age
+    authors = [_author(seed, below(number * 36 // 100 + 8)) for _ in range(_AUTHOR_COUNTS[below(100)])]
+    return Entry(row, title, isbn13, year, language, tuple(dict.fromkeys(authors)), _genres(draws))
+
+
+def _payloads(seed: int, first: int, books: int) -> Iterator[bytes]:
+    for position in range(0, books, BATCH_ROWS):
+        yield loader.payload(entries(seed, first, position, min(books, position + BATCH_ROWS)))
+
+
+def _isbn13(number: int) -> str:
+    twelve = str(_ISBN_FIRST + number * _ISBN_STEP % _ISBN_ROOM)
+    return twelve + check_digit13(twelve)
+
+
+def _author(seed: int, index: int) -> str:
+    """Author `index` of the seed's pool. While it is small nobody needs a middle initial."""
+    tier, place = divmod(index, len(GIVEN_NAMES) * len(SURNAMES))
+    place = (place * _NAME_STEP + mixed(seed, tier)) % (len(GIVEN_NAMES) * len(SURNAMES))
+    surname, given = divmod(place, len(GIVEN_NAMES))
+    return f"{GIVEN_NAMES[given]} {_initials(tier)}{SURNAMES[surname]}"
+
+
+def _initials(tier: int) -> str:
+    letters = ""
+    while tier:
+        tier, letter = divmod(tier - 1, 26)
+        letters = f"{chr(65 + letter)}." + letters
+    return letters and letters + " "
+
+
+def _genres(draws: Draws) -> tuple[str, ...]:
+    count = _GENRE_COUNTS[draws.below(100)]
+    if not count:
+        return ()
+    place = draws.below(50) * draws.below(50) // 50  # the first are the most used
+    chosen = []
+    for _ in range(count):
+        chosen.append(GENRES[place % len(GENRES)])
+        place += 1 + draws.below(12)  # four such steps do not come round
+    return tuple(chosen)
+
+
+def _english_title(draws: Draws) -> str:
+    below = draws.below
+    form = below(8)
+    adjective, noun = ADJECTIVES[below(len(ADJECTIVES))], NOUNS[below(len(NOUNS))]
+    if form < 2:
+        return f"The {adjective} {noun}"
+    if form == 2:
+        return f"The {noun} of {PLACES[below(len(PLACES))]}"
+    if form == 3:
+        return f"{adjective} {noun}, {ADJECTIVES[below(len(ADJECTIVES))]} {NOUNS[below(len(NOUNS))]}"
+    if form == 4:
+        return f"A {noun} in {PLACES[below(len(PLACES))]}" if noun[0] not in "AEIOU" else f"No {noun}"
+    if form == 5:
+        return f"The {noun} and the {adjective} {NOUNS[below(len(NOUNS))]}"
+    series = f"{ADJECTIVES[below(len(ADJECTIVES))]} {NOUNS[below(len(NOUNS))]}"
+    return f"The {adjective} {noun} of {PLACES[below(len(PLACES))]} ({series}, #{1 + below(7)})"
+
+
+def _joined_title(draws: Draws, tongue: Tongue) -> str:
+    """Nouns of one language, the first as written, the others without the article's capital."""
+    nouns = tongue.nouns
+    place = draws.below(len(nouns))
+    picked = []
+    for _ in range(3):
+        picked.append(nouns[place % len(nouns)])
+        place += 1 + draws.below(5)  # three such steps do not come round
+    first, *others = picked
+    others = [noun[0].lower() + noun[1:] for noun in others]
+    return (tongue.two, tongue.three)[draws.below(2)].format(first, *others)

@@ -1,0 +1,92 @@
+"""What an import did: counts, and for each kind of finding how often and where first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from bookstore.catalog.datasets.entry import Finding, Outcome
+
+MOST_EXAMPLES = 3
+
+
+class Example(msgspec.Struct, frozen=True):
+    row: int
+    found: str
+
+
+class Kind(msgspec.Struct):
+    """How often `reason` came up in `column`, and the first few rows."""
+
+    outcome: Outcome
+    column: str
+    reason: str
+    count: int = 0
+    examples: list[Example] = []
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One import. `rows` are those below the header; `rows` = `imported` + `already_there` + `refused`.
+    `mended` counts rows, whether they were new or not; `unread_columns` are the file's that mean nothing
+    to us; `authors` and `genres` are the new ones."""
+
+    file: str
+    rows: int
+    imported: int
+    already_there: int
+    refused: int
+    mended: int
+    authors: int
+    genres: int
+    duration_s: float
+    unread_columns: list[str]
+    kinds: list[Kind]
+
+
+class Tally:
+    """Counts findings by kind as they pass."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[Outcome, str, str], Kind] = {}
+        self.refused_rows = 0
+        self.mended_rows = 0
+        self._mended_row = 0
+
+    def add(self, finding: Finding) -> None:
+        """Counts `finding`; those of one row have to come one after the other."""
+        key = (finding.outcome, finding.column, finding.reason)
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = Kind(finding.outcome, finding.column, finding.reason)
+        kind.count += 1
+        if kind.count <= MOST_EXAMPLES:
+            kind.examples.append(Example(finding.row, finding.found))
+        if finding.outcome is Outcome.REFUSED:
+            self.refused_rows += 1
+        elif finding.row != self._mended_row:
+            self._mended_row = finding.row
+            self.mended_rows += 1
+
+    def kinds(self) -> list[Kind]:
+        """Refusals first, then by how often."""
+        return sorted(self._kinds.values(), key=lambda kind: (kind.outcome == Outcome.MENDED, -kind.count))
+
+
+def lines(report: Report) -> Iterator[str]:
+    """The report for a person, in lines of at most 80 characters."""
+    yield f"{report.file}: {report.rows:,} rows in {report.duration_s:.1f} s"
+    yield f"  imported       {report.imported:>9,}   new authors {report.authors:,}, genres {report.genres:,}"
+    yield f"  already there  {report.already_there:>9,}"
+    yield f"  refused        {report.refused:>9,}"
+    yield f"  mended         {report.mended:>9,}   (rows, new or not)"
+    if report.unread_columns:
+        yield _cut(f"columns not read: {', '.join(report.unread_columns)}")
+    for kind in report.kinds:
+        yield _cut(f"{kind.outcome} {kind.count:,}: {kind.column}: {kind.reason}")
+        first = kind.examples[0]
+        yield _cut(f"  first in row {first.row}: {first.found or '(empty)'}")
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= 80 else line[:79] + "…"

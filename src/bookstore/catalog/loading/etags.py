@@ -1,0 +1,54 @@
+"""A book's validators (RFC 9110, 8.8): what names its state, and when it was changed last.
+
+A book shows its authors' and genres' names, so its tag is its own version with the sums of theirs. Versions
+only grow, and a change of the links is a version of the book: no two states have the same tag. The id is in
+it because an ISBN's address may come to be another book's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bookstore.catalog.loading.selection import Parameters, Selection, author, book, fetch, genre
+from bookstore.catalog.models import book_author, book_genre
+
+
+def _of(target: sa.Table, link: sa.Table, key: sa.Column[Any]) -> sa.FromClause:
+    return (
+        sa.select(
+            sa.func.coalesce(sa.func.sum(target.c.version), 0).label("version"),
+            sa.func.max(target.c.updated_at).label("updated_at"),
+        )
+        .join_from(link, target, target.c.id == key)
+        .where(link.c.book_id == book.c.id)
+        .lateral(f"{target.name}s_state")
+    )
+
+
+_AUTHORS: Final = _of(author, book_author, book_author.c.author_id)
+_GENRES: Final = _of(genre, book_genre, book_genre.c.genre_id)
+
+TAG: Final = sa.func.concat_ws(
+    sa.literal_column("'.'"), book.c.id, book.c.version, _AUTHORS.c.version, _GENRES.c.version, type_=sa.Text()
+).label("tag")
+_CHANGED_AT = sa.func.greatest(book.c.updated_at, _AUTHORS.c.updated_at, _GENRES.c.updated_at)
+CHANGED_AT: Final = sa.cast(sa.func.floor(sa.extract("epoch", _CHANGED_AT)), sa.BigInteger).label("changed_at")
+
+_JOINS: Final = ((_AUTHORS, sa.true()), (_GENRES, sa.true()))
+
+BY_ID: Final = Selection(book.c.id == sa.bindparam("id", type_=sa.BigInteger), limit=1, joins=_JOINS)
+BY_ISBN: Final = Selection(book.c.isbn13 == sa.bindparam("isbn13", type_=sa.Text), limit=1, joins=_JOINS)
+"""One book, joined with what TAG and CHANGED_AT are made of."""
+
+_COLUMNS: Final[Any] = (TAG, CHANGED_AT)
+_VALIDATORS: Final[sa.Select[Any]] = sa.select(*_COLUMNS).select_from(book)
+_STATEMENTS: Final = {one: one.apply(_VALIDATORS) for one in (BY_ID, BY_ISBN)}
+
+
+def validators(session: Session, one: Selection, parameters: Parameters) -> tuple[str, int] | None:
+    """The tag and the time of change of `one`'s book, None where there is none; the book is not read."""
+    rows = fetch(session, _STATEMENTS[one], parameters)
+    return (rows[0][0], rows[0][1]) if rows else None

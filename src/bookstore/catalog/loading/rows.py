@@ -1,0 +1,78 @@
+"""rows: Core rows grouped into structs; no ORM object is made."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bookstore.catalog import schemas
+from bookstore.catalog.loading.etags import CHANGED_AT, TAG
+from bookstore.catalog.loading.selection import Found, One, Parameters, Selection, author, book, fetch, genre
+from bookstore.catalog.models import book_author, book_genre
+from bookstore.catalog.snapshot import STATE
+
+_IDS: Final = sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))
+
+# One statement serves every page: an array is one parameter, IN (…) would be a statement for each length.
+_AUTHORS_OF: Final = (
+    sa.select(book_author.c.book_id, author.c.id, author.c.name)
+    .join_from(book_author, author)
+    .where(book_author.c.book_id == sa.any_(_IDS))
+    .order_by(book_author.c.book_id, book_author.c.position)
+)
+_GENRES_OF: Final = (
+    sa.select(book_genre.c.book_id, genre.c.id, genre.c.name)
+    .join_from(book_genre, genre)
+    .where(book_genre.c.book_id == sa.any_(_IDS))
+    .order_by(book_genre.c.book_id, book_genre.c.genre_id)
+)
+
+
+class RowsReader:
+    """Three statements: the books, all their authors, all their genres."""
+
+    def page(self, session: Session, selection: Selection, parameters: Parameters) -> Found:
+        found = fetch(session, _page(selection), parameters)
+        shown = found[: selection.limit]
+        if not shown:
+            return Found([], None, None)
+        *place, state = shown[-1][1 + len(selection.columns) :]
+        books = _structs(session, shown, selection, schemas.ListedBook)
+        return Found(books, tuple(place) if len(found) > selection.limit else None, state)
+
+    def one(self, session: Session, selection: Selection, parameters: Parameters) -> One | None:
+        rows = fetch(session, _one(selection), parameters)
+        if not rows:
+            return None
+        return One(_structs(session, rows, selection, schemas.Book)[0], *rows[0][-2:])
+
+
+@lru_cache(maxsize=512)
+def _page(selection: Selection) -> sa.Select[Any]:
+    return selection.apply(sa.select(book.c.id, *selection.columns, *selection.key_columns, STATE))
+
+
+@lru_cache(maxsize=8)
+def _one(selection: Selection) -> sa.Select[Any]:
+    return selection.apply(sa.select(book.c.id, *selection.columns, TAG, CHANGED_AT))
+
+
+def _structs(session: Session, rows: Sequence[Any], selection: Selection, kind: Any) -> list[Any]:
+    """A struct of `kind` for each row, which begins with the id and the selection's columns."""
+    ids = {"ids": [row[0] for row in rows]}
+    grouped: dict[str, dict[int, list[Any]]] = {}
+    for name, statement, part in (("authors", _AUTHORS_OF, schemas.Author), ("genres", _GENRES_OF, schemas.Genre)):
+        if name in selection.members:
+            grouped[name] = defaultdict(list)
+            for book_id, *values in fetch(session, statement, ids):
+                grouped[name][book_id].append(part(*values))
+    names = [column.name for column in selection.columns]
+    return [
+        kind(**dict(zip(names, row[1:], strict=False)), **{name: lists[row[0]] for name, lists in grouped.items()})
+        for row in rows
+    ]

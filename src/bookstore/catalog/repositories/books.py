@@ -1,0 +1,128 @@
+"""Books: found by query, id and ISBN, by the profile's loading strategy; added, changed, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from advanced_alchemy.repository import SQLAlchemySyncRepository
+from msgspec import UNSET
+from sqlalchemy.orm import Session
+
+from bookstore.catalog import schemas, search
+from bookstore.catalog.inputs import BookDraft
+from bookstore.catalog.loading import BY_ID, BY_ISBN, Selection, fetch, reader, validators
+from bookstore.catalog.models import Book
+from bookstore.catalog.repositories import book_writes
+from bookstore.catalog.repositories.book_query import BookQuery, understand
+from bookstore.profile.loader import Loading
+
+Check = Callable[[str], None]
+
+_LOCK: Final = sa.text("SELECT true FROM book WHERE id = :id FOR UPDATE")
+_DRAFT: Final = sa.text("""
+    SELECT title, isbn13, publication_year, language,
+        ARRAY(SELECT author_id FROM book_author WHERE book_id = id ORDER BY position) AS author_ids,
+        ARRAY(SELECT genre_id FROM book_genre WHERE book_id = id ORDER BY genre_id) AS genre_ids
+    FROM book WHERE id = :id""")
+_ISBN_TAKEN: Final = sa.text("SELECT true FROM book WHERE isbn13 = :isbn13")
+# Not now(), when the transaction began: it may have waited for a later one.
+_REPLACE: Final = sa.text("""
+    UPDATE book SET title = :title, isbn13 = :isbn13, publication_year = :publication_year, language = :language,
+        version = version + 1, updated_at = clock_timestamp() WHERE id = :id""")
+_UNLINK_AUTHORS: Final = sa.text("DELETE FROM book_author WHERE book_id = :id")
+_UNLINK_GENRES: Final = sa.text("DELETE FROM book_genre WHERE book_id = :id")
+_REMOVE: Final = sa.text("DELETE FROM book WHERE id = :id")
+_EVERY_BOOK: Final[Any] = sa.select(Book)  # advanced-alchemy's hint is of SQLAlchemy 2.0
+
+
+class BookRepository(SQLAlchemySyncRepository[Book]):
+    """Books as they go over the wire."""
+
+    model_type = Book
+
+    def __init__(self, session: Session, loading: Loading) -> None:
+        super().__init__(session=session, statement=_EVERY_BOOK, wrap_exceptions=False)
+        self._in = session
+        self._reader = reader(loading)
+
+    def page(self, query: BookQuery) -> schemas.Seen:
+        """The page of books that `query` asks for, and the state it was read in."""
+        found = understand(self._in, query)
+        books, place, state = self._reader.page(self._in, found.selection, found.parameters)
+        # After the books: the state may be older than what is shown, never newer.
+        total = fetch(self._in, found.whole, found.parameters)[0][0] if query.total else UNSET
+        tag = state and (found.state or state)
+        return schemas.Seen(schemas.BookPage(books, found.next_cursor(query, place), total), tag)
+
+    def state(self, **key: Any) -> schemas.Seen | None:
+        """The validators of the book of this `id` or `isbn13`, without the book; None where there is none."""
+        found = validators(self._in, _one(key), key)
+        return None if found is None else schemas.Seen(None, *found)
+
+    def one(self, **key: Any) -> schemas.Seen | None:
+        """The book of this `id` or `isbn13` and its validators, or None."""
+        found = self._reader.one(self._in, _one(key), key)
+        return None if found is None else schemas.Seen(*found)
+
+    def create(self, draft: BookDraft) -> int:
+        """Adds a book and returns its id. Raises Fault as `shelving.add`."""
+        (book_id,) = book_writes.add(self._in, [draft], lambda _: "")
+        return book_id
+
+    def create_all(self, drafts: Sequence[BookDraft]) -> list[int]:
+        """Adds all the books or none, and returns their ids. Raises Fault as `shelving.add`."""
+        return book_writes.add(self._in, drafts, lambda place: f"/items/{place}")
+
+    def change(self, book_id: int, check: Check, edit: Callable[[BookDraft], BookDraft]) -> schemas.Seen | None:
+        """Makes what `edit` makes of the book, as a draft, its next version; None where there is no book.
+
+        `check` is given the tag of the state that is changed, which nobody else changes until the commit,
+        and raises Fault where it is another one than was meant. Nothing to change is no new version.
+        """
+        if not self._locked(book_id, check):
+            return None
+        was = BookDraft(**self._in.execute(_DRAFT, {"id": book_id}).mappings().one())
+        draft = edit(was)
+        if draft != was:
+            self._replace(book_id, was, draft)
+        return self.one(id=book_id)
+
+    def remove(self, book_id: int, check: Check) -> bool:
+        """Removes the book; False where there is none. `check` as for `change`."""
+        if not self._locked(book_id, check):
+            return False
+        self._in.execute(_REMOVE, {"id": book_id})
+        return True
+
+    def _locked(self, book_id: int, check: Check) -> bool:
+        # A statement of its own: the next one sees what those committed whom this one waited for.
+        if not self._in.scalar(_LOCK, {"id": book_id}):
+            return False
+        state = self.state(id=book_id)
+        assert state is not None
+        assert state.tag is not None
+        check(state.tag)
+        return True
+
+    def _replace(self, book_id: int, was: BookDraft, draft: BookDraft) -> None:
+        changed = {name for name in draft.__struct_fields__ if getattr(draft, name) != getattr(was, name)}
+        references = [name for name in book_writes.REFERENCES if name in changed]
+        book_writes.check_references(self._in, [draft], lambda _: "", references)
+        columns = {name: getattr(draft, name) for name in ("title", "isbn13", "publication_year", "language")}
+        if "isbn13" in changed and draft.isbn13 and self._in.scalar(_ISBN_TAKEN, {"isbn13": draft.isbn13}):
+            raise book_writes.isbn_taken(self._in, {draft.isbn13: ""})
+        self._in.execute(_REPLACE, {"id": book_id, **columns})
+        if "author_ids" in changed:
+            self._in.execute(_UNLINK_AUTHORS, {"id": book_id})
+            book_writes.link_authors(self._in, {book_id: draft})
+        if "genre_ids" in changed:
+            self._in.execute(_UNLINK_GENRES, {"id": book_id})
+            book_writes.link_genres(self._in, {book_id: draft})
+        if changed & {"title", "author_ids"}:
+            search.refresh(self._in, [book_id])
+
+
+def _one(key: dict[str, Any]) -> Selection:
+    return BY_ISBN if "isbn13" in key else BY_ID

@@ -1,0 +1,153 @@
+"""DATABASE_URL -> what each driver wants; unset, the embedded PostgreSQL is started."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from bookstore.config import settings as settings_
+from bookstore.config.scalars import shown
+from bookstore.config.settings import Settings
+from bookstore.database.embedded import Cluster
+from bookstore.exceptions import Refused
+from bookstore.profile.loader import Driver, EngineProfile
+
+EMBEDDED_DATABASE: Final = "bookstore"
+
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_QUERY: Final = ("host", "port", "sslmode", "sslrootcert")
+
+
+def embedded(settings: Settings) -> Cluster:
+    """The cluster that commands share while DATABASE_URL is unset; it may not run yet."""
+    return Cluster(settings.data_dir / "postgres")
+
+
+def resolve(settings: Settings) -> sa.URL:
+    """The database's URL without a driver, from DATABASE_URL or of the embedded PostgreSQL, started.
+
+    Raises Refused for a URL that the drivers could not all use. Its text never holds the URL: there may be
+    a password in it.
+    """
+    if settings.database_url:
+        return _with_password(parse(settings.database_url), settings.database_password_file)
+    cluster = embedded(settings)
+    cluster.start()
+    _make_database(cluster)
+    return cluster.url(EMBEDDED_DATABASE)
+
+
+def check_pooler(settings: Settings, profile: EngineProfile) -> None:
+    """Raises Refused for a profile that wants a pooler, on the embedded PostgreSQL, which has none."""
+    if profile.behind_pooler and settings.database_url is None:
+        raise Refused(
+            f"profile {profile.name}: behind_pooler is on, and DATABASE_URL is not set: the embedded PostgreSQL has no "
+            f"pooler before it; set DATABASE_URL to the address of PgBouncer, or choose a profile without behind_pooler"
+        )
+
+
+def parse(text: str) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        raise Refused("DATABASE_URL: not a URL; allowed is postgresql://user:password@host/database") from None
+    if url.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise Refused(
+            f"DATABASE_URL: found the scheme {url.drivername!r}; allowed is postgresql://user:password@host/database"
+        )
+    if "," in (url.host or ""):
+        raise Refused("DATABASE_URL: found several hosts; allowed is one")
+    if text.partition("?")[0].count("@") > 1:
+        raise Refused("DATABASE_URL: found a second @; in a password it is written %40")
+    if url.port is not None and not _is_port(str(url.port)):
+        raise _wrong_port(str(url.port))
+    if not url.database:
+        raise Refused("DATABASE_URL: found no database; allowed is postgresql://user:password@host/database")
+    for key, value in url.query.items():
+        if key not in _QUERY:
+            raise Refused(f"DATABASE_URL: found the parameter {key!r}; allowed are {', '.join(_QUERY)}")
+        if not isinstance(value, str) or "," in value:
+            raise Refused(f"DATABASE_URL: found several values of {key!r}; allowed is one")
+        if key == "port" and not _is_port(value):
+            raise _wrong_port(value)
+        if key == "sslmode" and value not in _SSL_MODES:
+            raise Refused(f"DATABASE_URL: found sslmode={value}; allowed is {' | '.join(_SSL_MODES)}")
+    return url.set(drivername="postgresql")
+
+
+def _with_password(url: sa.URL, file: Path | None) -> sa.URL:
+    """`url` with the password that DATABASE_PASSWORD_FILE names, as orchestrators hand out secrets."""
+    if file is None:
+        return url
+    if url.password is not None:
+        raise Refused("DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too; allowed is one of them")
+    try:
+        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Refused(f"DATABASE_PASSWORD_FILE: {file} cannot be read: {reason}") from None
+    if not password or "\n" in password or "\0" in password:
+        raise Refused(f"DATABASE_PASSWORD_FILE: {file}: found no password; allowed is one line with nothing else")
+    return url.set(password=password)
+
+
+def _wrong_port(found: str) -> Refused:
+    return Refused(f"DATABASE_URL: found the port {shown(found)!r}; allowed is a whole number from 1 to 65535")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536
+
+
+def for_driver(url: sa.URL, driver: Driver) -> tuple[sa.URL, dict[str, Any]]:
+    """`url` as SQLAlchemy's dialect for `driver` wants it, and arguments for the driver's connect()."""
+    if driver != "asyncpg":
+        return url.set(drivername="postgresql+psycopg"), {}
+    query = dict(url.query)
+    mode, root = query.pop("sslmode", None), query.pop("sslrootcert", None)
+    arguments: dict[str, Any] = {}
+    if mode and root and str(mode).startswith("verify-"):
+        try:
+            context = ssl.create_default_context(cafile=str(root))
+        except OSError as error:
+            raise Refused(f"DATABASE_URL: sslrootcert={root} cannot be read: {error.strerror}") from None
+        context.check_hostname = mode == "verify-full"
+        arguments["ssl"] = context
+    elif mode:
+        arguments["ssl"] = mode
+    return url.set(drivername="postgresql+asyncpg", query=query), arguments
+
+
+def psycopg_url(settings: Settings | None = None) -> sa.URL:
+    """The database as the commands reach it, by sync psycopg."""
+    return for_driver(resolve(settings or settings_.read()), "psycopg-sync")[0]
+
+
+def conninfo(url: sa.URL) -> str:
+    """`url` for libpq, password included: for memory and the environment of a child, never for a log."""
+    text = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    # SQLAlchemy leaves spaces as they are and writes + for them in the query; libpq knows only %20.
+    place, mark, query = text.partition("?")
+    return place.replace(" ", "%20") + mark + query.replace("+", "%20")
+
+
+def server(url: sa.URL) -> str:
+    """Where the database is, in words that hold no secret."""
+    host = url.host or url.query.get("host") or "localhost"
+    port = url.port or url.query.get("port")
+    return f"{url.database} at {host}" + (f":{port}" if port else "")
+
+
+def _make_database(cluster: Cluster) -> None:
+    import psycopg  # noqa: PLC0415 - asyncpg deployments need no libpq in memory
+
+    with psycopg.connect(conninfo(cluster.url()), autocommit=True) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [EMBEDDED_DATABASE])
+        if known.fetchone() is None:
+            try:
+                connection.execute(f'CREATE DATABASE "{EMBEDDED_DATABASE}"')
+            except psycopg.errors.DuplicateDatabase:
+                return  # another command was first
