@@ -15,12 +15,13 @@ from litestar.params import FromPath, JSONBody
 from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler, Guard
 
-from bookstore import access, app, errors
+from bookstore import app
 from bookstore.auth.keyring import Keyring
 from bookstore.auth.tokens import Token, make
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import parse
 from bookstore.faults import KINDS
+from bookstore.http import authorization, problem_details
 from bookstore.profile.engine_profile import EngineProfile
 
 pytestmark = pytest.mark.anyio
@@ -57,17 +58,17 @@ def whose(request: Request[Any, Token | None, Any]) -> str:
     return request.auth.name if request.auth else "nobody"
 
 
-@get("/open", opt=access.PUBLIC)
+@get("/open", opt=authorization.PUBLIC)
 async def read(request: Request[Any, Any, Any]) -> str:
     return whose(request)
 
 
-@post("/write", opt=access.WRITE)
+@post("/write", opt=authorization.WRITE)
 async def write(request: Request[Any, Any, Any], data: JSONBody[dict[str, int]]) -> str:
     return whose(request) + str(data)
 
 
-@put("/admin", opt=access.ADMIN)
+@put("/admin", opt=authorization.ADMIN)
 async def administer(request: Request[Any, Any, Any]) -> str:
     return whose(request)
 
@@ -86,13 +87,13 @@ class Mixed(Controller):
     """Open but for one handler."""
 
     path = "/mixed"
-    opt = access.PUBLIC
+    opt = authorization.PUBLIC
 
     @get()
     async def read(self, request: Request[Any, Any, Any]) -> str:
         return whose(request)
 
-    @delete(status_code=200, opt=access.WRITE)
+    @delete(status_code=200, opt=authorization.WRITE)
     async def remove(self, request: Request[Any, Any, Any]) -> str:
         return whose(request)
 
@@ -114,7 +115,7 @@ Client = httpx.AsyncClient
 
 def guarded(guard: Guard, *handlers: ControllerRouterHandler) -> Litestar:
     """A small service behind `guard`."""
-    problems: dict[int | type[Exception], Any] = {Exception: errors.answer}
+    problems: dict[int | type[Exception], Any] = {Exception: problem_details.answer}
     return Litestar(handlers, guards=[guard], exception_handlers=problems, openapi_config=None, logging_config=None)
 
 
@@ -125,7 +126,7 @@ def asking(service: Litestar) -> Client:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    guard = access.guard(KNOWN, [ip_network("192.0.2.0/24")])
+    guard = authorization.guard(KNOWN, [ip_network("192.0.2.0/24")])
     async with asking(guarded(guard, *HANDLERS)) as opened:
         yield opened
 
@@ -218,7 +219,7 @@ async def test_log_is_one_line(log: pytest.LogCaptureFixture) -> None:
     async def any_path(path: FromPath[str]) -> str:
         return path
 
-    guard = access.guard(KNOWN, [ip_network("192.0.2.0/24")])
+    guard = authorization.guard(KNOWN, [ip_network("192.0.2.0/24")])
     async with asking(guarded(guard, any_path)) as client:
         answer = await client.get("/x/a%0d%0aFAKE%1b[2J", headers={"X-Forwarded-For": "10.9.9.9, 203.0.113.9"})
         assert answer.status_code == 401
@@ -236,14 +237,14 @@ async def test_body_is_not_read_first(client: Client) -> None:
 
 async def test_no_token_is_configured() -> None:
     """Without any token reading works and every write is 401, also with the digest of nothing."""
-    guard = access.guard(Keyring())
+    guard = authorization.guard(Keyring())
     async with asking(guarded(guard, *HANDLERS)) as client:
         assert (await client.get("/open")).status_code == 200
         for headers in ({}, bearer(""), bearer(WRITER)):
             assert (await client.post("/write", headers=headers)).status_code == 401
 
 
-@post("/later", opt=access.WRITE)
+@post("/later", opt=authorization.WRITE)
 async def later() -> None:
     """A route that writes."""
 
@@ -251,7 +252,7 @@ async def later() -> None:
 class Later(Controller):
     path = "/later"
 
-    @post(opt=access.WRITE)
+    @post(opt=authorization.WRITE)
     async def write(self) -> None:
         """What a read-only service has not."""
 
@@ -309,7 +310,7 @@ async def test_open_is_open() -> None:
         (method, route.path)
         for route in routes(service())
         for method, (handler, _) in route.route_handler_map.items()
-        if method != "OPTIONS" and handler.opt.get("access") == access.PUBLIC["access"]
+        if method != "OPTIONS" and handler.opt.get("access") == authorization.PUBLIC["access"]
     }
     assert declared == OPEN
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from bookstore import bodies
 from bookstore.config.scalars import shown
 from bookstore.faults import Fault
+from bookstore.http import request_body
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
@@ -54,14 +54,14 @@ BOOKS = st.fixed_dictionaries(
 
 def fault(content: bytes, content_type: str | None = "application/json", **keys: Any) -> Fault:
     with pytest.raises(Fault) as caught:
-        bodies.read(content, content_type, Book, **keys)
+        request_body.read(content, content_type, Book, **keys)
     return caught.value
 
 
 def pointers(document: object, wanted: type = Book) -> list[tuple[str | None, str]]:
     """(pointer, detail) of each mistake."""
     with pytest.raises(Fault) as caught:
-        bodies.convert(document, wanted)
+        request_body.convert(document, wanted)
     assert caught.value.code == "invalid_body"
     return [(mistake.pointer, mistake.detail) for mistake in caught.value.mistakes]
 
@@ -71,7 +71,7 @@ def pointers(document: object, wanted: type = Book) -> list[tuple[str | None, st
 )
 def test_read(content_type: str) -> None:
     """A body of the right type and content is the struct."""
-    assert bodies.read(b' {"title": "\xc3\xa9\\ud83d\\ude00", "author_ids": [1]}\n', content_type, Book) == Book(
+    assert request_body.read(b' {"title": "\xc3\xa9\\ud83d\\ude00", "author_ids": [1]}\n', content_type, Book) == Book(
         "é😀", [1]
     )
 
@@ -95,7 +95,7 @@ def test_types_of_a_route() -> None:
     taken = ("application/merge-patch+json", "application/json")
     content = json.dumps(BOOK).encode()
     for one in taken:
-        assert bodies.read(content, one, Book, accepted=taken) == Book("A", [1])
+        assert request_body.read(content, one, Book, accepted=taken) == Book("A", [1])
     refused = fault(content, "application/json-patch+json", accepted=taken)
     assert "application/merge-patch+json or application/json" in refused.detail
 
@@ -103,7 +103,7 @@ def test_types_of_a_route() -> None:
 def test_compressed() -> None:
     """A compressed body is 415, no bomb."""
     assert fault(b"\x1f\x8b", encoding="gzip").code == "unsupported_media_type"
-    assert bodies.read(json.dumps(BOOK).encode(), "application/json", Book, encoding="Identity") == Book("A", [1])
+    assert request_body.read(json.dumps(BOOK).encode(), "application/json", Book, encoding="Identity") == Book("A", [1])
 
 
 MALFORMED = {
@@ -195,7 +195,7 @@ def test_endless_mistakes() -> None:
 @given(st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_any_content(content: bytes) -> None:
     """Whatever comes, it is a document that could be written again, or a fault of 400."""
-    document = outcome(lambda: bodies.parse(content, "application/json"))
+    document = outcome(lambda: request_body.parse(content, "application/json"))
     if isinstance(document, Fault):
         assert document.code == "malformed_body"
     else:
@@ -206,7 +206,7 @@ def test_any_content(content: bytes) -> None:
 def test_any_document(document: object) -> None:
     """What msgspec takes, without control characters, is taken; else each mistake points to a place there is,
     or to what is missing in it."""
-    found = outcome(lambda: bodies.convert(document, Book))
+    found = outcome(lambda: request_body.convert(document, Book))
     if isinstance(found, Fault):
         assert found.code == "invalid_body"
         assert found.mistakes

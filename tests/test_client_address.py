@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from bookstore.client_address import client
+from bookstore.http.client_address import client
 
 NOBODY: tuple[()] = ()
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))

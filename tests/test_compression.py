@@ -6,7 +6,7 @@ import zlib
 import brotli
 import pytest
 
-from bookstore.compression import CODINGS, Choice, choose, coded_etag, decoded, is_compressible, plain_etag
+from bookstore.http.compression import CODINGS, Choice, choose, coded_etag, decoded, is_compressible, plain_etag
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bookstore import conditional
 from bookstore.faults import Fault
+from bookstore.http import conditional
 
 TAG = "7.1.2"
 AT = 1_600_000_000

@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from bookstore import tracing
 from bookstore.config import settings
 from bookstore.doctor import FORMAT_VERSION, Examination, configuration
 from bookstore.doctor.finding import LEVELS, Finding
+from bookstore.observability import tracing
 from bookstore.reference import ENVIRONMENT
 
 GUIDE = (Path(__file__).parents[1] / "docs/configuration.md").read_text()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bookstore.cors import Cors
+from bookstore.http.cors import Cors
 
 PAGE = "https://example.com"
 PREFLIGHT = {b"origin": PAGE.encode(), b"access-control-request-method": b"PUT"}

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from bookstore.deadlines import Deadlines
+from bookstore.http.deadlines import Deadlines
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bookstore.deadlines.TICK_S", 0.002)
+    monkeypatch.setattr("bookstore.http.deadlines.TICK_S", 0.002)
 
 
 async def test_ends_the_one_whose_time_is_over() -> None:

@@ -19,12 +19,12 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import access, errors
 from bookstore.app import make_app
 from bookstore.database import sqlstate
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
 from bookstore.faults import KINDS, Fault, Mistake
+from bookstore.http import authorization, problem_details
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +62,7 @@ _NEXT = " ;; "
 """Between two statements."""
 
 
-@get("/sql", opt=access.PUBLIC)
+@get("/sql", opt=authorization.PUBLIC)
 async def run_sql(
     database: NamedDependency[SkipValidation[Database]],
     statements: Annotated[str, QueryParameter()],
@@ -337,7 +337,7 @@ async def test_a_file_that_is_not_there_is_a_bug() -> None:
 async def test_every_kind_has_its_answer(code: str) -> None:
     """A Fault is answered with its kind's status, title and type, its own sentence, mistakes and headers."""
     fault = Fault(code, "Why.", Mistake("Wrong.", pointer="/a"), headers={"X-Kind": code})
-    response = errors.problem("GET", "/books/1", fault)
+    response = problem_details.problem("GET", "/books/1", fault)
     body = json.loads(response.content)
     assert body == {
         "type": f"/problems#{code}", "title": KINDS[code].title, "status": KINDS[code].status, "detail": "Why.",
@@ -350,7 +350,7 @@ async def test_every_kind_has_its_answer(code: str) -> None:
 
 async def test_clients_come_back_at_different_times() -> None:
     """Retry-After is 1 to 5 whole seconds, not the same for all."""
-    assert {errors.retry_after() for _ in range(1000)} == {"1", "2", "3", "4", "5"}
+    assert {problem_details.retry_after() for _ in range(1000)} == {"1", "2", "3", "4", "5"}
 
 
 async def test_answers_of_the_framework(shared_url: sa.URL) -> None:
@@ -382,6 +382,6 @@ async def test_a_hostile_path(shared_url: sa.URL, caplog: pytest.LogCaptureFixtu
     """The path comes back percent-encoded: it makes no line of its own in the log and no markup in a page."""
     scope: Any = {"type": "http", "method": "GET", "path": "/a\r\nERROR <b>\x00", "headers": []}
     request: Request[Any, Any, Any] = Request(scope)
-    response = errors.answer(request, LookupError("x"))
+    response = problem_details.answer(request, LookupError("x"))
     assert json.loads(response.content)["instance"] == "/a%0D%0AERROR%20%3Cb%3E%00"
     assert "GET /a%0D%0AERROR" in caplog.text

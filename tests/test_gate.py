@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from bookstore import gate
-from bookstore.compression import CODINGS
 from bookstore.config.request_policy import Admission
 from bookstore.faults import KINDS
-from bookstore.gate import Gate
+from bookstore.http import gate
+from bookstore.http.compression import CODINGS
+from bookstore.http.gate import Gate
 from bookstore.profile.engine_profile import EngineProfile
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines are looked at often, for tests with short ones."""
-    monkeypatch.setattr("bookstore.deadlines.TICK_S", 0.002)
+    monkeypatch.setattr("bookstore.http.deadlines.TICK_S", 0.002)
 
 
 class Answer(NamedTuple):

@@ -18,7 +18,8 @@ SAY = """
 import logging, sys, threading, warnings
 from pathlib import Path
 import structlog
-from bookstore import correlation, logs
+from bookstore.http import request_id as correlation
+from bookstore.observability import logs
 from bookstore.config.settings import Settings
 
 logs.configure(Settings(data_dir=Path("/"), log_format=sys.argv[1], log_level=sys.argv[2]), "default")
@@ -193,8 +194,8 @@ def test_at_a_terminal() -> None:
 
 def test_configured_again(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     """Who configures twice gets each line once, and others' handlers stay."""
-    from bookstore import logs  # noqa: PLC0415 - after capfd has taken stderr
     from bookstore.config.settings import Settings  # noqa: PLC0415
+    from bookstore.observability import logs  # noqa: PLC0415 - after capfd has taken stderr
 
     root = logging.getLogger()
     before, level = list(root.handlers), root.level

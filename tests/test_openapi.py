@@ -16,14 +16,15 @@ from litestar import Litestar, post
 from litestar.routes import HTTPRoute
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from bookstore import access, openapi
 from bookstore.app import make_app
 from bookstore.database.unit_of_work import make_database
-from bookstore.errors import PROBLEM_JSON
-from bookstore.examples import EXAMPLES
 from bookstore.faults import KINDS
-from bookstore.openapi import ETAG, LOCATION, body, problems
-from bookstore.openapi_document import document
+from bookstore.http import authorization
+from bookstore.http.openapi import operations as openapi
+from bookstore.http.openapi.document import document
+from bookstore.http.openapi.examples import EXAMPLES
+from bookstore.http.openapi.operations import ETAG, LOCATION, body, problems
+from bookstore.http.problem_details import PROBLEM_JSON
 from bookstore.profile.engine_profile import EngineProfile
 
 NOWHERE = sa.make_url("postgresql://")
@@ -179,7 +180,7 @@ class NewThing(msgspec.Struct, forbid_unknown_fields=True):
 @post(
     "/things",
     operation_id="makeThing",
-    opt=access.WRITE,
+    opt=authorization.WRITE,
     operation_class=body(NewThing),
     responses=problems("name_taken", "idempotency_key_reused"),
     response_headers=[ETAG, LOCATION],
@@ -215,7 +216,7 @@ def test_what_a_handler_says() -> None:
 def test_the_command(made: dict[str, Any], tmp_path: Path) -> None:
     """`bookstore openapi` prints the document, with no database and nothing in the environment; every process the
     same text."""
-    source = Path(openapi.__file__).parents[1]
+    source = Path(openapi.__file__).parents[3]
     command = [sys.executable, "-m", "bookstore", "openapi"]
     env = {"PYTHONPATH": str(source), "PATH": "", "HOME": str(tmp_path)}
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)

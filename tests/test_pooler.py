@@ -12,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from bookstore import server
 from bookstore.cli.profiles import profiles
 from bookstore.database import pooler
 from bookstore.database.budget import PoolerCapacity
 from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
+from bookstore.http import server
 from bookstore.lab.deploy import wait_until
 from bookstore.lab.pgbouncer import PgBouncer
 from bookstore.profile import loader

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore.query_plan import explained, is_explainable, normalised, numbered, shape_hash
+from bookstore.observability.query_plan import explained, is_explainable, normalised, numbered, shape_hash
 
 
 @pytest.mark.parametrize(

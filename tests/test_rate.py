@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bookstore import rate
-from bookstore.rate import RateLimit, shared_table, table
+from bookstore.http import rate_limit
+from bookstore.http.rate_limit import RateLimit, shared_table, table
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The one clock, in nanoseconds, as the test sets it."""
     now = [10**15]
-    monkeypatch.setattr("bookstore.rate.time.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("bookstore.http.rate_limit.time.monotonic_ns", lambda: now[0])
     return now
 
 
@@ -59,7 +59,7 @@ def test_memory_is_fixed(clock: list[int]) -> None:
     limit = RateLimit(1, shared)
     for number in range(20_000):
         assert limit.wait_s(f"client-{number}") in {0, 1}
-    assert len(shared) == rate._SIZE
+    assert len(shared) == rate_limit._SIZE
     assert limit._slot.cache_info().currsize == 4096
 
 
@@ -74,9 +74,9 @@ def test_the_secret_chooses_the_slots() -> None:
 def test_processes_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another process counted is counted here; after the block nothing of the table can be found."""
     with shared_table():
-        path = Path(os.environ[rate.TABLE])
+        path = Path(os.environ[rate_limit.TABLE])
         asked = (
-            "from bookstore.rate import RateLimit, table\n"
+            "from bookstore.http.rate_limit import RateLimit, table\n"
             "limit = RateLimit(1, table())\n"
             "print([limit.wait_s('192.0.2.1') > 0 for _ in range(3)])"
         )
@@ -86,5 +86,5 @@ def test_processes_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(here, mmap.mmap)
         assert RateLimit(1, here).wait_s("192.0.2.1") > 0
         assert RateLimit(1, here).wait_s("192.0.2.2") == 0
-    assert rate.TABLE not in os.environ
+    assert rate_limit.TABLE not in os.environ
     assert not path.exists()

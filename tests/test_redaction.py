@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from bookstore.auth import tokens
-from bookstore.redaction import has_secret, inert, masked
+from bookstore.observability.redaction import has_secret, inert, masked
 
 PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
 

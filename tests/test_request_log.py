@@ -27,7 +27,8 @@ TOKEN = f"bks_{CANARY}"
 APP = """
 from litestar import get
 from litestar.response import Stream
-from bookstore import access, app
+from bookstore.http import authorization as access
+from bookstore import app
 
 @get("/broken/{number:int}", opt=access.PUBLIC)
 async def broken(number: int) -> str:
@@ -48,7 +49,7 @@ def create_app():
     return service
 
 if __name__ == "__main__":
-    from bookstore import server
+    from bookstore.http import server
     from granian.server import MPServer
     made = MPServer.__init__
     def init(self, target, **options):

@@ -24,8 +24,8 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.database.url import conninfo
+from bookstore.http.server import _Server
 from bookstore.profile.engine_profile import Driver
-from bookstore.server import _Server
 
 PATIENCE_S = 40.0
 PYTHONPATH = os.environ.get("PYTHONPATH", "")
@@ -359,7 +359,8 @@ def test_litestar_finds_the_factory(shared_url: sa.URL, tmp_path: Path) -> None:
 
 TAKER = """
 from litestar import post
-from bookstore import access, app, gate
+from bookstore.http import authorization as access, gate
+from bookstore import app
 
 gate.BODY_WITHIN_S = 1.0
 
@@ -494,7 +495,8 @@ def test_rate_over_all_workers(run: Callable[..., Any], port: int) -> None:
 
 PROTECTED = """
 from litestar import Request, get
-from bookstore import access, app
+from bookstore.http import authorization as access
+from bookstore import app
 
 @get("/whoami", opt=access.WRITE)
 async def whoami(request: Request) -> str:

@@ -17,10 +17,11 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import access, correlation, slow_statements
 from bookstore.app import make_app
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
+from bookstore.http import authorization, request_id
+from bookstore.observability import slow_statements
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,7 @@ class Heard(logging.Handler):
         self.lines: list[dict[str, Any]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        ours = {"id": correlation.current(), "route": correlation.route()}
+        ours = {"id": request_id.current(), "route": request_id.route()}
         self.lines.append({**record.__dict__, "text": record.getMessage(), **ours})
 
     async def line(self) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def driver(request: pytest.FixtureRequest) -> Driver:
     return found
 
 
-@get("/slow", opt=access.PUBLIC)
+@get("/slow", opt=authorization.PUBLIC)
 async def slow(
     database: NamedDependency[SkipValidation[Database]],
     title: Annotated[str, QueryParameter()],

@@ -29,8 +29,8 @@ from bookstore.app import create_app
 from bookstore.catalog import datasets
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
-from bookstore.metrics import shared
-from bookstore.metrics.block import (
+from bookstore.observability.metrics import shared_memory
+from bookstore.observability.metrics.block import (
     COLLECTIONS,
     HOLD,
     IN_FLIGHT,
@@ -41,7 +41,7 @@ from bookstore.metrics.block import (
     WAIT,
     Block,
 )
-from bookstore.metrics.requests import TALLY, Tally
+from bookstore.observability.metrics.requests import TALLY, Tally
 from bookstore.reaper import Guardian
 
 PAIRS: Final = 3
@@ -117,7 +117,7 @@ def _of_a_request(url: str, profile: str) -> None:
 
 
 def _by_cells() -> Callable[[], None]:
-    with shared.blocks(1) as blocks:
+    with shared_memory.blocks(1) as blocks:
         block: Block = blocks[0]
     cells = block.cells
 
@@ -171,7 +171,7 @@ def main() -> None:
     if sys.argv[1:] in (["counting"], ["plain"]):
         with ExitStack() as stack:
             if sys.argv[1] == "counting":
-                stack.enter_context(shared.blocks(1))
+                stack.enter_context(shared_memory.blocks(1))
             uvloop.run(_serve_chunks())
         return
     profile = sys.argv[1] if len(sys.argv) > 1 else "default"

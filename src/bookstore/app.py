@@ -16,33 +16,34 @@ from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.routes import HTTPRoute
 
-from bookstore import access, errors, logs, parameters, slow_statements, tracing
 from bookstore.auth import keyring
 from bookstore.auth.keyring import Keyring
-from bookstore.bodies import LARGEST_BODY
 from bookstore.config import settings
 from bookstore.config.request_policy import Admission
 from bookstore.database import sqlstate
 from bookstore.database import url as database_url
 from bookstore.database.readiness import Readiness
 from bookstore.database.unit_of_work import Database, make_database
-from bookstore.gate import Gate
-from bookstore.metrics import beat, pool, requests, shared
-from bookstore.metrics.block import Block
+from bookstore.http import authorization, problem_details, query_parameters
+from bookstore.http.gate import Gate
+from bookstore.http.request_body import LARGEST_BODY
+from bookstore.http.routes import api_docs
+from bookstore.http.routes.author_editing import AuthorEditor
+from bookstore.http.routes.authors import AuthorController
+from bookstore.http.routes.book_editing import BookEditor, create_books
+from bookstore.http.routes.books import BookController
+from bookstore.http.routes.genre_editing import GenreEditor
+from bookstore.http.routes.genres import GenreController
+from bookstore.http.routes.health import HealthController
+from bookstore.http.routes.problems import problems
+from bookstore.observability import logs, slow_statements, tracing
+from bookstore.observability.metrics import pool, requests, runtime, shared_memory
+from bookstore.observability.metrics.block import Block
+from bookstore.observability.request_log import RequestLog
 from bookstore.profile import loader
-from bookstore.request_log import RequestLog
-from bookstore.routes import schema_page
-from bookstore.routes.author_editing import AuthorEditor
-from bookstore.routes.authors import AuthorController
-from bookstore.routes.book_editing import BookEditor, create_books
-from bookstore.routes.books import BookController
-from bookstore.routes.genre_editing import GenreEditor
-from bookstore.routes.genres import GenreController
-from bookstore.routes.health import HealthController
-from bookstore.routes.problems import problems
 
 if TYPE_CHECKING:
-    from bookstore.spans import Spans
+    from bookstore.observability.request_spans import Spans
 
 logger = logging.getLogger("bookstore")
 
@@ -81,13 +82,13 @@ def create_app() -> Litestar:
 
         migrations.prepare_embedded(url)
     known = keyring.read(found)
-    block = shared.claim()
-    if found.metrics_port and block is None and shared.BLOCKS not in os.environ:
+    block = shared_memory.claim()
+    if found.metrics_port and block is None and shared_memory.BLOCKS not in os.environ:
         logger.warning("BOOKSTORE_METRICS_PORT: nothing is counted: this worker was not started by `bookstore serve`")
     database = make_database(chosen, url) if block is None else pool.make_database(chosen, url, block)
     spans = None
     if tracing.is_asked():
-        from bookstore.spans import Spans  # noqa: PLC0415 - OpenTelemetry is optional, and large
+        from bookstore.observability.request_spans import Spans  # noqa: PLC0415 - OpenTelemetry is optional, and large
 
         spans = Spans(tracing.make_provider(chosen))
     return make_app(
@@ -131,7 +132,7 @@ def make_app(
             gc.set_threshold(*GC_THRESHOLDS)
         try:
             async with (
-                beat.beat(block, database.pool) if block else nullcontext(),
+                runtime.beat(block, database.pool) if block else nullcontext(),
                 nullcontext() if slow_statement_s is None else slow_statements.watched(database, slow_statement_s),
             ):
                 yield
@@ -152,18 +153,18 @@ def make_app(
                 *(READING if read_only else WRITING),
                 *(HealthController, problems),
             ],
-            guards=[access.guard(known, admission.proxies)],
+            guards=[authorization.guard(known, admission.proxies)],
             plugins=[_ServeCommand()],
             dependencies={
                 "database": Provide(provide_database, sync_to_thread=False),
                 "readiness": Provide(provide_readiness, sync_to_thread=False),
             },
             lifespan=[exporting, lifespan],
-            before_request=parameters.check,
+            before_request=query_parameters.check,
             after_request=requests.encoding(block) if block else None,
             after_exception=[spans.note] if spans else [],
-            exception_handlers={Exception: errors.answer},
-            openapi_config=schema_page.config(),
+            exception_handlers={Exception: problem_details.answer},
+            openapi_config=api_docs.config(),
             logging_config=None,  # logs.py has all of it
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables
             request_max_body_size=LARGEST_BODY,

@@ -7,9 +7,10 @@ from typing import Any, Final, get_type_hints
 
 import click
 
-from bookstore import bodies, cli, gate, server
+from bookstore import cli
 from bookstore.config.scalars import duration_text
 from bookstore.config.validation import allowed, unpacked
+from bookstore.http import gate, request_body, server
 from bookstore.lab import workload_file, workload_schema
 from bookstore.lab.workload import Ask, Stage, Workload
 from bookstore.profile import json_schema
@@ -132,8 +133,8 @@ def _limits() -> Iterator[str]:
     yield _row("time for them, also on an idle connection", f"{server.HEADERS_WITHIN_S} s", "the connection is closed")
     yield _row("path and query", f"{gate.LONGEST_URL // 1024} kB", "414 `uri_too_long`")
     yield _row("query parameters", str(gate.MOST_PARAMETERS), "400 `invalid_parameter`")
-    yield _row("body", f"{bodies.LARGEST_BODY // 1024} kB", "413 `too_large`")
-    yield _row("body of `POST /books:batch`", f"{bodies.LARGEST_BATCH // 1024**2} MB", "413 `too_large`")
+    yield _row("body", f"{request_body.LARGEST_BODY // 1024} kB", "413 `too_large`")
+    yield _row("body of `POST /books:batch`", f"{request_body.LARGEST_BATCH // 1024**2} MB", "413 `too_large`")
     yield _row("time for the body", f"{gate.BODY_WITHIN_S:g} s", "408 `request_timeout`, the connection is closed")
     yield _row(
         "time for the answer",

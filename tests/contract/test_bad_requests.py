@@ -16,8 +16,8 @@ from bookstore.app import make_app
 from bookstore.auth.keyring import Keyring
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
-from bookstore.errors import PROBLEM_JSON
 from bookstore.faults import KINDS
+from bookstore.http.problem_details import PROBLEM_JSON
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 from .bad_requests import ODD, SECTIONS, Bad

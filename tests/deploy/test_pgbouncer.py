@@ -10,10 +10,10 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore import server
 from bookstore.database import pooler
 from bookstore.database.pooler import Limits
 from bookstore.database.url import conninfo
+from bookstore.http import server
 from bookstore.lab.deploy import free_port, wait_until
 from bookstore.lab.pgbouncer import PgBouncer
 from bookstore.profile import loader

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from bookstore.metrics import shared
-from bookstore.metrics.block import (
+from bookstore.observability.metrics import shared_memory
+from bookstore.observability.metrics.block import (
     BOUNDS,
     BYTES,
     OTHER,
@@ -54,20 +54,20 @@ def test_kinds_of_requests_are_bounded() -> None:
 def test_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker gets a block that no running process counts in, with what was counted there; none where both are
     in use, where it has no number, and where no server made any."""
-    with shared.blocks(2) as blocks:
-        environment = {shared.BLOCKS: os.environ[shared.BLOCKS], "BOOKSTORE_WORKER": "2"}
-        first = shared.claim(environment)
+    with shared_memory.blocks(2) as blocks:
+        environment = {shared_memory.BLOCKS: os.environ[shared_memory.BLOCKS], "BOOKSTORE_WORKER": "2"}
+        first = shared_memory.claim(environment)
         assert first
         first.cells[STATEMENTS] += 5
         assert first.cells[STARTS] == 1
         assert [int(one.cells[PID]) for one in blocks] == [0, 0, os.getpid(), 0]
-        second = shared.claim(environment)
+        second = shared_memory.claim(environment)
         assert second
         assert second.cells[STATEMENTS] == 0
-        assert shared.claim(environment) is None
+        assert shared_memory.claim(environment) is None
         first.cells[PID] = 2**22 + 1  # more than any pid
-        again = shared.claim(environment)
+        again = shared_memory.claim(environment)
         assert again
         assert (again.cells[STATEMENTS], again.cells[STARTS]) == (5, 2)
-        assert shared.claim({shared.BLOCKS: environment[shared.BLOCKS]}) is None
-    assert shared.claim() is None
+        assert shared_memory.claim({shared_memory.BLOCKS: environment[shared_memory.BLOCKS]}) is None
+    assert shared_memory.claim() is None

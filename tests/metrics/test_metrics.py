@@ -29,8 +29,8 @@ from bookstore.auth import tokens
 from bookstore.catalog.models import SCHEMA_REVISION
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import conninfo
-from bookstore.gate import Gate
-from bookstore.metrics import identity
+from bookstore.http.gate import Gate
+from bookstore.observability.metrics import info
 from bookstore.profile import loader
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
@@ -328,7 +328,7 @@ def test_what_a_server_is(deployed: Deployed, books: sa.URL, port: Port) -> None
 
 def test_a_database_without_tables_is_told() -> None:
     """Where nothing was migrated the revision is `none`."""
-    found = identity.infos(EngineProfile(name="test"), None)["bookstore_schema_info"]
+    found = info.infos(EngineProfile(name="test"), None)["bookstore_schema_info"]
     assert found == {"revision": "none", "needed": SCHEMA_REVISION}
 
 

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from bookstore.database.url import conninfo
 from bookstore.faults import Fault
-from bookstore.metrics import pool
-from bookstore.metrics.block import (
+from bookstore.observability.metrics import pool
+from bookstore.observability.metrics.block import (
     BYTES,
     CHECKED_OUT,
     CONNECT_FAILED,
@@ -27,7 +27,7 @@ from bookstore.metrics.block import (
     WAITING,
     Block,
 )
-from bookstore.metrics.requests import TALLY, Tally
+from bookstore.observability.metrics.requests import TALLY, Tally
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio

@@ -159,5 +159,5 @@ async def test_debug_stays_off(books_url: sa.URL, serve: Serve, monkeypatch: pyt
         def fail(*_: object, **__: object) -> None:
             raise LookupError("hidden SELECT")
 
-        monkeypatch.setattr("bookstore.routes.reading.BookRepository", fail)
+        monkeypatch.setattr("bookstore.http.routes.responses.BookRepository", fail)
         is_problem(await client.get("/books"), 500, "internal")

@@ -11,7 +11,7 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.database.url import conninfo
-from bookstore.gate import Gate
+from bookstore.http.gate import Gate
 from bookstore.profile.engine_profile import Driver
 
 Serve = Callable[..., AbstractAsyncContextManager[AsyncTestClient[Litestar]]]

@@ -10,7 +10,7 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.faults import KINDS
-from bookstore.routes.problems import _html
+from bookstore.http.routes.problems import _html
 
 Client = AsyncTestClient[Litestar]
 PAGE = Path(__file__).parents[2] / "docs" / "problems.md"

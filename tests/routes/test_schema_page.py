@@ -144,7 +144,7 @@ def test_the_files(base: str) -> None:
 
 def test_the_page_fits_into_a_small_wheel() -> None:
     """What is shipped of Swagger UI is less than 600 kB, its licences are beside it."""
-    folder = files("bookstore") / "routes" / "swagger_ui"
+    folder = files("bookstore") / "http" / "routes" / "swagger_ui"
     sizes = {file.name: len(file.read_bytes()) for file in folder.iterdir()}
     assert sum(sizes.values()) < 600_000
     assert {"LICENSE", "NOTICE.md", "swagger-ui-bundle.js.LICENSE.txt"} <= sizes.keys()

@@ -15,13 +15,14 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
 from sqlalchemy.orm import Session
 
-from bookstore import access, tracing
 from bookstore.app import make_app
 from bookstore.auth import tokens
 from bookstore.auth.keyring import Keyring
 from bookstore.database.unit_of_work import Database, make_database
+from bookstore.http import authorization
+from bookstore.observability import tracing
+from bookstore.observability.request_spans import Spans
 from bookstore.profile.engine_profile import Driver, EngineProfile
-from bookstore.spans import Spans
 
 from .collector import Collector, collector
 
@@ -58,7 +59,7 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         yield taken
 
 
-@get("/sql", opt=access.PUBLIC)
+@get("/sql", opt=authorization.PUBLIC)
 async def run_sql(
     database: NamedDependency[SkipValidation[Database]],
     statement: Annotated[str, QueryParameter()],

@@ -18,9 +18,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from bookstore import tracing
 from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
+from bookstore.observability import tracing
 from bookstore.profile.engine_profile import Driver
 
 from .collector import CLIENT, INTERNAL, SERVER, collector
@@ -34,7 +34,7 @@ _LOADED = """
 import sys, threading
 from bookstore.app import create_app
 app = create_app()
-from bookstore.gate import Gate
+from bookstore.http.gate import Gate
 print(isinstance(app.asgi_handler, Gate))
 print([one for one in sys.modules if one.startswith(("opentelemetry.sdk", "opentelemetry.trace", "requests"))])
 print([thread.name for thread in threading.enumerate()])

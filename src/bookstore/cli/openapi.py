@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from bookstore.app import make_app
 from bookstore.database.unit_of_work import make_database
-from bookstore.openapi_document import document
+from bookstore.http.openapi.document import document
 from bookstore.profile.loader import load
 
 

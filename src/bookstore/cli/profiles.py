@@ -18,7 +18,7 @@ from bookstore.profile import json_schema, loader
 from bookstore.profile.loader import EngineProfile
 
 if TYPE_CHECKING:
-    from bookstore.server import Found  # which needs granian and the drivers
+    from bookstore.http.server import Found  # which needs granian and the drivers
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -129,8 +129,8 @@ def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
 
 
 def _look() -> Found:
-    from bookstore import server  # noqa: PLC0415 - granian and drivers are not needed by the other commands
     from bookstore.database.url import psycopg_url  # noqa: PLC0415 - as above
+    from bookstore.http import server  # noqa: PLC0415 - granian and drivers are not needed by the other commands
 
     found = server.look(psycopg_url())
     if isinstance(found.pooler, str):

@@ -9,13 +9,14 @@ from importlib.metadata import version
 
 import click
 
-from bookstore import logs, rate, tracing
 from bookstore.auth import keyring
 from bookstore.catalog import models
 from bookstore.config import settings
 from bookstore.config.settings import Settings
 from bookstore.database import migrations
 from bookstore.database import url as database_url
+from bookstore.http import rate_limit
+from bookstore.observability import logs, tracing
 from bookstore.profile import loader
 
 logger = logging.getLogger("bookstore")
@@ -42,8 +43,8 @@ def serve(
     BOOKSTORE_READ_ONLY, BOOKSTORE_METRICS_PORT, DATABASE_URL), and that over the profile's file. Stop with Ctrl-C.
     """
     # granian and http.server are not needed by the other commands
-    from bookstore import server  # noqa: PLC0415
-    from bookstore.metrics.port import served  # noqa: PLC0415
+    from bookstore.http import server  # noqa: PLC0415
+    from bookstore.observability.metrics.port import served  # noqa: PLC0415
 
     found = settings.read()
     chosen = loader.with_workers(loader.load(spec or found.profile), found.workers)
@@ -88,10 +89,10 @@ def serve(
     }
     logger.info("profile %s, database %s", chosen.name, where, extra=about)
     with ExitStack() as stack:
-        stack.enter_context(rate.shared_table())
+        stack.enter_context(rate_limit.shared_table())
         if metrics_port:
             stack.enter_context(served(chosen, found.metrics_host, metrics_port, revision))
-        server.serve(chosen, host, port)
+        server.serve(chosen, host, port, logs.GRANIAN)
 
 
 def _prepare_schema(found: Settings) -> str | None:

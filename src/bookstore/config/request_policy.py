@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final, TypeVar
 
 import msgspec
 
-from bookstore.client_address import Network
 from bookstore.config.scalars import shown
 from bookstore.exceptions import Refused
+
+Network = IPv4Network | IPv6Network
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 DEFAULT_RATE: Final = 50

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore import tracing
 from bookstore.config import settings
 from bookstore.config.resources import shipped
 from bookstore.config.scalars import duration_text, shown
@@ -19,6 +18,7 @@ from bookstore.config.settings import Settings
 from bookstore.database import url as database_url
 from bookstore.doctor.finding import Finding
 from bookstore.exceptions import Refused
+from bookstore.observability import tracing
 from bookstore.profile import loader
 from bookstore.profile.loader import EngineProfile
 

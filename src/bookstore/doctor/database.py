@@ -14,7 +14,6 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore import server
 from bookstore.database import budget, sqlstate
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import conninfo
@@ -23,6 +22,7 @@ from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding, looked, refused
 from bookstore.exceptions import Refused
+from bookstore.http import server
 
 OLDEST: Final = 15
 NEWEST: Final = 18

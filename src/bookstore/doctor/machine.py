@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from bookstore import server
 from bookstore.config.settings import Settings
 from bookstore.doctor.finding import Finding
+from bookstore.http import server
 from bookstore.profile.loader import EngineProfile
 
 CGROUPS: Final = Path("/sys/fs/cgroup")

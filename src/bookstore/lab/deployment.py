@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import sqlalchemy as sa
 
-from bookstore.compression import decoded
+from bookstore.http.compression import decoded
 from bookstore.lab.invalid import Invalid
 
 HOST: Final = "127.0.0.1"

@@ -1,0 +1,96 @@
+"""/schema: the OpenAPI document, and Swagger UI as a page to read and try it. All of it comes from here."""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from litestar import MediaType, Request, Response, Router, get
+from litestar.datastructures import CacheControlHeader, ResponseHeader
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.routes import BaseRoute
+from litestar.types import ControllerRouterHandler
+
+from bookstore.http import authorization
+from bookstore.http.openapi import operations
+from bookstore.http.openapi.document import document
+
+PATH: Final = "/schema"
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""No word of the page's comes from elsewhere or is written into it. data: are the icons in the style sheet."""
+
+_CACHED: Final = CacheControlHeader(public=True, max_age=24 * 60 * 60)
+_TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
+
+
+def config() -> OpenAPIConfig:
+    """Litestar's configuration: the page at /schema, the document at /schema/openapi.json."""
+    policy = ResponseHeader(name="Content-Security-Policy", value=_POLICY)
+    router = _Router(
+        PATH, route_handlers=[], include_in_schema=False, opt=authorization.PUBLIC, response_headers=[policy]
+    )
+    return operations.config(openapi_router=router, render_plugins=[_Page(), _Document()])
+
+
+class _Router(Router):
+    """Without the page that Litestar has for unknown paths below: they are problems as everywhere."""
+
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
+        return [] if "/{path:str}" in getattr(value, "paths", ()) else super().register(value)
+
+
+class _Document(OpenAPIRenderPlugin):
+    def __init__(self) -> None:
+        super().__init__(path="/openapi.json", media_type=MediaType.JSON)
+        self._written: bytes | None = None
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002 - Litestar's
+        if self._written is None:
+            self._written = self.render_json(request, document(request.app))
+        return self._written
+
+
+class _Page(OpenAPIRenderPlugin):
+    def __init__(self) -> None:
+        super().__init__(path="/", media_type=MediaType.HTML)
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002 - Litestar's
+        return _file("index.html")
+
+    def receive_router(self, router: Router) -> None:
+        for name in ("swagger-ui-bundle.js", "swagger-ui.css", "start.js"):
+            router.register(_served(name))
+
+
+def _served(name: str) -> HTTPRouteHandler:
+    """A handler for one of the page's files."""
+    media_type = _TYPES[name[name.rindex(".") :]]
+
+    @get(f"/{name}", media_type=media_type, cache_control=_CACHED)
+    async def file(request: Request[Any, Any, Any]) -> Response[bytes]:
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            packed, headers = _packed(name), {"Content-Encoding": "gzip"}
+            return Response(packed, headers=headers)
+        return Response(_file(name))
+
+    return file
+
+
+@cache
+def _packed(name: str) -> bytes:
+    folder = files("bookstore") / "http" / "routes" / "swagger_ui"
+    packed = folder / f"{name}.gz"
+    return packed.read_bytes() if packed.is_file() else gzip.compress((folder / name).read_bytes())
+
+
+@cache
+def _file(name: str) -> bytes:
+    return gzip.decompress(_packed(name))

@@ -1,0 +1,87 @@
+"""The metrics port: GET /metrics, served by a thread of the server's main process.
+
+So a scrape touches no event loop of a worker, and the counts of a worker that died are still told. One client is
+served at a time and has two seconds: this is for one or two scrapers, not for the public.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread, Timer
+from typing import Any, Final
+
+from bookstore.observability.metrics import exposition, info, shared_memory
+from bookstore.profile.loader import EngineProfile
+
+WITHIN_S: Final = 2.0
+"""What a client may take in all; then its connection is closed, and the next one's turn comes."""
+PATH: Final = "/metrics"
+
+
+@contextmanager
+def served(profile: EngineProfile, host: str, port: int, revision: str | None) -> Iterator[None]:
+    """Serves what the workers count that are started under `profile` within the block, on a database whose schema is
+    at `revision`. Raises Refused where the system cannot share their counts."""
+    infos, started_s = info.infos(profile, revision), time.time()
+    with shared_memory.blocks(profile.workers) as blocks:
+        server = _Server(host, port, lambda: exposition.page(blocks, profile, infos, started_s))
+        # Workers are forked: one that outlives its server must not keep the port.
+        os.register_at_fork(after_in_child=server.socket.close)
+        thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+class _Server(HTTPServer):
+    def __init__(self, host: str, port: int, page: Callable[[], bytes]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.page = page
+        super().__init__((host, port), _Handler)
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away is nobody's business."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "bookstore"
+    sys_version = ""
+
+    def setup(self) -> None:
+        super().setup()
+        self._limit = Timer(WITHIN_S, self._cut)
+        self._limit.daemon = True
+        self._limit.start()
+
+    def finish(self) -> None:
+        self._limit.cancel()
+        super().finish()
+
+    def _cut(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != PATH:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        body = self.server.page()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", exposition.CONTENT_TYPE)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Scrapes are no news."""

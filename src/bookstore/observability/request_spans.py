@@ -1,0 +1,138 @@
+"""The spans of a request: itself, its units of work, their statements. Only imported where traces are asked for.
+
+By OpenTelemetry's semantic conventions, less what may hold a secret or a reader's data: no query, header, body,
+parameter, address of a client or text of an exception is in any span.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from litestar.types import ASGIApp, Message, Receive, Send
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from structlog.contextvars import bound_contextvars
+
+from bookstore.database import sqlstate
+from bookstore.database.unit_of_work import Database
+from bookstore.faults import Fault
+from bookstore.http.gate import PROBES
+from bookstore.observability import database_spans
+from bookstore.observability.database_spans import fail, kind
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.38.0"
+LONGEST_PATH: Final = 1024
+"""Characters; a client may send more, and 2048 spans wait to be sent."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ERROR: Final = "bookstore.error"
+"""The key of the request's exception in its scope."""
+_W3C: Final = TraceContextTextMapPropagator()
+
+
+class Spans:
+    """Makes the spans of one worker with `provider`."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self.provider = provider
+        self._tracer = provider.get_tracer("bookstore", version("bookstore"), SCHEMA_URL)
+        propagators = os.environ.get("OTEL_PROPAGATORS", "").strip() or "tracecontext"
+        self._continues = "tracecontext" in propagators.replace(" ", "").split(",")
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """`app`, each request of which is a span, but those of probes: several a second, and all the same."""
+
+        async def traced(scope: Any, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http" or scope["path"] in PROBES:
+                await app(scope, receive, send)
+                return
+            method = scope["method"]  # before the gate makes a GET of a HEAD
+            name = method if method in _METHODS else "HTTP"
+            span = self._tracer.start_span(name, self._parent(scope), SpanKind.SERVER, _of_request(scope))
+            status = 0
+
+            def noted(message: Message) -> Any:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = int(message["status"])
+                return send(message)
+
+            ids = span.get_span_context()
+            with (
+                trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False),
+                bound_contextvars(
+                    trace_id=trace.format_trace_id(ids.trace_id), span_id=trace.format_span_id(ids.span_id)
+                ),
+            ):
+                try:
+                    await app(scope, receive, noted)
+                except BaseException as error:
+                    scope[_ERROR] = error
+                    raise
+                finally:
+                    _finish(span, name, scope.get("path_template"), status, scope.pop(_ERROR, None))
+
+        return traced
+
+    def _parent(self, scope: Any) -> Context:
+        """The caller's span, by its `traceparent`; none where it sent none, or OTEL_PROPAGATORS says so."""
+        if not self._continues:
+            return Context()
+        carrier = {
+            name.decode(): value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name in {b"traceparent", b"tracestate"}
+        }
+        return _W3C.extract(carrier, Context()) if carrier else Context()
+
+    async def note(self, error: Exception, scope: Any) -> None:
+        """A hook for Litestar's `after_exception`: keeps `error` until it is known how it was answered."""
+        scope[_ERROR] = error
+
+    def watch(self, database: Database) -> None:
+        """Makes spans of the units of work on `database`, and of their statements, from now on."""
+        database_spans.watch(database, self._tracer)
+
+
+def _of_request(scope: Any) -> dict[str, Any]:
+    method = scope["method"]
+    about = {
+        "http.request.method": method if method in _METHODS else "_OTHER",
+        "url.path": scope["path"][:LONGEST_PATH],
+        "url.scheme": scope["scheme"],
+        "network.protocol.version": scope["http_version"],
+    }
+    if server := scope.get("server"):  # where it listens: the Host header is anybody's word
+        about |= {"server.address": server[0], "server.port": server[1] and int(server[1])}  # granian's is a text
+    return {key: value for key, value in about.items() if value is not None}
+
+
+def _finish(span: trace.Span, name: str, route: str | None, status: int, error: BaseException | None) -> None:
+    """Tells what came of a request; `status` is 0 where it has no answer."""
+    if route:
+        span.update_name(f"{name} {route}")
+        span.set_attribute("http.route", route)
+    if status:
+        span.set_attribute("http.response.status_code", status)
+    if 0 < status < 500:
+        return
+    fail(span, kind(error) if error else str(status or "no answer"))
+    if error and not isinstance(error, Fault):
+        frames = "".join(_frames(error))
+        span.add_event("exception", {"exception.type": type(error).__qualname__, "exception.stacktrace": frames})
+
+
+def _frames(error: BaseException) -> Iterator[str]:
+    """Where `error` and what caused it came from, without what they say."""
+    for link in sqlstate.causes(error):
+        yield f"{type(link).__qualname__}\n"
+        yield from traceback.format_tb(link.__traceback__)
