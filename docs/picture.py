@@ -13,17 +13,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bookstore.lab import answer, results, table
+from bookstore.lab.report import conclusions, table
+from bookstore.lab.storage import runs
 
 COLUMNS = 80
 
 
 def main() -> None:
-    run = results.read(Path(sys.argv[1]))
+    run = runs.read(Path(sys.argv[1]))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, highlight=False)
     console.print(f"[bold]$ bookstore compare {' '.join(it.spec for it in run.contenders)}[/]", soft_wrap=False)
     console.print(f"\n{table.table(run, COLUMNS)}\n\n[dim]{table.legend(run)}[/]\n")
-    console.print("\n".join(answer.sentences(run)))
+    console.print("\n".join(conclusions.sentences(run)))
     drawing = console.export_svg(title="make compare")
     drawing = re.sub(r"@font-face \{.*?\}", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"font-family: [^;]+;", "font-family: ui-monospace, Menlo, Consolas, monospace;", drawing)

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo, parse
 from bookstore.exceptions import Refused
-from bookstore.lab.pgbouncer import PgBouncer, executable, pgbouncer
+from bookstore.lab.testbed.pgbouncer import PgBouncer, executable, pgbouncer
 from bookstore.reaper import Guardian
 
 TEMPLATE = f"bookstore_test_template_{os.getpid()}"

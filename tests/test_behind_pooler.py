@@ -21,7 +21,7 @@ from bookstore.database import pooler, sqlstate
 from bookstore.database.engine import application_name
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
-from bookstore.lab.pgbouncer import PgBouncer
+from bookstore.lab.testbed.pgbouncer import PgBouncer
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio

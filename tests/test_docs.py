@@ -10,8 +10,8 @@ import click
 import pytest
 
 from bookstore import cli
-from bookstore.lab import workload_file
-from bookstore.lab.record import Problem
+from bookstore.lab.record.run_record import Problem
+from bookstore.lab.workload import file as workload_file
 from bookstore.reference import ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bookstore.lab.deploy import wait_until
+from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian, end_group, end_process, is_alive
 
 WITHIN_S = 30

@@ -18,8 +18,8 @@ from bookstore.database.budget import PoolerCapacity
 from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
 from bookstore.http import server
-from bookstore.lab.deploy import wait_until
-from bookstore.lab.pgbouncer import PgBouncer
+from bookstore.lab.testbed.pgbouncer import PgBouncer
+from bookstore.lab.testbed.process import wait_until
 from bookstore.profile import loader
 
 Pooled = Callable[..., AbstractContextManager[PgBouncer]]

@@ -21,7 +21,7 @@ from bookstore.database import embedded
 from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
-from bookstore.lab.deploy import wait_until
+from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian, end, is_alive
 
 WITHIN_S = 40

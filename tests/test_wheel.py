@@ -33,9 +33,9 @@ def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
         "bookstore/catalog/datasets/NOTICE.md",
         "bookstore/http/routes/swagger_ui/index.html",
         "bookstore/http/routes/swagger_ui/swagger-ui-bundle.js.gz",
-        "bookstore/lab/page/page.html",
-        "bookstore/lab/page/plot.umd.min.js",
-        "bookstore/lab/page/LICENSES.txt",
+        "bookstore/lab/report/assets/page.html",
+        "bookstore/lab/report/assets/plot.umd.min.js",
+        "bookstore/lab/report/assets/LICENSES.txt",
     } <= packed
     assert not [name for name in packed if name.endswith(".pyc")]
 

@@ -30,11 +30,12 @@ import psycopg
 from bookstore.catalog import datasets
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
-from bookstore.lab import load, workload_file
-from bookstore.lab.deploy import deploy
-from bookstore.lab.load import Target
-from bookstore.lab.statistics import ratio
-from bookstore.lab.workload import Workload
+from bookstore.lab.analysis.statistics import ratio
+from bookstore.lab.load import k9
+from bookstore.lab.load.k9 import Target
+from bookstore.lab.testbed.process import deploy
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload.spec import Workload
 from bookstore.reaper import Guardian
 
 PROFILE: Final = "asyncpg-json"
@@ -66,7 +67,7 @@ def main() -> None:
     for tool in ("wrk", "ab"):
         if not shutil.which(tool):
             sys.exit(f"{tool}: not found; install wrk and apache2-utils")
-    load.check()
+    k9.check()
     cores = sorted(os.sched_getaffinity(0))
     is_apart = "--apart" in sys.argv
     if is_apart and len(cores) == 1:
@@ -100,7 +101,7 @@ def main() -> None:
 
 
 def _ours(asked: Workload, base: str, folder: Path, guardian: Guardian) -> Figure:
-    sent = load.send(asked, Target(base, []), folder, guardian, lambda *_: None, seed=1)
+    sent = k9.send(asked, Target(base, []), folder, guardian, lambda *_: None, seed=1)
     counted = sent.samples.measured(asked.duration, asked.model)
     if not counted.ok.all():
         sys.exit("requests failed")

@@ -23,10 +23,11 @@ import sqlalchemy as sa
 from bookstore.catalog import datasets
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
-from bookstore.lab import load, workload_file
-from bookstore.lab.deploy import deploy, free_port, wait_until
-from bookstore.lab.deployment import HOST, Deployment, DeploymentError
-from bookstore.lab.statistics import percentile, ratio
+from bookstore.lab.analysis.statistics import percentile, ratio
+from bookstore.lab.load import k9
+from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
+from bookstore.lab.testbed.process import deploy, free_port, wait_until
+from bookstore.lab.workload import file as workload_file
 from bookstore.reaper import Guardian, end_group
 
 DESIGN: Final = "article's design"
@@ -92,8 +93,8 @@ def main() -> None:
                         expected = expected or items
                         if items != expected:
                             sys.exit(f"{name} answers other books")
-                        target = load.Target(deployment.base, [])
-                        sent = load.send(asked, target, folder, guardian, lambda *_: None, seed=number)
+                        target = k9.Target(deployment.base, [])
+                        sent = k9.send(asked, target, folder, guardian, lambda *_: None, seed=number)
                     counted = sent.samples.measured(asked.duration, asked.model)
                     if not counted.ok.all():
                         sys.exit(f"{name}: requests failed")

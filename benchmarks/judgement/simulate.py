@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bookstore.lab.statistics import QUANTILE, t_quantile
+from bookstore.lab.analysis.statistics import QUANTILE, t_quantile
 
 Floats = NDArray[np.float64]
 Noise = Callable[[tuple[int, int], float], Floats]

@@ -27,9 +27,9 @@ import psycopg
 from bookstore.catalog import datasets
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
-from bookstore.lab.deploy import free_port, wait_until
-from bookstore.lab.deployment import HOST, Deployment, DeploymentError
-from bookstore.lab.statistics import ratio
+from bookstore.lab.analysis.statistics import ratio
+from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
+from bookstore.lab.testbed.process import free_port, wait_until
 from bookstore.reaper import Guardian, end_process
 
 ROUNDS: Final = 12

@@ -30,8 +30,8 @@ from bookstore.auth import tokens
 from bookstore.catalog import datasets
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
-from bookstore.lab.deploy import free_port, wait_until
-from bookstore.lab.deployment import HOST, Deployment, DeploymentError
+from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
+from bookstore.lab.testbed.process import free_port, wait_until
 from bookstore.reaper import Guardian, end_process
 
 ROUNDS: Final = 5

@@ -21,8 +21,8 @@ from typing import Final
 
 import psutil
 
-from bookstore.lab import results
-from bookstore.lab.deploy import wait_until
+from bookstore.lab.storage import runs
+from bookstore.lab.testbed.process import wait_until
 
 GONE_WITHIN_S: Final = 15
 COMPARE: Final = [
@@ -83,7 +83,7 @@ def main(count: int) -> int:
                 process.send_signal(how)
             code = ended(process, output)
             is_clean = wait_until(lambda: not left(workplace), GONE_WITHIN_S)
-            kept = [results.read(path).status for path in results.runs(output)]  # raises for what is none
+            kept = [runs.read(path).status for path in runs.runs(output)]  # raises for what is none
             bad += not is_clean or code not in ENDS
             told = "nothing left" if is_clean else f"left: {left(workplace)}"
             print(f"{number:3d}  {how.name} after {after_s:4.1f} s: code {code}, {len(kept)} runs, {told}", flush=True)

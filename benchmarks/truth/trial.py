@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bookstore.lab import results
-from bookstore.lab.record import Run
+from bookstore.lab.record.run_record import Run
+from bookstore.lab.storage import runs
 
 HERE: Final = Path(__file__).parent
 KEPT: Final = Path("runs/truth")
@@ -48,7 +48,7 @@ def trial(kind: str, number: int, extra: Sequence[str]) -> Run | None:
 
 def _kept(output: Path) -> Run | None:
     """The record of a trial that came to its end."""
-    records = [results.read(path) for path in results.runs(output)]
+    records = [runs.read(path) for path in runs.runs(output)]
     return next((record for record in records if record.status != "aborted"), None)
 
 

@@ -31,10 +31,10 @@ from scipy.stats import binom
 from bookstore.catalog import datasets
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
-from bookstore.lab import processes
-from bookstore.lab.deploy import deploy
-from bookstore.lab.statistics import Interval
-from bookstore.lab.telemetry import Cost, Watcher, told
+from bookstore.lab.analysis.statistics import Interval
+from bookstore.lab.telemetry import processes
+from bookstore.lab.telemetry.watcher import Cost, Watcher, told
+from bookstore.lab.testbed.process import deploy
 from bookstore.reaper import Guardian, end_process
 
 PAIRS: Final = 200

@@ -11,8 +11,9 @@ from bookstore import cli
 from bookstore.config.scalars import duration_text
 from bookstore.config.validation import allowed, unpacked
 from bookstore.http import gate, request_body, server
-from bookstore.lab import workload_file, workload_schema
-from bookstore.lab.workload import Ask, Stage, Workload
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload import json_schema as workload_schema
+from bookstore.lab.workload.spec import Ask, Stage, Workload
 from bookstore.profile import json_schema
 from bookstore.profile.engine_profile import KEYS, EngineProfile
 

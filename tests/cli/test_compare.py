@@ -20,10 +20,10 @@ from bookstore.cli.compare import compare
 from bookstore.cli.progress import progress
 from bookstore.cli.runs import runs
 from bookstore.exceptions import Refused
-from bookstore.lab import results
-from bookstore.lab.deploy import wait_until
-from bookstore.lab.invalid import Invalid
-from bookstore.lab.record import Run
+from bookstore.lab.exceptions import Invalid
+from bookstore.lab.record.run_record import Run
+from bookstore.lab.storage import runs as results
+from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import is_alive
 
 WITHIN_S = 45

@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 
 from bookstore.cli.workloads import workloads
 from bookstore.exceptions import Refused
-from bookstore.lab import workload_file, workload_schema
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload import json_schema
 
 
 def _run(*arguments: str) -> Result:
@@ -55,7 +56,7 @@ def test_show_says_where(tmp_path: Path) -> None:
 
 def test_show_json_fits_the_schema() -> None:
     """What show prints as JSON fits the schema."""
-    jsonschema.validate(json.loads(_run("show", "mixed-50-50", "--json").stdout), workload_schema.schema())
+    jsonschema.validate(json.loads(_run("show", "mixed-50-50", "--json").stdout), json_schema.schema())
 
 
 def test_check(tmp_path: Path) -> None:
@@ -72,4 +73,4 @@ def test_check(tmp_path: Path) -> None:
 
 def test_schema() -> None:
     """schema prints the schema."""
-    assert json.loads(_run("schema").stdout) == workload_schema.schema()
+    assert json.loads(_run("schema").stdout) == json_schema.schema()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from tests.container.conftest import ROOT, Podman
 
-from bookstore.lab import project
+from bookstore.lab.testbed import compose_project
 
 pytestmark = pytest.mark.timeout(600)  # building takes a minute
 
@@ -73,7 +73,12 @@ def left(podman: Podman, pid: int) -> list[str]:
         ("network", "ls", "--format", "{{.Name}}"),
         ("volume", "ls", "-q"),
     )
-    return [it for listing in listings for it in podman(*listing).split() if it.startswith(f"{project.PREFIX}{pid}-")]
+    return [
+        it
+        for listing in listings
+        for it in podman(*listing).split()
+        if it.startswith(f"{compose_project.PREFIX}{pid}-")
+    ]
 
 
 def test_a_comparison_within_limits(podman: Podman, environ: dict[str, str], tmp_path: Path) -> None:
@@ -127,6 +132,6 @@ def test_nothing_is_left(how: str, podman: Podman, environ: dict[str, str], tmp_
         process.wait()
         if how == "killed with its guardian":
             assert left(podman, process.pid)
-            code = "from bookstore.lab import project; project.sweep('podman')"
+            code = "from bookstore.lab.testbed import compose_project as project; project.sweep('podman')"
             subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, check=True)
         until(lambda: not left(podman, process.pid), "something is left")

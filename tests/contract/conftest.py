@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from bookstore.auth.tokens import make
 from bookstore.database.url import conninfo
-from bookstore.lab.deploy import free_port, wait_until
-from bookstore.lab.deployment import HOST
+from bookstore.lab.testbed.deployment import HOST
+from bookstore.lab.testbed.process import free_port, wait_until
 from bookstore.reaper import end_process
 
 READY_WITHIN_S: Final = 30

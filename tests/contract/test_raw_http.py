@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import httpx
 import pytest
 
-from bookstore.lab.deployment import HOST
+from bookstore.lab.testbed.deployment import HOST
 
 from .conftest import TOKEN, Service, Start
 

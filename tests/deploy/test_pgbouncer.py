@@ -14,8 +14,8 @@ from bookstore.database import pooler
 from bookstore.database.pooler import Limits
 from bookstore.database.url import conninfo
 from bookstore.http import server
-from bookstore.lab.deploy import free_port, wait_until
-from bookstore.lab.pgbouncer import PgBouncer
+from bookstore.lab.testbed.pgbouncer import PgBouncer
+from bookstore.lab.testbed.process import free_port, wait_until
 from bookstore.profile import loader
 
 DEPLOY = Path(__file__).parents[2] / "deploy/pgbouncer"

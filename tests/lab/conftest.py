@@ -18,10 +18,11 @@ from bookstore.catalog import datasets
 from bookstore.database import embedded, migrations
 from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
-from bookstore.lab import judgement, record
-from bookstore.lab.laboratory import _SETTINGS, Laboratory, laboratory, server_settings
-from bookstore.lab.samples import Samples
-from bookstore.lab.workload import Ask, Workload
+from bookstore.lab.analysis import summary
+from bookstore.lab.record import run_record
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.testbed.database import _SETTINGS, Laboratory, laboratory, server_settings
+from bookstore.lab.workload.spec import Ask, Workload
 from bookstore.reaper import Guardian
 
 BOOKS = 60
@@ -54,10 +55,10 @@ def connection(lab: Cluster) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def measured(profile: str, throughput_per_s: float, connections: int, statements: float) -> record.Measurement:
+def measured(profile: str, throughput_per_s: float, connections: int, statements: float) -> run_record.Measurement:
     """A measurement whose latencies are those of five clients at this throughput."""
     mean_ms = 5000 / throughput_per_s
-    return record.Measurement(
+    return run_record.Measurement(
         profile=profile,
         seconds=5.0,
         requests=round(5 * throughput_per_s),
@@ -78,18 +79,18 @@ def measured(profile: str, throughput_per_s: float, connections: int, statements
 
 
 @pytest.fixture
-def make_record() -> Callable[..., record.Run]:
+def make_record() -> Callable[..., run_record.Run]:
     """A record of version 2 of these throughputs (contender -> one figure a round); `problems` are of
     (contender, round)."""
 
     def make(
         throughput: dict[str, list[float]],
         *,
-        problems: dict[tuple[str, int], record.Problem] | None = None,
+        problems: dict[tuple[str, int], run_record.Problem] | None = None,
         keys: dict[str, dict[str, str]] | None = None,
         workload: Workload | None = None,
         costs: dict[str, tuple[int, float]] | None = None,
-    ) -> record.Run:
+    ) -> run_record.Run:
         rounds = []
         for number in range(1, len(next(iter(throughput.values()))) + 1):
             measurements = []
@@ -97,9 +98,9 @@ def make_record() -> Callable[..., record.Run]:
                 one = measured(label, figures[number - 1], *(costs or {}).get(label, (5, 1.0)))
                 wrong = (problems or {}).get((label, number))
                 measurements.append(msgspec.structs.replace(one, problems=[wrong] if wrong else []))
-            rounds.append(record.Round(number, measurements))
+            rounds.append(run_record.Round(number, measurements))
         contenders = [
-            record.Contender(label=label, spec=label, keys=(keys or {}).get(label, {"driver": label}))
+            run_record.Contender(label=label, spec=label, keys=(keys or {}).get(label, {"driver": label}))
             for label in throughput
         ]
 
@@ -108,18 +109,18 @@ def make_record() -> Callable[..., record.Run]:
             done = np.linspace(-1, 6, 101)
             return Samples(done, latency, latency, np.full(101, 200, np.int16), np.zeros(101, np.uint8))
 
-        return record.Run(
+        return run_record.Run(
             id="20260131T080000_one_two",
             started_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
             seed=1,
-            protocol=record.Protocol(min_rounds=6, max_rounds=15, precision_ratio=0.03),
+            protocol=run_record.Protocol(min_rounds=6, max_rounds=15, precision_ratio=0.03),
             workload=workload or Workload(name="list-100", requests=[Ask(name="list-100", path="/books?limit=100")]),
-            catalogue=record.Catalogue("generated, seed 1", 60),
-            machine=record.Machine("Linux", "cpu", 2, 8 * 2**30, "3.11.0", "18.0", {"litestar": "2.0"}),
+            catalogue=run_record.Catalogue("generated, seed 1", 60),
+            machine=run_record.Machine("Linux", "cpu", 2, 8 * 2**30, "3.11.0", "18.0", {"litestar": "2.0"}),
             contenders=contenders,
             rounds=rounds,
-            summary=judgement.summarise(rounds, contenders, samples),
-            steps=judgement.steps(rounds, contenders),
+            summary=summary.summarise(rounds, contenders, samples),
+            steps=summary.steps(rounds, contenders),
         )
 
     return make
@@ -129,9 +130,9 @@ def make_record() -> Callable[..., record.Run]:
 def shared_laboratory(guardian: Guardian) -> Iterator[Laboratory]:
     """A laboratory with 60 books for all runs of a session."""
 
-    def fill(connection: psycopg.Connection) -> record.Catalogue:
+    def fill(connection: psycopg.Connection) -> run_record.Catalogue:
         datasets.generate(connection, books=BOOKS, seed=1)
-        return record.Catalogue("generated, seed 1", BOOKS)
+        return run_record.Catalogue("generated, seed 1", BOOKS)
 
     with laboratory(guardian, fill, writes=False) as it:
         yield it
@@ -150,7 +151,7 @@ def ready_laboratory(
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr("bookstore.lab.host.laboratory", taken)
+    monkeypatch.setattr("bookstore.lab.testbed.local.laboratory", taken)
     yield shared_laboratory
     left = [path.name for path in (tmp_path / "temporary").iterdir() if path.suffix != ".lock"]
     assert left == []

@@ -11,8 +11,8 @@ import psutil
 
 from bookstore.lab import plan as planning
 from bookstore.lab.plan import Plan
-from bookstore.lab.record import Protocol
-from bookstore.lab.workload import Ask, Workload
+from bookstore.lab.record.run_record import Protocol
+from bookstore.lab.workload.spec import Ask, Workload
 
 SERVER: Final = Path(__file__).parents[2] / "benchmarks/truth/server.py"
 READING: Final = Workload(

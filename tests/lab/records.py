@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from bookstore.lab import judgement, samples, workload_file
-from bookstore.lab.record import (
+from bookstore.lab.analysis import summary
+from bookstore.lab.record import samples
+from bookstore.lab.record.run_record import (
     Catalogue,
     Contender,
     Generator,
@@ -30,7 +31,8 @@ from bookstore.lab.record import (
     Split,
     Telemetry,
 )
-from bookstore.lab.samples import Samples
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.workload import file as workload_file
 
 RATES: Final = {"psycopg-sync-lazy": 24.0, "asyncpg-joined": 190.0, "asyncpg-json": 1100.0}
 """Requests a second of each contender that is made up."""
@@ -88,8 +90,8 @@ def make(
         contenders=contenders,
         rounds=done,
         inspections=inspections,
-        summary=judgement.summarise(done, contenders, partial(samples.read, home)),
-        steps=judgement.steps(done, contenders),
+        summary=summary.summarise(done, contenders, partial(samples.read, home)),
+        steps=summary.steps(done, contenders),
     )
     store(run, folder)
     return run
@@ -117,7 +119,7 @@ def sweep(folder: Path, pool_sizes: Sequence[int] = (1, 2, 5, 10), clients: Sequ
         )
         for one in run.contenders
     ]
-    swept = replace(run, contenders=contenders, steps=judgement.steps(run.rounds, contenders))
+    swept = replace(run, contenders=contenders, steps=summary.steps(run.rounds, contenders))
     store(swept, folder)
     return swept
 

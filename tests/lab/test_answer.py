@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from bookstore.lab.answer import answer, invalid, sentences
-from bookstore.lab.record import Problem, Run
-from bookstore.lab.workload import Ask, Workload
+from bookstore.lab.record.run_record import Problem, Run
+from bookstore.lab.report.conclusions import answer, invalid, sentences
+from bookstore.lab.workload.spec import Ask, Workload
 
 MakeRecord = Callable[..., Run]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from bookstore.database.embedded import Cluster
-from bookstore.lab import ceiling
-from bookstore.lab.ceiling import CeilingError, Script, ceiling_per_s
+from bookstore.lab.load import pgbench
+from bookstore.lab.load.pgbench import CeilingError, Script, ceiling_per_s
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceiling, "CEILING_S", 1)
+    monkeypatch.setattr(pgbench, "CEILING_S", 1)
 
 
 def test_figure(lab: Cluster, tmp_path: Path) -> None:
@@ -30,6 +30,6 @@ def test_no_figure(asked: list[str], lab: Cluster, tmp_path: Path) -> None:
 
 def test_stuck(lab: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pgbench that does not come to its end is given up."""
-    monkeypatch.setattr(ceiling, "SPARE_S", 0)
+    monkeypatch.setattr(pgbench, "SPARE_S", 0)
     with pytest.raises(CeilingError, match="did not end"):
         ceiling_per_s(lab.url(), [Script(["SELECT pg_sleep(30)"])], 1, tmp_path)

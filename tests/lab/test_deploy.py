@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.database.url import conninfo
-from bookstore.lab import limits
-from bookstore.lab.deploy import deploy, deploy_external, free_port, wait_until
-from bookstore.lab.deployment import HOST, Deployment, DeploymentError, ForeignDeployment
-from bookstore.lab.external import External
-from bookstore.lab.record import Limits
+from bookstore.lab.record.run_record import Limits
+from bookstore.lab.testbed import limits
+from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ForeignDeployment
+from bookstore.lab.testbed.external import External
+from bookstore.lab.testbed.process import deploy, deploy_external, free_port, wait_until
 from bookstore.reaper import Guardian, _members
 
 WITHIN_S = 30

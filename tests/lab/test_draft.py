@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bookstore.lab import results, samples
-from bookstore.lab.draft import Draft
-from bookstore.lab.invalid import Invalid
-from bookstore.lab.record import Catalogue, Contender, Machine, Measurement, Protocol, Round, Run
-from bookstore.lab.samples import Samples
-from bookstore.lab.workload import Ask, Workload
+from bookstore.lab.exceptions import Invalid
+from bookstore.lab.record import samples
+from bookstore.lab.record.run_record import Catalogue, Contender, Machine, Measurement, Protocol, Round, Run
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.storage import runs
+from bookstore.lab.storage.partial_run import Draft
+from bookstore.lab.workload.spec import Ask, Workload
 
 LABELS = ["asyncpg-json", "../x @k=v #2"]
 
@@ -60,12 +61,12 @@ def test_a_finished_draft_is_a_run(tmp_path: Path) -> None:
     with Draft(tmp_path, "one") as draft:
         fill(draft)
         assert np.array_equal(draft.read(LABELS[1], 2).latency_ms, sampled(2).latency_ms)
-        assert results.runs(tmp_path) == []
+        assert runs.runs(tmp_path) == []
         file = draft.finish(record(draft))
-    assert results.runs(tmp_path) == [tmp_path / "one"]
+    assert runs.runs(tmp_path) == [tmp_path / "one"]
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["latencies.hlog", "run.json", samples.FILE]
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
-    assert results.read(file).rounds[1].measurements[1].profile == LABELS[1]
+    assert runs.read(file).rounds[1].measurements[1].profile == LABELS[1]
     assert len(samples.read(tmp_path / "one")) == 200
     assert np.array_equal(samples.read(tmp_path / "one", LABELS[0], 1).latency_ms, sampled(1).latency_ms)
 
@@ -86,7 +87,7 @@ def test_a_resumable_draft_goes_on(tmp_path: Path) -> None:
     broken = next(draft.folder.glob("0001-*/measurement.json"))
     lost = LABELS[0] if b"123.0" in broken.read_bytes() else LABELS[1]
     broken.rename(broken.with_suffix(".new"))
-    assert results.runs(tmp_path) == []
+    assert runs.runs(tmp_path) == []
     with Draft(tmp_path, "sweep", resume=True) as again:
         assert set(again.done) == {(1, label) for label in LABELS if label != lost}
         assert again.statements == {LABELS[0]: {"list": ["SELECT 1"]}}
@@ -137,7 +138,7 @@ def test_a_sweep_that_cannot_be_finished_keeps_what_it_has(tmp_path: Path) -> No
                 draft.finish(record(draft))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert results.runs(tmp_path) == []
+    assert runs.runs(tmp_path) == []
     with Draft(tmp_path, "sweep", resume=True) as again:
         assert len(again.done) == 4
         again.finish(record(again))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bookstore.lab.exposition import NoMetrics, Port, by_worker, samples
+from bookstore.lab.telemetry.metrics_port import NoMetrics, Port, by_worker, samples
 
 WITHIN_S = 30
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab import external
-from bookstore.lab.external import External
+from bookstore.lab.testbed import external
+from bookstore.lab.testbed.external import External
 
 _FILE = """
 description: our own

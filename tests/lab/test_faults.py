@@ -25,11 +25,14 @@ from bookstore.cli.compare import compare
 from bookstore.cli.runs import runs
 from bookstore.database.embedded import Cluster
 from bookstore.exceptions import Refused
-from bookstore.lab import host, results, run, samples
-from bookstore.lab.deploy import wait_until
-from bookstore.lab.invalid import Invalid
-from bookstore.lab.laboratory import Laboratory, laboratory
-from bookstore.lab.record import Catalogue, Run
+from bookstore.lab import run
+from bookstore.lab.exceptions import Invalid
+from bookstore.lab.record import samples
+from bookstore.lab.record.run_record import Catalogue, Run
+from bookstore.lab.storage import runs as results
+from bookstore.lab.testbed import local as host
+from bookstore.lab.testbed.database import Laboratory, laboratory
+from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian, is_alive
 
 from . import records

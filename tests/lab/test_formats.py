@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from bookstore.lab import formats
-from bookstore.lab.record import Problem, Run
-from bookstore.lab.samples import Samples
+from bookstore.lab.record.run_record import Problem, Run
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.report import formats
 
 MakeRecord = Callable[..., Run]
 

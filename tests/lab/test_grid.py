@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from bookstore.lab import grid as grids
-from bookstore.lab.answer import answer, sentences
-from bookstore.lab.grid import Grid
-from bookstore.lab.record import Contender, Run
+from bookstore.lab.analysis import sweep_grid as grids
+from bookstore.lab.analysis.sweep_grid import Grid
+from bookstore.lab.record.run_record import Contender, Run
+from bookstore.lab.report.conclusions import answer, sentences
 
 from . import records
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bookstore.lab import histograms
-from bookstore.lab.histograms import Part
-from bookstore.lab.samples import Samples
+from bookstore.lab.record import histograms
+from bookstore.lab.record.histograms import Part
+from bookstore.lab.record.samples import Samples
 
 
 def made(count: int, seconds: float, seed: int = 1) -> Samples:

@@ -11,14 +11,14 @@ import psycopg
 import pytest
 
 from bookstore.catalog import datasets
-from bookstore.lab import identity, statements
-from bookstore.lab.deploy import deploy
-from bookstore.lab.deployment import Pooler
-from bookstore.lab.identity import IdentityError
-from bookstore.lab.laboratory import DATABASE, Laboratory, laboratory
-from bookstore.lab.pgbouncer import PgBouncer, pgbouncer
-from bookstore.lab.record import Catalogue
-from bookstore.lab.statements import Statement
+from bookstore.lab.checks import identity, statement_log
+from bookstore.lab.checks.identity import IdentityError
+from bookstore.lab.checks.statement_log import Statement
+from bookstore.lab.record.run_record import Catalogue
+from bookstore.lab.testbed.database import DATABASE, Laboratory, laboratory
+from bookstore.lab.testbed.deployment import Pooler
+from bookstore.lab.testbed.pgbouncer import PgBouncer, pgbouncer
+from bookstore.lab.testbed.process import deploy
 from bookstore.profile import loader
 from bookstore.reaper import Guardian
 
@@ -49,7 +49,7 @@ def test_every_driver_and_strategy_is_recognised(
     it = loader.load(spec)
     with deploy(spec, lab.url, tmp_path, guardian) as deployment:
         identity.prove(it, deployment, lab.connection, DATABASE)
-        captured = statements.capture(lab.connection, deployment, "/books?limit=20")
+        captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
         identity.prove_driver(it, captured)
 
 
@@ -72,7 +72,7 @@ def test_recognised_behind_pgbouncer(
             identity.prove(it, deployment, lab.connection, DATABASE)
             with pytest.raises(IdentityError, match=r"pg_stat_activity shows .* expected are some of other"):
                 identity.prove(msgspec.structs.replace(it, name="other"), deployment, lab.connection, DATABASE)
-            captured = statements.capture(lab.connection, deployment, "/books?limit=20")
+            captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
     identity.prove_driver(it, captured)
     found = [sql for _, sql in captured if not sql.startswith("SET application_name")]
     assert [sql[: len(start)] for sql, start in zip(found, asked, strict=True)] == asked
@@ -99,7 +99,7 @@ def test_what_is_not_the_profile_is_refused(lab: Laboratory, guardian: Guardian,
             identity.prove(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)
         with pytest.raises(IdentityError, match=r"shows sessions of asyncpg-json in process \d+, expected are other"):
             identity.prove(msgspec.structs.replace(real, name="other"), deployment, lab.connection, DATABASE)
-        captured = statements.capture(lab.connection, deployment, "/books?limit=20")
+        captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
         with pytest.raises(IdentityError, match="log shows asyncpg, the profile says psycopg"):
             identity.prove_driver(msgspec.structs.replace(real, driver="psycopg"), captured)
 

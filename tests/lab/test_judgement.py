@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from bookstore.lab.judgement import of_profile, steps, summarise
-from bookstore.lab.record import Contender, Measurement, Problem, Round
-from bookstore.lab.samples import Samples
-from bookstore.lab.statistics import ratio
+from bookstore.lab.analysis.statistics import ratio
+from bookstore.lab.analysis.summary import of_profile, steps, summarise
+from bookstore.lab.record.run_record import Contender, Measurement, Problem, Round
+from bookstore.lab.record.samples import Samples
 
 NOT_VALID = [Problem("machine_busy", "other processes used 40 % of the machine (limit 10 %)")]
 

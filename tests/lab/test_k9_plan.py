@@ -6,8 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from bookstore.lab import k9_plan, workload_file
-from bookstore.lab.workload import Ask, Stage, Workload
+from bookstore.lab.load import k9_plan
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload.spec import Ask, Stage, Workload
 
 GET = Ask(name="get", path="/books")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bookstore.lab.k9_points import Points
+from bookstore.lab.load.k9_output import Points
 
 
 def line(metric: str, second: float, value: float, status: str = "200", kind: str = "0") -> str:

@@ -9,8 +9,8 @@ import pytest
 
 from bookstore.catalog import datasets
 from bookstore.database.url import conninfo
-from bookstore.lab.laboratory import DATABASE, Laboratory, laboratory
-from bookstore.lab.record import Catalogue
+from bookstore.lab.record.run_record import Catalogue
+from bookstore.lab.testbed.database import DATABASE, Laboratory, laboratory
 from bookstore.reaper import Guardian
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab import limits
-from bookstore.lab.record import Limits
+from bookstore.lab.record.run_record import Limits
+from bookstore.lab.testbed import limits
 
 _BUSY = "import time\nend = time.monotonic() + 30\nwhile time.monotonic() < end: pass"
 

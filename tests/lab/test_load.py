@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab import load
-from bookstore.lab.k9_points import Points
-from bookstore.lab.load import Load, LoadError, Target, send
-from bookstore.lab.samples import Samples
-from bookstore.lab.workload import Ask, Stage, Workload
+from bookstore.lab.load import k9
+from bookstore.lab.load.k9 import Load, LoadError, Target, send
+from bookstore.lab.load.k9_output import Points
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.workload.spec import Ask, Stage, Workload
 from bookstore.reaper import Guardian
 
 
@@ -157,12 +157,12 @@ def test_warm_up_ends_when_steady(
     base: str, tmp_path: Path, guardian: Guardian, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A load that is steady is measured before the warm-up's cap; one that never is, is said to be so."""
-    monkeypatch.setattr(load, "is_steady", lambda samples, **_: len(samples) > 0)
-    monkeypatch.setattr(load, "WINDOWS", 1)
+    monkeypatch.setattr(k9, "is_steady", lambda samples, **_: len(samples) > 0)
+    monkeypatch.setattr(k9, "WINDOWS", 1)
     it = sent(one_get("/books", warm_up=60), base, tmp_path, guardian)
     assert it.steady
     assert it.warm_up_s < 30
-    monkeypatch.setattr(load, "is_steady", lambda *_, **__: False)
+    monkeypatch.setattr(k9, "is_steady", lambda *_, **__: False)
     assert not sent(one_get("/books", warm_up=0.6), base, tmp_path, guardian).steady
 
 
@@ -315,13 +315,13 @@ def test_redirects_are_not_followed(base: str, tmp_path: Path, guardian: Guardia
 
 def test_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """k9 is there in the version that is known; another version, or none, is refused by name."""
-    load.check()
-    monkeypatch.setattr(load, "VERSION", "k9 9.9.9")
+    k9.check()
+    monkeypatch.setattr(k9, "VERSION", "k9 9.9.9")
     with pytest.raises(Refused, match=r"load generator: found k9 \d.*; allowed is k9 9\.9\.9"):
-        load.check()
-    monkeypatch.setattr(load, "_K9", (*load._K9[:-1], "no_such_module"))
+        k9.check()
+    monkeypatch.setattr(k9, "_K9", (*k9._K9[:-1], "no_such_module"))
     with pytest.raises(Refused, match=r"load generator: found .*No module named no_such_module; allowed is k9"):
-        load.check()
+        k9.check()
 
 
 def test_k9_fails(base: str, tmp_path: Path, guardian: Guardian) -> None:

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from bookstore.database import pooler
 from bookstore.database.url import conninfo
 from bookstore.exceptions import Refused
-from bookstore.lab.deploy import wait_until
-from bookstore.lab.pgbouncer import PgBouncer, PgBouncerError, pgbouncer
+from bookstore.lab.testbed.pgbouncer import PgBouncer, PgBouncerError, pgbouncer
+from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian, is_alive
 
 WITHIN_S = 30
@@ -27,7 +27,7 @@ OWNER = """
 import sys
 import sqlalchemy as sa
 from bookstore.reaper import Guardian
-from bookstore.lab.pgbouncer import pgbouncer
+from bookstore.lab.testbed.pgbouncer import pgbouncer
 with Guardian() as guardian, pgbouncer(sa.make_url(sys.argv[1]), guardian) as it:
     print(it.pid, it.folder, flush=True)
     sys.stdin.read()

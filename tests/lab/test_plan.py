@@ -8,8 +8,8 @@ import pytest
 
 from bookstore.exceptions import Refused
 from bookstore.lab.plan import Plan, open_files, plan
-from bookstore.lab.record import Protocol
-from bookstore.lab.workload import Ask, Workload
+from bookstore.lab.record.run_record import Protocol
+from bookstore.lab.workload.spec import Ask, Workload
 
 SMALL = Workload(name="it", requests=[Ask(name="it", path="/books")])
 

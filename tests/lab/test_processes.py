@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from bookstore.lab import processes
-from bookstore.lab.deploy import wait_until
-from bookstore.lab.processes import Family, Gone, Pace
+from bookstore.lab.telemetry import processes
+from bookstore.lab.telemetry.processes import Family, Gone, Pace
+from bookstore.lab.testbed.process import wait_until
 
 WITHIN_S = 30
 BYTES = 40_000_000

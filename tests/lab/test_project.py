@@ -9,7 +9,7 @@ import pytest
 
 from bookstore.cli import main
 from bookstore.exceptions import Refused
-from bookstore.lab import project
+from bookstore.lab.testbed import compose_project
 
 COMPOSE = """
 services:
@@ -41,7 +41,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
             (tmp_path / "compose.yaml").write_text(compose)
         monkeypatch.setenv("PATH", str(folder))
         monkeypatch.chdir(tmp_path)
-        for name in project._CHOSEN:
+        for name in compose_project._CHOSEN:
             monkeypatch.delenv(name, raising=False)
 
     return install
@@ -75,7 +75,7 @@ def test_what_is_missing(programs: dict[str, str], told: str, installed: Install
     """No engine, one that is too old or does not answer, and an image that is not there: told with what to do."""
     installed(**programs)
     with pytest.raises(Refused, match=told):
-        project.check()
+        compose_project.check()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_no_compose_file(compose: str | None, told: str, installed: Installed) -
     """A file that is not there, or is another one, is named."""
     installed(compose)
     with pytest.raises(Refused, match=told):
-        project.check()
+        compose_project.check()
 
 
 def test_images_are_chosen_as_compose_does(
@@ -99,10 +99,10 @@ def test_images_are_chosen_as_compose_does(
     """By the environment, else by .env, else by compose.yaml; 1.0.3 of podman-compose is enough."""
     installed(podman=PODMAN, podman_compose="echo podman-composer version  1.0.3")
     (tmp_path / ".env").write_text("# ours\nBOOKSTORE_IMAGE='mine'\nBOOKSTORE_PROFILE=other\n")
-    assert project.check().told == "podman 4.3.1, podman-compose 1.0.3"
+    assert compose_project.check().told == "podman 4.3.1, podman-compose 1.0.3"
     monkeypatch.setenv("BOOKSTORE_IMAGE", "nobodys")
     with pytest.raises(Refused, match="image nobodys is not there"):
-        project.check()
+        compose_project.check()
 
 
 def test_refused_before_anything_starts(

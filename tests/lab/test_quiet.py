@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from bookstore.lab import processes, quiet
-from bookstore.lab.deploy import wait_until
-from bookstore.lab.quiet import Machine, pressure_s, processors
-from bookstore.lab.record import Generator, Quiet
-from bookstore.lab.track import Reading, Track
-from bookstore.lab.validity import problems
+from bookstore.lab.analysis.validity import problems
+from bookstore.lab.record.run_record import Generator, Quiet
+from bookstore.lab.telemetry import host_activity, processes
+from bookstore.lab.telemetry.host_activity import Machine, pressure_s, processors
+from bookstore.lab.telemetry.timeline import Reading, Track
+from bookstore.lab.testbed.process import wait_until
 
 WITHIN_S = 30
-ONLY_LINUX = pytest.mark.skipif(not quiet.STAT.exists(), reason="only Linux has /proc/stat")
+ONLY_LINUX = pytest.mark.skipif(not host_activity.STAT.exists(), reason="only Linux has /proc/stat")
 
 
 def machine_track(**gained: float) -> Track:
@@ -40,7 +40,7 @@ def test_pressure() -> None:
 
 def test_shares() -> None:
     """What all cores did, less what the run's own did, is others', as a share of all cores."""
-    found = quiet.quiet(
+    found = host_activity.quiet(
         machine_track(busy_s=12, ours_s=10, steal_s=1, all_s=20, pressure_s=5, load1=3, clock_s=0.25), 0, 10
     )
     assert found == Quiet(steal_ratio=0.05, others_ratio=0.1, pressure_ratio=0.5, load1=3, clock_jump_s=0.25)
@@ -48,8 +48,8 @@ def test_shares() -> None:
 
 def test_not_told() -> None:
     """What the system does not tell is unknown; ticks that make the run use more than all did are no others."""
-    assert quiet.quiet(Track([None, None]), 0, 10) == Quiet()
-    assert quiet.quiet(machine_track(busy_s=9, ours_s=10, all_s=20), 0, 10) == Quiet(others_ratio=0)
+    assert host_activity.quiet(Track([None, None]), 0, 10) == Quiet()
+    assert host_activity.quiet(machine_track(busy_s=9, ours_s=10, all_s=20), 0, 10) == Quiet(others_ratio=0)
 
 
 @ONLY_LINUX
@@ -79,6 +79,7 @@ def test_one_core_burns() -> None:
         burning.kill()
     found = problems(
         requests=1, errors=0, most_errors_ratio=0, steady=True, generator=Generator(), model="closed",
-        quiet=quiet.quiet(track, begin_s, end_s), cores=os.cpu_count() or 1, workers_before=[1], workers_after=[1],
+        quiet=host_activity.quiet(track, begin_s, end_s), cores=os.cpu_count() or 1,
+        workers_before=[1], workers_after=[1],
     )  # fmt: skip
     assert [problem.code for problem in found if "other processes" in problem.told] == ["machine_busy"]

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bookstore.lab import samples
-from bookstore.lab.record import Histogram, Split
-from bookstore.lab.report_lines import (
+from bookstore.lab.record import samples
+from bookstore.lab.record.run_record import Histogram, Split
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.report.plot_data import (
     MOST_POINTS,
     Line,
     by_kind,
@@ -16,7 +17,6 @@ from bookstore.lab.report_lines import (
     summed,
     thinned,
 )
-from bookstore.lab.samples import Samples
 
 from .records import measured
 

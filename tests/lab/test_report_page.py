@@ -14,8 +14,11 @@ import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from bookstore.lab import judgement, report, report_index, samples
-from bookstore.lab.record import Problem, Run
+from bookstore.lab.analysis import summary as judgement
+from bookstore.lab.record import samples
+from bookstore.lab.record.run_record import Problem, Run
+from bookstore.lab.report import index as report_index
+from bookstore.lab.report import page as report
 
 from . import records
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from bookstore.lab import report, report_data, samples
-from bookstore.lab.report_sweep import sweep
+from bookstore.lab.record import samples
+from bookstore.lab.report import contender_view
+from bookstore.lab.report import page as report
+from bookstore.lab.report.sweep_view import sweep
 
 from . import records
 
@@ -16,7 +18,7 @@ from . import records
 def test_the_best_cell_of_each_variant_is_drawn_whole(tmp_path: Path) -> None:
     """Of 20 cells four have a view; all have their throughput; pairs of cells are no single keys."""
     run = records.sweep(tmp_path)
-    shown = report_data.shown(run, partial(samples.read, tmp_path / run.id))
+    shown = contender_view.shown(run, partial(samples.read, tmp_path / run.id))
     assert shown.sweep
     assert [view.label for view in shown.views] == shown.sweep.chosen
     assert [label.split()[0].rpartition("=")[2] for label in shown.sweep.chosen] == ["1", "2", "5", "10"]

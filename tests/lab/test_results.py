@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab import results, samples
-from bookstore.lab.draft import Draft
-from bookstore.lab.invalid import Invalid
-from bookstore.lab.record import Run
-from bookstore.lab.results import folder_name, read, runs, sole_user
-from bookstore.lab.samples import Samples
+from bookstore.lab.exceptions import Invalid
+from bookstore.lab.record import samples
+from bookstore.lab.record.run_record import Run
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.storage import runs as results
+from bookstore.lab.storage.partial_run import Draft
+from bookstore.lab.storage.runs import folder_name, read, runs, sole_user
 
 MakeRun = Callable[..., Run]
 
@@ -192,7 +193,7 @@ def test_folder_name(run: Run) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from bookstore.lab.results import sole_user
+from bookstore.lab.storage.runs import sole_user
 with sole_user(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -12,13 +12,16 @@ import psycopg
 import pytest
 
 from bookstore.database.url import conninfo
-from bookstore.lab import results, run, samples, workload_file
-from bookstore.lab.deployment import Deployment
-from bookstore.lab.invalid import Invalid
-from bookstore.lab.laboratory import Laboratory
+from bookstore.lab import run
+from bookstore.lab.exceptions import Invalid
 from bookstore.lab.measurement import Measured, measure
-from bookstore.lab.record import Catalogue, Limits, Problem, Run
-from bookstore.lab.workload import Workload
+from bookstore.lab.record import samples
+from bookstore.lab.record.run_record import Catalogue, Limits, Problem, Run
+from bookstore.lab.storage import runs
+from bookstore.lab.testbed.database import Laboratory
+from bookstore.lab.testbed.deployment import Deployment
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload.spec import Workload
 
 from .protocols import READING, children, planned, quiet, steady
 
@@ -32,7 +35,7 @@ def unused(_: psycopg.Connection) -> Catalogue:
 def carried_out(specs: list[str], output: Path, workload: Workload = READING, seed: int = 1, **protocol: object) -> Run:
     """The run as it is stored."""
     outcome = run.run(planned(specs, output, workload, seed, **protocol), unused, quiet)
-    assert results.read(outcome.path) == outcome.run
+    assert runs.read(outcome.path) == outcome.run
     return outcome.run
 
 

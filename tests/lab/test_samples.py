@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab import samples
-from bookstore.lab.samples import Samples, Writer
+from bookstore.lab.record import samples
+from bookstore.lab.record.samples import Samples, Writer
 
 
 def made(count: int, seed: int = 1) -> Samples:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from bookstore.lab.scalability import Scalability, fit
+from bookstore.lab.analysis.scalability import Scalability, fit
 
 CLIENTS = (1, 2, 5, 10, 25, 50, 100)
 

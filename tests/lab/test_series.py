@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bookstore.lab.samples import Samples
-from bookstore.lab.series import of_samples, of_tracks
-from bookstore.lab.track import Reading, Track
-from bookstore.lab.usage import Tracks
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.telemetry.series import of_samples, of_tracks
+from bookstore.lab.telemetry.timeline import Reading, Track
+from bookstore.lab.telemetry.usage import Tracks
 
 FAR = [0.0, 0.25, 0.5]
 

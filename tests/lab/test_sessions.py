@@ -13,8 +13,8 @@ from psycopg.pq import TransactionStatus
 from bookstore.database import embedded
 from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
-from bookstore.lab.deploy import wait_until
-from bookstore.lab.sessions import APPLICATION_NAME, NoAnswer, Sessions
+from bookstore.lab.telemetry.sessions import APPLICATION_NAME, NoAnswer, Sessions
+from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian
 
 WITHIN_S = 30

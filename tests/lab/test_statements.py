@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
-from bookstore.lab import statements
-from bookstore.lab.deploy import deploy, wait_until
-from bookstore.lab.deployment import Deployment
-from bookstore.lab.statements import CaptureError, capture, count, parse
+from bookstore.lab.checks import statement_log
+from bookstore.lab.checks.statement_log import CaptureError, capture, count, parse
+from bookstore.lab.testbed.deployment import Deployment
+from bookstore.lab.testbed.process import deploy, wait_until
 from bookstore.reaper import Guardian
 
 N = 5
@@ -122,7 +122,7 @@ class Nobody(Deployment):
 
 def test_a_silent_log(connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the log tells nothing there is no count to believe, and the log is switched off again."""
-    monkeypatch.setattr(statements, "LOGGED_WITHIN_S", 0.2)
+    monkeypatch.setattr(statement_log, "LOGGED_WITHIN_S", 0.2)
     connection.execute("ALTER SYSTEM SET log_min_messages = 'panic'")
     try:
         with pytest.raises(CaptureError, match="stays silent"):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bookstore.lab.statistics import QUANTILE, paired, percentile, ratio, t_quantile, unpaired
+from bookstore.lab.analysis.statistics import QUANTILE, paired, percentile, ratio, t_quantile, unpaired
 
 POSITIVE = st.floats(min_value=1e-3, max_value=1e6)
 PAIRS = st.lists(st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=20)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bookstore.lab.samples import Samples, empty
-from bookstore.lab.steadiness import is_steady, shows_no_trend
+from bookstore.lab.load.steady_state import is_steady, shows_no_trend
+from bookstore.lab.record.samples import Samples, empty
 
 
 def samples(done_s: np.typing.NDArray[np.float64], latency_ms: np.typing.NDArray[np.float64]) -> Samples:

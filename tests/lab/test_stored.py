@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab.answer import answer, sentences
-from bookstore.lab.record import Limits, Problem, Run
-from bookstore.lab.statistics import unpaired
-from bookstore.lab.stored import UNPAIRED, compare, unlike
-from bookstore.lab.table import legend, table
+from bookstore.lab.analysis.run_comparison import UNPAIRED, compare, unlike
+from bookstore.lab.analysis.statistics import unpaired
+from bookstore.lab.record.run_record import Limits, Problem, Run
+from bookstore.lab.report.conclusions import answer, sentences
+from bookstore.lab.report.table import legend, table
 
 MakeRecord = Callable[..., Run]
 

@@ -9,9 +9,10 @@ import pytest
 
 from bookstore.exceptions import Refused
 from bookstore.lab import plan as planning
-from bookstore.lab import sweep, workload_file
+from bookstore.lab import sweep
 from bookstore.lab.plan import Plan
-from bookstore.lab.record import Protocol
+from bookstore.lab.record.run_record import Protocol
+from bookstore.lab.workload import file as workload_file
 
 
 def planned(output: Path, over: list[str], seed: int = 1) -> Plan:

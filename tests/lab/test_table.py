@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from bookstore.lab.record import Limits, Problem, Run
-from bookstore.lab.table import asked, headline_of, legend, table, three
-from bookstore.lab.workload import Ask, Stage, Workload
+from bookstore.lab.record.run_record import Limits, Problem, Run
+from bookstore.lab.report.table import asked, headline_of, legend, table, three
+from bookstore.lab.workload.spec import Ask, Stage, Workload
 
 MakeRecord = Callable[..., Run]
 

@@ -13,11 +13,11 @@ import pytest
 from bookstore.database import embedded
 from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
-from bookstore.lab.deploy import free_port, wait_until
-from bookstore.lab.processes import IS_LINUX
-from bookstore.lab.record import Telemetry
-from bookstore.lab.telemetry import Cost, Watcher, told
-from bookstore.lab.track import Column
+from bookstore.lab.record.run_record import Telemetry
+from bookstore.lab.telemetry.processes import IS_LINUX
+from bookstore.lab.telemetry.timeline import Column
+from bookstore.lab.telemetry.watcher import Cost, Watcher, told
+from bookstore.lab.testbed.process import free_port, wait_until
 from bookstore.reaper import Guardian
 
 WITHIN_S = 30

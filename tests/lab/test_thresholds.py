@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab.samples import Samples, empty
-from bookstore.lab.thresholds import Outcome, checked, evaluate
+from bookstore.lab.record.samples import Samples, empty
+from bookstore.lab.workload.thresholds import Outcome, checked, evaluate
 
 
 @pytest.fixture

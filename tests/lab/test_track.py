@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bookstore.lab.track import EDGE_S, Reading, Track, largest, summed, total
+from bookstore.lab.telemetry.timeline import EDGE_S, Reading, Track, largest, summed, total
 
 LOOKS = Track([Reading(0.0, {"n": 0, "level": 3}), Reading(0.5, {"n": 10, "level": 5}), None, Reading(1.5, {"n": 40})])
 

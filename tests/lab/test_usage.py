@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bookstore.lab.track import Reading, Track
-from bookstore.lab.usage import Tracks, Usage, split, usage
+from bookstore.lab.telemetry.timeline import Reading, Track
+from bookstore.lab.telemetry.usage import Tracks, Usage, split, usage
 
 
 def hundred(_from_s: float, _to_s: float) -> int:

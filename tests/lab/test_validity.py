@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bookstore.lab.record import Generator, Problem, Quiet
-from bookstore.lab.validity import problems
+from bookstore.lab.analysis.validity import problems
+from bookstore.lab.record.run_record import Generator, Problem, Quiet
 
 VALID: dict[str, Any] = {
     "requests": 1000,

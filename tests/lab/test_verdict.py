@@ -9,9 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from bookstore.lab.record import Contender, Measurement, Metric, Problem, Protocol, Round, Summary
-from bookstore.lab.statistics import LogRatio, paired
-from bookstore.lab.verdict import (
+from bookstore.lab.analysis.statistics import LogRatio, paired
+from bookstore.lab.analysis.verdict import (
     MAX_ROUNDS,
     MIN_ROUNDS,
     PRECISION_RATIO,
@@ -22,6 +21,7 @@ from bookstore.lab.verdict import (
     headline,
     paired_by,
 )
+from bookstore.lab.record.run_record import Contender, Measurement, Metric, Problem, Protocol, Round, Summary
 
 RECOMMENDED = Protocol(min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS, precision_ratio=PRECISION_RATIO)
 NOT_VALID = [Problem("errors", "5 of 100 requests failed (limit 0.1 %)")]

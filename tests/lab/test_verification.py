@@ -7,10 +7,10 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.lab.deploy import deploy
-from bookstore.lab.deployment import Deployment
-from bookstore.lab.verification import UnlikeError, answers, compare
-from bookstore.lab.workload import Ask, Workload
+from bookstore.lab.checks.consistency import UnlikeError, answers, compare
+from bookstore.lab.testbed.deployment import Deployment
+from bookstore.lab.testbed.process import deploy
+from bookstore.lab.workload.spec import Ask, Workload
 from bookstore.reaper import Guardian
 
 BOOKS = 60

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab.record import Run
-from bookstore.lab.version_1 import FILE, convert
+from bookstore.lab.record.run_record import Run
+from bookstore.lab.storage.version_1 import FILE, convert
 
 STORED = Path(__file__).parent / "data" / "version_1"
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from bookstore.lab.workload import Ask, Method, Stage, Workload, of_version_1
+from bookstore.lab.workload.spec import Ask, Method, Stage, Workload, of_version_1
 
 GET: Final = Ask(name="get", path="/books")
 

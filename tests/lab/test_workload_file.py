@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bookstore.exceptions import Refused
-from bookstore.lab import workload_file
-from bookstore.lab.workload import Ask, Stage, Workload
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload.spec import Ask, Stage, Workload
 
 
 def write(folder: Path, text: str) -> str:

@@ -8,28 +8,29 @@ import pytest
 import yaml
 
 from bookstore.config.resources import shipped
-from bookstore.lab import workload_file, workload_schema
-from bookstore.lab.workload import Ask, Stage, Workload
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload import json_schema
+from bookstore.lab.workload.spec import Ask, Stage, Workload
 
 
 def test_kept_schema_is_up_to_date() -> None:
     """The schema beside the workloads is what `bookstore workloads schema` prints."""
     kept = shipped("workloads") / "workload.schema.json"
-    assert json.loads(kept.read_text()) == workload_schema.schema()
+    assert json.loads(kept.read_text()) == json_schema.schema()
 
 
 def test_every_key_has_a_meaning() -> None:
     """Each field of a workload, a request and a stage is explained, and nothing else is."""
-    assert set(workload_schema.MEANINGS) - set(workload_file.SHORT) == set(Workload.__struct_fields__) - {"name"}
-    assert set(workload_schema.ASK_MEANINGS) == set(Ask.__struct_fields__)
-    assert set(workload_schema.STAGE_MEANINGS) == set(Stage.__struct_fields__)
+    assert set(json_schema.MEANINGS) - set(workload_file.SHORT) == set(Workload.__struct_fields__) - {"name"}
+    assert set(json_schema.ASK_MEANINGS) == set(Ask.__struct_fields__)
+    assert set(json_schema.STAGE_MEANINGS) == set(Stage.__struct_fields__)
 
 
 @pytest.mark.parametrize("name", workload_file.names())
 def test_shipped_workloads_fit(name: str) -> None:
     """Each shipped workload fits the schema."""
     text = (shipped("workloads") / f"{name}.yaml").read_text()
-    jsonschema.validate(yaml.safe_load(text), workload_schema.schema())
+    jsonschema.validate(yaml.safe_load(text), json_schema.schema())
 
 
 @pytest.mark.parametrize(
@@ -49,4 +50,4 @@ def test_shipped_workloads_fit(name: str) -> None:
 def test_wrong_ones_do_not(wrong: dict[str, Any]) -> None:
     """What a file may not say, the schema does not allow either."""
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, workload_schema.schema())
+        jsonschema.validate(wrong, json_schema.schema())

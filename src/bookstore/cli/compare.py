@@ -10,10 +10,13 @@ from bookstore.cli.measuring import crossed, end, form_of, loaded, measured, mea
 from bookstore.cli.printing import printed
 from bookstore.cli.runs import find, output_option
 from bookstore.cli.units import Percent
-from bookstore.lab import external, results, stored, thresholds, verdict
 from bookstore.lab import plan as planning
+from bookstore.lab.analysis import run_comparison, verdict
 from bookstore.lab.plan import Cell, Plan
-from bookstore.lab.record import Deploy
+from bookstore.lab.record.run_record import Deploy
+from bookstore.lab.storage import runs
+from bookstore.lab.testbed import external
+from bookstore.lab.workload import thresholds
 
 
 @click.command()
@@ -63,9 +66,9 @@ def compare(profiles: tuple[str, ...], baseline: str | None, contender: str | No
             raise click.UsageError("--baseline and --contender go together, and with no profile")
         if wanted:
             raise click.UsageError("--threshold is for what is measured; stored runs take --fail-if-slower")
-        record = stored.compare(
-            results.read(find(baseline, options["output"])),
-            results.read(find(contender, options["output"])),
+        record = run_comparison.compare(
+            runs.read(find(baseline, options["output"])),
+            runs.read(find(contender, options["output"])),
             allow_unlike=options["allow_unlike"],
         )
         printed(record, form_of(options))

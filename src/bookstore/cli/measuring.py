@@ -18,13 +18,16 @@ from bookstore.cli.progress import progress, terminable
 from bookstore.cli.report import after
 from bookstore.cli.units import Duration, Size
 from bookstore.exceptions import Refused
-from bookstore.lab import results, thresholds, verdict, workload_file
 from bookstore.lab import run as protocol
-from bookstore.lab.invalid import Invalid
+from bookstore.lab.analysis import verdict
+from bookstore.lab.exceptions import Invalid
 from bookstore.lab.plan import Plan
-from bookstore.lab.record import Catalogue, Limits, Protocol, Run
-from bookstore.lab.samples import joined
-from bookstore.lab.workload import Workload
+from bookstore.lab.record.run_record import Catalogue, Limits, Protocol, Run
+from bookstore.lab.record.samples import joined
+from bookstore.lab.storage import runs
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload import thresholds
+from bookstore.lab.workload.spec import Workload
 
 EXIT_INVALID: Final = 3
 """The measurement is not valid: too few rounds can be believed."""
@@ -113,7 +116,7 @@ def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) 
     def fill(connection: psycopg.Connection) -> Catalogue:
         return _filled(connection, plan.workload, options["books"], options["file"])
 
-    with results.sole_user(plan.output) as left, terminable(), progress() as tell:
+    with runs.sole_user(plan.output) as left, terminable(), progress() as tell:
         for folder in left:
             click.echo(f"removed what a killed comparison left: {folder}", err=True)
         try:
@@ -124,7 +127,7 @@ def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) 
         except KeyboardInterrupt:
             click.echo("nothing was left running; whole rounds are stored, if there were any", err=True)
             raise
-    printed(outcome.run, form_of(options), results.reader(outcome.path.parent, outcome.run))
+    printed(outcome.run, form_of(options), runs.reader(outcome.path.parent, outcome.run))
     click.echo(outcome.cost, err=True)
     click.echo(f"record: {outcome.path}", err=True)
     try:
@@ -149,7 +152,7 @@ def _filled(connection: psycopg.Connection, asked: Workload, books: int | None, 
 
 def crossed(record: Run, expressions: list[str], folder: Path) -> list[str]:
     """What each contender, over all its valid rounds, does not keep of the thresholds."""
-    read = results.reader(folder, record)
+    read = runs.reader(folder, record)
     told = []
     for one in record.summary if expressions else []:
         valid = [(each.number, it) for each in record.rounds for it in each.measurements if it.profile == one.profile]

@@ -8,9 +8,10 @@ from typing import Final
 
 import click
 
-from bookstore.lab import answer, formats, grid, table
-from bookstore.lab.judgement import Read
-from bookstore.lab.record import Run
+from bookstore.lab.analysis import sweep_grid
+from bookstore.lab.analysis.summary import Read
+from bookstore.lab.record.run_record import Run
+from bookstore.lab.report import conclusions, formats, table
 
 FORMATS: Final = ("text", "markdown", "csv", "json", "ab")
 
@@ -30,9 +31,9 @@ def printed(record: Run, form: str, read: Read | None = None) -> None:
 
 
 def _text(record: Run) -> None:
-    swept = grid.of(record)
-    click.echo(grid.table(record, swept) if swept else table.table(record, shutil.get_terminal_size().columns))
+    swept = sweep_grid.of(record)
+    click.echo(sweep_grid.table(record, swept) if swept else table.table(record, shutil.get_terminal_size().columns))
     click.echo()
-    click.echo(grid.legend(record, swept) if swept else table.legend(record))
-    for sentence in answer.sentences(record):
+    click.echo(sweep_grid.legend(record, swept) if swept else table.legend(record))
+    for sentence in conclusions.sentences(record):
         click.echo(textwrap.fill(sentence, 80, replace_whitespace=False, break_on_hyphens=False))

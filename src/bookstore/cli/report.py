@@ -10,9 +10,10 @@ import click
 
 from bookstore.cli.runs import find
 from bookstore.exceptions import Refused
-from bookstore.lab import report as page
-from bookstore.lab import report_index, results
-from bookstore.lab.record import Run
+from bookstore.lab.record.run_record import Run
+from bookstore.lab.report import index as report_index
+from bookstore.lab.report import page
+from bookstore.lab.storage import runs as results
 
 
 @click.command()

@@ -11,7 +11,7 @@ import msgspec
 from bookstore.cli.printing import FORMATS, printed
 from bookstore.config import yaml_document
 from bookstore.exceptions import Refused
-from bookstore.lab import results
+from bookstore.lab.storage import runs as results
 
 RUNS: Final = Path("runs")
 

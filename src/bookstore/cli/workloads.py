@@ -9,8 +9,9 @@ import msgspec
 
 from bookstore.cli import table
 from bookstore.exceptions import Refused
-from bookstore.lab import workload_file, workload_schema, workload_text
-from bookstore.lab.workload import Workload
+from bookstore.lab.workload import file as workload_file
+from bookstore.lab.workload import json_schema, rendering
+from bookstore.lab.workload.spec import Workload
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -46,9 +47,9 @@ def show(name: str, as_json: bool) -> None:
     workload, too."""
     shown, origins = workload_file.read(name)
     if as_json:
-        _print_json(workload_text.effective(shown))
+        _print_json(rendering.effective(shown))
     else:
-        click.echo(workload_text.to_yaml(shown, origins), nl=False)
+        click.echo(rendering.to_yaml(shown, origins), nl=False)
 
 
 @workloads.command()
@@ -68,7 +69,7 @@ def check(files: tuple[str, ...]) -> None:
 @workloads.command()
 def schema() -> None:
     """Print the JSON Schema of workload files, for editors."""
-    _print_json(workload_schema.schema())
+    _print_json(json_schema.schema())
 
 
 def pace(one: Workload) -> str:

@@ -14,20 +14,22 @@ import numpy as np
 
 from bookstore.auth import tokens
 from bookstore.auth.tokens import Token
-from bookstore.lab import load, results, validity
-from bookstore.lab.deploy import wait_until
-from bookstore.lab.deployment import Deployment, DeploymentError
-from bookstore.lab.laboratory import DATABASE
-from bookstore.lab.load import Load, Target
+from bookstore.lab.analysis import validity
+from bookstore.lab.analysis.statistics import percentile
+from bookstore.lab.load import k9
+from bookstore.lab.load.k9 import Load, Target
 from bookstore.lab.plan import Entrant
-from bookstore.lab.record import Kind, Measurement, Problem, Protocol, Quiet, Telemetry
-from bookstore.lab.samples import Samples, empty
-from bookstore.lab.site import Site
-from bookstore.lab.statistics import percentile
-from bookstore.lab.telemetry import Cost, Watcher
-from bookstore.lab.usage import Usage
-from bookstore.lab.workload import Workload
-from bookstore.lab.workload_file import changed
+from bookstore.lab.record.run_record import Kind, Measurement, Problem, Protocol, Quiet, Telemetry
+from bookstore.lab.record.samples import Samples, empty
+from bookstore.lab.storage import runs
+from bookstore.lab.telemetry.usage import Usage
+from bookstore.lab.telemetry.watcher import Cost, Watcher
+from bookstore.lab.testbed.database import DATABASE
+from bookstore.lab.testbed.deployment import Deployment, DeploymentError
+from bookstore.lab.testbed.process import wait_until
+from bookstore.lab.testbed.testbed import Site
+from bookstore.lab.workload.file import changed
+from bookstore.lab.workload.spec import Workload
 
 QUIET_WITHIN_S: Final = 10
 """How long the database may know sessions of a service that has ended."""
@@ -65,7 +67,7 @@ def measure(
         verify(deployment)
         target = Target(deployment.base, site.lab.ids, presented)
         with _watcher(deployment, workers, entrant, site, protocol.watch) as watcher:
-            sent = load.send(
+            sent = k9.send(
                 workload, target, site.folder, site.guardian, tick, seed=seed,
                 pid=lambda pid: setattr(watcher, "load_pid", pid) if watcher else None,
             )  # fmt: skip
@@ -84,7 +86,7 @@ def measure(
 def nothing(label: str, problem: Problem) -> Measured:
     """A measurement that did not come about."""
     measurement = Measurement(
-        profile=label, problems=[problem], started_at=results.now(), seconds=0, requests=0, errors=0,
+        profile=label, problems=[problem], started_at=runs.now(), seconds=0, requests=0, errors=0,
         throughput_per_s=0, p50_ms=0, p95_ms=0, p99_ms=0, p999_ms=0, max_ms=0,
     )  # fmt: skip
     return Measured(measurement, empty(), None)
@@ -125,7 +127,7 @@ def _token(entrant: Entrant, workload: Workload) -> tuple[str, Token] | tuple[No
     """A token for what the workload writes, as it is presented and as the service knows it."""
     if not workload.writes or entrant.service:
         return None, None
-    return tokens.make("lab", (tokens.CATALOG_WRITE,), results.now().date())
+    return tokens.make("lab", (tokens.CATALOG_WRITE,), runs.now().date())
 
 
 def _answering(deployment: Deployment) -> list[int] | None:

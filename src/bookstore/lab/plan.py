@@ -11,19 +11,19 @@ import msgspec
 
 from bookstore.database import budget
 from bookstore.exceptions import Refused
-from bookstore.lab import external, limits, pgbouncer, project
-from bookstore.lab import load as generator
-from bookstore.lab.external import External
-from bookstore.lab.laboratory import MAX_CONNECTIONS
-from bookstore.lab.record import Deploy, Limits, Protocol
-from bookstore.lab.workload import Workload
-from bookstore.lab.workload_file import changed
+from bookstore.lab.load import k9 as generator
+from bookstore.lab.record.run_record import Deploy, Limits, Protocol
+from bookstore.lab.testbed import compose_project, external, limits, pgbouncer
+from bookstore.lab.testbed.database import MAX_CONNECTIONS
+from bookstore.lab.testbed.external import External
+from bookstore.lab.workload.file import changed
+from bookstore.lab.workload.spec import Workload
 from bookstore.profile import loader
 from bookstore.profile.loader import EngineProfile
 
 LAB_CONNECTIONS: Final = 4
 """What the lab itself opens beside the service: two to look with, one spare, one for pgbench's own check."""
-_CHECKS: Final[Mapping[Deploy, Callable[[], object]]] = {"process": lambda: None, "compose": project.check}
+_CHECKS: Final[Mapping[Deploy, Callable[[], object]]] = {"process": lambda: None, "compose": compose_project.check}
 """What has to be there for each kind of deployment; raises Refused."""
 SPARE_FILES: Final = 128
 """Open files a process has beside its clients: libraries, logs, database connections."""

@@ -15,28 +15,23 @@ import msgspec
 import psutil
 import psycopg
 
-from bookstore.lab import (
-    ceiling,
-    containers,
-    host,
-    identity,
-    judgement,
-    results,
-    statements,
-    telemetry,
-    verdict,
-    verification,
-)  # fmt: skip
-from bookstore.lab.ceiling import Script
-from bookstore.lab.deployment import Deployment, DeploymentError
-from bookstore.lab.draft import Draft
-from bookstore.lab.invalid import Invalid
-from bookstore.lab.laboratory import DATABASE, Fill
+from bookstore.lab.analysis import summary, verdict
+from bookstore.lab.checks import consistency, identity, statement_log
+from bookstore.lab.exceptions import Invalid
+from bookstore.lab.load import pgbench
+from bookstore.lab.load.pgbench import Script
 from bookstore.lab.measurement import asked_of, measure, nothing
 from bookstore.lab.plan import Entrant, Plan
-from bookstore.lab.record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
-from bookstore.lab.site import Site
-from bookstore.lab.telemetry import Cost
+from bookstore.lab.record.run_record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
+from bookstore.lab.storage import runs
+from bookstore.lab.storage.partial_run import Draft
+from bookstore.lab.telemetry import watcher  # fmt: skip
+from bookstore.lab.telemetry.watcher import Cost
+from bookstore.lab.testbed import compose
+from bookstore.lab.testbed import local as host
+from bookstore.lab.testbed.database import DATABASE, Fill
+from bookstore.lab.testbed.deployment import Deployment, DeploymentError
+from bookstore.lab.testbed.testbed import Site
 from bookstore.reaper import Guardian
 
 CEILING_ROUNDS: Final = 3
@@ -45,7 +40,7 @@ CEILING_ROUNDS: Final = 3
 
 _SITES: Final[Mapping[Deploy, Callable[[Plan, Fill, Guardian, Path], AbstractContextManager[Site]]]] = {
     "process": host.site,
-    "compose": containers.site,
+    "compose": compose.site,
 }
 
 Progress = Callable[[str, float], None]
@@ -72,8 +67,8 @@ def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) 
         guardian = stack.enter_context(Guardian())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-lab-")))
         guardian.watch("folder", folder)
-        started_at = results.now()
-        run_id = resumable or results.folder_name(started_at, [entrant.label for entrant in it.entrants])
+        started_at = runs.now()
+        run_id = resumable or runs.folder_name(started_at, [entrant.label for entrant in it.entrants])
         draft = stack.enter_context(Draft(it.output, run_id, resume=resumable is not None))
         progress("making a database", 0)
         site = stack.enter_context(_SITES[it.protocol.deploy](it, fill, guardian, folder))
@@ -87,7 +82,7 @@ class _Runner:
         self.draft = draft
         self.progress = progress
         self.started_at = started_at
-        self.answers: dict[str, verification.Answers] = {}
+        self.answers: dict[str, consistency.Answers] = {}
         self.rounds: list[Round] = []
         self.inspections: list[Measurement] = []
         self.costs: list[Cost] = []
@@ -162,14 +157,14 @@ class _Runner:
         measurement = measured.measurement
         if scripts:  # what was captured is exact; under load some requests are always on their way
             every = sum(script.weight for script in scripts)
-            counted = sum(statements.count(list(script.statements)) * script.weight for script in scripts)
+            counted = sum(statement_log.count(list(script.statements)) * script.weight for script in scripts)
             measurement = msgspec.structs.replace(measurement, statements_per_request=counted / every)
         if measured.cost:
             self.costs.append(measured.cost)
         if scripts and number <= CEILING_ROUNDS:
             tell("ceiling", 1)
             clients = asked_of(entrant, self.plan.workload).clients
-            highest = ceiling.ceiling_per_s(self.site.lab.url, scripts, clients, self.site.folder)
+            highest = pgbench.ceiling_per_s(self.site.lab.url, scripts, clients, self.site.folder)
             measurement = msgspec.structs.replace(measurement, ceiling_per_s=highest)
         self.draft.add(number, measurement, measured.samples)
         return measurement
@@ -182,21 +177,21 @@ class _Runner:
         if entrant.label in self.answers:
             return
         if not entrant.profile:
-            verification.check_declared(entrant.label, deployment, workload, lab.ids)
+            consistency.check_declared(entrant.label, deployment, workload, lab.ids)
             self.answers[entrant.label] = {}
             return
-        mine = verification.answers(deployment, workload, lab.ids)
+        mine = consistency.answers(deployment, workload, lab.ids)
         for other, theirs in self.answers.items():
             if theirs:
-                verification.compare(entrant.label, mine, other, theirs)
+                consistency.compare(entrant.label, mine, other, theirs)
         self.answers[entrant.label] = mine
         captured = {
-            ask.name: statements.capture(
+            ask.name: statement_log.capture(
                 lab.connection, deployment, ask.path_of(lab.ids[len(lab.ids) // 2]), ask.headers
             )
-            for ask in verification.reading(workload)
+            for ask in consistency.reading(workload)
         }
-        first = statements.capture(lab.connection, deployment, identity.PATH)
+        first = statement_log.capture(lab.connection, deployment, identity.PATH)
         identity.prove_driver(entrant.profile, first)
         self.draft.note(entrant.label, {name: [one.sql for one in them] for name, them in captured.items()})
 
@@ -231,7 +226,7 @@ class _Runner:
         short = [
             f"{it.label} has {valid} of {least} valid rounds"
             for it in self.plan.entrants
-            if (valid := sum(one.is_valid for one in judgement.of_profile(self.rounds, it.label))) < least
+            if (valid := sum(one.is_valid for one in summary.of_profile(self.rounds, it.label))) < least
         ]
         return ("invalid", "; ".join(short)) if short else ("complete", "")
 
@@ -242,7 +237,7 @@ class _Runner:
         record = Run(
             id=self.draft.run_id,
             started_at=self.started_at,
-            ended_at=results.now(),
+            ended_at=runs.now(),
             status=status,
             told=told,
             seed=self.plan.seed,
@@ -253,7 +248,7 @@ class _Runner:
             contenders=contenders,
             rounds=self.rounds,
             inspections=self.inspections,
-            summary=judgement.summarise(self.rounds, contenders, self.draft.read, self.plan.workload.model),
-            steps=judgement.steps(self.rounds, contenders),
+            summary=summary.summarise(self.rounds, contenders, self.draft.read, self.plan.workload.model),
+            steps=summary.steps(self.rounds, contenders),
         )
-        return Outcome(record, self.draft.finish(record), telemetry.told(self.costs))
+        return Outcome(record, self.draft.finish(record), watcher.told(self.costs))

@@ -14,8 +14,8 @@ import msgspec
 from bookstore.config import yaml_document
 from bookstore.config.scalars import shown
 from bookstore.exceptions import Refused
-from bookstore.lab.draft import RESUMABLE
 from bookstore.lab.plan import Cell, Plan
+from bookstore.lab.storage.partial_run import RESUMABLE
 from bookstore.profile.loader import KEYS
 
 LOADS: Final = ("concurrency", "rate")

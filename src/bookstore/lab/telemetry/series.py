@@ -1,0 +1,103 @@
+"""What was watched, as series over time under the record's names. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bookstore.lab.record.run_record import Series
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.telemetry.timeline import Column, Track, largest, summed
+from bookstore.lab.telemetry.usage import Tracks
+
+STATISTICS_LOOKS: Final = 4
+"""Sessions tell pg_stat_database once a second what they did: rates by it are over the last second."""
+
+
+def of_tracks(tracks: Tracks) -> list[Series]:
+    """All of them, each with a value a look."""
+    workers = {pid: _of_worker(track, tracks.services.get(pid)) for pid, track in tracks.processes.items()}
+    found = [Series(name, f"worker {pid}", column) for pid, those in workers.items() for name, column in those.items()]
+    for name in next(iter(workers.values()), {}):
+        merge = largest if name == "loop_lag_ms" else summed
+        found.append(Series(name, "workers", merge([those[name] for those in workers.values()])))
+    others = {"postgres": _of_postgres(tracks), "load": _of_load(tracks.load), "machine": _of_machine(tracks.machine)}
+    return found + [Series(name, of, column) for of, those in others.items() for name, column in those.items()]
+
+
+def of_samples(samples: Samples, at_s: Sequence[float]) -> list[Series]:
+    """sent_per_s since the moment before, and in_flight at each moment of `at_s`: requests sent and not yet done."""
+    sent = np.sort(samples.done_s - samples.service_ms / 1000)
+    moments: NDArray[np.float64] = np.asarray(at_s, np.float64)
+    sent_by = np.searchsorted(sent, moments, side="right")
+    done_by = np.searchsorted(np.sort(samples.done_s), moments, side="right")
+    passed = zip(np.diff(sent_by).tolist(), np.diff(moments).tolist(), strict=True)
+    rates: Column = [None, *(count / seconds if seconds > 0 else None for count, seconds in passed)]
+    return [
+        Series("sent_per_s", "load", rates[: len(at_s)]),
+        Series("in_flight", "load", (sent_by - done_by).astype(float).tolist()),
+    ]
+
+
+def _of_worker(process: Track, service: Track | None) -> dict[str, Column]:
+    own = {name: process.gauge(name) for name in ("pss_bytes", "uss_bytes", "rss_bytes", "threads", "descriptors")}
+    own["cpu_ratio"] = process.rate("cpu_s")
+    if service is None:
+        return own
+    return own | {
+        "loop_lag_ms": _times(1000, service.gauge("event_loop_lag_max_seconds")),
+        "in_flight": service.gauge("requests_in_flight"),
+        "gc_pause_ms": _times(1000, service.gain("gc_pause_seconds_total")),
+        "pool_checked_out": service.gauge("pool_checked_out"),
+        "pool_checked_in": service.gauge("pool_checked_in"),
+        "pool_overflow": service.gauge("pool_overflow"),
+        "pool_waiting": service.gauge("pool_requests_waiting"),
+    }
+
+
+def _of_postgres(tracks: Tracks) -> dict[str, Column]:
+    told = tracks.sessions
+    states = ("active", "idle", "idle_in_transaction", "other", "waiting", "foreign")
+    hits, blocks = told.rate("hits", STATISTICS_LOOKS), told.rate("blocks", STATISTICS_LOOKS)
+    return {f"sessions_{state}": told.gauge(f"sessions_{state}") for state in states} | {
+        "max_connections": told.gauge("max_connections"),
+        "commits_per_s": told.rate("commits", STATISTICS_LOOKS),
+        "rollbacks_per_s": told.rate("rollbacks", STATISTICS_LOOKS),
+        "statements_per_s": told.rate("statements"),
+        "rows_per_s": told.rate("rows"),
+        "cpu_ratio": tracks.postgres.rate("cpu_s"),
+        "pss_bytes": tracks.postgres.gauge("pss_bytes"),
+        "cache_hit_ratio": [
+            hit / block if hit is not None and block else None for hit, block in zip(hits, blocks, strict=True)
+        ],
+    }
+
+
+def _of_load(track: Track) -> dict[str, Column]:
+    return {"cpu_ratio": track.rate("cpu_s")}
+
+
+def _of_machine(track: Track) -> dict[str, Column]:
+    everything, ours = track.gain("all_s"), track.gain("ours_s")
+
+    def share(gains: Column) -> Column:
+        pairs = zip(gains, everything, strict=True)
+        return [part / whole if part is not None and whole else None for part, whole in pairs]
+
+    others: Column = [
+        max(0.0, busy - own) if busy is not None and own is not None else None
+        for busy, own in zip(track.gain("busy_s"), ours, strict=True)
+    ]  # the kernel counts all cores in ticks: within one look the run may seem to have used more than all did
+    return {
+        "others_ratio": share(others),
+        "steal_ratio": share(track.gain("steal_s")),
+        "pressure_ratio": track.rate("pressure_s"),
+        "load1": track.gauge("load1"),
+    }
+
+
+def _times(factor: float, column: Column) -> Column:
+    return [None if value is None else value * factor for value in column]

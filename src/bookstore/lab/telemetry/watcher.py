@@ -1,0 +1,249 @@
+"""Watches a deployment under load, every 250 ms: its workers, its pool, PostgreSQL, the load generator, the machine.
+
+One thread looks. It asks the two that answer over a socket first, the metrics port and PostgreSQL, reads /proc
+meanwhile, and then takes what they answered in time; what failed or came too late is a gap.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import TracebackType
+from typing import Final, NamedTuple, TypeVar
+
+import psycopg
+
+from bookstore.lab.record.run_record import Quiet, Series, Telemetry
+from bookstore.lab.record.samples import Samples
+from bookstore.lab.telemetry import processes, series
+from bookstore.lab.telemetry.host_activity import Machine, quiet
+from bookstore.lab.telemetry.metrics_port import NoMetrics, Port
+from bookstore.lab.telemetry.processes import Family, Gone, Pace
+from bookstore.lab.telemetry.sessions import NoAnswer, Sessions
+from bookstore.lab.telemetry.timeline import Column, Reading, Track
+from bookstore.lab.telemetry.usage import Answered, Tracks, Usage, usage
+
+INTERVAL_S: Final = 0.25
+LATEST_S: Final = INTERVAL_S / 2
+"""A look that begins later than this is one of another moment: a gap."""
+PATIENCE_S: Final = 0.2
+"""For the answers of one look, which leaves the rest of the interval to /proc."""
+MEMORY_RATIO: Final = 0.005
+"""Of one core, for reading the workers' PSS and USS, and as much for PostgreSQL's: where that is dear (3 ms for a
+busy worker of 100 MB) only each second, third … look has them, and the looks between are gaps in those series."""
+MEMORY_AT_LEAST_S: Final = 1.0
+"""Whatever it costs, memory is read this often: a peak has to be seen within a measurement of a few seconds."""
+_Found = TypeVar("_Found")
+
+
+class Cost(NamedTuple):
+    """What watching took: CPU seconds of its thread, PostgreSQL's for its statement (0 where that is not told),
+    over `seconds`."""
+
+    seconds: float
+    cpu_s: float
+    postgres_s: float
+    looks: int
+
+
+class Watcher:
+    """Looks every INTERVAL_S, in a thread, for as long as its block lasts.
+
+    `workers` are the pids of the service's workers, `own_pids` what they call themselves where that is not the same.
+    `connection` is an autocommit connection of a superuser to
+    PostgreSQL, which nobody else uses meanwhile; `database` the name of the service's database there, `postmaster`
+    the server's pid; `metrics_url` the service's metrics port. What is None is not watched. `named` is false for
+    a service that does not name its sessions `bookstore/<profile>/<pid>`: all in `database` are then its own.
+    What the processes `beside` use is the run's own, too, and no disturbance: a pooler's.
+    The load generator is watched once `load_pid` is set.
+
+    Moments are time.monotonic()'s. A process, port or database that goes away makes gaps, and no error.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[int],
+        *,
+        own_pids: Mapping[int, int] | None = None,
+        connection: psycopg.Connection | None = None,
+        postmaster: int | None = None,
+        database: str | None = None,
+        metrics_url: str | None = None,
+        named: bool = True,
+        beside: Sequence[int] = (),
+    ) -> None:
+        self.load_pid: int | None = None
+        self.tracks = Tracks(
+            processes={pid: Track() for pid in workers},
+            services={pid: Track() for pid in workers} if metrics_url else {},
+            sessions=Track(),
+            postgres=Track(),
+            load=Track(),
+            machine=Track(),
+        )
+        self._moments: list[float] = []
+        self._workers = {pid: processes.process(pid) for pid in workers}
+        above = {processes.parent(pid) for pid in workers} - {None, os.getpid()}
+        self._ours = [pid for pid in above if pid is not None and pid != 1]
+        self._ours += [os.getpid(), *beside]
+        self._own_pids = own_pids or {pid: pid for pid in workers}
+        own = list(self._own_pids.values())
+        self._sessions = Sessions(connection, own, database, named) if connection and database else None
+        self._family = Family(postmaster) if postmaster else None
+        self._port = Port(metrics_url) if metrics_url else None
+        self._machine = Machine()
+        self._paces = {whose: Pace(MEMORY_RATIO, MEMORY_AT_LEAST_S) for whose in ("workers", "postgres")}
+        self._cpu_s = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+        parts = [*self._workers.values(), self._family, self._port, self._sessions]
+        for part in parts:
+            if part:
+                part.close()
+
+    @property
+    def looks(self) -> int:
+        return len(self._moments)
+
+    @property
+    def cost(self) -> Cost:
+        seconds = self._moments[-1] - self._moments[0] if self._moments else 0.0
+        own_ms = self.tracks.sessions.within("own_ms", -math.inf, math.inf) or [0.0]
+        return Cost(seconds, self._cpu_s, (own_ms[-1] - own_ms[0]) / 1000, len(self._moments))
+
+    def usage(self, begin_s: float, end_s: float, answered: Answered, mean_ms: float | None = None) -> Usage:
+        """What each of the requests cost that were `answered` from `begin_s` to `end_s`; `mean_ms` is their mean
+        latency, without which there is no split."""
+        return usage(self.tracks, begin_s, end_s, answered, mean_ms)
+
+    def quiet(self, begin_s: float, end_s: float) -> Quiet:
+        return quiet(self.tracks.machine, begin_s, end_s)
+
+    def load_cpu_ratio(self, begin_s: float, end_s: float) -> float | None:
+        """The load generator's CPU, of one core."""
+        used = self.tracks.load.gained("cpu_s", begin_s, end_s)
+        return None if used is None else used / (end_s - begin_s)
+
+    def telemetry(self, begin_s: float, samples: Samples | None = None) -> Telemetry:
+        """All series, in seconds since `begin_s`, those of `samples` too. Left out are those that never had a
+        value: nobody was there to tell them."""
+        at_s = [round(moment - begin_s, 3) for moment in self._moments]
+        found = [*series.of_tracks(self.tracks), *(series.of_samples(samples, at_s) if samples else [])]
+        told = [one for one in found if any(value is not None for value in one.values)]
+        return Telemetry(at_s=at_s, series=[Series(one.name, one.of, _rounded(one.values)) for one in told])
+
+    def _watch(self) -> None:
+        begin_s = time.monotonic()
+        planned = 0
+        while True:
+            self._look(time.monotonic())
+            self._cpu_s = time.thread_time()
+            if self._done.is_set():
+                return  # the look after the end is the other side of the last interval
+            planned += 1
+            while (late_s := time.monotonic() - begin_s - planned * INTERVAL_S) > LATEST_S:
+                self._miss(begin_s + planned * INTERVAL_S)
+                planned += 1
+            self._done.wait(max(0.0, -late_s))
+
+    def _miss(self, moment_s: float) -> None:
+        self._moments.append(moment_s)
+        for track in self._all_tracks():
+            track.readings.append(None)
+
+    def _look(self, moment_s: float) -> None:
+        until_s = moment_s + PATIENCE_S
+        for source in (self._port, self._sessions):
+            if source:
+                source.ask()
+        ours = {}
+        for pid in self._ours:
+            with suppress(Gone):
+                ours[pid] = processes.cpu_s(pid)
+        with self._paced("workers") as with_memory:
+            for pid, worker in self._workers.items():
+                ours |= _used(pid, _add(self.tracks.processes[pid], partial(worker.read, with_memory)))
+        with self._paced("postgres") as with_memory:
+            read = partial(self._family.read, with_memory) if self._family else None
+            ours |= _used(0, _add(self.tracks.postgres, read))
+        load_pid = self.load_pid
+        ours |= _used(-1, _add(self.tracks.load, (lambda: {"cpu_s": processes.cpu_s(load_pid)}) if load_pid else None))
+        _add(self.tracks.machine, lambda: self._machine.read(ours))
+        sessions, port = self._sessions, self._port
+        _add(self.tracks.sessions, (lambda: sessions.answer(until_s)) if sessions else None)
+        services = _told(lambda: port.answer(until_s)) if port else None
+        at_s = time.monotonic()
+        for pid, track in self.tracks.services.items():
+            told = services.get(self._own_pids[pid]) if services else None
+            track.readings.append(None if told is None else Reading(at_s, told))
+        self._moments.append(moment_s)
+
+    @contextmanager
+    def _paced(self, whose: str) -> Iterator[bool]:
+        """Whether their memory is to be read now."""
+        pace = self._paces[whose]
+        if pace.is_due():
+            with pace.taken():
+                yield True
+        else:
+            yield False
+
+    def _all_tracks(self) -> Iterable[Track]:
+        them = self.tracks
+        return [
+            *them.processes.values(),
+            *them.services.values(),
+            them.sessions,
+            them.postgres,
+            them.load,
+            them.machine,
+        ]
+
+
+def told(costs: Iterable[Cost]) -> str:
+    """The sentence on what watching cost, over all of them."""
+    every = list(costs)
+    seconds = sum(cost.seconds for cost in every)
+    if not seconds:
+        return "Nothing was watched."
+    cpu, postgres = (sum(part) / seconds for part in ([c.cpu_s for c in every], [c.postgres_s for c in every]))
+    return (
+        f"The watcher looked {sum(cost.looks for cost in every)} times in {seconds:.0f} s; "
+        f"that took {cpu:.2%} of a core, and {postgres:.2%} of one in PostgreSQL."
+    )
+
+
+def _add(track: Track, read: Callable[[], Mapping[str, float]] | None) -> Mapping[str, float] | None:
+    """Reads, and keeps what was read with the moment it was."""
+    values = _told(read) if read else None
+    track.readings.append(None if values is None else Reading(time.monotonic(), values))
+    return values
+
+
+def _told(read: Callable[[], _Found]) -> _Found | None:
+    try:
+        return read()
+    except (Gone, NoAnswer, NoMetrics):
+        return None
+
+
+def _used(key: int, values: Mapping[str, float] | None) -> dict[int, float]:
+    return {key: values["cpu_s"]} if values else {}
+
+
+def _rounded(column: Column) -> Column:
+    """What is more exact than a hundredth of a percent only makes the record longer."""
+    return [None if value is None else round(value, 4) for value in column]

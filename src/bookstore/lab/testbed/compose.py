@@ -1,0 +1,169 @@
+"""Contenders in the containers of compose.yaml, within its limits: production's share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psutil
+
+from bookstore.auth import tokens
+from bookstore.auth.tokens import Token
+from bookstore.lab.plan import Entrant, Plan
+from bookstore.lab.record.run_record import Limits, Machine
+from bookstore.lab.storage import runs
+from bookstore.lab.testbed import limits, machine
+from bookstore.lab.testbed.compose_project import Project, running
+from bookstore.lab.testbed.database import Fill, Laboratory, filled, server_settings
+from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
+from bookstore.lab.testbed.process import free_port, wait_ready
+from bookstore.profile import loader
+from bookstore.reaper import Guardian
+
+STOPPED_WITHIN_S: Final = 20
+INITS: Final = frozenset({"catatonit", "docker-init", "podman-init", "tini"})
+"""What an engine or an image may put before the service, as process 1."""
+
+_VERSIONS: Final = """
+import json, sys
+from importlib import metadata
+found = {"python": sys.version.split()[0]}
+for name in sys.argv[1:]:
+    try:
+        found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+@contextmanager
+def site(it: Plan, fill: Fill, guardian: Guardian, folder: Path) -> Iterator[Containers]:
+    """Containers for the plan, with the catalogue that `fill` made; all of it is gone when the block ends."""
+    settings = server_settings(writes=it.workload.writes)
+    with running(guardian, folder, it.protocol.limits, settings) as project, filled(project, fill) as lab:
+        yield Containers(lab, project, folder, guardian, it.protocol.limits)
+
+
+class ContainerDeployment(Deployment):
+    """The service in a container: its processes are seen from outside, under other numbers than it has."""
+
+    def __init__(self, port: int, root: int, metrics_url: str | None) -> None:
+        super().__init__(None, port, metrics_url=metrics_url)
+        self.root = psutil.Process(root)
+
+    def has_ended(self) -> bool:
+        return not self.root.is_running() or self.root.status() == psutil.STATUS_ZOMBIE
+
+    def own_pid(self, pid: int) -> int:
+        return own_pid(pid)
+
+    def workers(self) -> list[psutil.Process]:
+        try:
+            main = self.root.children()[0] if self.root.name() in INITS else self.root
+            return sorted(main.children(), key=lambda worker: worker.pid)
+        except (psutil.NoSuchProcess, IndexError):
+            raise DeploymentError("the service ended while it was needed") from None
+
+
+class Containers:
+    """A Site."""
+
+    def __init__(self, lab: Laboratory, project: Project, folder: Path, guardian: Guardian, asked: Limits) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.guardian = guardian
+        self._project = project
+        self._asked = asked
+        self._held = Limits()
+        self._versions = self._told_by_image()
+
+    @contextmanager
+    def deployed(self, entrant: Entrant, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
+        project, name = self._project, f"{self._project.name}-api"
+        project.hand_out("api_tokens", (token or _nobodys()).line())
+        port, metrics_port = free_port(), free_port()
+        try:
+            said = project.compose(
+                "run", "-d", "-T", "--no-deps", "--service-ports", "--name", name, "api",
+                BOOKSTORE_PROFILE=self._mounted(entrant),
+                BOOKSTORE_PUBLISH=f"{HOST}:{port}",
+                LAB_METRICS_PORT=str(metrics_port),
+            )  # fmt: skip
+            if name not in project.containers() or not (root := project.root(name)):
+                log = project.engine.log(name)
+                raise DeploymentError(f"the container ended at its start:\n{said.strip()[-1500:]}\n{log}")
+            deployment = ContainerDeployment(port, root, f"http://{HOST}:{metrics_port}/metrics" if inspect else None)
+            wait_ready(deployment, "/health/ready", lambda: project.engine.log(name))
+            self._held = self._checked(limits.in_force(deployment.workers()[0].pid))
+            yield deployment
+            self._end("stop", "-t", str(STOPPED_WITHIN_S), name)  # in good order, where nothing went wrong
+        finally:
+            self._end("kill", name)
+            self._end("rm", "-f", "-v", name)
+
+    def left(self) -> list[str]:
+        return [f"the container {it}" for it in self._project.containers() if it not in self._project.containers("db")]
+
+    def limits(self) -> Limits:
+        return self._held
+
+    def machine(self) -> Machine:
+        here = machine.machine(self.lab.postgresql)
+        packages = dict(self._versions)
+        return msgspec.structs.replace(
+            here,
+            python=packages.pop("python"),
+            packages={"k9-load": here.packages["k9-load"], **packages},
+            engine=self._project.engine.told,
+            image=self._project.engine.asked("image", "inspect", "--format", "{{.Id}}", self._project.image()),
+        )
+
+    def _end(self, *command: str) -> None:
+        with suppress(DeploymentError):  # it has ended, or was never made; what outlives this, left() tells
+            self._project.engine.asked(*command)
+
+    def _mounted(self, entrant: Entrant) -> str:
+        """The profile as this machine reads it, in the folder that the container reads; under its own name, with its
+        overrides behind it once more, for both are part of what it is called."""
+        assert entrant.profile
+        base, mark, overrides = entrant.profile.name.partition("@")
+        folder = hashlib.sha256(entrant.profile.name.encode()).hexdigest()[:8]
+        path = self._project.hand_in(f"{folder}/{base}.yaml", loader.to_yaml(entrant.profile))
+        return f"{path}{mark}{overrides}"
+
+    def _checked(self, held: Limits) -> Limits:
+        """Raises DeploymentError where the kernel holds it to something else than was asked for."""
+        for what, asked, found in (
+            ("--limit-cpu", self._asked.cpus, held.cpus),
+            ("--limit-memory", self._asked.memory_bytes, held.memory_bytes),
+        ):
+            if asked is not None and (found is None or abs(found - asked) > asked / 100):
+                told = "no limit" if found is None else f"{found:g}"
+                raise DeploymentError(f"{what} {asked:g} is not in force: the container's control group has {told}")
+        return held
+
+    def _told_by_image(self) -> dict[str, str]:
+        said = self._project.engine.asked(
+            "run", "--rm", "--network", "none", "--label", f"com.docker.compose.project={self._project.name}",
+            "--entrypoint", "python", self._project.image(), "-c", _VERSIONS, *machine.PACKAGES,
+        )  # fmt: skip
+        return msgspec.json.decode(said, type=dict[str, str])
+
+
+def own_pid(pid: int) -> int:
+    """What a process is called in the innermost namespace it is in. Raises DeploymentError where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise DeploymentError("the service ended while it was needed") from None
+    return next((int(line.split()[-1]) for line in lines if line.startswith("NSpid:")), pid)
+
+
+def _nobodys() -> Token:
+    """A token that nobody has: a service that others might reach starts with one only."""
+    return tokens.make("lab", (tokens.CATALOG_WRITE,), runs.now().date())[1]

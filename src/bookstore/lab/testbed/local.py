@@ -1,0 +1,83 @@
+"""Contenders as processes of this machine, on a cluster of the lab's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bookstore.auth import token_file
+from bookstore.auth.tokens import Token
+from bookstore.lab.plan import Entrant, Plan
+from bookstore.lab.record.run_record import Limits, Machine
+from bookstore.lab.testbed import limits, machine
+from bookstore.lab.testbed.database import DATABASE, Fill, Laboratory, laboratory
+from bookstore.lab.testbed.deployment import Deployment, Pooler
+from bookstore.lab.testbed.limits import Fence
+from bookstore.lab.testbed.pgbouncer import pgbouncer
+from bookstore.lab.testbed.process import deploy, deploy_external
+from bookstore.reaper import Guardian
+
+
+@contextmanager
+def site(it: Plan, fill: Fill, guardian: Guardian, folder: Path) -> Iterator[Host]:
+    """A Host for the plan, whose catalogue `fill` made; all of it is gone when the block ends."""
+    with (
+        laboratory(guardian, fill, writes=it.workload.writes) as lab,
+        limits.fence(it.protocol.limits) as (fence, held),
+    ):
+        yield Host(lab, folder, guardian, fence, held)
+
+
+class Host:
+    """A Site."""
+
+    def __init__(self, lab: Laboratory, folder: Path, guardian: Guardian, fence: Fence, held: Limits) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.guardian = guardian
+        self._fence = fence
+        self._held = held
+
+    @contextmanager
+    def deployed(self, entrant: Entrant, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
+        (tokens := self.folder / "tokens").unlink(missing_ok=True)
+        if token:
+            token_file.add(tokens, token)  # in the deployment's own data folder
+        if entrant.service:
+            with deploy_external(
+                entrant.service, self.lab.url, self.folder, self.guardian, fence=self._fence
+            ) as deployment:
+                yield deployment
+            return
+        with (
+            self._pooler(entrant) as pooler,
+            deploy(
+                entrant.spec,
+                self.lab.url,
+                self.folder,
+                self.guardian,
+                fence=self._fence,
+                metrics=inspect,
+                pooler=pooler,
+            ) as deployment,
+        ):
+            yield deployment
+
+    @contextmanager
+    def _pooler(self, entrant: Entrant) -> Iterator[Pooler | None]:
+        """The PgBouncer that a profile says it is behind, outside of the limits: it is the database's side."""
+        if not (entrant.profile and entrant.profile.behind_pooler):
+            yield None
+            return
+        with pgbouncer(self.lab.server.url(), self.guardian) as it:
+            yield Pooler(it.pid, it.url(DATABASE))
+
+    def left(self) -> list[str]:
+        return []  # process groups are gone when their block ends
+
+    def limits(self) -> Limits:
+        return self._held
+
+    def machine(self) -> Machine:
+        return machine.machine(self.lab.postgresql)

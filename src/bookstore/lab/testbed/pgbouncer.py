@@ -1,0 +1,161 @@
+"""A PgBouncer of one's own before a PostgreSQL on this machine, in transaction mode: the system's program.
+
+It listens on a Unix socket in a folder that only its user may enter, as the embedded server does: a comparison with
+a direct connection then finds the same kind of socket twice in place of once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import sqlalchemy as sa
+
+from bookstore.database import pooler
+from bookstore.database.budget import PoolerCapacity
+from bookstore.database.embedded import SUPERUSER, run_as_owner
+from bookstore.exceptions import Refused
+from bookstore.lab.exceptions import Invalid
+from bookstore.lab.testbed.process import wait_until
+from bookstore.reaper import Guardian, end_process
+
+READY_WITHIN_S: Final = 10
+STOPPED_WITHIN_S: Final = 5
+PORT: Final = "6432"
+"""The socket's name ends in it; no TCP port is opened."""
+
+CAPACITY: Final = PoolerCapacity(max_client_conn=1000, clients=0, pool_size=20)
+# As deploy/pgbouncer/pgbouncer.ini, but for the logins: who may enter the folder may connect.
+SETTINGS: Final[Mapping[str, str]] = {
+    "pool_mode": "transaction",
+    "auth_type": "trust",
+    "max_client_conn": str(CAPACITY.max_client_conn),
+    "default_pool_size": str(CAPACITY.pool_size),
+    "log_connections": "0",
+    "log_disconnections": "0",
+}
+CONNECT_QUERY: Final = "SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'"
+"""What a client says at its start where no PgBouncer is, which would refuse it: PgBouncer says it to PostgreSQL."""
+
+
+class PgBouncerError(Invalid):
+    """PgBouncer did not start."""
+
+
+class PgBouncer:
+    """PgBouncer with its settings, its log and its socket in `folder`."""
+
+    def __init__(self, folder: Path, program: str, guardian: Guardian) -> None:
+        self.folder = folder
+        self._program = program
+        self._guardian = guardian
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def url(self, database: str) -> sa.URL:
+        """Where clients connect, without a driver."""
+        where = {"host": str(self.folder), "port": PORT}
+        return sa.URL.create("postgresql", SUPERUSER, database=database, query=where)
+
+    def start(self) -> None:
+        """Starts it and waits until it lets somebody in. Raises PgBouncerError."""
+        self.launch()
+        if not wait_until(self._is_ready, READY_WITHIN_S):
+            raise PgBouncerError(f"PgBouncer let nobody in within {READY_WITHIN_S} s: {self._told()}")
+
+    def launch(self) -> None:
+        """Starts it."""
+        self._process = subprocess.Popen(
+            [self._program, "--quiet", self.folder / "pgbouncer.ini"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+            start_new_session=True,
+            **run_as_owner(),  # PgBouncer, too, refuses to run as root
+        )
+        self._guardian.watch("group", self.pid)
+
+    def stop(self) -> None:
+        """Ends it, and every connection through it."""
+        if self._process:
+            end_process(self._process, STOPPED_WITHIN_S)
+            self._guardian.forget("group", self.pid)
+            self._process = None
+
+    def _is_ready(self) -> bool:
+        if self._process and self._process.poll() is not None:
+            raise PgBouncerError(f"PgBouncer ended at its start: {self._told()}")
+        try:
+            pooler.console(self.url(pooler.CONSOLE)).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _told(self) -> str:
+        log = self.folder / "pgbouncer.log"
+        return log.read_text(errors="replace")[-1000:].strip() if log.exists() else "it has written no log"
+
+
+@contextmanager
+def pgbouncer(
+    server: sa.URL, guardian: Guardian, settings: Mapping[str, str] = {}, *, connect_query: str = CONNECT_QUERY
+) -> Iterator[PgBouncer]:
+    """A PgBouncer before the `server`, which is on a Unix socket of this machine; gone when the block ends, however
+    this process ends. Raises Refused where it is not installed."""
+    program = executable()
+    folder = Path(tempfile.mkdtemp(prefix="bookstore-pgbouncer-"))
+    guardian.watch("folder", folder)
+    it = PgBouncer(folder, program, guardian)
+    try:
+        _write(folder, server, {**SETTINGS, **settings}, connect_query)
+        it.start()
+        yield it
+    finally:
+        it.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+        guardian.forget("folder", folder)
+
+
+def executable() -> str:
+    """PgBouncer's program. Raises Refused where there is none."""
+    path = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"  # where Debian has it
+    if found := shutil.which("pgbouncer", path=path):
+        return found
+    raise Refused(
+        "pgbouncer: is not installed, and a profile says behind_pooler: on; as on Debian: apt install pgbouncer"
+    )
+
+
+def _write(folder: Path, server: sa.URL, settings: Mapping[str, str], connect_query: str) -> None:
+    """pgbouncer.ini and userlist.txt, which with the folder belong to the user who runs it."""
+    quoted = connect_query.replace("'", "''")
+    lines = [
+        "[databases]",
+        f"* = host={server.query['host']} port={server.query['port']} timezone=UTC connect_query='{quoted}'",
+        "[pgbouncer]",
+        "listen_addr =",
+        f"listen_port = {PORT}",
+        f"unix_socket_dir = {folder}",
+        "unix_socket_mode = 0700",
+        f"auth_file = {folder}/userlist.txt",
+        f"admin_users = {SUPERUSER}",
+        f"logfile = {folder}/pgbouncer.log",
+        *(f"{key} = {value}" for key, value in settings.items()),
+    ]
+    (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
+    (folder / "userlist.txt").write_text(f'"{SUPERUSER}" ""\n')
+    if owner := run_as_owner():
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, owner["user"], owner["group"])

@@ -1,0 +1,160 @@
+"""Deploy a service: start, wait for ready, prove who answers, stop, leave nothing."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from bookstore.database.url import conninfo
+from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ForeignDeployment, Pooler
+from bookstore.lab.testbed.external import External, filled
+from bookstore.lab.testbed.limits import Fence
+from bookstore.reaper import Guardian, end_process
+
+READY_WITHIN_S: Final = 30
+STOPPED_WITHIN_S: Final = 15
+LOG: Final = "service.log"
+
+# A server is started with these alone: what else is set in a shell must not tell two runs apart.
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
+
+
+@contextmanager
+def deploy(
+    spec: str,
+    url: sa.URL,
+    folder: Path,
+    guardian: Guardian,
+    workers: int | None = None,
+    *,
+    fence: Fence | None = None,
+    metrics: bool = False,
+    pooler: Pooler | None = None,
+) -> Iterator[Deployment]:
+    """The service under the profile `spec` on the database `url`, ready; stopped when the block ends. With a
+    `pooler` the service connects to that.
+
+    Its output goes to `folder`/service.log. With `metrics` it tells about itself on a port of its own. Raises
+    DeploymentError with the end of that log.
+    """
+    port = free_port()
+    where = conninfo(pooler.url if pooler else url)
+    environment = _environment() | {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": where, "PYTHONUNBUFFERED": "1"}
+    environment["BOOKSTORE_LOG_FORMAT"] = "text"  # its end may be shown
+    environment["BOOKSTORE_DATA_DIR"] = str(folder.absolute())  # the tokens in the user's are not the lab's
+    metrics_url = None
+    if metrics:
+        environment["BOOKSTORE_METRICS_PORT"] = str(metrics_port := free_port())
+        metrics_url = f"http://{HOST}:{metrics_port}/metrics"
+    if workers:
+        environment["WEB_CONCURRENCY"] = str(workers)
+    command = [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)]
+    with _started(command, environment, folder, Path.cwd(), guardian, fence) as process:
+        deployment = Deployment(process, port, metrics_url=metrics_url, pooler=pooler)
+        wait_ready(deployment, "/health/ready", lambda: _tail(folder / LOG))
+        yield deployment
+
+
+@contextmanager
+def deploy_external(
+    service: External, url: sa.URL, folder: Path, guardian: Guardian, *, fence: Fence | None = None
+) -> Iterator[Deployment]:
+    """Another service, ready; stopped when the block ends, unless it ran before. Raises DeploymentError."""
+    if service.url:
+        where = urlsplit(service.url)
+        deployment = ForeignDeployment(None, where.port or 80, service.url)
+        wait_ready(deployment, service.ready)
+        yield deployment
+        return
+    port, database = free_port(), conninfo(url)
+    environment = _environment() | {k: filled(v, port, database) for k, v in service.environment.items()}
+    command = [filled(word, port, database) for word in service.command]
+    with _started(command, environment, folder, service.directory, guardian, fence) as process:
+        deployment = ForeignDeployment(process, port)
+        wait_ready(deployment, service.ready, lambda: _tail(folder / LOG))
+        yield deployment
+
+
+@contextmanager
+def _started(
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    directory: Path,
+    guardian: Guardian,
+    fence: Fence | None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process group of its own, within `fence`, that is gone when the block ends."""
+    with (folder / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=directory,
+            start_new_session=True,
+        )
+    guardian.watch("group", process.pid)
+    try:
+        if fence:
+            fence.enter(process.pid)  # before Python has read its first module: all it starts is in it
+        yield process
+    finally:
+        end_process(process, STOPPED_WITHIN_S)
+        guardian.forget("group", process.pid)
+
+
+def _environment() -> dict[str, str]:
+    return {key: os.environ[key] for key in _INHERITED if key in os.environ}
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], within_s: float) -> bool:
+    """Whether `condition` came true within `within_s` seconds; asked every 50 ms."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def wait_ready(deployment: Deployment, path: str, log: Callable[[], str] | None = None) -> None:
+    """Until it answers 200 there. Raises DeploymentError, with the end of what `log` says."""
+
+    def told() -> str:
+        return f":\n{log()}" if log else ""
+
+    def answered() -> bool:
+        if deployment.has_ended():
+            raise DeploymentError(f"the service ended at its start{told()}")
+        try:
+            return deployment.get(path)[0] == http.client.OK
+        except DeploymentError:
+            return False
+
+    if not wait_until(answered, READY_WITHIN_S):
+        raise DeploymentError(f"{deployment.base}{path} did not answer 200 within {READY_WITHIN_S} s{told()}")
+
+
+def _tail(log_file: Path) -> str:
+    return "\n".join(log_file.read_text(errors="replace").splitlines()[-15:])

@@ -1,0 +1,234 @@
+"""Workload files: YAML -> Workload, strict as profiles are, `name@key=value` on top.
+
+`path: /books?limit=100`, with `headers` where wanted, is short for `requests` with one GET.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bookstore.config import yaml_document
+from bookstore.config.resources import shipped
+from bookstore.config.scalars import shown
+from bookstore.config.yaml_document import Entries, Entry, Mistakes
+from bookstore.exceptions import Refused
+from bookstore.lab.workload import thresholds
+from bookstore.lab.workload.spec import MOST_CLIENTS, Ask, Stage, Workload
+from bookstore.profile import layers
+
+SHORT: Final = ("path", "headers")
+"""The keys that stand for `requests` in a workload of one GET."""
+
+_LISTS: Final = ("requests", "stages", "thresholds")
+_DURATIONS: Final = ("duration", "warm_up")
+_PATH: Final = re.compile(r"/[!-~]*")
+_PATH_IN_WORDS: Final = "a path of the service, such as /books?limit=100"
+_TITLE: Final = re.compile(r"[!-~]([ -~]{0,78}[!-~])?")
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_VALUE: Final = re.compile(r"[!-~]([ -~]{0,998}[!-~])?")
+_SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+_CLIENTS: Final = frozenset({"connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"})
+BODILESS: Final = frozenset({"GET", "HEAD", "DELETE"})
+TEMPLATE: Final = "{{"
+"""k9 fills in what stands in two braces."""
+MOST_ITEMS: Final = 50
+SHORTEST_S: Final = 0.5
+LONGEST_S: Final = 3600
+
+
+def names() -> list[str]:
+    """The shipped workloads, sorted."""
+    return sorted(path.stem for path in shipped("workloads").glob("*.yaml"))
+
+
+def load(spec: str) -> Workload:
+    """The workload that `spec` names: a shipped name or a path, with `@key=value,key=value` behind it.
+
+    Raises Refused with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
+    """
+    return read(spec)[0]
+
+
+def read(spec: str) -> tuple[Workload, dict[str, str]]:
+    """As load; and the place of each key that was said."""
+    mistakes = Mistakes()
+    base, _ = layers.split(spec)
+    is_path = layers.is_path(base)
+    if not is_path and base not in names():
+        raise Refused(
+            f"workload '{shown(base)}': no such workload; allowed is {yaml_document.suggestion(base, names())}, "
+            f"or the path of a .yaml file"
+        )
+    path = Path(base).expanduser() if is_path else shipped("workloads") / f"{base}.yaml"
+    entries = _over(yaml_document.read(path, mistakes, ("headers",), _LISTS), layers.overrides(spec, mistakes))
+    origins = {key: entry.place for key, entry in entries.items()}
+    if not {"path", "requests"} & entries.keys() and not mistakes.incomplete:
+        mistakes.add(str(path), "path", "nothing", f"{_PATH_IN_WORDS}; or a list of requests")
+    values = _values(path.stem[:80], entries, mistakes)
+    workload = Workload(name=layers.label(spec), **{"requests": [Ask(name="", path="/")], **values})
+    _contradictions(entries, workload, mistakes)
+    mistakes.raise_any()
+    return workload, origins
+
+
+def changed(workload: Workload, values: dict[str, float]) -> Workload:
+    """The workload with arguments of the command line over its file's values, which hold within the same
+    limits. Raises Refused."""
+    mistakes = Mistakes()
+    texts = {
+        key: yaml_document.duration_text(value)
+        if key in _DURATIONS
+        else str(int(value) if value == int(value) else value)
+        for key, value in values.items()
+    }
+    entries = {key: Entry(yaml_document.scalar(text), text, "command line") for key, text in texts.items()}
+    fitted = yaml_document.fit(Workload, entries, mistakes, {})
+    changed = msgspec.structs.replace(workload, **fitted)
+    _contradictions(entries, changed, mistakes)
+    mistakes.raise_any()
+    return changed
+
+
+def _over(file: Entries, overrides: Entries) -> Entries:
+    """`overrides` over the file's. What another model leaves without meaning is not taken over from the file."""
+    gone: set[str] = set()
+    if "model" in overrides:
+        gone |= {"stages", "rate" if overrides["model"].text == "closed" else "concurrency"}
+    if "duration" in overrides:
+        gone.add("stages")
+    return {key: entry for key, entry in file.items() if key not in gone | overrides.keys()} | overrides
+
+
+def _values(name: str, entries: Entries, mistakes: Mistakes) -> dict[str, Any]:
+    rest = dict(entries)
+    if "requests" in rest:
+        for key in SHORT:
+            if entry := rest.pop(key, None):
+                mistakes.add(entry.place, key, "it beside requests", "either requests, or the path of one GET")
+        requests = [_ask(item, mistakes) for item in _taken(rest, "requests")]
+    else:
+        short = {key: rest.pop(key) for key in SHORT if key in rest}
+        requests = [_ask(Entry(short, "", ""), mistakes, name)] if short else []
+    stages = [_stage(item, mistakes) for item in _taken(rest, "stages")]
+    texts = [_threshold(item, mistakes) for item in _taken(rest, "thresholds")]
+    values = yaml_document.fit(Workload, rest, mistakes, {}, beside=SHORT)
+    gathered: dict[str, list[Any]] = {"requests": requests, "stages": stages, "thresholds": texts}
+    for key, found in gathered.items():
+        if all(found) and found:
+            values[key] = found
+    _counts(entries, mistakes)
+    return values | ({"duration": sum(one.duration for one in stages if one)} if stages else {})
+
+
+def _taken(entries: Entries, key: str) -> list[Entry]:
+    """The items of the list `key`, which is taken out of `entries`; none where there is no such list."""
+    found = entries[key].value if key in entries else None
+    if not isinstance(found, list):
+        return []
+    del entries[key]
+    return found
+
+
+def _counts(entries: Entries, mistakes: Mistakes) -> None:
+    for key in _LISTS:
+        found = entries[key].value if key in entries else None
+        if isinstance(found, list) and not (key == "requests") <= len(found) <= MOST_ITEMS:
+            least = "1 to" if key == "requests" else "up to"
+            mistakes.add(entries[key].place, key, f"a list of {len(found)}", f"a list of {least} {MOST_ITEMS}")
+
+
+def _ask(item: Entry, mistakes: Mistakes, default: str | None = None) -> Ask | None:
+    if not isinstance(item.value, dict):
+        mistakes.add(item.place, "requests", f"'{shown(item.text)}'", "a mapping with a path")
+        return None
+    entries = dict(item.value)
+    name = entries.pop("name", None)
+    headers = _headers(entries, mistakes)
+    values = yaml_document.fit(Ask, entries, mistakes, {}, beside=("name",))
+    if "path" not in entries and item.place:
+        mistakes.add(item.place, "path", "nothing", _PATH_IN_WORDS)
+    if "path" in entries and (not _PATH.fullmatch(path := str(values.get("path", ""))) or TEMPLATE in path):
+        mistakes.add(entries["path"].place, "path", repr(entries["path"].text), _PATH_IN_WORDS)
+    if name and not _TITLE.fullmatch(name.text):
+        mistakes.add(name.place, "name", f"'{shown(name.text)}'", "a text of 1 to 80 visible ASCII characters")
+    if "body" in entries:
+        if (method := values.get("method", "GET")) in BODILESS:
+            mistakes.add(entries["body"].place, "body", f"one with {method}", "one with POST, PUT or PATCH")
+        if TEMPLATE in entries["body"].text:
+            mistakes.add(entries["body"].place, "body", f"a text with {TEMPLATE}", f"one without {TEMPLATE}")
+    if not values.get("path"):
+        return None
+    title = name.text if name else default or f"{values.get('method', 'GET')} {values['path']}"[:80]
+    return Ask(name=title, headers=headers, **values)
+
+
+def _stage(item: Entry, mistakes: Mistakes) -> Stage | None:
+    entries = item.value if isinstance(item.value, dict) else {}
+    values = yaml_document.fit(Stage, entries, mistakes, {})
+    if missing := [key for key in Stage.__struct_fields__ if key not in entries]:
+        mistakes.add(item.place, "stages", f"a stage without {missing[0]}", "such as {duration: 10s, target: 50}")
+    return Stage(**values) if len(values) == len(Stage.__struct_fields__) else None
+
+
+def _threshold(item: Entry, mistakes: Mistakes) -> str:
+    try:
+        thresholds.parse(item.text)
+    except ValueError as error:
+        mistakes.add(item.place, "thresholds", f"'{shown(item.text)}'", str(error))
+    return item.text
+
+
+def _contradictions(entries: Entries, workload: Workload, mistakes: Mistakes) -> None:
+    """What is right alone and cannot stand together; nothing is said about keys that are wrong alone."""
+
+    def wrong(key: str, found: str, allowed: str) -> None:
+        if key in entries and not {key, "model", "stages"} & mistakes.keys:
+            mistakes.add(entries[key].place, key, found, allowed)
+
+    said = {key: entry.text for key, entry in entries.items()}
+    if workload.model == "closed":
+        wrong("rate", f"{said.get('rate')} in the closed model", "rate beside model: open alone")
+        for stage in workload.stages:
+            if stage.target > MOST_CLIENTS or stage.target % 1:
+                allowed = f"whole numbers of clients up to {MOST_CLIENTS} in the closed model"
+                wrong("stages", f"a target of {stage.target:g}", allowed)
+    else:
+        wrong(
+            "concurrency", f"{said.get('concurrency')} in the open model", "rate (requests a second), or model: closed"
+        )
+        if not workload.rate and not workload.stages:
+            wrong("model", "open without a rate", "model: open beside a rate (requests a second) or stages")
+    if workload.stages:
+        wrong("duration", f"{said.get('duration')} beside stages", "one of them: the stages' durations add up")
+        if not SHORTEST_S <= (total := sum(stage.duration for stage in workload.stages)) <= LONGEST_S:
+            wrong("stages", f"{total:g} s altogether", f"{SHORTEST_S:g} s to {LONGEST_S} s altogether")
+        if not any(stage.target for stage in workload.stages):
+            wrong("stages", "no target above 0", "at least one")
+    titles = [ask.name for ask in workload.requests]
+    if twice := next((title for title in titles if titles.count(title) > 1), None):
+        wrong("requests", f"'{shown(twice)}' twice", "another name for one of them")
+
+
+def _headers(entries: Entries, mistakes: Mistakes) -> dict[str, str]:
+    """Takes the mapping `headers` out of `entries`."""
+    named = entries["headers"].value if "headers" in entries else None
+    if not isinstance(named, dict):
+        return {}
+    del entries["headers"]
+    seen: set[str] = set()
+    for name, entry in named.items():
+        if not _NAME.fullmatch(name):
+            mistakes.add(entry.place, "headers", f"'{shown(name)}'", "the name of a header, such as Accept-Encoding")
+        elif name.lower() in _SECRET:
+            mistakes.add(entry.place, "headers", name, "no secret: files are shared, and runs are kept")
+        elif name.lower() in _CLIENTS | seen:
+            mistakes.add(entry.place, "headers", name, "each header once, and none that the client sets itself")
+        elif not _VALUE.fullmatch(entry.text) or TEMPLATE in entry.text:
+            found = f"{name} with '{shown(entry.text)}'"
+            mistakes.add(entry.place, "headers", found, "a value of up to 1000 visible ASCII characters, without {{")
+        seen.add(name.lower())
+    return {name: entry.text for name, entry in named.items()}

@@ -1,0 +1,60 @@
+"""A workload as a file says it, defaults filled; it reads back as the same workload."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from bookstore.config.scalars import duration_text
+from bookstore.lab.workload.spec import Workload
+
+_PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9/._-]*|[0-9.]+(ms|s|m|h)")
+_WORDS: Final = frozenset({"true", "false", "on", "off", "null"})
+_DURATIONS: Final = frozenset({"duration", "warm_up"})
+
+
+def effective(workload: Workload) -> dict[str, Any]:
+    """Each key that says something, durations as texts such as `5s`."""
+    told = {key: value for key, value in _said(msgspec.to_builtins(workload)).items() if key != "name"}
+    if workload.stages:
+        del told["duration"]
+    if workload.model == "open":
+        del told["concurrency"]
+    return told
+
+
+def to_yaml(workload: Workload, origins: Mapping[str, str]) -> str:
+    """The effective workload, and behind each key where it was said: a place, or `default`."""
+    lines = []
+    for key, value in effective(workload).items():
+        said = origins.get("path" if key == "requests" and key not in origins else key, "default")
+        if isinstance(value, list):
+            lines += [f"{key}:  # {said}", *(f"  - {_inline(item)}" for item in value)]
+        else:
+            lines.append(f"{key}: {_inline(value)}  # {said}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _said(told: dict[str, Any]) -> dict[str, Any]:
+    """Without what says nothing: null, and the empty."""
+    said: dict[str, Any] = {}
+    for key, value in told.items():
+        if isinstance(value, list):
+            found: Any = [_said(item) if isinstance(item, dict) else item for item in value]
+        else:
+            found = duration_text(value) if key in _DURATIONS else value
+        if found not in (None, [], {}):
+            said[key] = found
+    return said
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_inline(key)}: {_inline(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value in _WORDS):
+        return json.dumps(value, ensure_ascii=False)
+    return f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

@@ -1,0 +1,103 @@
+"""Thresholds in k6's syntax: what a service promised, held against what was measured.
+
+`p(95)<200`, `avg`, `med`, `min` and `max` are of the latency in ms, `rate<0.01` is the share of failed requests;
+`throughput>100`, successes a second, is a word of this lab's.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bookstore.config.scalars import shown
+from bookstore.exceptions import Refused
+from bookstore.lab.record.samples import Samples
+
+ALLOWED: Final = (
+    "p(95)<200, avg, med, min or max (latency in ms), rate<0.01 (share of failed requests) "
+    "or throughput>100 (successes a second), with <, <=, >, >=, == or !="
+)
+
+_OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "==": operator.eq, "===": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+_OF_LATENCY: Final[dict[str, Callable[[NDArray[np.float64]], float]]] = {
+    "avg": lambda it: float(np.mean(it)),
+    "med": lambda it: float(np.median(it)),
+    "min": lambda it: float(np.min(it)),
+    "max": lambda it: float(np.max(it)),
+}
+_EXPRESSION: Final = re.compile(
+    r"\s*(?P<word>avg|med|min|max|rate|throughput|p\(\s*(?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?)\s*\))"
+    r"\s*(?P<operator><=?|>=?|={2,3}|!=)\s*(?P<limit>[0-9]{1,12}(\.[0-9]{1,12})?)\s*"
+)
+
+
+class Threshold(NamedTuple):
+    """`word` is avg, med, min, max, p, rate or throughput; `percent` goes with p."""
+
+    expression: str
+    word: str
+    percent: float
+    operator: str
+    limit: float
+
+    def holds(self, found: float) -> bool:
+        return _OPERATORS[self.operator](found, self.limit)
+
+
+class Outcome(NamedTuple):
+    """`found` is None where there was no request to judge by; that crosses a threshold as well."""
+
+    expression: str
+    found: float | None
+    crossed: bool
+
+
+def parse(expression: str) -> Threshold:
+    """Raises ValueError, whose text is what is allowed."""
+    match = _EXPRESSION.fullmatch(expression)
+    if not match or (match["percent"] and float(match["percent"]) > 100):
+        raise ValueError(ALLOWED)
+    word = "p" if match["percent"] else match["word"]
+    return Threshold(expression, word, float(match["percent"] or 0), match["operator"], float(match["limit"]))
+
+
+def checked(expressions: Sequence[str], place: str) -> list[str]:
+    """The expressions as they are. Raises Refused naming `place` where one is none."""
+    for expression in expressions:
+        try:
+            parse(expression)
+        except ValueError as error:
+            raise Refused(f"{place}: found '{shown(expression)}'; allowed is {error}") from None
+    return list(expressions)
+
+
+def evaluate(expressions: Sequence[str], samples: Samples, seconds: float) -> list[Outcome]:
+    """Each expression with the value found in `samples`, all of those measured in `seconds`."""
+    outcomes = []
+    for expression in expressions:
+        threshold = parse(expression)
+        found = _found(threshold, samples, seconds)
+        outcomes.append(Outcome(expression, found, found is None or not threshold.holds(found)))
+    return outcomes
+
+
+def _found(threshold: Threshold, samples: Samples, seconds: float) -> float | None:
+    """Percentiles are linear between the nearest two ranks, as in k6."""
+    if threshold.word == "throughput":
+        return float(np.count_nonzero(samples.ok)) / seconds
+    if not len(samples):
+        return None
+    latency = samples.latency_ms.astype(np.float64)
+    if threshold.word == "rate":
+        return 1 - float(np.mean(samples.ok))
+    if threshold.word == "p":
+        return float(np.percentile(latency, threshold.percent))
+    return _OF_LATENCY[threshold.word](latency)
