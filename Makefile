@@ -45,7 +45,7 @@ container-test: $(READY) ## build the image, run compose.yaml under podman-compo
 	@$(BIN)/pytest tests/container -s $(ARGS)
 
 docs: $(READY) ## write docs/reference.md from the code
-	@$(BIN)/python -m bookstore.reference > docs/reference.md
+	@$(BIN)/python -m bookstore.cli.reference > docs/reference.md
 
 baseline: $(READY) ## measure beside the article's own design (FastAPI, uvicorn)
 	@benchmarks/article/run

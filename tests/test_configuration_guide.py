@@ -6,11 +6,11 @@ import json
 import re
 from pathlib import Path
 
+from bookstore.cli.reference import ENVIRONMENT
 from bookstore.config import settings
 from bookstore.doctor import FORMAT_VERSION, Examination, configuration
 from bookstore.doctor.finding import LEVELS, Finding
 from bookstore.observability import tracing
-from bookstore.reference import ENVIRONMENT
 
 GUIDE = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
 VARIABLES = {name for names in ENVIRONMENT for name in re.findall(r"\b[A-Z][A-Z0-9_]*[A-Z0-9]\b", names)}

@@ -10,9 +10,9 @@ import click
 import pytest
 
 from bookstore import cli
+from bookstore.cli.reference import ENVIRONMENT
 from bookstore.lab.record.run_record import Problem
 from bookstore.lab.workload import file as workload_file
-from bookstore.reference import ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/bookstore/**/*.md")])
@@ -30,7 +30,7 @@ def _command_lines() -> list[str]:
 
 def test_the_reference_is_up_to_date() -> None:
     """docs/reference.md is what `make docs` would write, with -h in each command's help, as at a terminal."""
-    command = [sys.executable, "-m", "bookstore.reference"]  # click keeps in a command how it was called before
+    command = [sys.executable, "-m", "bookstore.cli.reference"]  # click keeps in a command how it was called before
     written = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert (ROOT / "docs/reference.md").read_text() == written
     assert "  -h, --help " in written

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from bookstore.cli.profiles import profiles
+from bookstore.cli.commands.profiles import profiles
 from bookstore.database import pooler
 from bookstore.database.budget import PoolerCapacity
 from bookstore.database.url import conninfo

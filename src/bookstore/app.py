@@ -199,7 +199,7 @@ class _ServeCommand(CLIPlugin):
     """Makes `litestar --app bookstore.app:create_app run` what `bookstore serve` is: under the profile."""
 
     def on_cli_init(self, cli: Group) -> None:
-        from bookstore.cli.serve import serve  # noqa: PLC0415 - workers need no commands
+        from bookstore.cli.commands.serve import serve  # noqa: PLC0415 - workers need no commands
 
         cli.add_command(serve, name="run")
 

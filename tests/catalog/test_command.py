@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore.cli.catalog import catalog
+from bookstore.cli.commands.catalog import catalog
 from bookstore.exceptions import Refused
 
 BOOKS = "title,authors,isbn13\nA,Ann,9780439023481\nB,Bo,9.78e+12\n,Cy,\n"

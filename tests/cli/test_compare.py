@@ -16,9 +16,9 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from bookstore.cli.compare import compare
+from bookstore.cli.commands.compare import compare
+from bookstore.cli.commands.runs import runs
 from bookstore.cli.progress import progress
-from bookstore.cli.runs import runs
 from bookstore.exceptions import Refused
 from bookstore.lab.exceptions import Invalid
 from bookstore.lab.record.run_record import Run

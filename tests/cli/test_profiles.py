@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore.cli.profiles import profiles
+from bookstore.cli.commands.profiles import profiles
 from bookstore.config.resources import shipped
 from bookstore.exceptions import Refused
 from bookstore.profile import json_schema, loader

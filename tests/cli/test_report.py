@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore.cli.report import after, report
+from bookstore.cli.commands.report import after, report
 from bookstore.exceptions import Refused
 
 from ..lab import records

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.auth import keyring
-from bookstore.cli.tokens import tokens
+from bookstore.cli.commands.tokens import tokens
 from bookstore.config.settings import Settings
 from bookstore.exceptions import Refused
 

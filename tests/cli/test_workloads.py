@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore.cli.workloads import workloads
+from bookstore.cli.commands.workloads import workloads
 from bookstore.exceptions import Refused
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from bookstore.reference import ENVIRONMENT
+from bookstore.cli.reference import ENVIRONMENT
 
 ROOT: Final = Path(__file__).parents[2]
 COMPOSE: Final = (ROOT / "compose.yaml").read_text()

@@ -9,9 +9,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from bookstore.cli.reference import ENVIRONMENT
 from bookstore.http.server import KILL_AFTER_S
 from bookstore.profile import loader
-from bookstore.reference import ENVIRONMENT
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy/kubernetes"
 MANIFESTS: Final = [one for file in sorted(FOLDER.glob("*.yaml")) for one in yaml.safe_load_all(file.read_text())]

@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
+from bookstore.cli.reference import ENVIRONMENT
 from bookstore.http.server import KILL_AFTER_S
-from bookstore.reference import ENVIRONMENT
 
 UNIT: Final = Path(__file__).parents[2] / "deploy/systemd/bookstore.service"
 LARGEST_EXPOSURE: Final = 15

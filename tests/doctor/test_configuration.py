@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from bookstore.cli.reference import ENVIRONMENT
 from bookstore.config import settings
 from bookstore.doctor import configuration
 from bookstore.doctor.configuration import Value
 from bookstore.doctor.tables import EXTENSIONS
-from bookstore.reference import ENVIRONMENT
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations/versions"
 

@@ -20,9 +20,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.catalog import datasets
-from bookstore.cli import measuring
-from bookstore.cli.compare import compare
-from bookstore.cli.runs import runs
+from bookstore.cli import measurement as measuring
+from bookstore.cli.commands.compare import compare
+from bookstore.cli.commands.runs import runs
 from bookstore.database.embedded import Cluster
 from bookstore.exceptions import Refused
 from bookstore.lab import run

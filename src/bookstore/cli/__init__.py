@@ -31,7 +31,7 @@ class _Commands(click.Group):
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
         if name not in _MODULES:
             return None
-        module = importlib.import_module(f"bookstore.cli.{_MODULES[name]}")
+        module = importlib.import_module(f"bookstore.cli.commands.{_MODULES[name]}")
         command: click.Command = getattr(module, name)
         return command
 

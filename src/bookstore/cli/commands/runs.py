@@ -8,7 +8,7 @@ from typing import Final
 import click
 import msgspec
 
-from bookstore.cli.printing import FORMATS, printed
+from bookstore.cli.output import FORMATS, printed
 from bookstore.config import yaml_document
 from bookstore.exceptions import Refused
 from bookstore.lab.storage import runs as results

@@ -7,8 +7,8 @@ from typing import Any
 import click
 import msgspec
 
-from bookstore.cli.measuring import catalogue_of, end, loaded, measured, measuring_options, protocol_of, seed_of
-from bookstore.cli.runs import output_option
+from bookstore.cli.commands.runs import output_option
+from bookstore.cli.measurement import catalogue_of, end, loaded, measured, measuring_options, protocol_of, seed_of
 from bookstore.lab import plan as planning
 from bookstore.lab import sweep as grid
 from bookstore.lab.storage import runs

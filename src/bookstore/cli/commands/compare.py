@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import click
 
-from bookstore.cli.measuring import crossed, end, form_of, loaded, measured, measuring_options, protocol_of, seed_of
-from bookstore.cli.printing import printed
-from bookstore.cli.runs import find, output_option
-from bookstore.cli.units import Percent
+from bookstore.cli.commands.runs import find, output_option
+from bookstore.cli.measurement import crossed, end, form_of, loaded, measured, measuring_options, protocol_of, seed_of
+from bookstore.cli.output import printed
+from bookstore.cli.param_types import Percent
 from bookstore.lab import plan as planning
 from bookstore.lab.analysis import run_comparison, verdict
 from bookstore.lab.plan import Cell, Plan

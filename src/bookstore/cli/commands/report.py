@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bookstore.cli.runs import find
+from bookstore.cli.commands.runs import find
 from bookstore.exceptions import Refused
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.report import index as report_index

@@ -13,10 +13,10 @@ import click
 import psycopg
 
 from bookstore.catalog import datasets
-from bookstore.cli.printing import FORMATS, printed
+from bookstore.cli.commands.report import after
+from bookstore.cli.output import FORMATS, printed
+from bookstore.cli.param_types import Duration, Size
 from bookstore.cli.progress import progress, terminable
-from bookstore.cli.report import after
-from bookstore.cli.units import Duration, Size
 from bookstore.exceptions import Refused
 from bookstore.lab import run as protocol
 from bookstore.lab.analysis import verdict
