@@ -13,7 +13,7 @@ from bookstore.faults import KINDS
 from bookstore.http.routes.problems import _html
 
 Client = AsyncTestClient[Litestar]
-PAGE = Path(__file__).parents[2] / "docs" / "problems.md"
+PAGE = Path(__file__).parents[3] / "docs" / "problems.md"
 
 
 def test_every_kind_is_explained() -> None:

@@ -14,7 +14,7 @@ from bookstore.cli.reference import ENVIRONMENT
 from bookstore.lab.record.run_record import Problem
 from bookstore.lab.workload import file as workload_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/bookstore/**/*.md")])
 
 

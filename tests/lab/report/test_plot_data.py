@@ -18,7 +18,7 @@ from bookstore.lab.report.plot_data import (
     thinned,
 )
 
-from .records import measured
+from ..records import measured
 
 
 def requests(done_s: list[float], latency_ms: list[float], kind: list[int] | None = None) -> Samples:

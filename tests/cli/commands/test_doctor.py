@@ -9,10 +9,9 @@ from urllib.parse import quote
 import jsonschema
 import pytest
 import sqlalchemy as sa
+from tests.doctor.conftest import Doctor, parsed
 
 from bookstore.database.url import conninfo
-
-from .conftest import Doctor, parsed
 
 CANARY = "c4n@ry:/%"
 

@@ -12,7 +12,7 @@ from bookstore.doctor import FORMAT_VERSION, Examination, configuration
 from bookstore.doctor.finding import LEVELS, Finding
 from bookstore.observability import tracing
 
-GUIDE = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
 VARIABLES = {name for names in ENVIRONMENT for name in re.findall(r"\b[A-Z][A-Z0-9_]*[A-Z0-9]\b", names)}
 EXAMPLES = dict(
     line.partition("=")[::2]

@@ -20,7 +20,7 @@ from bookstore.lab.record.run_record import Problem, Run
 from bookstore.lab.report import index as report_index
 from bookstore.lab.report import page as report
 
-from . import records
+from .. import records
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 30_000

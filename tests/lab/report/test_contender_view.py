@@ -12,7 +12,7 @@ from bookstore.lab.record.run_record import Telemetry
 from bookstore.lab.report import contender_view
 from bookstore.lab.report import page as report
 
-from . import records
+from .. import records
 
 
 def test_what_was_not_valid_is_not_drawn(tmp_path: Path) -> None:

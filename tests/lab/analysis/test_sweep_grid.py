@@ -12,7 +12,7 @@ from bookstore.lab.analysis.sweep_grid import Grid
 from bookstore.lab.record.run_record import Contender, Run
 from bookstore.lab.report.conclusions import answer, sentences
 
-from . import records
+from .. import records
 
 
 @pytest.fixture(scope="module")

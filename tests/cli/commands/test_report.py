@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from bookstore.cli.commands.report import after, report
 from bookstore.exceptions import Refused
 
-from ..lab import records
+from ...lab import records
 
 
 def run(*arguments: object) -> Result:

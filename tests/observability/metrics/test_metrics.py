@@ -36,7 +36,7 @@ from bookstore.profile.engine_profile import Driver, EngineProfile
 
 PATIENCE_S = 40.0
 Deployed = Callable[..., AbstractContextManager[str]]
-PAGE = Path(__file__).parents[2] / "docs/metrics.md"
+PAGE = Path(__file__).parents[3] / "docs/metrics.md"
 POOL_COUNTS = ("pool_requests_num_total", "pool_wait_seconds_count", "pool_hold_seconds_count")
 
 

@@ -91,14 +91,14 @@ class Service:
 
 def documented_keys() -> set[str]:
     """Those of the guide's table."""
-    guide = Path(__file__).parents[1] / "docs" / "logs.md"
+    guide = Path(__file__).parents[2] / "docs" / "logs.md"
     table = guide.read_text().partition("## Keys\n")[2].partition("\n## ")[0]
     return set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 
 
 def test_the_guide_names_keys_that_exist() -> None:
     """Each key of the guide's table is one that some code writes."""
-    source = "".join(path.read_text() for path in (Path(__file__).parents[1] / "src").rglob("*.py"))
+    source = "".join(path.read_text() for path in (Path(__file__).parents[2] / "src").rglob("*.py"))
     assert len(documented_keys()) > 30
     assert [key for key in documented_keys() - TRACING if f'"{key}"' not in source and f".{key} =" not in source] == []
 

@@ -12,7 +12,7 @@ from bookstore.lab.report import contender_view
 from bookstore.lab.report import page as report
 from bookstore.lab.report.sweep_view import sweep
 
-from . import records
+from .. import records
 
 
 def test_the_best_cell_of_each_variant_is_drawn_whole(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from bookstore.auth.tokens import make
 from bookstore.database.url import conninfo
 
-GUIDE = Path(__file__).parents[1] / "docs" / "api.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "api.md"
 BASE = "http://127.0.0.1:8000"
 END = "--- end of the answer, exit code"
 TOKEN, _KEPT = make("guide", ["catalog:write"], date(2026, 1, 1))
