@@ -1,4 +1,4 @@
-"""Alembic's entry point: one connection, one transaction for all migrations of a command."""
+"""Alembic's entry point: runs all migrations of a command on one connection, in one transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 config = cast("AlembicCommandConfig", context.config)
 
 if context.is_offline_mode():
-    raise SystemExit("migrations run against a database; their SQL alone is not offered")
+    raise SystemExit("migrations need a database connection; offline SQL generation is not supported")
 
 with config.engine.connect() as connection:  # type: ignore[union-attr]
     context.configure(
@@ -24,8 +24,8 @@ with config.engine.connect() as connection:  # type: ignore[union-attr]
         version_table=config.version_table_name,
     )
     with context.begin_transaction():
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # PgBouncer's is for requests
-        # Two commands may migrate at once: the second one waits, and then finds nothing to do. Any number
-        # does that nobody else locks.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # PgBouncer's limit is meant for requests
+        # Two commands may migrate at once: the second one waits, then finds nothing to do. The lock's number is
+        # arbitrary; it only has to be unused by others.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7267014)")
         context.run_migrations()

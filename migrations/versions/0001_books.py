@@ -1,4 +1,4 @@
-"""Books, authors, genres."""
+"""Create books, authors and genres."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Written out, not imported from the models: a migration says what was, the models say what is.
+# Not imported from the models: a migration must stay fixed when the models change.
 _ISBN13_VALID = (
     "CASE WHEN isbn13 ~ '^97[89][0-9]{10}$' THEN ("
     + " + ".join(f"{1 if place % 2 else 3} * substr(isbn13, {place}, 1)::int" for place in range(1, 14))

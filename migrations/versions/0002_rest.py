@@ -1,4 +1,4 @@
-"""What a public API needs: orders and filters by index, search, versions of authors and genres, kept answers."""
+"""Add indexed sorting and filtering, search, versions of authors and genres, and stored idempotent responses."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ def upgrade() -> None:
 
 
 def _make_functions() -> None:
-    # Both come with PostgreSQL and are trusted: who may create objects in the database may create them.
+    # Both ship with PostgreSQL and are trusted: any role with CREATE on the database may install them.
     op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     op.execute("CREATE EXTENSION IF NOT EXISTS unaccent")
-    # Named in full in the function: pg_restore fills indexes without a search_path.
+    # unaccent is qualified with its schema below, because pg_restore builds indexes without a search_path.
     schema = op.get_bind().scalar(
         sa.text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'unaccent'")
     )
     op.execute("CREATE TEXT SEARCH CONFIGURATION catalogue (COPY = simple)")
     op.execute(f"ALTER TEXT SEARCH CONFIGURATION catalogue ALTER MAPPING FOR {_WORDS} WITH {schema}.unaccent, simple")
-    # Compounds are found by their parts, and "J.R.R. Tolkien" is three initials, not the name of a host; nor
-    # is <this> a tag of HTML.
+    # Compounds are found by their parts. Punctuation becomes spaces, so that the parser takes "J.R.R. Tolkien" as
+    # three initials rather than a host name, and does not take <this> as an HTML tag.
     op.execute(f"ALTER TEXT SEARCH CONFIGURATION catalogue DROP MAPPING FOR {_COMPOUNDS}")
     op.execute(
         "CREATE FUNCTION search_words(text) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS"
         " $$ SELECT to_tsvector('catalogue', translate($1, './:@_-+<>&', '          ')) $$"
     )
-    # unaccent() is only STABLE, for its dictionary could be another one tomorrow; an index needs IMMUTABLE.
-    # The first 200 characters: an index entry takes no more than 2,704 bytes.
+    # An index needs an IMMUTABLE function; unaccent() is only STABLE, because its dictionary can change.
+    # Only the first 200 characters are used, because an index entry is limited to 2,704 bytes.
     op.execute(
         "CREATE FUNCTION sort_key(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS"
         f""" $$ SELECT lower({schema}.unaccent('{schema}.unaccent', left($1, 200))) $$"""
@@ -92,7 +92,7 @@ def _make_documents() -> None:
         "book_document",
         ["document"],
         postgresql_using="gin",
-        postgresql_with={"fastupdate": "off"},  # else a search reads the list of pending entries first
+        postgresql_with={"fastupdate": "off"},  # otherwise each search scans the pending list first
     )
     op.create_index(
         "ix_search_word_word",
@@ -104,7 +104,7 @@ def _make_documents() -> None:
 
 
 def _make_orders() -> None:
-    # The id at the end makes an order total, and a page's place in it a range of the index.
+    # The trailing id makes each order total and each page a range of the index.
     op.create_index("ix_book_title", "book", [sa.text('sort_key(title) COLLATE "C"'), "id"])
     op.create_index("ix_book_year_or_last", "book", [sa.text("coalesce(publication_year::int, 32767)"), "id"])
     op.create_index("ix_book_year_or_first", "book", [sa.text("coalesce(publication_year::int, -32768)"), "id"])
@@ -121,7 +121,7 @@ def _make_versions() -> None:
             op.add_column(
                 table, sa.Column(name, sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False)
             )
-    # A slug of digits alone would be taken for an id.
+    # A slug of digits only would be mistaken for an id.
     op.execute("UPDATE genre SET slug = 'genre-' || slug WHERE slug ~ '^[0-9]+$'")
     op.create_check_constraint(op.f("ck_genre_slug_is_no_id"), "genre", "slug !~ '^[0-9]+$'")
 
@@ -141,4 +141,4 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION search_document(text, text)")
     op.execute("DROP FUNCTION search_words(text)")
     op.execute("DROP TEXT SEARCH CONFIGURATION catalogue")
-    # The extensions stay: they may be somebody else's too.
+    # The extensions stay, because other applications may use them.
