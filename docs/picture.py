@@ -1,7 +1,7 @@
-"""Draws a run's table as docs/compare.svg: `python docs/picture.py RUN`.
+"""Draw a run's table as docs/compare.svg: `python docs/picture.py RUN`.
 
-rich's own SVG asks a content network for its font; this one takes the reader's monospace font, so that the
-picture is the same offline.
+rich's SVG export loads its font from a CDN. The exported font rules are replaced with the reader's monospace fonts, so
+that the picture looks the same offline.
 """
 
 from __future__ import annotations
