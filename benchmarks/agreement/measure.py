@@ -1,12 +1,13 @@
-"""Measures whether the lab's load generator agrees with wrk and ab: all three load one deployment, in interleaved
-rounds, at the same concurrency.
+"""Agreement of the lab's load generator with wrk and ab: all three load one deployment at the same concurrency, in
+interleaved rounds.
 
     .venv/bin/python benchmarks/agreement/measure.py [--apart] [PROFILE] [ROUNDS] [SECONDS]
 
-10,000 generated books, the workload list-20, a random order in each round. Prints throughput and median latency of
-each, and their ratios to ours: the geometric mean over the rounds with its 95 % interval and its range. With --apart
-the machine's last core is for the load alone, and the others for the service and PostgreSQL: what a generator itself
-uses is then taken from nobody. Debian has the tools as wrk and apache2-utils.
+Uses 10,000 generated books, the workload list-20 and a random order in each round. Prints the throughput and median
+latency of each tool, and the ratios of wrk and ab to the lab's generator: the geometric mean over the rounds with its
+95 % interval and its range. With --apart, the load runs alone on the machine's last core, and the service and
+PostgreSQL run on the others, so that a generator's own CPU use does not slow the service. On Debian, install wrk and
+apache2-utils.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ SPARE_S: Final = 60
 BOOKS: Final = 10_000
 OURS: Final = "bookstore"
 MOST_REQUESTS: Final = 500_000
-"""ab ends at 50,000 unless told otherwise."""
+"""ab stops after 50,000 requests by default."""
 
 _TELL: Final = """
 done = function(summary, latency, _)
@@ -71,9 +72,9 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     is_apart = "--apart" in sys.argv
     if is_apart and len(cores) == 1:
-        sys.exit("--apart: found one core, and two are needed")
+        sys.exit("--apart needs at least two cores; only one is available")
     if is_apart:
-        os.sched_setaffinity(0, cores[:-1])  # for PostgreSQL and the service, which inherit it
+        os.sched_setaffinity(0, cores[:-1])  # PostgreSQL and the service inherit it
     asked = msgspec.structs.replace(workload_file.load("list-20"), duration=seconds)
     figures: dict[str, list[Figure]] = {OURS: [], "wrk": [], "ab": []}
     with Guardian() as guardian, tempfile.TemporaryDirectory(prefix="bookstore-agreement-") as text:
@@ -86,8 +87,8 @@ def main() -> None:
                 datasets.generate(connection, books=BOOKS, seed=1)
             with deploy(profile, url, folder, guardian) as deployment:
                 if is_apart:
-                    os.sched_setaffinity(0, cores[-1:])  # for the tools
-                _ours(asked, deployment.base, folder, guardian)  # warms up
+                    os.sched_setaffinity(0, cores[-1:])  # the tools inherit it
+                _ours(asked, deployment.base, folder, guardian)  # warm-up
                 quick = msgspec.structs.replace(asked, warm_up=0)
                 for number in range(1, rounds + 1):
                     for tool in random.sample(list(figures), len(figures)):
@@ -143,18 +144,18 @@ def _run(command: list[str], seconds: float) -> str:
 
 def _print(profile: str, asked: Workload, rounds: int, figures: dict[str, list[Figure]]) -> None:
     path = asked.requests[0].path
-    print(f"GET {path} of {profile}, {asked.concurrency} clients, {rounds} rounds of {asked.duration:.0f} s\n")
+    print(f"{profile}: GET {path}, {asked.concurrency} clients, {rounds} rounds of {asked.duration:.0f} s\n")
     for tool, found in figures.items():
         throughput, p50_ms = (median(column) for column in zip(*found, strict=True))
-        print(f"{tool:<10} {throughput:8.1f} req/s   p50 {p50_ms:7.3f} ms   (medians of the rounds)")
+        print(f"{tool:<10} {throughput:8.1f} req/s   p50 {p50_ms:7.3f} ms   (medians over the rounds)")
     for name in Figure._fields:
-        print(f"\n{name}, others / ours")
+        print(f"\n{name}, ratio to {OURS}")
         ours = [getattr(figure, name) for figure in figures[OURS]]
         for tool in ("wrk", "ab"):
             theirs = [getattr(figure, name) for figure in figures[tool]]
             each = [one / other for one, other in zip(theirs, ours, strict=True)]
             it = ratio(theirs, ours)
-            interval = "" if it.low is None else f"  95 %: {it.low:.3f} to {it.high:.3f}"
+            interval = "" if it.low is None else f"  95 % interval: {it.low:.3f} to {it.high:.3f}"
             print(f"{tool:<10} {it.estimate:.3f}{interval}  range: {min(each):.3f} to {max(each):.3f}")
 
 

@@ -1,7 +1,7 @@
 """The article's async design on this project's tables: FastAPI, asyncpg, joinedload, pydantic.
 
-What it leaves to the defaults is left to the defaults here: one uvicorn worker, SQLAlchemy's own pool,
-FastAPI's own serialisation, Python's own garbage collector.
+Everything that the article leaves at its default is at its default here: one uvicorn worker, and the standard
+SQLAlchemy pool, FastAPI serialisation and Python garbage collector.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ async def get_session() -> AsyncIterator[AsyncSession]:
 
 
 @app.get("/books", response_model=list[BookRead])
-async def list_books(limit: int = 100, session: AsyncSession = Depends(get_session)) -> list[Book]:  # noqa: B008 - FastAPI's way
+async def list_books(limit: int = 100, session: AsyncSession = Depends(get_session)) -> list[Book]:  # noqa: B008 - FastAPI's convention
     found = await session.execute(
         select(Book).options(joinedload(Book.authors), joinedload(Book.genres)).order_by(Book.id).limit(limit)
     )

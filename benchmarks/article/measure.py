@@ -1,7 +1,7 @@
-"""Measures the article's async design beside profiles of this service, interleaved, in one run.
+"""The article's async design compared with profiles of this service, interleaved, in one run.
 
-The same database, catalogue, load generator and rounds as `bookstore compare`; the design's own Python
-environment is beside this file. Its answer is checked to hold the same books before anything is measured.
+Uses the same database, catalogue, load generator and rounds as `bookstore compare`. The design has its own Python
+environment beside this file. Before each measurement, the response is checked to contain the same books.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HERE: Final = Path(__file__).parent
 
 @contextmanager
 def article(url: sa.URL, folder: Path, guardian: Guardian) -> Iterator[Deployment]:
-    """The design under one uvicorn worker, ready."""
+    """Run the article's design in one uvicorn worker until it is ready."""
     port = free_port()
     asyncpg_url = url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     with (folder / "article.log").open("wb") as log:
@@ -63,7 +63,7 @@ def article(url: sa.URL, folder: Path, guardian: Guardian) -> Iterator[Deploymen
 
     try:
         if not wait_until(ready, 30):
-            sys.exit("the article's design did not start")
+            sys.exit("the article's design did not become ready within 30 s")
         yield deployment
     finally:
         end_group(process.pid)
@@ -92,7 +92,7 @@ def main() -> None:
                         items = answer if name == DESIGN else answer["items"]
                         expected = expected or items
                         if items != expected:
-                            sys.exit(f"{name} answers other books")
+                            sys.exit(f"{name}: the response contains different books")
                         target = k9.Target(deployment.base, [])
                         sent = k9.send(asked, target, folder, guardian, lambda *_: None, seed=number)
                     counted = sent.samples.measured(asked.duration, asked.model)

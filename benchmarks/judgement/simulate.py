@@ -1,8 +1,8 @@
-"""How often is the lab's judgement right? Made-up rounds with noise like a shared machine's, judged many times.
+"""Error rates of the lab's verdicts, from simulated rounds with the noise of a shared machine.
 
     .venv/bin/python benchmarks/judgement/simulate.py
 
-Prints the tables of docs/concepts/judgement.md, in some minutes and from one seed.
+Prints the tables of docs/concepts/judgement.md within some minutes, from one fixed seed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def normal(shape: tuple[int, int], spread: float) -> Floats:
 
 
 def heavy(shape: tuple[int, int], spread: float) -> Floats:
-    """Student's t of 4 degrees: one round of fifty lies three spreads out."""
+    """Student's t with 4 degrees of freedom: one round in fifty is three spreads off."""
     return spread * RANDOM.standard_t(4, shape) / math.sqrt(2)
 
 
@@ -40,8 +40,8 @@ def bursts(shape: tuple[int, int], spread: float) -> Floats:
 
 
 def drift(shape: tuple[int, int], spread: float) -> Floats:
-    """The log ratios of two profiles, deployed in random order 5 s apart, on a machine whose log speed wanders
-    (Ornstein-Uhlenbeck, 30 s) and carries some noise of each measurement's own."""
+    """Log ratios of two profiles, deployed in random order 5 s apart, on a machine whose log speed drifts
+    (Ornstein-Uhlenbeck, 30 s), plus independent noise of each measurement."""
     runs, rounds = shape
     keep = math.exp(-5 / 30)
     speed = np.empty((runs, 2 * rounds))
@@ -57,14 +57,14 @@ NOISES: Final[dict[str, Noise]] = {"normal": normal, "heavy tails": heavy, "burs
 
 
 def student(logs: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Low and high ends for each row."""
+    """Return the lower and upper bounds for each row."""
     rounds = logs.shape[1]
     half = t_quantile((1 + confidence) / 2, rounds - 1) * logs.std(1, ddof=1) / math.sqrt(rounds)
     return logs.mean(1) - half, logs.mean(1) + half
 
 
 def resampled(logs: Floats, many: int = 1000) -> Floats:
-    """The means of `many` samples of each row's rounds, drawn with replacement, ascending."""
+    """Return the means of `many` resamples of each row's rounds, drawn with replacement, in ascending order."""
     runs, rounds = logs.shape
     drawn = RANDOM.multinomial(rounds, [1 / rounds] * rounds, (runs, many))
     return np.sort(np.einsum("rmn,rn->rm", drawn, logs) / rounds, axis=1)
@@ -76,7 +76,7 @@ def bootstrap(logs: Floats) -> tuple[Floats, Floats]:
 
 
 def bca(logs: Floats) -> tuple[Floats, Floats]:
-    """Bias-corrected and accelerated (Efron 1987)."""
+    """Return bounds of the bias-corrected and accelerated bootstrap (Efron 1987)."""
     means = resampled(logs)
     below = np.clip((means < logs.mean(1)[:, None]).mean(1), 1e-3, 1 - 1e-3)
     bias = stats.norm.ppf(below)
@@ -104,7 +104,7 @@ def coverage_of_throughput() -> None:
 
 
 def coverage_of_p99(runs: int = 1000, many: int = 400) -> None:
-    """A profile against itself: log-normal latencies, each round's shifted by noise of its own."""
+    """Compare a profile with itself: log-normal latencies, with a random shift for each round."""
     print(
         "\n| requests a round | rounds | Student's t | hierarchical bootstrap | BCa of rounds |\n|---|---|---|---|---|"
     )
@@ -116,7 +116,7 @@ def coverage_of_p99(runs: int = 1000, many: int = 400) -> None:
                 shifts = heavy((2, rounds), 0.08)
                 latencies = np.sort(0.5 * RANDOM.standard_normal((2, rounds, requests)) + shifts[..., None])
                 logs.append(latencies[0, :, rank] - latencies[1, :, rank])
-                # a p99 drawn anew from a round is one of its own latencies: at a rank that is Beta-distributed
+                # the p99 of a resampled round is one of that round's latencies, at a Beta-distributed rank
                 chosen = RANDOM.integers(0, rounds, (many, rounds))
                 ranks = RANDOM.beta(rank + 1, requests - rank, (2, many, rounds))
                 places = (ranks * requests).astype(int)
@@ -129,7 +129,7 @@ def coverage_of_p99(runs: int = 1000, many: int = 400) -> None:
 
 
 def half_widths(logs: Floats, confidence: float) -> Floats:
-    """Of each row's interval after each of its rounds; the first round tells none."""
+    """Return the half-width of each row's interval after each round; infinite after the first."""
     most = logs.shape[1]
     counts = np.arange(2, most + 1)
     means = np.cumsum(logs, 1)[:, 1:] / counts
@@ -139,8 +139,11 @@ def half_widths(logs: Floats, confidence: float) -> Floats:
 
 
 def stopped(logs: Floats, least: int, confidence: float) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Mean, half-width and rounds of each contender of each run. `logs` has the axes run, contender, round; a run
-    is looked at after each round from the `least`-th on, and ends when all its intervals are narrow."""
+    """Return the mean, half-width and number of rounds of each contender in each run.
+
+    `logs` has the axes run, contender, round. A run is checked after each round from the `least`-th on, and ends
+    when all its intervals are narrow.
+    """
     runs, contenders, most = logs.shape
     halves = half_widths(logs.reshape(-1, most), confidence).reshape(logs.shape)
     done: NDArray[np.bool_] = np.logical_and.reduce(halves <= PRECISION, axis=1)
@@ -153,7 +156,7 @@ def stopped(logs: Floats, least: int, confidence: float) -> tuple[Floats, Floats
 
 
 def stopping(runs: int = 20_000) -> None:
-    """False alarms are the most over all SPREADS, found slowdowns the fewest over all NOISES."""
+    """Print false alarms (the maximum over SPREADS) and detected slowdowns (the minimum over NOISES)."""
     print("\n| quantile | min | max |", " | ".join(NOISES), "| found at 4 % | found at 8 % | rounds at 3, 5, 8 % |")
     print("|---" * (6 + len(NOISES)) + "|")
     for confidence in (0.95, QUANTILE):
@@ -177,7 +180,7 @@ def stopping(runs: int = 20_000) -> None:
 
 
 def families(runs: int = 20_000, least: int = 6, most: int = 15) -> None:
-    """How often at least one of several contenders that all are the baseline is called different."""
+    """Print how often at least one of several contenders identical to the baseline is reported as different."""
     print("\n| contenders | at least one called different |\n|---|---|")
     for contenders in (1, 3, 5):
         alarms = []

@@ -1,11 +1,11 @@
-"""What watching a service costs it: the metrics port, slow statements, JSON logs with a line a request; paired.
+"""Cost of monitoring a service: metrics port, slow-statement log, JSON log with one line per request; paired.
 
     .venv/bin/python benchmarks/logs/measure.py [PROFILE] [ROUNDS] [SECONDS]
 
-A server for each way of watching, all at once, on the 10,000 real books in one embedded PostgreSQL. In each round they
-are loaded one after the other, in random order, by five clients that ask for 100 books; each is compared with the
-round's unwatched one. Throughput is what the clients got, CPU the workers' own time a request, which varies less on a
-machine that others use too. The log goes to a file.
+Runs one server for each kind of monitoring, all at the same time, on the 10,000 real books in one embedded PostgreSQL.
+In each round, five clients that request 100 books load the servers one after the other, in random order. Each server
+is compared with the unmonitored one of the same round. Throughput is measured at the clients. CPU is that of the
+workers per request; on a shared machine it varies less than throughput. The log goes to a file.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ SECONDS: Final = 3.0
 CLIENTS: Final = 5
 PATH: Final = "/books?limit=100"
 
-UNWATCHED: Final = "nothing"
+UNWATCHED: Final = "none"
 Ways = Mapping[str, Mapping[str, str]]
 
 
 def ways() -> Ways:
-    """The environment of each way of watching."""
+    """Return the environment variables for each kind of monitoring."""
     off, requests = {"BOOKSTORE_SLOW_STATEMENT": "off"}, {"BOOKSTORE_LOG_REQUESTS": "on"}
     return {
         UNWATCHED: off,
         "slow statements": {},
         "metrics port": off | {"BOOKSTORE_METRICS_PORT": str(free_port())},
-        "a line a request": off | requests,
-        "all of it": requests | {"BOOKSTORE_METRICS_PORT": str(free_port())},
+        "request log": off | requests,
+        "everything": requests | {"BOOKSTORE_METRICS_PORT": str(free_port())},
     }
 
 
 @contextmanager
 def served(profile: str, url: str, watching: Mapping[str, str], log: Path, guardian: Guardian) -> Iterator[Deployment]:
-    """The service, ready, with its log in a file."""
+    """Run the service until it is ready, with its log in the file `log`."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKSTORE_")}
     environment |= {"BOOKSTORE_PROFILE": profile, "DATABASE_URL": url, "BOOKSTORE_LOG_FORMAT": "json", **watching}
@@ -89,7 +89,7 @@ def served(profile: str, url: str, watching: Mapping[str, str], log: Path, guard
 
 
 def load(deployment: Deployment, seconds: float, folder: Path) -> tuple[float, float]:
-    """(requests a second, µs of the workers' CPU a request). Exits where a request fails."""
+    """Return (requests per second, µs of worker CPU per request). Exit if a request fails."""
     plan, samples = folder / "plan.json", folder / "samples.jsonl"
     request = {"method": "GET", "url": deployment.base + PATH}
     options = {"vus": CLIENTS, "duration": f"{seconds * 1000:.0f}ms"}
@@ -107,7 +107,7 @@ def load(deployment: Deployment, seconds: float, folder: Path) -> tuple[float, f
     lines = [json.loads(line) for line in samples.read_text().splitlines() if '"metric":"http_reqs"' in line]
     statuses = [line["data"]["tags"]["status"] for line in lines if line["type"] == "Point"]
     if failed := set(statuses) - {"200"}:
-        sys.exit(f"{PATH}: answered {failed}")
+        sys.exit(f"{PATH}: unexpected status {failed}")
     return len(statuses) / seconds, used / len(statuses) * 1e6
 
 
@@ -116,7 +116,7 @@ def _cpu_s(deployment: Deployment) -> float:
 
 
 def told(name: str, figures: list[tuple[float, float]], base: list[tuple[float, float]]) -> str:
-    """A way's medians, and its cost in percent with the 95 % interval."""
+    """Return a table row: the medians, and the differences in percent with their 95 % intervals."""
     line = f"{name:<18}"
     for place, unit in ((0, "/s"), (1, " µs")):
         mine, theirs = ([row[place] for row in rows] for rows in (figures, base))
@@ -149,15 +149,15 @@ def main() -> None:
                 name: stack.enter_context(served(profile, conninfo(url), watching, folder / f"{number}.log", guardian))
                 for number, (name, watching) in enumerate(todo.items())
             }
-            for number in range(int(rounds) + 1):  # the first one warms up
+            for number in range(int(rounds) + 1):  # round 0 is the warm-up
                 for name in random.sample(list(todo), len(todo)):
                     print(f"round {number}/{rounds} {name}", file=sys.stderr)
                     figures = load(servers[name], float(seconds), folder)
                     if number:
                         found[name].append(figures)
-    print(f"{profile}: GET {PATH}, {CLIENTS} clients, {rounds} interleaved rounds of {seconds} s; medians, and % with")
-    print("their 95 % interval against the same round's server that is not watched")
-    print(f"{'watched by':<18}{'throughput':>11}{'%':>8}{'CPU a request':>28}{'%':>8}")
+    print(f"{profile}: GET {PATH}, {CLIENTS} clients, {rounds} interleaved rounds of {seconds} s")
+    print("medians; difference in % from the unmonitored server of the same round, with 95 % interval")
+    print(f"{'monitoring':<18}{'throughput':>11}{'%':>8}{'CPU per request':>28}{'%':>8}")
     for name, figures_of in found.items():
         print(told(name, figures_of, found[UNWATCHED]))
 

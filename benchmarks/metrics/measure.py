@@ -1,10 +1,11 @@
-"""What counting for the metrics port costs a request, in CPU: paired, in one run.
+"""CPU cost per request of counting for the metrics port, paired, in one run.
 
     .venv/bin/python benchmarks/metrics/measure.py [PROFILE]
 
-Processes call the app in-process, without a socket: three count, three do not. They take turns, in random order, at
-chunks of 100 requests for 100 books, on 10,000 real ones; ratios are of the quartiles of CPU a chunk. Before that the
-cost of a request's counts alone, by shared cells and by prometheus_client for several processes.
+Six processes call the application without a socket: three count, three do not. They take turns in random order with
+chunks of 100 requests for 100 books, on 10,000 real books. Ratios are of the quartiles of CPU per chunk. Before that,
+the benchmark times the counting of one request alone, in shared-memory cells and with prometheus_client's
+multiprocess mode.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ _SCOPE: Final = {
 
 
 async def _serve_chunks() -> None:
-    """A chunk for each line of stdin, its CPU time in seconds to stdout."""
-    import time  # noqa: PLC0415 - the child's alone
+    """Serve one chunk for each line on stdin, and print its CPU time in seconds to stdout."""
+    import time  # noqa: PLC0415 - only the child process needs it
 
     app: Any = create_app()
 
@@ -106,7 +107,7 @@ def _of_a_request(url: str, profile: str) -> None:
         for number in range(ROUNDS + 5):
             for counts, child in random.sample(children, len(children)):
                 found = _chunk_s(child)
-                if number >= 5:  # the first ones warm up
+                if number >= 5:  # the first five are the warm-up
                     took[counts].append(found / CHUNK * 1e6)
     finally:
         for _, child in children:
@@ -179,7 +180,7 @@ def main() -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(folder))
         for name, made in {"shared cells": _by_cells, "prometheus_client": _by_library}.items():
             best = min(timeit.repeat(made(), number=20_000, repeat=5)) / 20_000
-            print(f"a request's counts by {name}: {best * 1e6:.2f} µs")
+            print(f"counting one request with {name}: {best * 1e6:.2f} µs")
     with Guardian() as guardian, embedded.temporary(guardian) as cluster:
         url = cluster.url()
         migrations.upgrade(url.set(drivername="postgresql+psycopg"))

@@ -1,10 +1,10 @@
-"""Measures the REST API, reading and writing, under one profile: interleaved rounds, in one run.
+"""Throughput and CPU of the REST API, reading and writing, under one profile, in interleaved rounds of one run.
 
     .venv/bin/python benchmarks/rest/measure.py [PROFILE]
 
-The 10,000 real books on an embedded PostgreSQL that writes to disk as a real one does (fsync on), one server,
-five clients over kept-alive connections. Each row's ratio is to the first row of its kind. CPU is the
-workers' own, in µs a request: it varies less than the throughput of a machine that others use too.
+Uses the 10,000 real books on an embedded PostgreSQL with fsync on, as in production, one server, and five clients
+over kept-alive connections. Each ratio compares a case with the baseline case of its kind. CPU is that of the
+workers, in µs per request; on a shared machine it varies less than throughput.
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ _LIST: Final = "/books?limit=100"
 
 
 class Case(NamedTuple):
-    """A request that is repeated. `of` is the case whose ratio it is given; `knows` sends the current ETag."""
+    """A repeated request.
+
+    `of` names the case that it is compared with, `knows` sends the current ETag, and `each` is the number of
+    books per request.
+    """
 
     method: str
     path: str
@@ -59,7 +63,7 @@ class Case(NamedTuple):
 
 
 def cases(token: str) -> dict[str, Case]:
-    """By name; those that write send `token`."""
+    """Return the cases by name; the writing ones send `token`."""
     write = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "If-Match": "*"}
     return {
         "detail": Case("GET", _ANY_ID, "detail"),
@@ -81,7 +85,7 @@ def cases(token: str) -> dict[str, Case]:
 
 @contextmanager
 def served(profile: str, url: sa.URL, line: str, folder: Path, guardian: Guardian) -> Iterator[Deployment]:
-    """The service, ready, where the token of `line` may write."""
+    """Run the service until it is ready; the token in the tokens-file line `line` may write."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKSTORE_")}
     environment |= {"BOOKSTORE_PROFILE": profile, "BOOKSTORE_API_TOKENS": line, "DATABASE_URL": conninfo(url)}
@@ -116,7 +120,7 @@ def served(profile: str, url: sa.URL, line: str, folder: Path, guardian: Guardia
 
 
 def send(case: Case, deployment: Deployment, folder: Path) -> tuple[float, float]:
-    """(requests a second, µs of the workers' CPU a request). Exits where a request fails."""
+    """Return (requests per second, µs of worker CPU per request). Exit if a request fails."""
     headers = dict(case.headers)
     if case.knows:
         headers["If-None-Match"] = _etag(deployment, case.path)
@@ -139,7 +143,7 @@ def send(case: Case, deployment: Deployment, folder: Path) -> tuple[float, float
     lines = [json.loads(line) for line in samples.read_text().splitlines() if '"metric":"http_reqs"' in line]
     statuses = [line["data"]["tags"]["status"] for line in lines if line["type"] == "Point"]
     if failed := {status for status in statuses if status not in {"200", "201", "304"}}:
-        sys.exit(f"{case.method} {case.path}: answered {failed}")
+        sys.exit(f"{case.method} {case.path}: unexpected status {failed}")
     return len(statuses) / SECONDS, used / len(statuses) * 1e6
 
 
@@ -168,7 +172,7 @@ def main() -> None:
             with psycopg.connect(conninfo(url)) as connection:
                 datasets.import_file(connection, datasets.sample_path())
             with served(profile, url, entry.line(), folder, guardian) as deployment:
-                for number in range(ROUNDS + 1):  # the first one warms up
+                for number in range(ROUNDS + 1):  # round 0 is the warm-up
                     for name in random.sample(list(todo), len(todo)):
                         print(f"round {number}/{ROUNDS} {name}", file=sys.stderr)
                         figures = send(todo[name], deployment, folder)

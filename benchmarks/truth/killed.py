@@ -1,10 +1,10 @@
-"""What does a comparison leave that is stopped or killed at any moment? Twenty are: SIGINT, SIGTERM, kill -9.
+"""Cleanup after a comparison is stopped or killed at a random moment, by default 20 times.
 
     python benchmarks/truth/killed.py [COUNT]
 
-The moments are drawn evenly over a whole comparison's time. After each: nothing that it started runs, none of its
-files is left, whatever is stored is a whole run, and the next comparison begins. One that fails by itself is bad, too:
-the end of what it said is printed.
+The signals are SIGINT, SIGTERM and SIGKILL; the moments are uniformly distributed over the duration of a whole
+comparison. After each one, no process and no temporary file may be left, every stored run must be complete, and the
+next comparison must start. A comparison that fails by itself also counts as bad; the end of its output is printed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ COMPARE: Final = [
     "--duration", "500ms", "--warm-up", "200ms", "--allow-busy", "--no-inspect",
 ]  # fmt: skip
 SIGNALS: Final = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-"""Drawn from: half of the moments are of kill -9, the others of the two that are caught."""
+"""Drawn at random: half are SIGKILL, the others the two signals that the command handles."""
 ENDS: Final = {0, 3, -signal.SIGKILL, 128 + signal.SIGINT, 128 + signal.SIGTERM}
-"""How a comparison may end here: done, invalid, killed, stopped."""
+"""Accepted exit codes: complete, invalid, killed, stopped by SIGINT or SIGTERM."""
 
 
 def started(workplace: Path, output: Path) -> subprocess.Popen[bytes]:
@@ -48,7 +48,7 @@ def started(workplace: Path, output: Path) -> subprocess.Popen[bytes]:
 
 
 def ended(process: subprocess.Popen[bytes], output: Path) -> int:
-    """Its exit code; prints the end of what it said where it failed by itself."""
+    """Return the exit code; print the end of the output if the comparison failed by itself."""
     code = process.wait()
     if code not in ENDS:
         print((output.parent / "said").read_text(errors="replace")[-3000:], flush=True)
@@ -56,24 +56,24 @@ def ended(process: subprocess.Popen[bytes], output: Path) -> int:
 
 
 def left(workplace: Path) -> list[str]:
-    """Files and processes; the lock file may stay."""
+    """Return the files and processes that are left; the lock file may stay."""
     found = [path.name for path in workplace.iterdir() if path.suffix != ".lock"]
     commands = (" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
     return found + [command for command in commands if str(workplace) in command]
 
 
 def main(count: int) -> int:
-    dice = random.Random(1)  # noqa: S311 - moments, no secret
+    dice = random.Random(1)  # noqa: S311 - not used for secrets
     bad = 0
     with tempfile.TemporaryDirectory(prefix="killed-") as folder:
         workplace, output = Path(folder) / "temporary", Path(folder) / "runs"
         workplace.mkdir()
         for path in (Path(folder), workplace):
-            path.chmod(0o755)  # PostgreSQL's own user has to pass
+            path.chmod(0o755)  # PostgreSQL's system user must be able to enter
         began_s = time.monotonic()
         whole = ended(started(workplace, output), output)
         takes_s = time.monotonic() - began_s
-        print(f"a whole comparison: exit code {whole}, {takes_s:.1f} s", flush=True)
+        print(f"complete comparison: exit code {whole}, {takes_s:.1f} s", flush=True)
         for number in range(1, count + 1):
             how, after_s = dice.choice(SIGNALS), dice.uniform(0, takes_s)
             process = started(workplace, output)
@@ -83,13 +83,14 @@ def main(count: int) -> int:
                 process.send_signal(how)
             code = ended(process, output)
             is_clean = wait_until(lambda: not left(workplace), GONE_WITHIN_S)
-            kept = [runs.read(path).status for path in runs.runs(output)]  # raises for what is none
+            kept = [runs.read(path).status for path in runs.runs(output)]  # raises if a stored run is incomplete
             bad += not is_clean or code not in ENDS
             told = "nothing left" if is_clean else f"left: {left(workplace)}"
             print(f"{number:3d}  {how.name} after {after_s:4.1f} s: code {code}, {len(kept)} runs, {told}", flush=True)
         last = ended(started(workplace, output), output)
         partial = [path.name for path in output.glob(".*.partial")]
-    print(f"\n{count - bad} of {count} ended well and left nothing; one after them: code {last}, partial {partial}")
+    print(f"\n{count - bad} of {count} ended as expected and left nothing behind")
+    print(f"final comparison: exit code {last}; partial runs left: {partial}")
     return 1 if bad or last or partial else 0
 
 

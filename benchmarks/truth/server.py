@@ -1,8 +1,8 @@
-"""A service whose work is known: it answers after a fixed number of hash rounds, for the lab's own trial.
+"""A service with a known amount of work, used to test the lab: it responds after a fixed number of hash rounds.
 
     python server.py PORT ROUNDS
 
-One process, one thread, HTTP/1.1 with kept-alive connections; nothing of the bookstore is in it.
+One process, one thread, HTTP/1.1 with kept-alive connections. It uses no code of the bookstore.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Worker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received += data
-        while b"\r\n\r\n" in self.received:  # its requests have no body
+        while b"\r\n\r\n" in self.received:  # the lab's requests have no body
             _, _, self.received = self.received.partition(b"\r\n\r\n")
             for _ in range(self.rounds):
                 hashlib.sha256(_BLOCK).digest()

@@ -1,10 +1,10 @@
-"""Is the lab to be believed? It is tried where the truth is known.
+"""Test of the lab on comparisons with a known result.
 
-    python benchmarks/truth/trial.py aa [COUNT]       a profile against itself: nothing may be found
-    python benchmarks/truth/trial.py power [COUNT]    10 % more work, planted: it has to be found
+    python benchmarks/truth/trial.py aa [COUNT]       compare a profile with itself: expect no difference
+    python benchmarks/truth/trial.py power [COUNT]    compare with 10 % more work: expect a difference
 
-Each trial is `bookstore compare` as anybody calls it, with the default precision; what follows the count is handed on
-to it. Stopped, it goes on where it was: the records lie in runs/truth.
+Each trial runs `bookstore compare` with the default precision; arguments after COUNT are passed on to it. After an
+interruption, the next call resumes from the records in runs/truth.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIFFERENT: Final = {"faster", "slower", "less", "more"}
 
 
 def trial(kind: str, number: int, extra: Sequence[str]) -> Run | None:
-    """The record of one comparison, made where it is not there yet; None where too few rounds were valid."""
+    """Return the record of one comparison, run it first if needed; None if too few rounds were valid."""
     output = KEPT / kind / f"{number:03d}"
     if not _kept(output):
         command = [sys.executable, "-m", "bookstore", "compare", *TRIALS[kind][0], "--seed", str(number)]
@@ -41,13 +41,13 @@ def trial(kind: str, number: int, extra: Sequence[str]) -> Run | None:
             check=False,
         )
         if result.returncode not in {0, 3}:
-            sys.exit(f"trial {number} ended with {result.returncode}:\n{result.stderr[-2000:]}")
+            sys.exit(f"trial {number} exited with code {result.returncode}:\n{result.stderr[-2000:]}")
     record = _kept(output)
     return record if record and record.status == "complete" else None
 
 
 def _kept(output: Path) -> Run | None:
-    """The record of a trial that came to its end."""
+    """Return the record of a trial that was not aborted, if there is one."""
     records = [runs.read(path) for path in runs.runs(output)]
     return next((record for record in records if record.status != "aborted"), None)
 
@@ -59,7 +59,7 @@ def main(kind: str, count: int, extra: Sequence[str]) -> None:
         record = trial(kind, number, extra)
         if record is None:
             invalid += 1
-            print(f"{number:3d}  not valid", flush=True)
+            print(f"{number:3d}  invalid", flush=True)
             continue
         for one in record.summary[1].comparisons:
             verdicts.setdefault(one.metric, Counter())[one.verdict] += 1
@@ -71,7 +71,7 @@ def main(kind: str, count: int, extra: Sequence[str]) -> None:
             f"{number:3d}  {span}: {shown.verdict}",
             flush=True,
         )
-    print(f"\n{kind}: {count - invalid} comparisons, {invalid} not valid; a difference was shown in")
+    print(f"\n{kind}: {count - invalid} comparisons, {invalid} invalid; comparisons with a difference:")
     for metric, found in verdicts.items():
         print(f"  {metric:<22} {sum(found[word] for word in DIFFERENT):3d} of {found.total()}   {dict(found)}")
 

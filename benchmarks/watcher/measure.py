@@ -1,12 +1,12 @@
-"""Measures what the lab's watcher costs the service: slices with it and without it, in pairs, on one deployment.
+"""Cost of the lab's watcher for the service: slices with and without it, in pairs, on one deployment.
 
     .venv/bin/python benchmarks/watcher/measure.py [PROFILE] [PAIRS]
 
-10,000 generated books, five clients that never pause, one run of k9 over all slices. Which of a pair comes first
-is drawn. Throughput is of the requests done within a slice, its first tenth of a second left out; CPU is the
-workers' own. Told is the median of the pairs' ratios: a virtual machine's cores may be half as fast for some seconds,
-and the pairs in which that happens would rule a mean. Its interval is that of the sign test, which assumes nothing
-of the ratios but that pairs do not depend on each other.
+Uses 10,000 generated books, five clients that never pause, and one k9 run over all slices. The order within each pair
+is random. Throughput counts the requests completed within a slice, without its first tenth of a second; CPU is that
+of the workers. The result is the median of the pairs' ratios: a virtual machine's cores may be half as fast for some
+seconds, and such pairs would dominate a mean. Its interval comes from the sign test, which assumes only that the pairs
+are independent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from bookstore.reaper import Guardian, end_process
 
 PAIRS: Final = 200
 FEWEST_PAIRS: Final = 6
-"""Of fewer the sign test tells nothing: all may be on one side by chance, in more than one of twenty times."""
+"""With fewer pairs, all may be on one side by chance in more than 5 % of cases, so the sign test gives no interval."""
 SLICE_S: Final = 1.0
 SETTLE_S: Final = 0.1
 WARM_UP_S: Final = 4.0
@@ -54,7 +54,7 @@ SETTINGS: Final = {
 
 
 class Slice(NamedTuple):
-    """A stretch of the run, by time.time(), and the CPU that the workers used in it."""
+    """A part of the run, bounded by time.time() values, and the CPU seconds that the workers used in it."""
 
     begin_s: float
     end_s: float
@@ -65,7 +65,7 @@ def main() -> None:
     profile = sys.argv[1] if len(sys.argv) > 1 else "asyncpg-json"
     pairs = int(sys.argv[2]) if len(sys.argv) > 2 else PAIRS
     if pairs < FEWEST_PAIRS:
-        sys.exit(f"{pairs} pairs have no interval; at least {FEWEST_PAIRS} are needed")
+        sys.exit(f"{pairs} pairs are too few for an interval; use at least {FEWEST_PAIRS}")
     with ExitStack() as stack:
         guardian = stack.enter_context(Guardian())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-watcher-")))
@@ -108,7 +108,7 @@ def main() -> None:
 
 def start_load(url: str, folder: Path, guardian: Guardian) -> subprocess.Popen[bytes]:
     plan = folder / "plan.json"
-    options = {"vus": CLIENTS, "duration": "1h"}  # ended when all slices are done
+    options = {"vus": CLIENTS, "duration": "1h"}  # stopped when all slices are done
     plan.write_text(json.dumps({"options": options, "flows": {"default": [{"request": {"url": url}}]}}))
     process = subprocess.Popen(
         [
@@ -130,14 +130,14 @@ def one_slice(pids: list[int]) -> Slice:
 
 
 def done_s(file: Path) -> list[float]:
-    """When each request was done, by time.time(), ascending. Exits where one failed."""
+    """Return the completion times of the requests (as time.time()), in ascending order. Exit if one failed."""
     moments = []
     for line in file.read_text().splitlines():
         if '"metric":"http_reqs"' not in line or '"Point"' not in line or not line.endswith("}"):
             continue
         data = json.loads(line)["data"]
         if data["tags"]["status"] != "200":
-            sys.exit(f"a request was answered {data['tags']['status']}")
+            sys.exit(f"a request failed with status {data['tags']['status']}")
         moments.append(datetime.fromisoformat(data["time"]).timestamp())
     return sorted(moments)
 
@@ -148,12 +148,12 @@ def report(profile: str, pairs: list[dict[bool, Slice]], done: list[float]) -> N
 
     def compared(figure: Callable[[Slice], float]) -> Interval:
         ratios = sorted(figure(pair[True]) / figure(pair[False]) for pair in pairs)
-        rank = int(binom.ppf(0.025, len(ratios), 0.5))  # the rank-th from either end, counted from 1
+        rank = int(binom.ppf(0.025, len(ratios), 0.5))  # bounds: rank-th from either end, counted from 1
         return Interval(statistics.median(ratios), ratios[rank - 1], ratios[-rank])
 
     rates = [count(pair[False]) / (pair[False].end_s - pair[False].begin_s) for pair in pairs]
-    print(f"{profile}: {len(pairs)} pairs of {SLICE_S:g} s, {statistics.median(rates):.0f} requests a second unwatched")
-    print("watched / unwatched, with the 95 % interval:")
+    print(f"{profile}: {len(pairs)} pairs of {SLICE_S:g} s, {statistics.median(rates):.0f} req/s unwatched")
+    print("watched / unwatched, with 95 % interval:")
     found = {
         "throughput": compared(lambda one: count(one) / (one.end_s - one.begin_s)),
         "CPU a request": compared(lambda one: one.cpu_s / count(one)),
