@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import search
 from bookstore.catalog.repositories import BookQuery, BookRepository
 from bookstore.database.url import for_driver
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 
 BOOKS = {
     1: ("The Hobbit", ["J.R.R. Tolkien"]),

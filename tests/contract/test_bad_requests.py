@@ -16,7 +16,7 @@ from bookstore.app import make_app
 from bookstore.auth.keyring import Keyring
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
-from bookstore.faults import KINDS
+from bookstore.exceptions import KINDS
 from bookstore.http.problem_details import PROBLEM_JSON
 from bookstore.profile.engine_profile import Driver, EngineProfile
 

@@ -17,7 +17,7 @@ from bookstore.database import readiness
 from bookstore.database.readiness import Readiness
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio

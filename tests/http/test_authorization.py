@@ -20,7 +20,7 @@ from bookstore.auth.keyring import Keyring
 from bookstore.auth.tokens import Token, make
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import parse
-from bookstore.faults import KINDS
+from bookstore.exceptions import KINDS
 from bookstore.http import authorization, problem_details
 from bookstore.profile.engine_profile import EngineProfile
 

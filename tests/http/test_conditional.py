@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.http import conditional
 
 TAG = "7.1.2"

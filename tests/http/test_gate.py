@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bookstore.config.request_policy import Admission
-from bookstore.faults import KINDS
+from bookstore.exceptions import KINDS
 from bookstore.http import gate
 from bookstore.http.compression import CODINGS
 from bookstore.http.gate import Gate

@@ -23,7 +23,7 @@ from bookstore.app import make_app
 from bookstore.database import sqlstate
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
-from bookstore.faults import KINDS, Fault, Mistake
+from bookstore.exceptions import KINDS, Fault, Mistake
 from bookstore.http import authorization, problem_details
 from bookstore.profile.engine_profile import Driver, EngineProfile
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from bookstore.config.scalars import shown
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.http import request_body
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]

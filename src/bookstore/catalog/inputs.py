@@ -14,7 +14,7 @@ from bookstore.catalog import isbn
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
 from bookstore.catalog.slug import slug
 from bookstore.config.text import normal
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 
 MOST_IDS: Final = 1000
 """Of authors or genres on one book."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bookstore.catalog import pagination, sorting
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from bookstore.database import engine as engine_options
 from bookstore.database import sqlstate
 from bookstore.database.engine import CONNECT_TIMEOUT_S
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.profile.loader import EngineProfile
 
 Wire = msgspec.Struct | msgspec.Raw | str | int | bool | None

@@ -15,7 +15,7 @@ from bookstore.auth.tokens import ADMIN as ADMIN_SCOPE
 from bookstore.auth.tokens import CATALOG_WRITE, Token
 from bookstore.config.request_policy import Network
 from bookstore.config.scalars import shown
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.http.client_address import client
 
 logger = logging.getLogger("bookstore")

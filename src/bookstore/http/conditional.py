@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final
 
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 from bookstore.http.compression import plain_etag
 
 PATTERN: Final = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'

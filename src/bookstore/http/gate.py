@@ -15,7 +15,7 @@ from typing import Any, Final
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from bookstore.config.request_policy import Admission
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.http import compression, problem_details, rate_limit
 from bookstore.http import request_id as correlation
 from bookstore.http.client_address import client

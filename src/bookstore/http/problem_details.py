@@ -19,7 +19,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from structlog.contextvars import get_contextvars
 
 from bookstore.database import sqlstate
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 from bookstore.http import request_id
 
 logger = logging.getLogger("bookstore")

@@ -15,7 +15,7 @@ from litestar.params import QueryParameter
 from bookstore.config.scalars import shown
 from bookstore.config.text import CONTROL
 from bookstore.config.validation import suggestion
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 
 MOST_MISTAKES: Final = 20
 

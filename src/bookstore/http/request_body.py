@@ -20,7 +20,7 @@ import msgspec
 from bookstore.config.scalars import shown
 from bookstore.config.text import CONTROL
 from bookstore.config.validation import suggestion
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from bookstore.database import sqlstate
 from bookstore.database.unit_of_work import Database, Work
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 
 _CHANGE: Final = re.compile(r"\b(INSERT|UPDATE|DELETE)\s+(?:INTO|FROM|\w+\s+SET)\b")
 

@@ -21,7 +21,7 @@ from structlog.contextvars import bound_contextvars
 
 from bookstore.database import sqlstate
 from bookstore.database.unit_of_work import Database
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.http.gate import PROBES
 from bookstore.observability import database_spans
 from bookstore.observability.database_spans import fail, kind

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import pagination
 from bookstore.catalog.repositories import BookQuery, BookRepository
 from bookstore.database.unit_of_work import make_database
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.profile.engine_profile import Driver, EngineProfile, Loading
 
 STRATEGIES: tuple[Loading, ...] = get_args(Loading)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.catalog.repositories import AuthorRepository, GenreRepository, NamedQuery
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 
 Repository = type[AuthorRepository] | type[GenreRepository]
 BOTH = pytest.mark.parametrize("repository", [AuthorRepository, GenreRepository])

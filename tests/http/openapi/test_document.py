@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from bookstore.app import make_app
 from bookstore.database.unit_of_work import make_database
-from bookstore.faults import KINDS
+from bookstore.exceptions import KINDS
 from bookstore.http import authorization
 from bookstore.http.openapi import operations as openapi
 from bookstore.http.openapi.document import document

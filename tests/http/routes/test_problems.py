@@ -9,7 +9,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
-from bookstore.faults import KINDS
+from bookstore.exceptions import KINDS
 from bookstore.http.routes.problems import _html
 
 Client = AsyncTestClient[Litestar]

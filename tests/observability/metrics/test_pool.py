@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.database.url import conninfo
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.observability.metrics import pool
 from bookstore.observability.metrics.block import (
     BYTES,

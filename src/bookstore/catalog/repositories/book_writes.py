@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bookstore.catalog import search
 from bookstore.catalog.inputs import BookDraft
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 
 _IDS: Final = sa.ARRAY(sa.BigInteger)
 _INTS: Final = sa.ARRAY(sa.Integer)

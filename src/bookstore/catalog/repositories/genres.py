@@ -11,7 +11,7 @@ from bookstore.catalog.inputs import GenreDraft
 from bookstore.catalog.loading import genre
 from bookstore.catalog.models import Genre, book_genre
 from bookstore.catalog.repositories.named_entities import NamedRepository
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 
 # Counted in the index of (genre_id, book_id) alone.
 _BOOK_COUNT = sa.select(sa.func.count()).where(book_genre.c.genre_id == genre.c.id).correlate(genre).scalar_subquery()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import schemas
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 
 KEPT_HOURS: Final = 24
 

@@ -18,7 +18,7 @@ from bookstore.catalog.inputs import AuthorDraft, GenreDraft
 from bookstore.catalog.loading import book, fetch
 from bookstore.catalog.models import Author, Genre
 from bookstore.catalog.snapshot import STATE
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 
 M = TypeVar("M", Author, Genre)
 Check = Callable[[str], None]

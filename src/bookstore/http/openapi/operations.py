@@ -16,7 +16,7 @@ from litestar.datastructures import ResponseHeader
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import License, Operation, Tag
 
-from bookstore.faults import KINDS
+from bookstore.exceptions import KINDS
 from bookstore.http import problem_details
 from bookstore.http.request_body import JSON, MERGE_PATCH
 

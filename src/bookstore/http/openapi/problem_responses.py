@@ -8,7 +8,7 @@ from typing import Any, Final
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 
-from bookstore.faults import KINDS
+from bookstore.exceptions import KINDS
 from bookstore.http import problem_details
 from bookstore.http.openapi.operations import Problems, by_status
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import isbn, schemas
 from bookstore.catalog.repositories import BookQuery, BookRepository
 from bookstore.database.unit_of_work import Database
-from bookstore.faults import Fault
+from bookstore.exceptions import Fault
 from bookstore.http import authorization
 from bookstore.http.openapi.operations import ETAG, ISBN, LINK, problems
 from bookstore.http.routes import responses

@@ -15,7 +15,7 @@ from bookstore.catalog import schemas
 from bookstore.catalog.inputs import AuthorDraft, BookBatch, BookDraft, GenreDraft
 from bookstore.catalog.repositories import IdempotencyRepository, NamedRepository
 from bookstore.database.unit_of_work import Database
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 from bookstore.http import conditional, request_body
 from bookstore.http.routes import responses
 

@@ -21,7 +21,7 @@ from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR
 from bookstore.catalog.repositories import BookQuery, BookRepository, NamedQuery, NamedRepository
 from bookstore.catalog.snapshot import STATE
 from bookstore.database.unit_of_work import Database
-from bookstore.faults import Fault, Mistake
+from bookstore.exceptions import Fault, Mistake
 from bookstore.http import conditional
 from bookstore.http.openapi.operations import ISBN
 
