@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo, parse
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.pgbouncer import PgBouncer, executable, pgbouncer
 from bookstore.reaper import Guardian
 
@@ -121,7 +121,7 @@ def pooled(server_url: sa.URL) -> Pooled:
     """Puts a PgBouncer before the server: `with pooled(default_pool_size="2") as it: it.url(database)`."""
     try:
         executable()
-    except Refused:
+    except ConfigurationError:
         pytest.skip("pgbouncer is not installed")
     if "host" not in server_url.query:
         pytest.skip("PgBouncer is put before a server on a Unix socket only")

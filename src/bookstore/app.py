@@ -64,8 +64,8 @@ others. A page of 100 books makes some 10,000 objects, nearly all of which die w
 def create_app() -> Litestar:
     """The service under the profile and on the database that the environment names.
 
-    A factory for `bookstore serve`, `granian --factory bookstore.app:create_app` and `litestar --app`.
-    Raises Refused for a profile, a database or tokens that cannot be used. The pool is opened later, when the
+    A factory for `bookstore serve`, `granian --factory bookstore.app:create_app` and `litestar --app`. Raises
+    ConfigurationError for a profile, a database or tokens that cannot be used. The pool is opened later, when the
     worker starts; the embedded PostgreSQL, where DATABASE_URL is unset, is started and migrated here.
     """
     found = settings.read()

@@ -13,7 +13,7 @@ from bookstore.auth import keyring, token_file
 from bookstore.auth.keyring import Keyring
 from bookstore.auth.tokens import make
 from bookstore.config.settings import Settings
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 DAY = date(2026, 1, 31)
 A, TOKEN_A = make("a", ["catalog:write"], DAY)
@@ -160,23 +160,23 @@ def test_inline() -> None:
     lines = f"# ours;{TOKEN_A.line()} ;\n{TOKEN_B.line()}"
     known = keyring.read(Settings(data_dir=Path("/nowhere"), api_tokens=lines))
     assert known.accepted() == (TOKEN_A, TOKEN_B)
-    with pytest.raises(Refused, match=r"^BOOKSTORE_API_TOKENS:5: found 1 words; allowed is "):
+    with pytest.raises(ConfigurationError, match=r"^BOOKSTORE_API_TOKENS:5: found 1 words; allowed is "):
         keyring.read(Settings(data_dir=Path("/nowhere"), api_tokens=lines + ";oops"))
 
 
 def test_two_sources(path: Path) -> None:
     """Tokens in the environment and in a file that it names are refused: which would count?"""
-    with pytest.raises(Refused, match="BOOKSTORE_API_TOKENS and BOOKSTORE_API_TOKENS_FILE are both set"):
+    with pytest.raises(ConfigurationError, match="BOOKSTORE_API_TOKENS and BOOKSTORE_API_TOKENS_FILE are both set"):
         keyring.read(Settings(data_dir=path.parent, api_tokens=TOKEN_A.line(), api_tokens_file=path))
 
 
 def test_start_needs_a_right_file(path: Path, tmp_path: Path) -> None:
     """At the start a file with a mistake, or a named one that is not there, is refused with its path."""
-    with pytest.raises(Refused, match=r"^/.*/none: cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"^/.*/none: cannot be read: No such file"):
         keyring.read(Settings(data_dir=tmp_path, api_tokens_file=tmp_path / "none"))
     with path.open("a") as file:
         file.write("oops\n")
-    with pytest.raises(Refused, match=rf"^{path}:3: found 1 words"):
+    with pytest.raises(ConfigurationError, match=rf"^{path}:3: found 1 words"):
         keyring.read(Settings(data_dir=tmp_path))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bookstore.auth import token_file
 from bookstore.auth.tokens import Token, make
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 HEX = "0" * 64
 
@@ -63,7 +63,9 @@ def test_name_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     token_file.add(path, token("ci"))
     before = path.read_bytes()
-    with pytest.raises(Refused, match=r"tokens: has a token ci already; choose another name, or revoke it first"):
+    with pytest.raises(
+        ConfigurationError, match=r"tokens: has a token ci already; choose another name, or revoke it first"
+    ):
         token_file.add(path, token("ci"))
     assert path.read_bytes() == before
 
@@ -72,7 +74,7 @@ def test_wrong_file(tmp_path: Path) -> None:
     """A file with a mistake gets no more tokens, but loses those that are revoked."""
     path = tmp_path / "tokens"
     path.write_text(f"ci admin {HEX}\nci catalog:write\ncii nonsense\n")
-    with pytest.raises(Refused, match=r"tokens:2: found 2 words; .*tokens:3: "):
+    with pytest.raises(ConfigurationError, match=r"tokens:2: found 2 words; .*tokens:3: "):
         token_file.add(path, token("new"))
     token_file.revoke(path, "ci")
     assert path.read_text() == "cii nonsense\n"
@@ -80,7 +82,7 @@ def test_wrong_file(tmp_path: Path) -> None:
 
 def test_nothing_to_revoke(tmp_path: Path) -> None:
     """A name that no token has is refused, and no file is made for it."""
-    with pytest.raises(Refused, match="found no token ci"):
+    with pytest.raises(ConfigurationError, match="found no token ci"):
         token_file.revoke(tmp_path / "tokens", "ci")
     assert list(tmp_path.iterdir()) == []
 
@@ -95,14 +97,14 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         found, (mistake,) = token_file.read(path)
         assert found == ()
         assert mistake.startswith(f"{path}: ")
-        with pytest.raises(Refused, match=f"^{path}: "):
+        with pytest.raises(ConfigurationError, match=f"^{path}: "):
             token_file.add(path, token("ci"))
 
 
 def test_no_place(tmp_path: Path) -> None:
     """Where the file cannot be written, the path and the reason are told, and the file stays as it was."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(Refused, match="cannot be written: "):
+    with pytest.raises(ConfigurationError, match="cannot be written: "):
         token_file.add(tmp_path / "file/tokens", token("ci"))
 
 

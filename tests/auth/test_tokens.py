@@ -8,7 +8,7 @@ import pytest
 
 from bookstore.auth import tokens
 from bookstore.auth.tokens import Token, make, parse
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 DAY = date(2026, 1, 31)
 HEX = hashlib.sha256(b"one").hexdigest()
@@ -93,7 +93,9 @@ def test_token_in_the_wrong_place(line: str) -> None:
 @pytest.mark.parametrize("name", ["", "A", "a b", "a" * 65, "../x", "-\n", "bks_abc", SECRET.lower()])
 def test_wrong_names(name: str) -> None:
     """A name that no file could hold is refused, without showing what could be a token."""
-    with pytest.raises(Refused, match=r"^name: found .*; allowed are 1 to 64 of a-z, 0-9, _ and -$") as refused:
+    with pytest.raises(
+        ConfigurationError, match=r"^name: found .*; allowed are 1 to 64 of a-z, 0-9, _ and -$"
+    ) as refused:
         make(name, ["admin"], DAY)
     assert "qqq" not in str(refused.value)
 

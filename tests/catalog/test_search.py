@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import search
 from bookstore.catalog.repositories import BookQuery, BookRepository
 from bookstore.database.url import for_driver
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 
 BOOKS = {
     1: ("The Hobbit", ["J.R.R. Tolkien"]),
@@ -166,7 +166,7 @@ def test_common_words_are_not_ranked(session: Session, monkeypatch: pytest.Monke
     assert not search.interpret(session, "hobbit")[0].is_common
     assert found(session, "common") == [11, 12, 13, 14]
     assert found(session, "common", sort="-id") == [14, 13, 12, 11]
-    with pytest.raises(Fault, match="more words"):
+    with pytest.raises(ApiError, match="more words"):
         found(session, "common", sort="relevance,-title")
     assert found(session, "common one") == [11]
     first = page(session, q="common", limit=1)

@@ -6,7 +6,7 @@ import pytest
 
 from bookstore.config import request_policy, settings
 from bookstore.config.request_policy import LOOPBACK_NAMES, Admission
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 
 def read(**environ: str) -> Admission:
@@ -64,5 +64,5 @@ def test_values() -> None:
 )
 def test_refused(name: str, text: str) -> None:
     """What cannot be meant, wildcards too, is refused by its variable with what was found and what is allowed."""
-    with pytest.raises(Refused, match=rf"^{name}: found '.*'; allowed (is|are) "):
+    with pytest.raises(ConfigurationError, match=rf"^{name}: found '.*'; allowed (is|are) "):
         read(**{name: text})

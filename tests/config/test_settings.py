@@ -6,7 +6,7 @@ import pytest
 
 from bookstore.config import settings
 from bookstore.config.settings import Settings
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 
 def test_nothing_is_needed() -> None:
@@ -80,7 +80,7 @@ def test_words_and_durations_are_told() -> None:
         ("BOOKSTORE_LOG_LEVEL", "loud", "allowed are debug, info, warning, error"),
         ("BOOKSTORE_SLOW_STATEMENT", "250", "allowed is a duration such as 250ms or 2s, or off"),
     ):
-        with pytest.raises(Refused, match=f"^{name}: found '{text}'; {allowed}$"):
+        with pytest.raises(ConfigurationError, match=f"^{name}: found '{text}'; {allowed}$"):
             settings.read({name: text})
 
 
@@ -97,7 +97,9 @@ def test_switches() -> None:
     }.items():
         assert settings.read({"BOOKSTORE_READ_ONLY": text}).read_only is is_on
     for text in ("2", "y", "enabled", "true false", "'on'"):
-        with pytest.raises(Refused, match=r"^BOOKSTORE_READ_ONLY: found '.*'; allowed are 1, true, yes, on, 0, "):
+        with pytest.raises(
+            ConfigurationError, match=r"^BOOKSTORE_READ_ONLY: found '.*'; allowed are 1, true, yes, on, 0, "
+        ):
             settings.read({"BOOKSTORE_READ_ONLY": text})
 
 
@@ -107,7 +109,9 @@ def test_numbers_have_bounds(name: str, most: int) -> None:
     settings.read({name: "1"})
     settings.read({name: str(most)})
     for text in ("0", "-1", "+1", str(most + 1), "1.5", "1e3", "auto", "'80'", "0x10", "\u0661", "\u00b2", "9" * 5000):
-        with pytest.raises(Refused, match=rf"^{name}: found '.*'; allowed is a whole number from 1 to {most}$"):
+        with pytest.raises(
+            ConfigurationError, match=rf"^{name}: found '.*'; allowed is a whole number from 1 to {most}$"
+        ):
             settings.read({name: text})
 
 
@@ -117,7 +121,7 @@ def test_data_dir_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HOME", "/home/me")
     assert settings.read({"BOOKSTORE_DATA_DIR": "data"}).data_dir == tmp_path / "data"
     assert settings.read({"BOOKSTORE_DATA_DIR": "~/data"}).data_dir == Path("/home/me/data")
-    with pytest.raises(Refused, match=r"^BOOKSTORE_DATA_DIR: found '~nobody-here/x'; allowed is "):
+    with pytest.raises(ConfigurationError, match=r"^BOOKSTORE_DATA_DIR: found '~nobody-here/x'; allowed is "):
         settings.read({"BOOKSTORE_DATA_DIR": "~nobody-here/x"})
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bookstore.config import yaml_document
 from bookstore.config.yaml_document import Mistakes
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 
 def _read(folder: Path, content: str | bytes) -> yaml_document.Entries:
@@ -48,7 +48,7 @@ WHOLE_FILE: dict[str, tuple[str | bytes, str]] = {
 def test_refuses_what_is_no_document(case: str, tmp_path: Path) -> None:
     """A file that is not one flat mapping is refused with its place and what was found."""
     content, told = WHOLE_FILE[case]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         _read(tmp_path, content)
     assert str(refused.value).startswith(str(tmp_path / "some.yaml"))
     assert told in str(refused.value)
@@ -74,14 +74,14 @@ VALUES = {
 def test_refuses_a_value_that_is_not_plain(case: str, tmp_path: Path) -> None:
     """A value that is more than a plain one is refused with file, line, column, key and what is allowed."""
     content, told = VALUES[case]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         _read(tmp_path, content)
     assert f"{tmp_path / 'some.yaml'}{told}" in str(refused.value)
 
 
 def test_tells_all_mistakes_in_their_order(tmp_path: Path) -> None:
     """One message holds every mistake of a file, top to bottom, also those before a syntax error."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         _read(tmp_path, "a: [1]\nb: 1\nb: 2\nc: !x 1\nd: {e: 1}\nf: 1: 2\n")
     places = [line.removeprefix(f"{tmp_path}/some.yaml:").split(":")[0] for line in str(refused.value).split("\n")]
     assert places == ["1", "3", "4", "5", "6"]
@@ -129,7 +129,7 @@ def test_refuses_what_is_no_file(case: str, tmp_path: Path) -> None:
     make, told = FILES[case]
     path = tmp_path / "some.yaml"
     make(path)
-    with pytest.raises(Refused, match=told) as refused:
+    with pytest.raises(ConfigurationError, match=told) as refused:
         yaml_document.read(path)
     assert str(path) in str(refused.value)
 
@@ -140,14 +140,14 @@ def test_refuses_a_file_without_permission(tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
     path.write_text("a: 1\n")
     path.chmod(0)
-    with pytest.raises(Refused, match="Permission denied"):
+    with pytest.raises(ConfigurationError, match="Permission denied"):
         yaml_document.read(path)
 
 
 @pytest.mark.parametrize("name", ["a\0b.yaml", "\ud800.yaml", "x" * 300 + ".yaml"])
 def test_refuses_names_that_no_file_has(name: str, tmp_path: Path) -> None:
     """A name that the file system cannot have is refused, and the message can be printed."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         yaml_document.read(tmp_path / name)
     str(refused.value).encode()
 
@@ -233,10 +233,10 @@ def test_suggestion_without_a_near_one() -> None:
 @settings(deadline=None)  # other work on the machine is no failure
 @given(st.one_of(st.binary(max_size=400), st.text(max_size=400).map(lambda text: text.encode("utf-8", "replace"))))
 def test_no_content_raises_anything_but_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Whatever a file holds, reading it gives entries or a Refused that can be printed."""
+    """Whatever a file holds, reading it gives entries or a ConfigurationError that can be printed."""
     try:
         _read(tmp_path_factory.getbasetemp(), content)
-    except Refused as refused:
+    except ConfigurationError as refused:
         str(refused).encode()
 
 
@@ -246,5 +246,5 @@ def test_no_yaml_raises_anything_but_refused(tmp_path_factory: pytest.TempPathFa
     """The same for texts made of YAML's own signs."""
     try:
         _read(tmp_path_factory.getbasetemp(), content)
-    except Refused as refused:
+    except ConfigurationError as refused:
         str(refused).encode()

@@ -16,7 +16,7 @@ from bookstore.app import make_app
 from bookstore.auth.keyring import Keyring
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
-from bookstore.exceptions import KINDS
+from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http.problem_details import PROBLEM_JSON
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
@@ -82,7 +82,7 @@ async def test_bad_requests_are_refused(served: Served, section: str, caplog: py
 def _differs(bad: Bad, answer: Any) -> str | None:
     """How the answer is not the problem that is expected."""
     told = f"{answer.status_code} {answer.text[:200]}"
-    if answer.status_code != (expected := KINDS[bad.code].status):
+    if answer.status_code != (expected := PROBLEM_TYPES[bad.code].status):
         return f"{expected} expected, found {told}"
     if answer.headers.get("content-type") != PROBLEM_JSON:
         return f"no problem: {told}"

@@ -20,7 +20,7 @@ from bookstore.catalog import models
 from bookstore.database import embedded
 from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian, end, is_alive
 
@@ -168,7 +168,7 @@ def test_link_in_place_of_the_socket_folder(place: Path, monkeypatch: pytest.Mon
     target = place / "target"
     target.mkdir()
     cluster.socket.symlink_to(target)
-    with pytest.raises(Refused, match="is a link"):
+    with pytest.raises(ConfigurationError, match="is a link"):
         cluster.start()
     assert target.stat().st_uid == os.geteuid()
 
@@ -203,7 +203,7 @@ def test_folder_of_another_user(place: Path) -> None:
         folder.mkdir()
         os.chown(folder, 54321, 54321)
     before = sorted(folder.iterdir())
-    with pytest.raises(Refused, match=r"belongs to another user; set BOOKSTORE_DATA_DIR"):
+    with pytest.raises(ConfigurationError, match=r"belongs to another user; set BOOKSTORE_DATA_DIR"):
         Cluster(folder).start()
     assert sorted(folder.iterdir()) == before
 
@@ -212,7 +212,7 @@ def test_folder_of_another_user(place: Path) -> None:
 def test_folder_out_of_reach(place: Path) -> None:
     """Root is told when PostgreSQL's own user could not reach the folder."""
     place.chmod(0o700)
-    with pytest.raises(Refused, match=rf"cannot enter {place}; set BOOKSTORE_DATA_DIR"):
+    with pytest.raises(ConfigurationError, match=rf"cannot enter {place}; set BOOKSTORE_DATA_DIR"):
         Cluster(place / "it").start()
     place.chmod(0o755)
 
@@ -220,13 +220,13 @@ def test_folder_out_of_reach(place: Path) -> None:
 def test_folder_that_cannot_be_made(place: Path) -> None:
     """A path below a file is refused, with what to do."""
     (place / "file").touch()
-    with pytest.raises(Refused, match=r"cannot be made: Not a directory; set BOOKSTORE_DATA_DIR"):
+    with pytest.raises(ConfigurationError, match=r"cannot be made: Not a directory; set BOOKSTORE_DATA_DIR"):
         Cluster(place / "file" / "it").start()
 
 
 def test_a_setting_that_the_server_refuses(place: Path) -> None:
     """A server that does not start is refused with what PostgreSQL said."""
-    with pytest.raises(Refused, match="max_connections"):
+    with pytest.raises(ConfigurationError, match="max_connections"):
         Cluster(place / "it", {"max_connections": "none"}).start()
 
 

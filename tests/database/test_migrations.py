@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from bookstore.catalog import models
 from bookstore.database import migrations
 from bookstore.database.url import conninfo
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 
 def test_up_down_up(blank_url: sa.URL) -> None:
@@ -71,7 +71,7 @@ def test_a_missing_right_is_refused(blank_url: sa.URL) -> None:
         connection.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{role}'")
         try:
             url = blank_url.set(drivername="postgresql+psycopg", username=role, password=role)
-            with pytest.raises(Refused, match="permission denied for schema public"):
+            with pytest.raises(ConfigurationError, match="permission denied for schema public"):
                 migrations.upgrade(url)
         finally:
             connection.execute(f'DROP ROLE "{role}"')

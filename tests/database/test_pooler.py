@@ -16,7 +16,7 @@ from bookstore.cli.commands.profiles import profiles
 from bookstore.database import pooler
 from bookstore.database.budget import PoolerCapacity
 from bookstore.database.url import conninfo
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.http import server
 from bookstore.lab.testbed.pgbouncer import PgBouncer
 from bookstore.lab.testbed.process import wait_until
@@ -76,7 +76,7 @@ def test_too_many_clients_are_refused(pooled: Pooled, url: sa.URL) -> None:
         refused = _check(through, "asyncpg-pgbouncer@pool_size=11")
         assert refused.stdout.splitlines()[-1].endswith("over")
         assert "usable are 20 = max_client_conn 20 - in use 0; PgBouncer may open 20 = " in str(refused.exception)
-        with pytest.raises(Refused, match="the largest pool_size that fits is 10 "):
+        with pytest.raises(ConfigurationError, match="the largest pool_size that fits is 10 "):
             server.check_budget(loader.load("asyncpg-pgbouncer@pool_size=11"), server.look(through))
 
 
@@ -84,7 +84,9 @@ def test_too_many_sessions_are_refused(pooled: Pooled, url: sa.URL) -> None:
     """A PgBouncer that may open more sessions than PostgreSQL has is refused, with what would fit."""
     with pooled(default_pool_size="5000") as it:
         found = server.look(it.url(str(url.database)))
-    with pytest.raises(Refused, match=r"PgBouncer may open 5000 = .*the largest max_db_connections of PgBouncer"):
+    with pytest.raises(
+        ConfigurationError, match=r"PgBouncer may open 5000 = .*the largest max_db_connections of PgBouncer"
+    ):
         server.check_budget(loader.load("asyncpg-pgbouncer"), found)
 
 
@@ -128,7 +130,7 @@ def test_its_mode_matters(pooled: Pooled, url: sa.URL) -> None:
         assert told.startswith("pool_mode is session: ")
     with pooled(pool_mode="statement") as it:
         found = it.url(str(url.database))
-        with pytest.raises(Refused, match=r"found pool_mode = statement .*allowed is transaction"):
+        with pytest.raises(ConfigurationError, match=r"found pool_mode = statement .*allowed is transaction"):
             server.check_pooler(loaded, server.look(found))
 
 

@@ -17,7 +17,7 @@ from bookstore.database import readiness
 from bookstore.database.readiness import Readiness
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 pytestmark = pytest.mark.anyio
@@ -203,7 +203,7 @@ async def test_a_check_is_not_shed(url: sa.URL, driver: Driver, monkeypatch: pyt
     async with started(url, driver, max_waiting=0) as database:
         ready = Readiness(database)
         async with full(database, url):
-            with pytest.raises(Fault, match="Enough requests wait") as refused:
+            with pytest.raises(ApiError, match="Enough requests wait") as refused:
                 await database.run(one)
             assert refused.value.code == "overloaded"
             check = asyncio.create_task(ready.obstacle())

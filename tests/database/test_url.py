@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bookstore.config.settings import Settings
 from bookstore.database import url as database_url
 from bookstore.database.unit_of_work import make_database
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.profile import loader
 from bookstore.profile.engine_profile import Driver
 
@@ -58,7 +58,7 @@ REFUSED = {
 @pytest.mark.parametrize(("text", "told"), REFUSED.values(), ids=REFUSED)
 def test_what_the_drivers_could_not_all_use_is_refused(text: str, told: str) -> None:
     """The message names the variable and what is wrong, and holds no part of the password."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         database_url.parse(text)
     message = str(caught.value)
     assert message.startswith("DATABASE_URL: ")
@@ -70,7 +70,7 @@ def test_what_the_drivers_could_not_all_use_is_refused(text: str, told: str) -> 
 def test_refusal_keeps_the_secret_to_the_end() -> None:
     """Neither the message nor an exception it came from holds the password, as a traceback would print both."""
     for text, _ in REFUSED.values():
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(ConfigurationError) as caught:
             database_url.parse(text)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
@@ -166,7 +166,7 @@ def test_root_certificate_that_cannot_be_read_is_refused(tmp_path: Path, root: s
     """A wrong path is refused by its name at the start, not with a traceback."""
     (tmp_path / "empty.pem").touch()
     text = f"postgresql://me:{ENCODED}@host/books?sslmode=verify-full&sslrootcert={quote(str(tmp_path / root))}"
-    with pytest.raises(Refused, match=root) as caught:
+    with pytest.raises(ConfigurationError, match=root) as caught:
         database_url.for_driver(database_url.parse(text), "asyncpg")
     assert "c4n" not in str(caught.value)
 
@@ -231,13 +231,15 @@ def test_a_password_in_a_file(tmp_path: Path) -> None:
     given = Settings(data_dir=tmp_path, database_url="postgresql://me@host/books", database_password_file=file)
     assert database_url.resolve(given).password == CANARY
     twice = msgspec.structs.replace(given, database_url=f"postgresql://me:{ENCODED}@host/books")
-    with pytest.raises(Refused, match=r"^DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"^DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too"
+    ) as caught:
         database_url.resolve(twice)
     assert "c4n" not in str(caught.value)
     for content in (b"", b"\n", b"one\ntwo\n", b"\xff\xfe"):
         file.write_bytes(content)
-        with pytest.raises(Refused, match=r"^DATABASE_PASSWORD_FILE: "):
+        with pytest.raises(ConfigurationError, match=r"^DATABASE_PASSWORD_FILE: "):
             database_url.resolve(given)
     file.unlink()
-    with pytest.raises(Refused, match=r"cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"cannot be read: No such file"):
         database_url.resolve(given)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 
 from bookstore.doctor.finding import Finding, looked, refused
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 FINE = Finding("ok", "files", "fine")
 
@@ -26,7 +26,7 @@ def test_what_fails_is_a_finding() -> None:
     ]
     [_, denied] = looked("files", lambda: broken(PermissionError(13, "Permission denied", "secret")))
     assert denied.found == "could not be looked at: PermissionError: Permission denied"
-    [_, refusal] = looked("files", lambda: broken(Refused("x: found 1; allowed is 2")))
+    [_, refusal] = looked("files", lambda: broken(ConfigurationError("x: found 1; allowed is 2")))
     assert refusal == Finding("problem", "files", "x: found 1", "allowed is 2")
     [_, silent] = looked("files", lambda: broken(psycopg.OperationalError("with password=c4n@ry")))
     assert silent.found == "could not be looked at: OperationalError"
@@ -49,7 +49,7 @@ def test_what_hangs_is_a_finding() -> None:
 
 def test_a_refusal_is_a_problem_a_line() -> None:
     """Each line is a problem of its own; what stands behind the last semicolon is to be done."""
-    assert refused("profile", Refused("a: b; c; do this\nd")) == [
+    assert refused("profile", ConfigurationError("a: b; c; do this\nd")) == [
         Finding("problem", "profile", "a: b; c", "do this"),
         Finding("problem", "profile", "d"),
     ]

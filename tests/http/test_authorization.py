@@ -20,7 +20,7 @@ from bookstore.auth.keyring import Keyring
 from bookstore.auth.tokens import Token, make
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import parse
-from bookstore.exceptions import KINDS
+from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import authorization, problem_details
 from bookstore.profile.engine_profile import EngineProfile
 
@@ -191,7 +191,7 @@ async def test_no_token(client: Client, log: pytest.LogCaptureFixture) -> None:
         }
     (body,) = bodies
     assert b'"code":"unauthenticated"' in body
-    assert KINDS["unauthenticated"].title.encode() in body
+    assert PROBLEM_TYPES["unauthenticated"].title.encode() in body
 
 
 async def test_challenges(client: Client) -> None:

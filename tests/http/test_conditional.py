@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.http import conditional
 
 TAG = "7.1.2"
@@ -58,10 +58,10 @@ def test_http_date() -> None:
 
 @given(st.text(), st.text())
 def test_any_text(tags: str, date: str) -> None:
-    """Whatever stands in the headers, the answer is yes or no, and no error but a Fault."""
+    """Whatever stands in the headers, the answer is yes or no, and no error but a ApiError."""
     conditional.is_known({"if-none-match": tags}, TAG, AT)
     conditional.is_known({"if-modified-since": date}, TAG, AT)
-    with suppress(Fault):
+    with suppress(ApiError):
         conditional.check_match(tags, TAG)
 
 
@@ -74,7 +74,7 @@ def test_match(sent: str | None) -> None:
 @pytest.mark.parametrize("sent", ['W/"7.1.2"', '"7.1.1"', "7.1.2", ""])
 def test_no_match(sent: str) -> None:
     """A write that meant another state, or tells it weakly, is refused with the state there is."""
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(ApiError) as caught:
         conditional.check_match(sent, TAG)
     assert caught.value.code == "stale"
     assert caught.value.headers == {"ETag": '"7.1.2"'}
@@ -83,6 +83,6 @@ def test_no_match(sent: str) -> None:
 def test_required() -> None:
     """A write that needs If-Match and has none is refused."""
     assert conditional.required("*") == "*"
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(ApiError) as caught:
         conditional.required(None)
     assert caught.value.code == "if_match_required"

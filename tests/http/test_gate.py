@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bookstore.config.request_policy import Admission
-from bookstore.exceptions import KINDS
+from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import gate
 from bookstore.http.compression import CODINGS
 from bookstore.http.gate import Gate
@@ -95,7 +95,11 @@ def guarded(app: App | None = None, admission: Admission = OPEN, **keys: Any) ->
 def is_problem(answer: Answer, code: str) -> Any:
     assert answer.headers["content-type"] == "application/problem+json"
     body = msgspec.json.decode(answer.body)
-    assert (body["code"], body["status"], answer.status) == (code, KINDS[code].status, KINDS[code].status)
+    assert (body["code"], body["status"], answer.status) == (
+        code,
+        PROBLEM_TYPES[code].status,
+        PROBLEM_TYPES[code].status,
+    )
     return body
 
 

@@ -23,7 +23,7 @@ from bookstore.app import make_app
 from bookstore.database import sqlstate
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.database.url import conninfo
-from bookstore.exceptions import KINDS, Fault, Mistake
+from bookstore.exceptions import PROBLEM_TYPES, ApiError, FieldError
 from bookstore.http import authorization, problem_details
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
@@ -333,17 +333,17 @@ async def test_a_file_that_is_not_there_is_a_bug() -> None:
     assert sqlstate.trouble(PermissionError("template.html")) is None
 
 
-@pytest.mark.parametrize("code", KINDS)
+@pytest.mark.parametrize("code", PROBLEM_TYPES)
 async def test_every_kind_has_its_answer(code: str) -> None:
-    """A Fault is answered with its kind's status, title and type, its own sentence, mistakes and headers."""
-    fault = Fault(code, "Why.", Mistake("Wrong.", pointer="/a"), headers={"X-Kind": code})
+    """A ApiError is answered with its kind's status, title and type, its own sentence, mistakes and headers."""
+    fault = ApiError(code, "Why.", FieldError("Wrong.", pointer="/a"), headers={"X-Kind": code})
     response = problem_details.problem("GET", "/books/1", fault)
     body = json.loads(response.content)
     assert body == {
-        "type": f"/problems#{code}", "title": KINDS[code].title, "status": KINDS[code].status, "detail": "Why.",
-        "instance": "/books/1", "code": code, "errors": [{"detail": "Wrong.", "pointer": "/a"}],
+        "type": f"/problems#{code}", "title": PROBLEM_TYPES[code].title, "status": PROBLEM_TYPES[code].status,
+        "detail": "Why.", "instance": "/books/1", "code": code, "errors": [{"detail": "Wrong.", "pointer": "/a"}],
     }  # fmt: skip
-    assert response.status_code == KINDS[code].status
+    assert response.status_code == PROBLEM_TYPES[code].status
     assert response.headers["X-Kind"] == code
     assert ("Retry-After" in response.headers) is (response.status_code == 503)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from bookstore.config.scalars import shown
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.http import request_body
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -52,18 +52,18 @@ BOOKS = st.fixed_dictionaries(
 )
 
 
-def fault(content: bytes, content_type: str | None = "application/json", **keys: Any) -> Fault:
-    with pytest.raises(Fault) as caught:
+def fault(content: bytes, content_type: str | None = "application/json", **keys: Any) -> ApiError:
+    with pytest.raises(ApiError) as caught:
         request_body.read(content, content_type, Book, **keys)
     return caught.value
 
 
 def pointers(document: object, wanted: type = Book) -> list[tuple[str | None, str]]:
     """(pointer, detail) of each mistake."""
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(ApiError) as caught:
         request_body.convert(document, wanted)
     assert caught.value.code == "invalid_body"
-    return [(mistake.pointer, mistake.detail) for mistake in caught.value.mistakes]
+    return [(mistake.pointer, mistake.detail) for mistake in caught.value.errors]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_endless_mistakes() -> None:
 def test_any_content(content: bytes) -> None:
     """Whatever comes, it is a document that could be written again, or a fault of 400."""
     document = outcome(lambda: request_body.parse(content, "application/json"))
-    if isinstance(document, Fault):
+    if isinstance(document, ApiError):
         assert document.code == "malformed_body"
     else:
         assert json.loads(json.dumps(document).encode()) == document
@@ -207,10 +207,10 @@ def test_any_document(document: object) -> None:
     """What msgspec takes, without control characters, is taken; else each mistake points to a place there is,
     or to what is missing in it."""
     found = outcome(lambda: request_body.convert(document, Book))
-    if isinstance(found, Fault):
+    if isinstance(found, ApiError):
         assert found.code == "invalid_body"
-        assert found.mistakes
-        for mistake in found.mistakes:
+        assert found.errors
+        for mistake in found.errors:
             assert mistake.pointer is not None
             assert mistake.detail == "It is missing." or resolves(document, mistake.pointer)
     else:
@@ -218,10 +218,10 @@ def test_any_document(document: object) -> None:
 
 
 def outcome(work: Callable[[], object]) -> object:
-    """What `work` returns, or the Fault it raises."""
+    """What `work` returns, or the ApiError it raises."""
     try:
         return work()
-    except Fault as refused:
+    except ApiError as refused:
         return refused
 
 

@@ -24,7 +24,7 @@ from bookstore.cli import measurement as measuring
 from bookstore.cli.commands.compare import compare
 from bookstore.cli.commands.runs import runs
 from bookstore.database.embedded import Cluster
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab import run
 from bookstore.lab.exceptions import Invalid
 from bookstore.lab.record import samples
@@ -398,7 +398,7 @@ def test_results_from_elsewhere(tmp_path: Path) -> None:
     file.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, machine=machine)))
     command = ["--baseline", names[0], "--contender", names[1], "-o", str(tmp_path)]
     refused = CliRunner().invoke(compare, command)
-    assert isinstance(refused.exception, Refused)
+    assert isinstance(refused.exception, ConfigurationError)
     for field in ("machine.cores: ", "versions.python: ", "versions.litestar: "):
         assert field in str(refused.exception)
     assert "64 in 20260202T080000_x" in str(refused.exception)
@@ -407,7 +407,7 @@ def test_results_from_elsewhere(tmp_path: Path) -> None:
     assert "The runs are unlike: " in " ".join(allowed.stdout.split())
     file.write_bytes(file.read_bytes().replace(b'"schema_version":2', b'"schema_version":3'))
     newer = CliRunner().invoke(compare, command)
-    assert isinstance(newer.exception, Refused)
+    assert isinstance(newer.exception, ConfigurationError)
     assert f"{file}: schema_version: found 3; this version reads 1 and 2" in str(newer.exception)
 
 
@@ -431,7 +431,7 @@ def test_a_place_for_no_results(place: str, compared: Compare, tmp_path: Path, m
     if place == "a link in a circle":
         output.symlink_to(output)
     result = compared(*pair(tmp_path), output=output)
-    if isinstance(result.exception, Refused):
+    if isinstance(result.exception, ConfigurationError):
         assert str(result.exception).startswith(f"{output}: cannot be written: ")
     else:
         assert result.exit_code == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.plan import Plan, open_files, plan
 from bookstore.lab.record.run_record import Protocol
 from bookstore.lab.workload.spec import Ask, Workload
@@ -40,7 +40,7 @@ def test_labels() -> None:
 
 def test_every_mistake_at_once() -> None:
     """Unknown profiles, bad overrides and profiles over the budget are told together, each once."""
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         make("asyncpg-jsno", "asyncpg-json@pool_szie=1", "asyncpg-json@workers=50,pool_size=5", "asyncpg-jsno")
     told = str(refusal.value)
     assert told.count("asyncpg-jsno") == 1
@@ -51,7 +51,7 @@ def test_every_mistake_at_once() -> None:
 def test_open_files(few_files: None) -> None:
     """More clients than files may be open are refused, with the limit and what to do."""
     many = Workload(name="it", requests=[Ask(name="it", path="/books")], concurrency=500)
-    with pytest.raises(Refused, match=r"concurrency: found 500 clients; allowed are 384 .* `ulimit -n 628`"):
+    with pytest.raises(ConfigurationError, match=r"concurrency: found 500 clients; allowed are 384 .* `ulimit -n 628`"):
         make("asyncpg-json", workload=many)
     assert open_files() == 512
     assert make("asyncpg-json").entrants

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab import plan as planning
 from bookstore.lab import sweep
 from bookstore.lab.plan import Plan
@@ -72,13 +72,13 @@ def test_the_same_sweep_is_found_again(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_grid_that_is_none_is_refused(over: list[str], named: str) -> None:
     """What cannot be swept is told, with what can."""
-    with pytest.raises(Refused, match=named):
+    with pytest.raises(ConfigurationError, match=named):
         sweep.cells("asyncpg-json", over)
 
 
 def test_every_impossible_cell_is_told_before_anything_starts(tmp_path: Path) -> None:
     """A pool that the database cannot hold, and a load that no workload has, are refused at once."""
-    with pytest.raises(Refused, match=r"pool_size=200: over the connection budget"):
+    with pytest.raises(ConfigurationError, match=r"pool_size=200: over the connection budget"):
         planned(tmp_path, ["pool_size=200", "concurrency=1"])
-    with pytest.raises(Refused, match="concurrency"):
+    with pytest.raises(ConfigurationError, match="concurrency"):
         planned(tmp_path, ["concurrency=100000"])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bookstore.config.resources import shipped
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.profile import json_schema, loader
 from bookstore.profile.loader import EngineProfile
 
@@ -24,7 +24,7 @@ def _file(folder: Path, text: str, name: str = "mine.yaml") -> str:
 
 
 def _refusal(spec: str) -> str:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         loader.load(spec)
     return str(refused.value)
 
@@ -409,11 +409,11 @@ def test_yaml_loads_back(tmp_path_factory: pytest.TempPathFactory, some: EngineP
 @settings(deadline=None)  # other work on the machine is no failure
 @given(st.text(max_size=80))
 def test_no_spec_raises_anything_but_refused(spec: str) -> None:
-    """Whatever a profile is called, the answer is a profile or a Refused that can be printed."""
+    """Whatever a profile is called, the answer is a profile or a ConfigurationError that can be printed."""
     for tried in (spec, f"default@{spec}", f"./{spec}", f"default@pool_size={spec}"):
         try:
             loader.load(tried)
-        except Refused as refused:
+        except ConfigurationError as refused:
             str(refused).encode()
 
 
@@ -430,11 +430,11 @@ LINES = st.tuples(
 def test_no_file_raises_anything_but_refused(
     tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, str]]
 ) -> None:
-    """Whatever stands in a file, the answer is a profile or a Refused that can be printed."""
+    """Whatever stands in a file, the answer is a profile or a ConfigurationError that can be printed."""
     text = "\n".join(f"{key}: {value}" for key, value in lines)
     try:
         loader.load(_file(tmp_path_factory.getbasetemp(), text))
-    except Refused as refused:
+    except ConfigurationError as refused:
         str(refused).encode()
 
 

@@ -15,7 +15,7 @@ from bookstore.auth import token_file
 from bookstore.auth.tokens import Token, digest_of, parse, told
 from bookstore.config import settings as settings_
 from bookstore.config.settings import Settings
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 logger = logging.getLogger("bookstore")
 
@@ -97,10 +97,12 @@ def file(settings: Settings) -> Path:
 def read(settings: Settings) -> Keyring:
     """The tokens that the settings name; the default file may be missing.
 
-    Raises Refused for a mistake in them, for a file that is named and cannot be read, and for two sources.
+    Raises ConfigurationError for a mistake in them, for a file that is named and cannot be read, and for two sources.
     """
     if settings.api_tokens and settings.api_tokens_file:
-        raise Refused("BOOKSTORE_API_TOKENS and BOOKSTORE_API_TOKENS_FILE are both set; allowed is one of them")
+        raise ConfigurationError(
+            "BOOKSTORE_API_TOKENS and BOOKSTORE_API_TOKENS_FILE are both set; allowed is one of them"
+        )
     if settings.api_tokens:
         return Keyring(_right(parse(re.split(r"[\n;]", settings.api_tokens), "BOOKSTORE_API_TOKENS")))
     path = file(settings)
@@ -116,10 +118,11 @@ def read(settings: Settings) -> Keyring:
 
 
 def check_writers(settings: Settings, host: str, *, read_only: bool) -> None:
-    """Raises Refused where others reach the service on `host`, and nothing says who may write, or that nobody may."""
+    """Raises ConfigurationError where others reach the service on `host`, and nothing says who may write, or that
+    nobody may."""
     known = read(settings).accepted()
     if not (known or read_only or settings_.is_loopback(host)):
-        raise Refused(
+        raise ConfigurationError(
             f"host {host}: other machines may reach it, and no token says who may write; make one with "
             f"bookstore tokens create NAME --scope catalog:write, or serve with --read-only, or on 127.0.0.1"
         )
@@ -128,5 +131,5 @@ def check_writers(settings: Settings, host: str, *, read_only: bool) -> None:
 def _right(parsed: tuple[tuple[Token, ...], list[str]]) -> tuple[Token, ...]:
     found, mistakes = parsed
     if mistakes:
-        raise Refused(told(mistakes))
+        raise ConfigurationError(told(mistakes))
     return found

@@ -14,7 +14,7 @@ from typing import Final
 
 from bookstore.auth import tokens
 from bookstore.auth.tokens import Token
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 _LARGEST_BYTES: Final = 2**20
 
@@ -46,15 +46,17 @@ def _content(path: Path) -> bytes:
 def add(path: Path, token: Token) -> None:
     """Appends `token` to the file, which is made where there is none, for its owner alone.
 
-    Raises Refused where the name is taken, where the file has mistakes or cannot be written.
+    Raises ConfigurationError where the name is taken, where the file has mistakes or cannot be written.
     """
 
     def appended(before: bytes) -> bytes:
         known, mistakes = tokens.parse(before.decode().split("\n"), str(path))
         if mistakes:
-            raise Refused(tokens.told(mistakes))
+            raise ConfigurationError(tokens.told(mistakes))
         if token.name in {one.name for one in known}:
-            raise Refused(f"{path}: has a token {token.name} already; choose another name, or revoke it first")
+            raise ConfigurationError(
+                f"{path}: has a token {token.name} already; choose another name, or revoke it first"
+            )
         end = b"\n" if before and not before.endswith(b"\n") else b""
         return before + end + token.line().encode() + b"\n"
 
@@ -64,14 +66,14 @@ def add(path: Path, token: Token) -> None:
 def revoke(path: Path, name: str) -> None:
     """Takes every line of the token `name` out of the file, whatever else is wrong in it.
 
-    Raises Refused where there is none, or the file cannot be written.
+    Raises ConfigurationError where there is none, or the file cannot be written.
     """
 
     def without(before: bytes) -> bytes:
         lines = io.BytesIO(before).readlines()
         kept = [line for line in lines if line.decode(errors="replace").split()[:1] != [name]]
         if len(kept) == len(lines):
-            raise Refused(f"{path}: found no token {name}; bookstore tokens list names those there are")
+            raise ConfigurationError(f"{path}: found no token {name}; bookstore tokens list names those there are")
         return b"".join(kept)
 
     tokens.check_name(name)
@@ -91,11 +93,11 @@ def _change(path: Path, change: Callable[[bytes], bytes]) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise Refused(f"{path}: cannot be written: {error.strerror}") from None
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Refused(f"{path}: is no UTF-8 text") from None
+        raise ConfigurationError(f"{path}: is no UTF-8 text") from None
     except ValueError as error:
-        raise Refused(f"{path}: {error}") from None
+        raise ConfigurationError(f"{path}: {error}") from None
 
 
 def _replace(path: Path, text: bytes, before: os.stat_result | None) -> None:

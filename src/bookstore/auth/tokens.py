@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from bookstore.config.scalars import shown
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 CATALOG_WRITE: Final = "catalog:write"
 ADMIN: Final = "admin"
@@ -43,7 +43,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 def make(name: str, scopes: Iterable[str], created: date) -> tuple[str, Token]:
-    """A new token, as its owner sends it and as it is kept. Raises Refused for a name that cannot be."""
+    """A new token, as its owner sends it and as it is kept. Raises ConfigurationError for a name that cannot be."""
     wanted = set(scopes)
     presented = PREFIX + secrets.token_urlsafe(32)
     listed = tuple(one for one in SCOPES if one in wanted)
@@ -51,11 +51,11 @@ def make(name: str, scopes: Iterable[str], created: date) -> tuple[str, Token]:
 
 
 def check_name(name: str) -> str:
-    """`name`. Raises Refused where it cannot be a token's; its text never shows a token."""
+    """`name`. Raises ConfigurationError where it cannot be a token's; its text never shows a token."""
     try:
         return _checked_name(name)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise ConfigurationError(str(error)) from None
 
 
 def parse(lines: Iterable[str], origin: str) -> tuple[tuple[Token, ...], list[str]]:

@@ -14,7 +14,7 @@ from bookstore.catalog import isbn
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
 from bookstore.catalog.slug import slug
 from bookstore.config.text import normal
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 
 MOST_IDS: Final = 1000
 """Of authors or genres on one book."""
@@ -65,7 +65,7 @@ class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def settled(self) -> BookDraft:
         """The draft as it is kept: its text normalised, its ISBN with 13 digits, its genres in order.
 
-        Raises Fault `invalid_body` for what no type tells.
+        Raises ApiError `invalid_body` for what no type tells.
         """
         _refuse(self.mistakes(""))
         return self._normal()
@@ -74,18 +74,18 @@ class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         number = None if self.isbn13 is None else isbn.to_isbn13(self.isbn13, restore_zeros=False)
         return msgspec.structs.replace(self, title=normal(self.title), isbn13=number, genre_ids=sorted(self.genre_ids))
 
-    def mistakes(self, pointer: str) -> Iterator[Mistake]:
+    def mistakes(self, pointer: str) -> Iterator[FieldError]:
         """What no type tells; `pointer` is where in the body the draft stands."""
         if not normal(self.title):
-            yield Mistake("A title needs more than white space.", pointer=f"{pointer}/title")
+            yield FieldError("A title needs more than white space.", pointer=f"{pointer}/title")
         if self.isbn13 is not None and isbn.to_isbn13(self.isbn13, restore_zeros=False) is None:
             detail = "An ISBN-13 or ISBN-10 is needed whose check digit is right."
-            yield Mistake(detail, pointer=f"{pointer}/isbn13")
+            yield FieldError(detail, pointer=f"{pointer}/isbn13")
         for name, ids in (("author_ids", self.author_ids), ("genre_ids", self.genre_ids)):
             seen: set[int] = set()
             for place, one in enumerate(ids):
                 if one in seen:
-                    yield Mistake(f"{one} stands there twice.", pointer=f"{pointer}/{name}/{place}")
+                    yield FieldError(f"{one} stands there twice.", pointer=f"{pointer}/{name}/{place}")
                 seen.add(one)
 
 
@@ -95,7 +95,7 @@ class BookBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     items: Annotated[list[BookDraft], Meta(min_length=1, max_length=MOST_BOOKS)]
 
     def settled(self) -> list[BookDraft]:
-        """The drafts as they are kept. Raises Fault `invalid_body` as theirs, for all of them."""
+        """The drafts as they are kept. Raises ApiError `invalid_body` as theirs, for all of them."""
         _refuse(mistake for place, item in enumerate(self.items) for mistake in item.mistakes(f"/items/{place}"))
         return [item._normal() for item in self.items]  # noqa: SLF001 - of the same module
 
@@ -106,7 +106,7 @@ class AuthorDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     name: _Name
 
     def settled(self) -> AuthorDraft:
-        """The draft as it is kept. Raises Fault `invalid_body` for a blank name."""
+        """The draft as it is kept. Raises ApiError `invalid_body` for a blank name."""
         return AuthorDraft(name=_named(self.name))
 
 
@@ -130,23 +130,23 @@ class GenreDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ) = None
 
     def settled(self) -> GenreDraft:
-        """The draft as it is kept. Raises Fault `invalid_body` for a blank name and for a slug like an id."""
+        """The draft as it is kept. Raises ApiError `invalid_body` for a blank name and for a slug like an id."""
         if self.slug is not None and not re.match(_SLUG["pattern"], self.slug):
             detail = "A slug is made of a-z, 0-9 and single hyphens between them; a number alone would be an id."
-            raise Fault("invalid_body", f"slug: {detail}", Mistake(detail, pointer="/slug"))
+            raise ApiError("invalid_body", f"slug: {detail}", FieldError(detail, pointer="/slug"))
         name = _named(self.name)
         return GenreDraft(name=name, slug=self.slug or slug(name))
 
 
-def _refuse(mistakes: Iterable[Mistake]) -> None:
+def _refuse(mistakes: Iterable[FieldError]) -> None:
     found = list(islice(mistakes, MOST_MISTAKES))
     if found:
-        raise Fault("invalid_body", f"The body is not valid in {len(found)} of its members.", *found)
+        raise ApiError("invalid_body", f"The body is not valid in {len(found)} of its members.", *found)
 
 
 def _named(text: str) -> str:
     name = normal(text)
     if not name:
         detail = "A name needs more than white space."
-        raise Fault("invalid_body", f"name: {detail}", Mistake(detail, pointer="/name"))
+        raise ApiError("invalid_body", f"name: {detail}", FieldError(detail, pointer="/name"))
     return name

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from bookstore.config import settings
-from bookstore.exceptions import EXIT_REFUSED, Refused
+from bookstore.exceptions import EXIT_REFUSED, ConfigurationError
 
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
@@ -52,7 +52,7 @@ def main() -> None:
     """The `bookstore` command. Refusals become one message and exit code 2, never a traceback."""
     try:
         sys.exit(bookstore.main(prog_name="bookstore", standalone_mode=False))
-    except Refused as refusal:
+    except ConfigurationError as refusal:
         click.echo(f"bookstore: {refusal}", err=True)
         sys.exit(EXIT_REFUSED)
     except ModuleNotFoundError as error:

@@ -9,21 +9,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 
 @contextmanager
 def appearing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     """A file to write to; it becomes `path` when the block ends well and vanishes when it does not.
 
-    Raises Refused at once where `path` exists, unless `force`, or cannot be written.
+    Raises ConfigurationError at once where `path` exists, unless `force`, or cannot be written.
     """
     if path.exists() and not (force and path.is_file()):
-        raise Refused(f"{path}: exists; " + ("and is no file" if force else "name another file, or add --force"))
+        raise ConfigurationError(
+            f"{path}: exists; " + ("and is no file" if force else "name another file, or add --force")
+        )
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
-        raise Refused(f"{path}: cannot be written: {error.strerror}") from None
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

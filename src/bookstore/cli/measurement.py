@@ -17,7 +17,7 @@ from bookstore.cli.commands.report import after
 from bookstore.cli.output import FORMATS, printed
 from bookstore.cli.param_types import Duration, Size
 from bookstore.cli.progress import progress, terminable
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab import run as protocol
 from bookstore.lab.analysis import verdict
 from bookstore.lab.exceptions import Invalid
@@ -68,11 +68,11 @@ def measuring_options(command: _F) -> _F:
 
 
 def loaded(options: dict[str, Any]) -> Workload:
-    """The workload that the options name, changed by them. Raises Refused."""
+    """The workload that the options name, changed by them. Raises ConfigurationError."""
     if options["books"] and options["file"]:
         raise click.UsageError("--books and --catalog exclude each other")
     if options["file"] and not options["file"].is_file():
-        raise Refused(f"--catalog {options['file']}: no such file")
+        raise ConfigurationError(f"--catalog {options['file']}: no such file")
     changes = {key: options[key] for key in _OF_LOAD if options[key] is not None}
     return workload_file.changed(workload_file.load(options["name"]), changes)
 
@@ -96,14 +96,15 @@ def seed_of(options: dict[str, Any]) -> int:
 
 
 def catalogue_of(options: dict[str, Any]) -> list[str]:
-    """Which catalogue is asked for: its size, or its file as that is now. Raises Refused where that cannot be read."""
+    """Which catalogue is asked for: its size, or its file as that is now. Raises ConfigurationError where that cannot
+    be read."""
     file: Path | None = options["file"]
     if file is None:
         return [str(options["books"])]
     try:
         return [str(file.resolve()), hashlib.sha256(file.read_bytes()).hexdigest()]
     except OSError as error:
-        raise Refused(f"--catalog {file}: cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"--catalog {file}: cannot be read: {error.strerror}") from None
 
 
 def form_of(options: dict[str, Any]) -> str:
@@ -132,7 +133,7 @@ def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) 
     click.echo(f"record: {outcome.path}", err=True)
     try:
         click.echo(f"page:   {after(outcome.path.parent)}", err=True)
-    except Refused as refusal:  # the record is whole, and `bookstore report` makes the page of it
+    except ConfigurationError as refusal:  # the record is whole, and `bookstore report` makes the page of it
         click.echo(f"page:   {refusal}", err=True)
     return outcome.run, outcome.path.parent
 
@@ -146,7 +147,7 @@ def _filled(connection: psycopg.Connection, asked: Workload, books: int | None, 
         source = file.name if file else "real, goodbooks-10k"
     row = connection.execute("SELECT count(*) FROM book").fetchone()
     if row is None or row[0] == 0:
-        raise Refused(f"{source}: found no book in it; at least one is needed")
+        raise ConfigurationError(f"{source}: found no book in it; at least one is needed")
     return Catalogue(source, row[0])
 
 

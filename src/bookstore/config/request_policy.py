@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from bookstore.config.scalars import shown
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 Network = IPv4Network | IPv6Network
 
@@ -39,7 +39,7 @@ def read(environ: Mapping[str, str], *, beyond_loopback: bool) -> Admission:
     page could, by a name of its own that it points here) and as fast as a load test can; one beyond is asked
     by any name, and each client DEFAULT_RATE times a second.
 
-    Raises Refused naming the variable, what was found and what is allowed.
+    Raises ConfigurationError naming the variable, what was found and what is allowed.
     """
     return Admission(
         rate_limit=_rate(environ, "BOOKSTORE_RATE_LIMIT", DEFAULT_RATE if beyond_loopback else None),
@@ -57,7 +57,9 @@ def _rate(environ: Mapping[str, str], name: str, default: int | None) -> int | N
     if text == "off":
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MOST_RATE):
-        raise Refused(f"{name}: found '{shown(text)}'; allowed is a whole number from 1 to {MOST_RATE}, or off")
+        raise ConfigurationError(
+            f"{name}: found '{shown(text)}'; allowed is a whole number from 1 to {MOST_RATE}, or off"
+        )
     return int(text)
 
 
@@ -69,7 +71,9 @@ def _all(environ: Mapping[str, str], name: str, parse: Callable[[str], T], allow
         try:
             found.append(parse(part))
         except ValueError:
-            raise Refused(f"{name}: found '{shown(part)}'; allowed are {allowed}, with commas between them") from None
+            raise ConfigurationError(
+                f"{name}: found '{shown(part)}'; allowed are {allowed}, with commas between them"
+            ) from None
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 import msgspec
 
 from bookstore.config.scalars import duration, duration_text, shown
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -30,7 +30,7 @@ Entries = dict[str, Entry]
 
 
 class Mistakes:
-    """Gathers what is wrong with a document; `raise_any` tells all of it in one Refused.
+    """Gathers what is wrong with a document; `raise_any` tells all of it in one ConfigurationError.
 
     `keys` are those that a mistake was about. `incomplete` says that a part could not be read at all, so
     that nothing can be said about what is missing.
@@ -59,9 +59,9 @@ class Mistakes:
         return list(dict.fromkeys(f"{place}: {text}" if place else text for place, text in told))
 
     def raise_any(self) -> None:
-        """Raises Refused if there was any mistake."""
+        """Raises ConfigurationError if there was any mistake."""
         if self._told:
-            raise Refused("\n".join(self.lines))
+            raise ConfigurationError("\n".join(self.lines))
 
 
 def _position(place: str) -> tuple[str, int, int]:

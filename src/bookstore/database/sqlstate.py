@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-# SQLSTATE, or its class of two characters, to (code of faults.KINDS, what the client is told).
+# SQLSTATE, or its class of two characters, to (code of PROBLEM_TYPES, what the client is told).
 _TROUBLE: Final = {
     "57014": ("db_timeout", "The database took too long."),
     "55P03": ("db_timeout", "The database took too long."),

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from bookstore.database import engine as engine_options
 from bookstore.database import sqlstate
 from bookstore.database.engine import CONNECT_TIMEOUT_S
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.profile.loader import EngineProfile
 
 Wire = msgspec.Struct | msgspec.Raw | str | int | bool | None
@@ -64,7 +64,7 @@ class Database(ABC):
         committed; otherwise the work is one READ COMMITTED transaction, which begins anew, up to three times
         in all, where PostgreSQL rolled it back for another one's sake. Raises what `work` raises, after a
         rollback; TypeError where `work` returns anything but wire structs; sqlalchemy.exc.TimeoutError
-        after pool_timeout without a connection; Fault `overloaded` at once where max_waiting others wait.
+        after pool_timeout without a connection; ApiError `overloaded` at once where max_waiting others wait.
         """
         if self.in_progress >= self._most:
             self.refuse()
@@ -86,8 +86,8 @@ class Database(ABC):
         return self.in_progress >= self.profile.units_at_once
 
     def refuse(self) -> NoReturn:
-        """Raises the Fault for a unit of work that may not even wait."""
-        raise Fault("overloaded", "Enough requests wait for the database already.")
+        """Raises the ApiError for a unit of work that may not even wait."""
+        raise ApiError("overloaded", "Enough requests wait for the database already.")
 
     async def _tried(self, work: Work[T], reading: bool) -> T:
         for _ in range(ATTEMPTS - 1):

@@ -12,7 +12,7 @@ from bookstore.config import settings as settings_
 from bookstore.config.scalars import shown
 from bookstore.config.settings import Settings
 from bookstore.database.embedded import Cluster
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.profile.loader import Driver, EngineProfile
 
 EMBEDDED_DATABASE: Final = "bookstore"
@@ -29,7 +29,7 @@ def embedded(settings: Settings) -> Cluster:
 def resolve(settings: Settings) -> sa.URL:
     """The database's URL without a driver, from DATABASE_URL or of the embedded PostgreSQL, started.
 
-    Raises Refused for a URL that the drivers could not all use. Its text never holds the URL: there may be
+    Raises ConfigurationError for a URL that the drivers could not all use. Its text never holds the URL: there may be
     a password in it.
     """
     if settings.database_url:
@@ -41,9 +41,9 @@ def resolve(settings: Settings) -> sa.URL:
 
 
 def check_pooler(settings: Settings, profile: EngineProfile) -> None:
-    """Raises Refused for a profile that wants a pooler, on the embedded PostgreSQL, which has none."""
+    """Raises ConfigurationError for a profile that wants a pooler, on the embedded PostgreSQL, which has none."""
     if profile.behind_pooler and settings.database_url is None:
-        raise Refused(
+        raise ConfigurationError(
             f"profile {profile.name}: behind_pooler is on, and DATABASE_URL is not set: the embedded PostgreSQL has no "
             f"pooler before it; set DATABASE_URL to the address of PgBouncer, or choose a profile without behind_pooler"
         )
@@ -53,28 +53,30 @@ def parse(text: str) -> sa.URL:
     try:
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
-        raise Refused("DATABASE_URL: not a URL; allowed is postgresql://user:password@host/database") from None
+        raise ConfigurationError(
+            "DATABASE_URL: not a URL; allowed is postgresql://user:password@host/database"
+        ) from None
     if url.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
-        raise Refused(
+        raise ConfigurationError(
             f"DATABASE_URL: found the scheme {url.drivername!r}; allowed is postgresql://user:password@host/database"
         )
     if "," in (url.host or ""):
-        raise Refused("DATABASE_URL: found several hosts; allowed is one")
+        raise ConfigurationError("DATABASE_URL: found several hosts; allowed is one")
     if text.partition("?")[0].count("@") > 1:
-        raise Refused("DATABASE_URL: found a second @; in a password it is written %40")
+        raise ConfigurationError("DATABASE_URL: found a second @; in a password it is written %40")
     if url.port is not None and not _is_port(str(url.port)):
         raise _wrong_port(str(url.port))
     if not url.database:
-        raise Refused("DATABASE_URL: found no database; allowed is postgresql://user:password@host/database")
+        raise ConfigurationError("DATABASE_URL: found no database; allowed is postgresql://user:password@host/database")
     for key, value in url.query.items():
         if key not in _QUERY:
-            raise Refused(f"DATABASE_URL: found the parameter {key!r}; allowed are {', '.join(_QUERY)}")
+            raise ConfigurationError(f"DATABASE_URL: found the parameter {key!r}; allowed are {', '.join(_QUERY)}")
         if not isinstance(value, str) or "," in value:
-            raise Refused(f"DATABASE_URL: found several values of {key!r}; allowed is one")
+            raise ConfigurationError(f"DATABASE_URL: found several values of {key!r}; allowed is one")
         if key == "port" and not _is_port(value):
             raise _wrong_port(value)
         if key == "sslmode" and value not in _SSL_MODES:
-            raise Refused(f"DATABASE_URL: found sslmode={value}; allowed is {' | '.join(_SSL_MODES)}")
+            raise ConfigurationError(f"DATABASE_URL: found sslmode={value}; allowed is {' | '.join(_SSL_MODES)}")
     return url.set(drivername="postgresql")
 
 
@@ -83,19 +85,23 @@ def _with_password(url: sa.URL, file: Path | None) -> sa.URL:
     if file is None:
         return url
     if url.password is not None:
-        raise Refused("DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too; allowed is one of them")
+        raise ConfigurationError("DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too; allowed is one of them")
     try:
         password = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise Refused(f"DATABASE_PASSWORD_FILE: {file} cannot be read: {reason}") from None
+        raise ConfigurationError(f"DATABASE_PASSWORD_FILE: {file} cannot be read: {reason}") from None
     if not password or "\n" in password or "\0" in password:
-        raise Refused(f"DATABASE_PASSWORD_FILE: {file}: found no password; allowed is one line with nothing else")
+        raise ConfigurationError(
+            f"DATABASE_PASSWORD_FILE: {file}: found no password; allowed is one line with nothing else"
+        )
     return url.set(password=password)
 
 
-def _wrong_port(found: str) -> Refused:
-    return Refused(f"DATABASE_URL: found the port {shown(found)!r}; allowed is a whole number from 1 to 65535")
+def _wrong_port(found: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"DATABASE_URL: found the port {shown(found)!r}; allowed is a whole number from 1 to 65535"
+    )
 
 
 def _is_port(text: str) -> bool:
@@ -113,7 +119,7 @@ def for_driver(url: sa.URL, driver: Driver) -> tuple[sa.URL, dict[str, Any]]:
         try:
             context = ssl.create_default_context(cafile=str(root))
         except OSError as error:
-            raise Refused(f"DATABASE_URL: sslrootcert={root} cannot be read: {error.strerror}") from None
+            raise ConfigurationError(f"DATABASE_URL: sslrootcert={root} cannot be read: {error.strerror}") from None
         context.check_hostname = mode == "verify-full"
         arguments["ssl"] = context
     elif mode:

@@ -18,7 +18,7 @@ from bookstore.doctor import configuration, database, files, machine
 from bookstore.doctor.case import Case
 from bookstore.doctor.configuration import Value
 from bookstore.doctor.finding import LEVELS, Finding, looked, refused
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.profile.loader import EngineProfile
 
 FORMAT_VERSION: Final = 1
@@ -54,14 +54,14 @@ def _findings(
     yield from looked("versions", machine.versions)
     try:
         found = configuration.settings_of(environ, given)
-    except Refused as refusal:
+    except ConfigurationError as refusal:
         yield from refused("settings", refusal)
         return
     values += configuration.of_settings(found, environ, given)
     chosen = None
     try:
         chosen = configuration.profile_of(found)
-    except Refused as refusal:
+    except ConfigurationError as refusal:
         yield from refused("profile", refusal)
     else:
         values += configuration.of_profile(found.profile, chosen, found.workers)
@@ -80,7 +80,7 @@ def _database(found: Settings, chosen: EngineProfile | None, *, over_budget: boo
         if chosen:
             database_url.check_pooler(found, chosen)
         url = _url(found)
-    except Refused as refusal:
+    except ConfigurationError as refusal:
         yield from refused("database", refusal)
         return
     if url is None:
@@ -93,7 +93,7 @@ def _database(found: Settings, chosen: EngineProfile | None, *, over_budget: boo
 
 
 def _url(found: Settings) -> sa.URL | None:
-    """None for an embedded PostgreSQL that does not run. Raises Refused."""
+    """None for an embedded PostgreSQL that does not run. Raises ConfigurationError."""
     if found.database_url:
         return database_url.resolve(found)
     embedded.wheel()

@@ -17,7 +17,7 @@ from bookstore.config.scalars import duration_text, shown
 from bookstore.config.settings import Settings
 from bookstore.database import url as database_url
 from bookstore.doctor.finding import Finding
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.observability import tracing
 from bookstore.profile import loader
 from bookstore.profile.loader import EngineProfile
@@ -120,7 +120,7 @@ def told(name: str, text: str) -> str:
     if name == "DATABASE_URL":
         try:
             return database_url.parse(text).render_as_string(hide_password=True)
-        except Refused:
+        except ConfigurationError:
             return NOT_SHOWN  # a password may stand anywhere in it
     if _IS_SECRET.search(name) and not name.endswith("_FILE"):
         return NOT_SHOWN
@@ -157,11 +157,11 @@ def _short(place: str) -> str:
 
 
 def settings_of(environ: Mapping[str, str], given: Mapping[str, str]) -> Settings:
-    """What `serve` would go by. Raises Refused, also for a wrong variable that an argument goes over."""
+    """What `serve` would go by. Raises ConfigurationError, also for a wrong variable that an argument goes over."""
     settings.read(environ)
     return settings.read({**environ, **given})
 
 
 def profile_of(found: Settings) -> EngineProfile:
-    """The profile with WEB_CONCURRENCY's workers. Raises Refused with every mistake in it."""
+    """The profile with WEB_CONCURRENCY's workers. Raises ConfigurationError with every mistake in it."""
     return loader.with_workers(loader.load(found.profile), found.workers)

@@ -21,7 +21,7 @@ from bookstore.database.url import server as place
 from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding, looked, refused
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.http import server
 
 OLDEST: Final = 15
@@ -80,17 +80,17 @@ def _budget(case: Case) -> Iterator[Finding]:
     assert case.url
     try:
         have = server.look(case.url)
-    except Refused as refusal:
+    except ConfigurationError as refusal:
         yield from (msgspec.structs.replace(one, do=one.do or HOW_TO_REACH) for one in refused("database", refusal))
         return
     remarks = server.check_pooler(case.profile, have)  # a refusal of its is a problem, whatever the budget
     try:
         server.check_budget(case.profile, have)
-    except Refused as refusal:
+    except ConfigurationError as refusal:
         yield from refused("budget", refusal, "warning" if case.over_budget else "problem")
         return
     for remark in remarks:
-        yield from refused("pooler", Refused(remark), "warning")
+        yield from refused("pooler", ConfigurationError(remark), "warning")
     if have.is_pooled and not remarks:
         yield Finding("ok", "pooler", f"PgBouncer answers at {have.where}, and fits the profile")
     if have.pooler_capacity or not have.is_pooled:

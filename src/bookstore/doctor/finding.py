@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 import msgspec
 import psycopg
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 Level = Literal["problem", "warning", "note", "ok"]
 """A problem stops a start: `serve` refuses for the same reason. The worst comes first."""
@@ -28,7 +28,7 @@ class Finding(msgspec.Struct, frozen=True):
     do: str = ""
 
 
-def refused(check: str, refusal: Refused, level: Level = "problem") -> list[Finding]:
+def refused(check: str, refusal: ConfigurationError, level: Level = "problem") -> list[Finding]:
     """A refusal's lines: what stands behind the last semicolon is what to do."""
     split = [line.rpartition("; ") if "; " in line else (line, "", "") for line in str(refusal).splitlines()]
     return [Finding(level, check, found, do) for found, _, do in split]
@@ -45,7 +45,7 @@ def looked(
         try:
             for one in look():
                 found.append(one)  # noqa: PERF402 - those before a failure are kept
-        except Refused as refusal:
+        except ConfigurationError as refusal:
             found.extend(refused(check, refusal))
         except Exception as error:  # noqa: BLE001 - the other checks go on
             told = f"could not be looked at: {_reason(error)}"

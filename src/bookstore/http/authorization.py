@@ -15,7 +15,7 @@ from bookstore.auth.tokens import ADMIN as ADMIN_SCOPE
 from bookstore.auth.tokens import CATALOG_WRITE, Token
 from bookstore.config.request_policy import Network
 from bookstore.config.scalars import shown
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.http.client_address import client
 
 logger = logging.getLogger("bookstore")
@@ -44,7 +44,7 @@ def guard(keyring: Keyring, proxies: Sequence[Network] = ()) -> Guard:
     """Lets a request pass to a handler whose scope its token has; `request.auth` is then the Token, and None
     on a public route.
 
-    Raises Fault: unauthenticated (401) without a valid token, forbidden (403) where the scope is missing.
+    Raises ApiError: unauthenticated (401) without a valid token, forbidden (403) where the scope is missing.
     """
 
     async def check(connection: Connection, handler: BaseRouteHandler) -> None:
@@ -75,16 +75,16 @@ def _presented(connection: Connection) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _unauthenticated(error: str | None) -> Fault:
+def _unauthenticated(error: str | None) -> ApiError:
     challenge = f'{_CHALLENGE}, error="{error}"' if error else _CHALLENGE
     detail = "This needs a valid token, in one header: Authorization: Bearer TOKEN."
-    return Fault("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+    return ApiError("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
-def _forbidden(token: Token, needed: str) -> Fault:
+def _forbidden(token: Token, needed: str) -> ApiError:
     challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{needed}"'
     detail = f"The token has the scope {', '.join(token.scopes)}; this needs {needed}."
-    return Fault("forbidden", detail, headers={"WWW-Authenticate": challenge})
+    return ApiError("forbidden", detail, headers={"WWW-Authenticate": challenge})
 
 
 def _route(connection: Connection) -> str:

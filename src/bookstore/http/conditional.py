@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final
 
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 from bookstore.http.compression import plain_etag
 
 PATTERN: Final = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
@@ -41,26 +41,26 @@ def is_conditional(headers: Mapping[str, str]) -> bool:
 
 
 def check_match(if_match: str | None, tag: str) -> None:
-    """Raises Fault `stale` where a write with this If-Match meant another state than `tag`. Weak tags match
+    """Raises ApiError `stale` where a write with this If-Match meant another state than `tag`. Weak tags match
     nothing."""
     if if_match is None or if_match.strip() == "*":
         return
     if tag not in (found for weak, found in _tags(if_match) if not weak):
-        raise Fault(
+        raise ApiError(
             "stale",
             f'If-Match: found {if_match[:100]}, but the state is "{tag}" now; read it again and repeat the change.',
-            Mistake("not the state that is there now", header="If-Match"),
+            FieldError("not the state that is there now", header="If-Match"),
             headers={"ETag": f'"{tag}"'},
         )
 
 
 def required(if_match: str | None) -> str:
-    """The If-Match of a write that needs one. Raises Fault `if_match_required`."""
+    """The If-Match of a write that needs one. Raises ApiError `if_match_required`."""
     if if_match is None:
-        raise Fault(
+        raise ApiError(
             "if_match_required",
             "Send the ETag of the state that is to be changed as If-Match, so that nobody's change is lost.",
-            Mistake("missing", header="If-Match"),
+            FieldError("missing", header="If-Match"),
         )
     return if_match
 

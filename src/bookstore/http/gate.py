@@ -15,7 +15,7 @@ from typing import Any, Final
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from bookstore.config.request_policy import Admission
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.http import compression, problem_details, rate_limit
 from bookstore.http import request_id as correlation
 from bookstore.http.client_address import client
@@ -84,7 +84,7 @@ class Gate:
             if scope["method"] == "HEAD":
                 scope["method"] = "GET"  # the same headers; the body stays here
             await self._in_time(scope, fields, receive, response)
-        except Fault as fault:
+        except ApiError as fault:
             await response.whole(*problem_details.encoded(scope["path"], fault))
         except Exception as error:
             bug = problem_details.bug(scope["method"], scope["path"], error)
@@ -94,23 +94,23 @@ class Gate:
             await response.whole(*problem_details.encoded(scope["path"], bug))
 
     def _admit(self, scope: Any, fields: dict[bytes, bytes]) -> None:
-        """Raises Fault for a request that is too long, comes too soon or to the wrong host."""
+        """Raises ApiError for a request that is too long, comes too soon or to the wrong host."""
         is_probe = scope["path"] in PROBES
         if self._rate is not None and not is_probe:
             self._count(scope)
         query: bytes = scope["query_string"]
         if len(scope["raw_path"]) + len(query) > LONGEST_URL:
-            raise Fault("uri_too_long", f"Path and query may have {LONGEST_URL} bytes.")
+            raise ApiError("uri_too_long", f"Path and query may have {LONGEST_URL} bytes.")
         if query.count(b"&") >= MOST_PARAMETERS:
-            raise Fault("invalid_parameter", f"A request may have {MOST_PARAMETERS} query parameters.")
+            raise ApiError("invalid_parameter", f"A request may have {MOST_PARAMETERS} query parameters.")
         if len(fields) != len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1:
-            raise Fault("unknown_host", "There is more than one Host header.")
+            raise ApiError("unknown_host", "There is more than one Host header.")
         host = fields.get(b"host", b"")
         name = _host(host) if len(host) <= _LONGEST_HOST else None
         if name is None:
-            raise Fault("unknown_host", "The Host header is missing, or is not the name of a host.")
+            raise ApiError("unknown_host", "The Host header is missing, or is not the name of a host.")
         if self._hosts and name not in self._hosts and not is_probe:
-            raise Fault("unknown_host", "The Host is none of this service's names (BOOKSTORE_ALLOWED_HOSTS).")
+            raise ApiError("unknown_host", "The Host is none of this service's names (BOOKSTORE_ALLOWED_HOSTS).")
 
     def _count(self, scope: Any) -> None:
         assert self._rate is not None
@@ -119,10 +119,10 @@ class Gate:
         wait_s = self._rate.wait_s(client(peer[0] if peer else "", forwarded, self._proxies))
         if wait_s:
             told = f"More than {self._rate.per_s} requests a second came from here."
-            raise Fault("too_many_requests", told, headers={"Retry-After": str(wait_s)})
+            raise ApiError("too_many_requests", told, headers={"Retry-After": str(wait_s)})
 
     async def _in_time(self, scope: Any, fields: dict[bytes, bytes], receive: Receive, response: _Response) -> None:
-        """Lets the app answer. Raises Fault where the body or the answer takes too long."""
+        """Lets the app answer. Raises ApiError where the body or the answer takes too long."""
         deadline = self._deadlines.start(self._deadline_s)
         body = None
         if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
@@ -137,8 +137,8 @@ class Gate:
                 raise TimeoutError("the deadline, in the middle of a response") from None
             if body and body.is_awaited:
                 told = f"The body did not arrive within {BODY_WITHIN_S:g} s."
-                raise Fault("request_timeout", told, headers={"Connection": "close"}) from None
-            raise Fault("deadline", f"The request was not done within {self._deadline_s:g} s.") from None
+                raise ApiError("request_timeout", told, headers={"Connection": "close"}) from None
+            raise ApiError("deadline", f"The request was not done within {self._deadline_s:g} s.") from None
         finally:
             self._deadlines.stop(deadline)
 
@@ -160,7 +160,7 @@ class _Body:
             self._deadline.move(BODY_WITHIN_S)
         message = await self._receive()
         if self.is_awaited and message["type"] == "http.disconnect":
-            raise Fault("malformed_body", "The body did not arrive whole.")
+            raise ApiError("malformed_body", "The body did not arrive whole.")
         if self.is_awaited and not message.get("more_body"):
             self.is_awaited = False
             self._deadline.move(self._deadline_s)

@@ -1,6 +1,6 @@
 """Exception -> problem details (RFC 9457): the one place where an error becomes an answer.
 
-What a client may read is a Fault's own sentence or one of these here: no SQL, host, stack or parameter
+What a client may read is a ApiError's own sentence or one of these here: no SQL, host, stack or parameter
 reaches a body. 500 is a bug, and always logged with its traceback.
 """
 
@@ -19,7 +19,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from structlog.contextvars import get_contextvars
 
 from bookstore.database import sqlstate
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 from bookstore.http import request_id
 
 logger = logging.getLogger("bookstore")
@@ -42,7 +42,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     instance: str
     code: str
-    errors: tuple[Mistake, ...] = ()
+    errors: tuple[FieldError, ...] = ()
     request_id: str | None = None
     trace_id: str | None = None
 
@@ -68,43 +68,43 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return problem(request.scope["method"], _instance(request), fault)
 
 
-def problem(method: str, instance: str, fault: Fault) -> Response[Any]:
+def problem(method: str, instance: str, fault: ApiError) -> Response[Any]:
     """`fault` as a response; `instance` is the percent-encoded path. A HEAD gets no body."""
     headers, body = _written(instance, fault)
     content = b"" if method == "HEAD" else body
-    return Response(content, status_code=fault.kind.status, headers=headers, media_type=PROBLEM_JSON)
+    return Response(content, status_code=fault.problem_type.status, headers=headers, media_type=PROBLEM_JSON)
 
 
-def encoded(path: str, fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def encoded(path: str, fault: ApiError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """`fault` at the decoded `path` as status, headers and body, for what answers outside of Litestar."""
     instance = quote(path, safe=_PATH_CHARACTERS, errors="replace")
     headers, body = _written(instance, fault)
     _tell(instance, fault)
     headers |= {"Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
-    return fault.kind.status, [(name.lower().encode(), text.encode()) for name, text in headers.items()], body
+    return fault.problem_type.status, [(name.lower().encode(), text.encode()) for name, text in headers.items()], body
 
 
-def bug(method: str, path: str, error: Exception) -> Fault:
+def bug(method: str, path: str, error: Exception) -> ApiError:
     """The fault for an error that nobody has foreseen, which the log then has with its traceback."""
     logger.error("%s %s", method, quote(path, safe=_PATH_CHARACTERS, errors="replace"), exc_info=error)
-    return Fault("internal", "This is a bug of the service.")
+    return ApiError("internal", "This is a bug of the service.")
 
 
-def _tell(instance: str, fault: Fault) -> None:
+def _tell(instance: str, fault: ApiError) -> None:
     """Logs what the service could not, or would not, do now."""
-    if fault.kind.status in {429, 503}:
+    if fault.problem_type.status in {429, 503}:
         logger.warning("%s: %s", instance, fault.code, extra={"code": fault.code})
 
 
-def _written(instance: str, fault: Fault) -> tuple[dict[str, str], bytes]:
+def _written(instance: str, fault: ApiError) -> tuple[dict[str, str], bytes]:
     it = Problem(
         type=f"{PROBLEMS_PATH}#{fault.code}",
-        title=fault.kind.title,
-        status=fault.kind.status,
+        title=fault.problem_type.title,
+        status=fault.problem_type.status,
         detail=fault.detail,
         instance=instance,
         code=fault.code,
-        errors=fault.mistakes,
+        errors=fault.errors,
         request_id=request_id.current(),
         trace_id=get_contextvars().get("trace_id"),
     )
@@ -119,8 +119,8 @@ def retry_after() -> str:
     return str(1 + secrets.randbelow(LONGEST_RETRY_AFTER_S))
 
 
-def _fault(request: Request[Any, Any, Any], error: Exception) -> Fault:
-    if isinstance(error, Fault):
+def _fault(request: Request[Any, Any, Any], error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
         _tell(_instance(request), error)
         return error
     if isinstance(error, HTTPException) and error.status_code in _LITESTARS:
@@ -131,11 +131,11 @@ def _fault(request: Request[Any, Any, Any], error: Exception) -> Fault:
         logger.warning("%s: %s: %s", told, code, sqlstate.reason(error), extra={"code": code})
         if code == "invalid_body" and request.scope["method"] in _WITHOUT_BODY:
             code = "invalid_parameter"
-        return Fault(code, detail)
+        return ApiError(code, detail)
     return bug(request.scope["method"], request.scope["path"], error)
 
 
-def _litestars(error: HTTPException) -> Fault:
+def _litestars(error: HTTPException) -> ApiError:
     headers = error.headers or {}
     if isinstance(error, ValidationException):
         return _invalid(error)
@@ -145,22 +145,22 @@ def _litestars(error: HTTPException) -> Fault:
     told = {name.title(): text for name, text in headers.items()}
     if "Allow" in told:  # Litestar takes them out of a set: each process would have an order of its own
         told["Allow"] = ", ".join(sorted(told["Allow"].split(", ")))
-    return Fault(code, detail, headers=told)
+    return ApiError(code, detail, headers=told)
 
 
-def _invalid(error: ValidationException) -> Fault:
+def _invalid(error: ValidationException) -> ApiError:
     """A parameter that Litestar did not take. A path that can be nothing's is like one that is nothing's."""
     told = error.extra if isinstance(error.extra, list) else []
     if missing := _MISSING.match(error.detail):
         told = [{"source": missing[1], "key": missing[2], "message": "It is missing."}]
     if any(one.get("source") == "path" for one in told):
-        return Fault("not_found", _LITESTARS[404][1])
+        return ApiError("not_found", _LITESTARS[404][1])
     mistakes = [
-        Mistake(str(one["message"]), **{"header" if one.get("source") == "header" else "parameter": one["key"]})
+        FieldError(str(one["message"]), **{"header" if one.get("source") == "header" else "parameter": one["key"]})
         for one in told
         if "key" in one
     ]
-    return Fault("invalid_parameter", "A parameter of the request is not valid.", *mistakes)
+    return ApiError("invalid_parameter", "A parameter of the request is not valid.", *mistakes)
 
 
 def _instance(request: Request[Any, Any, Any]) -> str:

@@ -15,13 +15,13 @@ from litestar.params import QueryParameter
 from bookstore.config.scalars import shown
 from bookstore.config.text import CONTROL
 from bookstore.config.validation import suggestion
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 
 MOST_MISTAKES: Final = 20
 
 
 async def check(request: Request[Any, Any, Any]) -> None:
-    """Raises NotFoundException for an id that is not written as we write it; Fault `invalid_parameter` for a
+    """Raises NotFoundException for an id that is not written as we write it; ApiError `invalid_parameter` for a
     query parameter that the route does not know, that comes twice, is null or has control characters.
 
     Goes before every request; one without a query costs a look.
@@ -38,8 +38,8 @@ async def check(request: Request[Any, Any, Any]) -> None:
     found = Counter(name for name, _ in items)
     wrong = {name: reason for name, value in items if (reason := _wrong(name, value, found[name], known))}
     if wrong:
-        mistakes = [Mistake(reason, parameter=shown(name)) for name, reason in sorted(wrong.items())]
-        raise Fault("invalid_parameter", "A parameter of the request is not valid.", *mistakes[:MOST_MISTAKES])
+        mistakes = [FieldError(reason, parameter=shown(name)) for name, reason in sorted(wrong.items())]
+        raise ApiError("invalid_parameter", "A parameter of the request is not valid.", *mistakes[:MOST_MISTAKES])
 
 
 def _wrong(name: str, value: str, times: int, known: Mapping[str, bool]) -> str | None:

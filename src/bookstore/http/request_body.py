@@ -20,7 +20,7 @@ import msgspec
 from bookstore.config.scalars import shown
 from bookstore.config.text import CONTROL
 from bookstore.config.validation import suggestion
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 
 T = TypeVar("T")
 
@@ -53,29 +53,29 @@ def parse(
 ) -> object:
     """The JSON document in `content` as dicts, lists, texts, numbers, bools and None.
 
-    `content_type` and `encoding` are the headers Content-Type and Content-Encoding. Raises Fault
+    `content_type` and `encoding` are the headers Content-Type and Content-Encoding. Raises ApiError
     `unsupported_media_type` unless it is one of `accepted`, in UTF-8 and not compressed; `malformed_body`
     where the content is not strict JSON (RFC 8259) with unique names.
     """
     _check_type(content_type, accepted, encoding)
     if not content.strip():
-        raise Fault("malformed_body", "The body is empty.")
+        raise ApiError("malformed_body", "The body is empty.")
     try:
         text = content.decode()
         msgspec.json.decode(content)
         return json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_float=_number)
     except RecursionError:
-        raise Fault("malformed_body", "The body is nested too deeply.") from None
+        raise ApiError("malformed_body", "The body is nested too deeply.") from None
     except UnicodeDecodeError as error:
-        raise Fault("malformed_body", f"The body is not UTF-8, from byte {error.start} on.") from None
+        raise ApiError("malformed_body", f"The body is not UTF-8, from byte {error.start} on.") from None
     except ValueError as error:  # of msgspec, json and the hooks
-        raise Fault("malformed_body", f"The body is no JSON: {error}.") from None
+        raise ApiError("malformed_body", f"The body is no JSON: {error}.") from None
 
 
 def convert(document: object, type: type[T]) -> T:  # noqa: A002 - as msgspec calls it
     """`document`, as of parse(), as a `type`; no text in it has a control character.
 
-    Raises Fault `invalid_body` with a Mistake for each wrong member, up to 100 of them.
+    Raises ApiError `invalid_body` with a FieldError for each wrong member, up to 100 of them.
     """
     reason = "A text has a control character."
     if not any(map(CONTROL.search, _texts(document))):
@@ -83,9 +83,9 @@ def convert(document: object, type: type[T]) -> T:  # noqa: A002 - as msgspec ca
             return msgspec.convert(document, type)
         except msgspec.ValidationError as error:
             reason = _sentence(error)
-    mistakes = list(islice(_mistakes(document, type, ""), MOST_MISTAKES)) or [Mistake(reason, pointer="")]
+    mistakes = list(islice(_mistakes(document, type, ""), MOST_MISTAKES)) or [FieldError(reason, pointer="")]
     more = " or more" if len(mistakes) == MOST_MISTAKES else ""
-    raise Fault("invalid_body", f"The body is not valid in {len(mistakes)}{more} of its members.", *mistakes)
+    raise ApiError("invalid_body", f"The body is not valid in {len(mistakes)}{more} of its members.", *mistakes)
 
 
 def _check_type(content_type: str | None, accepted: Sequence[str], encoding: str | None) -> None:
@@ -100,7 +100,7 @@ def _check_type(content_type: str | None, accepted: Sequence[str], encoding: str
     elif encoding and encoding.strip().lower() != "identity":
         found = f"Content-Encoding is {shown(encoding)}; a body is taken as it is."
     if found:
-        raise Fault("unsupported_media_type", found, headers={"Accept": ", ".join(accepted)})
+        raise ApiError("unsupported_media_type", found, headers={"Accept": ", ".join(accepted)})
 
 
 def _object(members: list[tuple[str, object]]) -> dict[str, object]:
@@ -136,7 +136,7 @@ def _texts(document: object) -> Iterator[str]:
             rest.extend(value)
 
 
-def _mistakes(value: object, hint: Any, pointer: str) -> Iterator[Mistake]:
+def _mistakes(value: object, hint: Any, pointer: str) -> Iterator[FieldError]:
     """What is wrong with `value` as a `hint`, member by member."""
     kind = _container(hint, value)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
@@ -152,25 +152,27 @@ def _mistakes(value: object, hint: Any, pointer: str) -> Iterator[Mistake]:
         yield from inner
         return
     if isinstance(value, str) and (control := CONTROL.search(value)):
-        yield Mistake(f"A text without control characters is needed, it has U+{ord(control[0]):04X}.", pointer=pointer)
+        yield FieldError(
+            f"A text without control characters is needed, it has U+{ord(control[0]):04X}.", pointer=pointer
+        )
         return
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
-        yield Mistake(_sentence(error), pointer=pointer)
+        yield FieldError(_sentence(error), pointer=pointer)
 
 
-def _of_members(value: dict[str, object], struct: type[msgspec.Struct], pointer: str) -> Iterator[Mistake]:
+def _of_members(value: dict[str, object], struct: type[msgspec.Struct], pointer: str) -> Iterator[FieldError]:
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name, member in value.items():
         place = f"{pointer}/{_escaped(name)}"
         if name in fields:
             yield from _mistakes(member, fields[name].type, place)
         elif struct.__struct_config__.forbid_unknown_fields:
-            yield Mistake(f"There is no such member; known: {suggestion(shown(name), fields)}.", pointer=place)
+            yield FieldError(f"There is no such member; known: {suggestion(shown(name), fields)}.", pointer=place)
     for name, field in fields.items():
         if field.required and name not in value:
-            yield Mistake("It is missing.", pointer=f"{pointer}/{_escaped(name)}")
+            yield FieldError("It is missing.", pointer=f"{pointer}/{_escaped(name)}")
 
 
 def _container(hint: Any, value: object) -> Any:

@@ -19,7 +19,7 @@ from granian.server import MPServer
 from bookstore.database import budget, pooler
 from bookstore.database.pooler import Limits
 from bookstore.database.url import conninfo, server
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.profile.loader import EngineProfile
 
 logger = logging.getLogger("bookstore")
@@ -41,7 +41,7 @@ _SETTINGS: Final = """
 
 
 def check_port(host: str, port: int, choices: str = "--port or --host") -> None:
-    """Raises Refused, naming the `choices`, where somebody listens there already: granian binds with
+    """Raises ConfigurationError, naming the `choices`, where somebody listens there already: granian binds with
     SO_REUSEPORT, so two servers would share the port, and the requests, without a word."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -49,17 +49,19 @@ def check_port(host: str, port: int, choices: str = "--port or --host") -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise Refused(
+            raise ConfigurationError(
                 f"{host}:{port}: cannot listen there: {error.strerror}; stop what listens, or choose another {choices}"
             ) from None
 
 
 def check_ports(host: str, port: int, metrics_host: str, metrics_port: int | None) -> None:
-    """Raises Refused where the service, or its metrics, cannot listen."""
+    """Raises ConfigurationError where the service, or its metrics, cannot listen."""
     check_port(host, port)
     if metrics_port:
         if metrics_port == port:
-            raise Refused(f"port {port}: the service and its metrics need two; choose another --metrics-port")
+            raise ConfigurationError(
+                f"port {port}: the service and its metrics need two; choose another --metrics-port"
+            )
         check_port(metrics_host, metrics_port, "--metrics-port or BOOKSTORE_METRICS_HOST")
 
 
@@ -79,7 +81,7 @@ class Found(NamedTuple):
 
 
 def look(url: sa.URL) -> Found:
-    """What answers at `url`, and what it has left. Raises Refused where it cannot be reached."""
+    """What answers at `url`, and what it has left. Raises ConfigurationError where it cannot be reached."""
     try:
         with psycopg.connect(conninfo(url), autocommit=True, connect_timeout=3, prepare_threshold=None) as connection:
             row = connection.execute(budget.CAPACITY_SQL.encode()).fetchone()
@@ -90,7 +92,7 @@ def look(url: sa.URL) -> Found:
             settings: dict[str, str] = dict(connection.execute(_SETTINGS.encode()).fetchall())
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        raise Refused(f"database {server(url)}: cannot be reached: {reason}") from None
+        raise ConfigurationError(f"database {server(url)}: cannot be reached: {reason}") from None
     told = pooler.limits(url)
     if isinstance(told, Limits):  # what it has open for us is within what it may open; one was not counted: ours
         others = max(0, capacity.in_use - max(0, told.open_sessions - 1))
@@ -99,18 +101,18 @@ def look(url: sa.URL) -> Found:
 
 
 def check_pooler(profile: EngineProfile, found: Found) -> list[str]:
-    """What an operator should know of the pooler, a sentence each. Raises Refused where the profile needs one and
-    there is none, or one that cannot serve it."""
+    """What an operator should know of the pooler, a sentence each. Raises ConfigurationError where the profile needs
+    one and there is none, or one that cannot serve it."""
     if not profile.behind_pooler:
         told = f"a pooler answers at {found.where}, and profile {profile.name} is made for PostgreSQL itself; in "
         return [told + "transaction mode it needs behind_pooler: on"] if found.is_pooled else []
     if not found.is_pooled:
-        raise Refused(
+        raise ConfigurationError(
             f"profile {profile.name}: behind_pooler is on, and PostgreSQL itself answers at {found.where}; "
             f"set DATABASE_URL to the address of PgBouncer, or choose a profile without behind_pooler"
         )
     if isinstance(found.pooler, Limits) and found.pooler.pool_mode == "statement":
-        raise Refused(
+        raise ConfigurationError(
             f"profile {profile.name}: found pool_mode = statement in the PgBouncer at {found.where}; "
             f"allowed is transaction: the service writes in transactions"
         )
@@ -134,13 +136,13 @@ def _remarks(profile: EngineProfile, found: Found) -> Iterator[str]:
 
 
 def check_budget(profile: EngineProfile, found: Found) -> None:
-    """Raises Refused, with the sum spelled out, for a profile that could open more than is left. Where a pooler does
-    not tell its limits there is nothing to check: its sessions are not the service's connections."""
+    """Raises ConfigurationError, with the sum spelled out, for a profile that could open more than is left. Where a
+    pooler does not tell its limits there is nothing to check: its sessions are not the service's connections."""
     if found.is_pooled and not found.pooler_capacity:
         return
     it = budget.budget(profile, found.capacity, found.pooler_capacity)
     if not it.fits:
-        raise Refused(
+        raise ConfigurationError(
             f"profile {profile.name}: over the connection budget: {budget.sentence(profile, it)}; "
             f"{budget.advice(profile, it)} (or serve with --over-budget)"
         )
@@ -197,7 +199,7 @@ def _spawn(worker: int, callback: Any, *arguments: Any, **options: Any) -> None:
     try:
         target(worker, callback, *arguments, **options)
     except Exception as error:
-        if isinstance(error, Refused):
+        if isinstance(error, ConfigurationError):
             logger.error("worker %s cannot start: %s", worker, error)  # noqa: TRY400 - the reason is all in its text
         else:
             logger.exception("worker %s ended", worker)

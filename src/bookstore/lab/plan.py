@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from bookstore.database import budget
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.load import k9 as generator
 from bookstore.lab.record.run_record import Deploy, Limits, Protocol
 from bookstore.lab.testbed import compose_project, external, limits, pgbouncer
@@ -24,7 +24,7 @@ from bookstore.profile.loader import EngineProfile
 LAB_CONNECTIONS: Final = 4
 """What the lab itself opens beside the service: two to look with, one spare, one for pgbench's own check."""
 _CHECKS: Final[Mapping[Deploy, Callable[[], object]]] = {"process": lambda: None, "compose": compose_project.check}
-"""What has to be there for each kind of deployment; raises Refused."""
+"""What has to be there for each kind of deployment; raises ConfigurationError."""
 SPARE_FILES: Final = 128
 """Open files a process has beside its clients: libraries, logs, database connections."""
 
@@ -66,14 +66,14 @@ def plan(
     seed: int,
     services: Sequence[External] = (),
 ) -> Plan:
-    """Checks all that can be known before anything starts; `services` come after the `cells`. Raises Refused with
-    every mistake."""
+    """Checks all that can be known before anything starts; `services` come after the `cells`. Raises ConfigurationError
+    with every mistake."""
     refused = []
     try:
         limits.check(protocol.limits)
         generator.check()
         _CHECKS[protocol.deploy]()
-    except Refused as refusal:
+    except ConfigurationError as refusal:
         refused.append(str(refusal))
     if not 1 <= protocol.min_rounds <= protocol.max_rounds:
         refused.append(
@@ -84,7 +84,7 @@ def plan(
         try:
             it = _entrant(spec)
             _check_clients(changed(workload, load) if load else workload)
-        except Refused as refusal:
+        except ConfigurationError as refusal:
             refused.append(str(refusal))
             continue
         name = it.label + "".join(f" {key}={value:g}" for key, value in load.items())
@@ -109,7 +109,7 @@ def plan(
             if it.profile and it.profile.behind_pooler
         ]
     if refused:
-        raise Refused("\n".join(dict.fromkeys(refused)))
+        raise ConfigurationError("\n".join(dict.fromkeys(refused)))
     return Plan(entrants, workload, protocol, output, seed)
 
 
@@ -123,7 +123,7 @@ def _entrant(spec: str) -> Entrant:
         pgbouncer.executable()
     if not (it := budget.budget(found, room, pgbouncer.CAPACITY if found.behind_pooler else None)).fits:
         told = f"{budget.sentence(found, it)}; {budget.advice(found, it)}"
-        raise Refused(f"profile {spec}: over the connection budget of the lab's database: {told}")
+        raise ConfigurationError(f"profile {spec}: over the connection budget of the lab's database: {told}")
     return Entrant(label=found.name, spec=spec, profile=found)
 
 
@@ -135,7 +135,7 @@ def _label(name: str, before: Sequence[Entrant]) -> str:
 
 def _check_clients(workload: Workload) -> None:
     if workload.clients + SPARE_FILES > (limit := open_files()):
-        raise Refused(
+        raise ConfigurationError(
             f"concurrency: found {workload.clients} clients; allowed are {limit - SPARE_FILES} with a limit "
             f"of {limit} open files: raise it with `ulimit -n {workload.clients + SPARE_FILES}`"
         )

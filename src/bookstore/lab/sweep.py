@@ -13,7 +13,7 @@ import msgspec
 
 from bookstore.config import yaml_document
 from bookstore.config.scalars import shown
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.plan import Cell, Plan
 from bookstore.lab.storage.partial_run import RESUMABLE
 from bookstore.profile.loader import KEYS
@@ -25,22 +25,26 @@ MOST_CELLS: Final = 400
 
 def cells(spec: str, over: Sequence[str]) -> list[Cell]:
     """Every combination of `over`, each of which is `key=value,value,…` of a profile's key or of LOADS. Raises
-    Refused."""
+    ConfigurationError."""
     axes: dict[str, list[str]] = {}
     for text in over:
         key, equals, values = text.partition("=")
         found = [value.strip() for value in values.split(",")]
         if not equals or key not in (*KEYS, *LOADS) or "" in found:
             known = yaml_document.suggestion(key, [*KEYS, *LOADS])
-            raise Refused(f"--over: found '{shown(text)}'; allowed is key=value,value,… with {known} as the key")
+            raise ConfigurationError(
+                f"--over: found '{shown(text)}'; allowed is key=value,value,… with {known} as the key"
+            )
         if key in axes or len(set(found)) < len(found):
-            raise Refused(f"--over {key}: found a key or value twice; allowed is each once")
+            raise ConfigurationError(f"--over {key}: found a key or value twice; allowed is each once")
         axes[key] = found
     if not axes:
-        raise Refused("--over: found nothing; allowed is key=value,value,…, such as concurrency=1,5,25")
+        raise ConfigurationError("--over: found nothing; allowed is key=value,value,…, such as concurrency=1,5,25")
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     if len(grid) > MOST_CELLS:
-        raise Refused(f"--over: found {len(grid)} combinations; allowed are {MOST_CELLS}: each takes seconds a round")
+        raise ConfigurationError(
+            f"--over: found {len(grid)} combinations; allowed are {MOST_CELLS}: each takes seconds a round"
+        )
     return [(_spec(spec, values), _load(values)) for values in grid]
 
 
@@ -55,7 +59,7 @@ def _load(values: dict[str, str]) -> dict[str, float]:
     try:
         return {key: float(value) for key, value in values.items() if key in LOADS}
     except ValueError as error:
-        raise Refused(f"--over: {error}; allowed are numbers for {' and '.join(LOADS)}") from None
+        raise ConfigurationError(f"--over: {error}; allowed are numbers for {' and '.join(LOADS)}") from None
 
 
 def unfinished(it: Plan, catalogue: Sequence[str] = ()) -> tuple[str, Path | None]:

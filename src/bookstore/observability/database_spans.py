@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from bookstore.database import sqlstate
 from bookstore.database.unit_of_work import Database, Work
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 
 _CHANGE: Final = re.compile(r"\b(INSERT|UPDATE|DELETE)\s+(?:INTO|FROM|\w+\s+SET)\b")
 
@@ -73,7 +73,7 @@ def _unit(
                 return await run(work, reading=reading)
             except BaseException as error:
                 failure = error
-                if not (isinstance(error, Fault) and error.kind.status < 500):
+                if not (isinstance(error, ApiError) and error.problem_type.status < 500):
                     fail(span, kind(error))
                 raise
             finally:
@@ -184,7 +184,7 @@ def _outcome(unit: _Unit, error: BaseException | None, *, reading: bool) -> str:
 
 def kind(error: BaseException) -> str:
     """For `error.type`: a SQLSTATE, the code of a problem, or the class."""
-    if isinstance(error, Fault):
+    if isinstance(error, ApiError):
         return error.code
     return sqlstate.of(error) or type(error).__qualname__
 

@@ -21,7 +21,7 @@ from structlog.contextvars import bound_contextvars
 
 from bookstore.database import sqlstate
 from bookstore.database.unit_of_work import Database
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.http.gate import PROBES
 from bookstore.observability import database_spans
 from bookstore.observability.database_spans import fail, kind
@@ -126,7 +126,7 @@ def _finish(span: trace.Span, name: str, route: str | None, status: int, error: 
     if 0 < status < 500:
         return
     fail(span, kind(error) if error else str(status or "no answer"))
-    if error and not isinstance(error, Fault):
+    if error and not isinstance(error, ApiError):
         frames = "".join(_frames(error))
         span.add_event("exception", {"exception.type": type(error).__qualname__, "exception.stacktrace": frames})
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from bookstore.config.scalars import shown
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.profile.loader import EngineProfile
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ _HEADER: Final = re.compile(r'[^ "(),/:;<=>?@[\]\\{}]+ *=[^",;\\]*')
 
 
 def is_asked(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether `environ` asks for traces. Raises Refused, before anything starts, where they cannot be had."""
+    """Whether `environ` asks for traces. Raises ConfigurationError, before anything starts, where they cannot be
+    had."""
     given = {name: text.strip() for name, text in environ.items() if name.startswith("OTEL_") and text.strip()}
     exporter = given.get("OTEL_TRACES_EXPORTER", "").lower()
     if given.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none":
@@ -51,18 +52,20 @@ def is_asked(environ: Mapping[str, str] = os.environ) -> bool:
     if not (exporter or given.keys() & set(_ENDPOINTS)):
         return False
     if exporter not in {"", "otlp", "console"}:
-        raise Refused(f"OTEL_TRACES_EXPORTER: found '{shown(exporter)}'; allowed are otlp, console, none")
+        raise ConfigurationError(f"OTEL_TRACES_EXPORTER: found '{shown(exporter)}'; allowed are otlp, console, none")
     for name in given.keys() & set(_PROTOCOLS):
         if given[name] != "http/protobuf":
-            raise Refused(f"{name}: found '{shown(given[name])}'; allowed is http/protobuf: port 4318 of a collector")
+            raise ConfigurationError(
+                f"{name}: found '{shown(given[name])}'; allowed is http/protobuf: port 4318 of a collector"
+            )
     for name in given.keys() & set(_ENDPOINTS):
         _check_endpoint(name, given[name])
     for name in given.keys() & set(_HEADERS):
         headers = [header.strip() for header in given[name].split(",") if header.strip()]
         if not all(_HEADER.fullmatch(one) and one.isascii() and one.isprintable() for one in headers):
-            raise Refused(f"{name}: is not what it has to be; allowed is NAME=value,NAME=value, URL-encoded")
+            raise ConfigurationError(f"{name}: is not what it has to be; allowed is NAME=value,NAME=value, URL-encoded")
     if any(find_spec(name) is None for name in _NEEDED):
-        raise Refused(
+        raise ConfigurationError(
             "OTEL_… asks for traces, but OpenTelemetry is not installed; in a checkout pip install '.[tracing]', "
             "or set OTEL_SDK_DISABLED=true"
         )
@@ -74,20 +77,22 @@ def _check_sdk(given: Mapping[str, str]) -> None:
     """What the SDK would fail on in each worker, or go on without: a misspelt sampler takes every request."""
     sampler = given.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").lower()
     if sampler.removeprefix("parentbased_") not in _SAMPLERS:
-        raise Refused(
+        raise ConfigurationError(
             f"OTEL_TRACES_SAMPLER: found '{shown(sampler)}'; allowed are {', '.join(_SAMPLERS)}, "
             f"and parentbased_ before each of them"
         )
     ratio = given.get("OTEL_TRACES_SAMPLER_ARG", "1")
     if sampler.endswith("ratio") and not (_RATIO.fullmatch(ratio) and float(ratio) <= 1):
-        raise Refused(f"OTEL_TRACES_SAMPLER_ARG: found '{shown(ratio)}'; allowed is a number from 0 to 1, such as 0.01")
+        raise ConfigurationError(
+            f"OTEL_TRACES_SAMPLER_ARG: found '{shown(ratio)}'; allowed is a number from 0 to 1, such as 0.01"
+        )
     for name, text in given.items():
         least = 0 if _LIMIT.fullmatch(name) else 1 if name.startswith("OTEL_BSP_") else None
         if least is not None and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
-            raise Refused(f"{name}: found '{shown(text)}'; allowed is a whole number from {least} on")
+            raise ConfigurationError(f"{name}: found '{shown(text)}'; allowed is a whole number from {least} on")
     queue = int(given.get("OTEL_BSP_MAX_QUEUE_SIZE", "2048"))
     if (batch := int(given.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512"))) > queue:
-        raise Refused(
+        raise ConfigurationError(
             f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: found {batch}; allowed is no more than OTEL_BSP_MAX_QUEUE_SIZE, {queue}"
         )
 
@@ -100,7 +105,9 @@ def _check_endpoint(name: str, text: str) -> None:
     except ValueError:
         fits = False
     if not fits or "@" in text or "?" in text or "#" in text:
-        raise Refused(f"{name}: is not what it has to be; allowed is http://HOST:PORT, secrets go into {_HEADERS[1]}")
+        raise ConfigurationError(
+            f"{name}: is not what it has to be; allowed is http://HOST:PORT, secrets go into {_HEADERS[1]}"
+        )
 
 
 def make_provider(profile: EngineProfile) -> TracerProvider:

@@ -9,7 +9,7 @@ from typing import Final
 from bookstore.config import yaml_document
 from bookstore.config.resources import profiles
 from bookstore.config.yaml_document import Entries, Entry, Mistakes
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NAME_IN_WORDS: Final = "a name of up to 64 lower-case letters, digits, - and _ before .yaml"
@@ -28,7 +28,7 @@ def names() -> list[str]:
 def label(spec: str) -> str:
     """What reports, folders and application_name call the profile: the file's stem with the overrides.
 
-    Letters that a file name could stumble over become `-`; the description is no part of it. Raises Refused
+    Letters that a file name could stumble over become `-`; the description is no part of it. Raises ConfigurationError
     where it gets too long.
     """
     base, given = split(spec)
@@ -36,7 +36,9 @@ def label(spec: str) -> str:
     stem = Path(base).stem if is_path(base) else base
     text = _UNFIT_IN_LABEL.sub("-", "@".join([stem, *filter(None, [",".join(items)])]))
     if len(text) > _LONGEST_LABEL:
-        raise Refused(f"{yaml_document.shown(spec)}: found {len(text)} characters; write a file that extends {base}")
+        raise ConfigurationError(
+            f"{yaml_document.shown(spec)}: found {len(text)} characters; write a file that extends {base}"
+        )
     return text
 
 

@@ -37,7 +37,7 @@ _REMARKS: Final = {"pool_size": _unlimited(0), "max_overflow": _unlimited(-1)}
 def load(spec: str) -> EngineProfile:
     """The profile that `spec` names: a shipped name or a path, with `@key=value,key=value` behind it.
 
-    Raises Refused with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
+    Raises ConfigurationError with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
     """
     mistakes = Mistakes()
     entries = _entries(spec, mistakes)

@@ -11,7 +11,7 @@ import pytest
 
 from bookstore.catalog.datasets import csv_reader
 from bookstore.catalog.datasets.csv_reader import BadRow, RawRow
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 
 def read(path: Path, columns: Mapping[str, str] | None = None) -> list[RawRow | BadRow]:
@@ -22,7 +22,7 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> list[RawRow | 
 def refusal(tmp_path: Path, data: bytes, columns: Mapping[str, str] | None = None) -> str:
     path = tmp_path / "books.csv"
     path.write_bytes(data)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         read(path, columns)
     return str(caught.value).removeprefix(str(path))
 
@@ -96,5 +96,5 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     torn = tmp_path / "torn.csv.gz"
     torn.write_bytes(gzip.compress(b"title,authors\n" + b"A,Ann\n" * 1000)[:-20])
     for path in (tmp_path / "missing.csv", tmp_path, torn):
-        with pytest.raises(Refused, match=r"cannot be read"):
+        with pytest.raises(ConfigurationError, match=r"cannot be read"):
             read(path)

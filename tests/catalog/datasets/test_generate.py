@@ -18,7 +18,7 @@ from bookstore.catalog.datasets.generate import book
 from bookstore.catalog.datasets.loader import payload
 from bookstore.catalog.isbn import is_isbn13
 from bookstore.config.text import normal
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]
@@ -94,7 +94,7 @@ def test_books_are_refused_company(connection: Connection, contents: Contents) -
     """A database that has books stays as it is unless --append is said."""
     generate(connection, books=5, seed=1)
     before = contents()
-    with pytest.raises(Refused, match=r"has books already.*--append"):
+    with pytest.raises(ConfigurationError, match=r"has books already.*--append"):
         generate(connection, books=5, seed=2)
     assert contents() == before
 

@@ -13,7 +13,7 @@ import pytest
 
 from bookstore.catalog.datasets import import_file, importer, loader, sample_path
 from bookstore.catalog.datasets.report import Report, lines
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]
@@ -113,7 +113,7 @@ def test_refused_rows_do_not_stop_the_import(connection: Connection, csv_file: C
     ]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, Refused])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ConfigurationError])
 def test_an_interruption_leaves_nothing(
     connection: Connection,
     csv_file: CsvFile,
@@ -141,7 +141,7 @@ def test_a_fault_late_in_the_file_leaves_nothing(
 ) -> None:
     """A file that turns out unreadable after some batches imports nothing."""
     monkeypatch.setattr(importer, "BATCH_ROWS", 2)
-    with pytest.raises(Refused, match=r"books.csv:7: a quote"):
+    with pytest.raises(ConfigurationError, match=r"books.csv:7: a quote"):
         import_file(connection, csv_file(HEADER, *["A,Ann,,,"] * 5, '"B,Bo,,,'))
     assert contents() == []
 
@@ -194,7 +194,7 @@ def test_database_without_tables(blank_url: Any, csv_file: CsvFile) -> None:
     """A database that is not migrated is refused with the command that helps."""
     with (
         psycopg.connect(blank_url.render_as_string(hide_password=False)) as blank,
-        pytest.raises(Refused, match=r"revision none.*bookstore db upgrade"),
+        pytest.raises(ConfigurationError, match=r"revision none.*bookstore db upgrade"),
     ):
         import_file(blank, csv_file(HEADER, "A,Ann,,,"))
 
@@ -212,7 +212,7 @@ def test_a_busy_table_is_refused(
         for statement in ("INSERT INTO genre (name, slug) VALUES ('X', 'x')", "SELECT FROM author FOR KEY SHARE"):
             other.rollback()
             other.execute(statement)
-            with pytest.raises(Refused, match=r"another transaction writes"):
+            with pytest.raises(ConfigurationError, match=r"another transaction writes"):
                 import_file(connection, path)
 
 

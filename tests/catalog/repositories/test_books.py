@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import pagination
 from bookstore.catalog.repositories import BookQuery, BookRepository
 from bookstore.database.unit_of_work import make_database
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.profile.engine_profile import Driver, EngineProfile, Loading
 
 STRATEGIES: tuple[Loading, ...] = get_args(Loading)
@@ -242,8 +242,8 @@ def test_years_are_known_to_the_planner(engine: sa.Engine, loading: Loading) -> 
     assert "1984 >= coalesce(" in sent[0]
 
 
-def refused(query: BookQuery) -> Fault:
-    with pytest.raises(Fault) as caught:
+def refused(query: BookQuery) -> ApiError:
+    with pytest.raises(ApiError) as caught:
         query.check()
     assert caught.value.code == "invalid_parameter"
     return caught.value
@@ -307,4 +307,4 @@ def test_forged_cursors(asked: dict[str, Any], place: list[Any]) -> None:
 def test_what_is_not_known(parameter: str, asked: dict[str, Any]) -> None:
     """An order or a member that is not known is refused; the answer says what is allowed."""
     fault = refused(BookQuery(limit=1, **asked))
-    assert [mistake.parameter for mistake in fault.mistakes] == [parameter]
+    assert [mistake.parameter for mistake in fault.errors] == [parameter]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.catalog.repositories import AuthorRepository, GenreRepository, NamedQuery
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 
 Repository = type[AuthorRepository] | type[GenreRepository]
 BOTH = pytest.mark.parametrize("repository", [AuthorRepository, GenreRepository])
@@ -61,9 +61,9 @@ def test_foreign_cursors(session: Session, repository: Repository) -> None:
     other = GenreRepository if repository is AuthorRepository else AuthorRepository
     following = page(session, repository, limit=1).next_cursor
     for of, sort in ((other, "id"), (repository, "-id"), (repository, "name")):
-        with pytest.raises(Fault, match="cursor"):
+        with pytest.raises(ApiError, match="cursor"):
             of.check(NamedQuery(limit=1, sort=sort, cursor=following))
-    with pytest.raises(Fault, match="price"):
+    with pytest.raises(ApiError, match="price"):
         repository.check(NamedQuery(limit=1, sort="price"))
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.cli.commands.catalog import catalog
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 BOOKS = "title,authors,isbn13\nA,Ann,9780439023481\nB,Bo,9.78e+12\n,Cy,\n"
 
@@ -32,7 +32,7 @@ def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def run(*arguments: str | Path) -> Result:
     result = CliRunner().invoke(catalog, [str(argument) for argument in arguments])
-    if isinstance(result.exception, Refused):
+    if isinstance(result.exception, ConfigurationError):
         raise result.exception
     assert result.exit_code == 0, result.output
     return result
@@ -70,7 +70,7 @@ def test_existing_rejects_are_refused_first(file: Path, tmp_path: Path, database
     """--rejects on a file that exists is refused before a book is read; --force replaces it."""
     rejects = tmp_path / "rejects.csv"
     rejects.write_text("mine")
-    with pytest.raises(Refused, match=r"rejects.csv: exists; .*--force"):
+    with pytest.raises(ConfigurationError, match=r"rejects.csv: exists; .*--force"):
         run("import", file, "--rejects", rejects)
     assert (rejects.read_text(), books(database)) == ("mine", 0)
     run("import", file, "--rejects", rejects, "--force")
@@ -82,7 +82,7 @@ def test_existing_rejects_are_refused_first(file: Path, tmp_path: Path, database
 
 def test_rejects_over_the_source_are_refused(file: Path) -> None:
     """--rejects never writes over the file that is imported, not even with --force."""
-    with pytest.raises(Refused, match="is the file to import"):
+    with pytest.raises(ConfigurationError, match="is the file to import"):
         run("import", file, "--rejects", file, "--force")
     assert file.read_text() == BOOKS
 
@@ -90,7 +90,7 @@ def test_rejects_over_the_source_are_refused(file: Path) -> None:
 def test_failed_import_leaves_no_rejects(file: Path, tmp_path: Path) -> None:
     """When the import is refused there is neither a rejects file nor a part of one."""
     file.write_bytes(b"title,authors\nA\xff,Ann\n")
-    with pytest.raises(Refused, match="not UTF-8"):
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
         run("import", file, "--rejects", tmp_path / "rejects.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["books.csv"]
 
@@ -102,7 +102,7 @@ def test_failed_import_leaves_no_rejects(file: Path, tmp_path: Path) -> None:
 def test_column_option(file: Path, texts: list[str], message: str) -> None:
     """--column takes OURS=THEIRS once for each of our columns."""
     options = [part for text in texts for part in ("--column", text)]
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(ConfigurationError, match=message):
         run("import", file, *options)
 
 
@@ -115,13 +115,13 @@ def test_generate_and_export(tmp_path: Path, database: str) -> None:
     run("export", packed)
     assert gzip.decompress(packed.read_bytes()).decode() == text
     assert text.count("\n") >= 8
-    with pytest.raises(Refused, match="exists"):
+    with pytest.raises(ConfigurationError, match="exists"):
         run("export", packed)
 
 
 def test_no_database_is_refused_without_a_secret(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that cannot be reached is named, its password is not."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://someone:s3cret@127.0.0.1:1/nowhere")
-    with pytest.raises(Refused, match=r"no connection to nowhere at 127\.0\.0\.1:1") as caught:
+    with pytest.raises(ConfigurationError, match=r"no connection to nowhere at 127\.0\.0\.1:1") as caught:
         run("import", file)
     assert "s3cret" not in str(caught.value)

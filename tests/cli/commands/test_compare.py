@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from bookstore.cli.commands.compare import compare
 from bookstore.cli.commands.runs import runs
 from bookstore.cli.progress import progress
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.exceptions import Invalid
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.storage import runs as results
@@ -153,7 +153,7 @@ def test_runs_that_are_none(tmp_path: Path) -> None:
     assert f"no runs in {tmp_path}" in empty.stderr
     for name, told in (("latest", "no runs in"), ("20260101", "no such run")):
         result = CliRunner().invoke(runs, ["show", name, "-o", str(tmp_path)])
-        assert isinstance(result.exception, Refused)
+        assert isinstance(result.exception, ConfigurationError)
         assert told in str(result.exception)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
@@ -263,7 +263,7 @@ def test_refused(
     monkeypatch.setattr("bookstore.lab.run.run", run)
     monkeypatch.setattr(tempfile, "tempdir", str(workplace))
     result = CliRunner().invoke(compare, ["-o", str(tmp_path / "runs"), "asyncpg-json", *arguments])
-    if isinstance(result.exception, Refused):
+    if isinstance(result.exception, ConfigurationError):
         assert told in str(result.exception)
     else:
         assert (result.exit_code, result.stdout) == (2, "")

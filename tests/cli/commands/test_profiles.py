@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from bookstore.cli.commands.profiles import profiles
 from bookstore.config.resources import shipped
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.profile import json_schema, loader
 
 
@@ -20,7 +20,7 @@ def _run(*arguments: str, **environ: str) -> Result:
 
 
 def _refusal(result: Result) -> str:
-    assert isinstance(result.exception, Refused)
+    assert isinstance(result.exception, ConfigurationError)
     return str(result.exception)
 
 

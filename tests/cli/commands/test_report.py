@@ -7,14 +7,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.cli.commands.report import after, report
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 from ...lab import records
 
 
 def run(*arguments: object) -> Result:
     result = CliRunner().invoke(report, [*map(str, arguments)])
-    if isinstance(result.exception, Refused):
+    if isinstance(result.exception, ConfigurationError):
         raise result.exception
     return result
 
@@ -63,12 +63,14 @@ def test_an_index_of_nothing_is_a_page(tmp_path: Path) -> None:
 
 def test_refusals_say_what_there_is(runs: Path) -> None:
     """An unknown run is refused with those that there are; a record of something else by its file."""
-    with pytest.raises(Refused, match=r"run 20260201T08_later: no such run; allowed is .*20260201T080000_later"):
+    with pytest.raises(
+        ConfigurationError, match=r"run 20260201T08_later: no such run; allowed is .*20260201T080000_later"
+    ):
         run("20260201T08_later", "--runs", runs)
     (runs / "20260201T080000_later" / "run.json").write_text("[]")
-    with pytest.raises(Refused, match=r"later/run\.json: not a run record"):
+    with pytest.raises(ConfigurationError, match=r"later/run\.json: not a run record"):
         run("latest", "--runs", runs)
-    with pytest.raises(Refused, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match="cannot be written"):
         run(runs / "20260131T080000_made-up", "-o", "/proc/report.html")
 
 
@@ -89,7 +91,7 @@ def test_a_full_disk_leaves_no_half_page(had_one: bool, runs: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(Refused, match=r"report\.html: cannot be written: File too large"):
+        with pytest.raises(ConfigurationError, match=r"report\.html: cannot be written: File too large"):
             after(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

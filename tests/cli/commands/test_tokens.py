@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from bookstore.auth import keyring
 from bookstore.cli.commands.tokens import tokens
 from bookstore.config.settings import Settings
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def _run(*arguments: str, **environ: str) -> Result:
 
 
 def _refusal(result: Result) -> str:
-    assert isinstance(result.exception, Refused)
+    assert isinstance(result.exception, ConfigurationError)
     assert result.stdout == ""
     return str(result.exception)
 

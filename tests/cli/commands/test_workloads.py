@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.cli.commands.workloads import workloads
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema
 
@@ -67,7 +67,7 @@ def test_check(tmp_path: Path) -> None:
     other.write_text("path: /books\nrate: 5")
     result = _run("check", str(one), "list-20", str(other))
     assert result.stdout == "list-20: OK\n"
-    assert isinstance(result.exception, Refused)
+    assert isinstance(result.exception, ConfigurationError)
     assert [line.split(": ")[1] for line in str(result.exception).splitlines()] == ["path", "rate"]
 
 

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from bookstore.app import make_app
 from bookstore.database.unit_of_work import make_database
-from bookstore.exceptions import KINDS
+from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import authorization
 from bookstore.http.openapi import operations as openapi
 from bookstore.http.openapi.document import document
@@ -99,10 +99,10 @@ def test_every_error_is_a_problem(made: dict[str, Any]) -> None:
             if int(status) >= 400:
                 told = shared[response["$ref"].split("/")[-1]] if "$ref" in response else response
                 codes = told["content"][PROBLEM_JSON]["examples"]
-                assert all(KINDS[code].status == int(status) for code in codes)
+                assert all(PROBLEM_TYPES[code].status == int(status) for code in codes)
                 assert ("Retry-After" in told.get("headers", {})) is (status in {"429", "503"})
     examples = made["components"]["examples"]
-    assert examples.keys() == KINDS.keys()
+    assert examples.keys() == PROBLEM_TYPES.keys()
     assert all(example["value"]["code"] == code for code, example in examples.items())
 
 

@@ -9,7 +9,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
-from bookstore.exceptions import KINDS
+from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http.routes.problems import _html
 
 Client = AsyncTestClient[Litestar]
@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "problems.md"
 def test_every_kind_is_explained() -> None:
     """The page has a section for each code there is, in the table's order, and each starts with its status."""
     sections = re.findall(r"^## (\w+)\n\n(\d{3})\. ", PAGE.read_text(), re.MULTILINE)
-    assert sections == [(code, str(kind.status)) for code, kind in KINDS.items()]
+    assert sections == [(code, str(kind.status)) for code, kind in PROBLEM_TYPES.items()]
 
 
 @pytest.mark.anyio

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.analysis.run_comparison import UNPAIRED, compare, unlike
 from bookstore.lab.analysis.statistics import unpaired
 from bookstore.lab.record.run_record import Limits, Problem, Run
@@ -69,9 +69,9 @@ def test_limits_differ(before: Run, after: Run) -> None:
 
 
 def test_unlike_runs_are_refused_or_warned_of(before: Run, after: Run) -> None:
-    """Refused by field; where it is allowed the record says so, and what follows from it too."""
+    """ConfigurationError by field; where it is allowed the record says so, and what follows from it too."""
     other = msgspec.structs.replace(after, catalogue=msgspec.structs.replace(after.catalogue, books=61))
-    with pytest.raises(Refused, match=r"(?s)--allow-unlike.*catalogue\.books: 60 in .*, 61 in "):
+    with pytest.raises(ConfigurationError, match=r"(?s)--allow-unlike.*catalogue\.books: 60 in .*, 61 in "):
         compare(before, other)
     run = compare(before, other, contender_label="b", allow_unlike=True)
     assert "unlike: catalogue.books" in run.told
@@ -100,7 +100,7 @@ def test_which_contenders(before: Run, after: Run) -> None:
     assert [it.label[:1] for it in compare(before, after, baseline_label="b").contenders] == ["b", "b"]
     asked = compare(before, after, baseline_label="b", contender_label="c")
     assert [it.label[:1] for it in asked.contenders] == ["b", "c"]
-    with pytest.raises(Refused, match="no contender 'd'; allowed is b, c"):
+    with pytest.raises(ConfigurationError, match="no contender 'd'; allowed is b, c"):
         compare(before, after, contender_label="d")
 
 
@@ -112,7 +112,7 @@ def test_invalid_rounds_do_not_count(make_record: MakeRecord, after: Run) -> Non
     assert found is not None
     assert found.ratio == unpaired([150.0, 151.0, 149.0], [200.0, 201.0]).interval()
     none = make_record({"b": [1.0]}, problems={("b", 1): wrong})
-    with pytest.raises(Refused, match="b has no valid round"):
+    with pytest.raises(ConfigurationError, match="b has no valid round"):
         compare(none, after)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.load import k9
 from bookstore.lab.load.k9 import Load, LoadError, Target, send
 from bookstore.lab.load.k9_output import Points
@@ -317,10 +317,12 @@ def test_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """k9 is there in the version that is known; another version, or none, is refused by name."""
     k9.check()
     monkeypatch.setattr(k9, "VERSION", "k9 9.9.9")
-    with pytest.raises(Refused, match=r"load generator: found k9 \d.*; allowed is k9 9\.9\.9"):
+    with pytest.raises(ConfigurationError, match=r"load generator: found k9 \d.*; allowed is k9 9\.9\.9"):
         k9.check()
     monkeypatch.setattr(k9, "_K9", (*k9._K9[:-1], "no_such_module"))
-    with pytest.raises(Refused, match=r"load generator: found .*No module named no_such_module; allowed is k9"):
+    with pytest.raises(
+        ConfigurationError, match=r"load generator: found .*No module named no_such_module; allowed is k9"
+    ):
         k9.check()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record import samples
 from bookstore.lab.record.samples import Samples, Writer
 
@@ -55,10 +55,10 @@ def test_an_interval_holds_its_begin_and_not_its_end() -> None:
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     """A missing or broken file is named."""
-    with pytest.raises(Refused, match=r"samples\.parquet: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"samples\.parquet: cannot be read"):
         samples.read(tmp_path)
     (tmp_path / samples.FILE).write_bytes(b"PAR1 but not really")
-    with pytest.raises(Refused, match=r"samples\.parquet: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"samples\.parquet: cannot be read"):
         samples.read(tmp_path)
 
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.exceptions import Invalid
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Run
@@ -76,7 +76,7 @@ def test_no_record(raw: bytes, tmp_path: Path) -> None:
     """What is no record is refused, with the file's name."""
     path = tmp_path / "run.json"
     path.write_bytes(raw)
-    with pytest.raises(Refused, match=rf"{path}: (not a run record|schema_version: found nothing)"):
+    with pytest.raises(ConfigurationError, match=rf"{path}: (not a run record|schema_version: found nothing)"):
         read(path)
 
 
@@ -85,7 +85,7 @@ def test_unknown_version(version: object, run: Run, tmp_path: Path) -> None:
     """A record of another version is refused, with what was found and what is read."""
     path = tmp_path / "run.json"
     path.write_bytes(change(run, schema_version=version))
-    with pytest.raises(Refused, match=r"schema_version: found .+; this version reads 1 and 2"):
+    with pytest.raises(ConfigurationError, match=r"schema_version: found .+; this version reads 1 and 2"):
         read(path)
 
 
@@ -105,7 +105,7 @@ def test_wrong_type(fields: dict[str, object], run: Run, tmp_path: Path) -> None
     """A field of the wrong type is refused."""
     path = tmp_path / "run.json"
     path.write_bytes(change(run, **fields))
-    with pytest.raises(Refused, match="not a run record"):
+    with pytest.raises(ConfigurationError, match="not a run record"):
         read(path)
 
 
@@ -116,7 +116,7 @@ def test_no_number(number: bytes, run: Run, tmp_path: Path) -> None:
     raw = change(run)
     assert b'"throughput_per_s":100.0' in raw
     path.write_bytes(raw.replace(b'"throughput_per_s":100.0', b'"throughput_per_s":' + number))
-    with pytest.raises(Refused, match="not a run record"):
+    with pytest.raises(ConfigurationError, match="not a run record"):
         read(path)
 
 
@@ -126,15 +126,15 @@ def test_truncated(run: Run, tmp_path: Path) -> None:
     whole = change(run)
     for length in [*range(len(whole) - 100, len(whole)), len(whole) // 2, 1]:
         path.write_bytes(whole[:length])
-        with pytest.raises(Refused):
+        with pytest.raises(ConfigurationError):
             read(path)
 
 
 def test_missing(tmp_path: Path) -> None:
     """A file that is not there is refused by name."""
-    with pytest.raises(Refused, match=r"run\.json: cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"run\.json: cannot be read: No such file"):
         read(tmp_path / "run.json")
-    with pytest.raises(Refused, match=r"run\.json: cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"run\.json: cannot be read: No such file"):
         read(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_sole_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(
-            Refused, match=f"another comparison of this user is at work, process {holder.pid}; wait for it"
+            ConfigurationError, match=f"another comparison of this user is at work, process {holder.pid}; wait for it"
         ):
             sole_user(tmp_path / "other").__enter__()
         holder.kill()
@@ -223,7 +223,7 @@ def test_sole_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unwritable_output(place: str, tmp_path: Path) -> None:
     """An output that cannot be written is refused before anything starts."""
     (tmp_path / "file").touch()
-    with pytest.raises(Refused, match=r"cannot be written: .+; choose another --output"):
+    with pytest.raises(ConfigurationError, match=r"cannot be written: .+; choose another --output"):
         sole_user(tmp_path / place).__enter__()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.storage.version_1 import FILE, convert
 
@@ -82,15 +82,15 @@ def test_it_can_be_stored_as_version_2(record: dict[str, Any]) -> None:
 
 def test_samples_that_do_not_belong_to_it_are_refused(record: dict[str, Any], tmp_path: Path) -> None:
     """A missing, broken or cut file of samples is named, and no figure is made of it."""
-    with pytest.raises(Refused, match=r"samples\.csv\.gz: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"samples\.csv\.gz: cannot be read"):
         convert(record, tmp_path)
     (tmp_path / FILE).write_bytes((STORED / FILE).read_bytes()[:5000])
-    with pytest.raises(Refused, match=r"samples\.csv\.gz: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"samples\.csv\.gz: cannot be read"):
         convert(record, tmp_path)
     shutil.copy(STORED / FILE, tmp_path / FILE)
     lines = gzip.decompress((STORED / FILE).read_bytes()).splitlines(keepends=True)
     (tmp_path / FILE).write_bytes(gzip.compress(b"".join(lines[:500])))
-    with pytest.raises(Refused, match=r"asyncpg-json, round 1: found \d+ samples; 771 were measured"):
+    with pytest.raises(ConfigurationError, match=r"asyncpg-json, round 1: found \d+ samples; 771 were measured"):
         convert(record, tmp_path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bookstore.cli import main
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed import compose_project
 
 COMPOSE = """
@@ -74,7 +74,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
 def test_what_is_missing(programs: dict[str, str], told: str, installed: Installed) -> None:
     """No engine, one that is too old or does not answer, and an image that is not there: told with what to do."""
     installed(**programs)
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(ConfigurationError, match=told):
         compose_project.check()
 
 
@@ -89,7 +89,7 @@ def test_what_is_missing(programs: dict[str, str], told: str, installed: Install
 def test_no_compose_file(compose: str | None, told: str, installed: Installed) -> None:
     """A file that is not there, or is another one, is named."""
     installed(compose)
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(ConfigurationError, match=told):
         compose_project.check()
 
 
@@ -101,7 +101,7 @@ def test_images_are_chosen_as_compose_does(
     (tmp_path / ".env").write_text("# ours\nBOOKSTORE_IMAGE='mine'\nBOOKSTORE_PROFILE=other\n")
     assert compose_project.check().told == "podman 4.3.1, podman-compose 1.0.3"
     monkeypatch.setenv("BOOKSTORE_IMAGE", "nobodys")
-    with pytest.raises(Refused, match="image nobodys is not there"):
+    with pytest.raises(ConfigurationError, match="image nobodys is not there"):
         compose_project.check()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed import external
 from bookstore.lab.testbed.external import External
 
@@ -74,7 +74,7 @@ def test_a_profile_is_no_external_service(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
     """Each mistake says where it is, what was found and what is allowed."""
-    with pytest.raises(Refused, match=named) as refused:
+    with pytest.raises(ConfigurationError, match=named) as refused:
         external.load(written(tmp_path, text))
     assert f"{tmp_path}/django.yaml:" in str(refused.value)
 
@@ -86,7 +86,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
 )  # fmt: skip
 def test_no_name_and_url_is_refused(text: str) -> None:
     """What is not NAME=URL of plain HTTP is refused."""
-    with pytest.raises(Refused, match="allowed is NAME=URL"):
+    with pytest.raises(ConfigurationError, match="allowed is NAME=URL"):
         external.of_option(text)
 
 
@@ -95,7 +95,7 @@ def test_no_name_and_url_is_refused(text: str) -> None:
 )
 def test_another_machine_is_refused(host: str) -> None:
     """Load is sent to this machine alone."""
-    with pytest.raises(Refused, match="allowed is this machine"):
+    with pytest.raises(ConfigurationError, match="allowed is this machine"):
         external.of_option(f"x=http://{host}:8000")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.run_record import Limits
 from bookstore.lab.testbed import limits
 
@@ -121,5 +121,5 @@ def test_groups_of_killed_labs_are_swept(tmp_path: Path) -> None:
 )
 def test_impossible_limits_are_refused(asked: Limits, named: str) -> None:
     """What the machine does not have is refused before anything starts."""
-    with pytest.raises(Refused, match=named):
+    with pytest.raises(ConfigurationError, match=named):
         limits.check(asked)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from bookstore.database import pooler
 from bookstore.database.url import conninfo
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.pgbouncer import PgBouncer, PgBouncerError, pgbouncer
 from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian, is_alive
@@ -79,7 +79,7 @@ def test_is_refused_where_it_is_not_installed(
 ) -> None:
     """Who has no PgBouncer is told what to install."""
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
-    with pytest.raises(Refused, match="apt install pgbouncer"), pgbouncer(server_url, guardian):
+    with pytest.raises(ConfigurationError, match="apt install pgbouncer"), pgbouncer(server_url, guardian):
         pass
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload.spec import Ask, Stage, Workload
 
@@ -98,7 +98,7 @@ def test_values(tmp_path: Path) -> None:
 )
 def test_refused(text: str, told: str, tmp_path: Path) -> None:
     """A mistake is told with its file, its key, what was found and what is allowed."""
-    with pytest.raises(Refused, match=told) as refusal:
+    with pytest.raises(ConfigurationError, match=told) as refusal:
         workload_file.load(write(tmp_path, text))
     assert str(tmp_path / "mine.yaml") in str(refusal.value)
 
@@ -137,26 +137,26 @@ def test_headers(tmp_path: Path) -> None:
 )
 def test_wrong_headers(headers: str, told: str, tmp_path: Path) -> None:
     """A secret, what would break the client, and what no header can be is refused where it stands."""
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(ConfigurationError, match=told):
         workload_file.load(write(tmp_path, f"path: /books\n\nheaders: {headers}"))
 
 
 def test_every_mistake_at_once(tmp_path: Path) -> None:
     """Two mistakes are told together, a line each."""
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         workload_file.load(write(tmp_path, "path: books\nconcurrency: 0\nduration: 1d"))
     assert len(str(refusal.value).splitlines()) == 3
 
 
 def test_unknown_name() -> None:
     """An unknown name is answered with the nearest known one."""
-    with pytest.raises(Refused, match=r"no such workload; allowed is list-100 \(did you mean that\?\)"):
+    with pytest.raises(ConfigurationError, match=r"no such workload; allowed is list-100 \(did you mean that\?\)"):
         workload_file.load("list100")
 
 
 def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is named."""
-    with pytest.raises(Refused, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"none\.yaml: cannot be read"):
         workload_file.load(str(tmp_path / "none.yaml"))
 
 
@@ -173,7 +173,7 @@ def test_changed() -> None:
 def test_changed_within_limits(values: dict[str, float]) -> None:
     """Arguments hold within the same limits as a file's values, and the refusal says where it comes from."""
     (key,) = values
-    with pytest.raises(Refused, match=rf"command line: {key}: found .*; allowed is"):
+    with pytest.raises(ConfigurationError, match=rf"command line: {key}: found .*; allowed is"):
         workload_file.changed(workload_file.load("list-100"), values)
 
 
@@ -234,7 +234,7 @@ def test_overrides(tmp_path: Path) -> None:
 )
 def test_wrong_overrides(spec: str, told: str) -> None:
     """A mistake in an override is told with the override."""
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(ConfigurationError, match=told):
         workload_file.load(spec)
 
 
@@ -248,7 +248,7 @@ def test_origins(tmp_path: Path) -> None:
 
 def test_changed_contradicts() -> None:
     """Arguments that contradict the workload are refused, too."""
-    with pytest.raises(Refused, match="command line: concurrency: found 5 in the open model"):
+    with pytest.raises(ConfigurationError, match="command line: concurrency: found 5 in the open model"):
         workload_file.changed(workload_file.load("open-200"), {"concurrency": 5})
-    with pytest.raises(Refused, match="command line: duration: found 5s beside stages"):
+    with pytest.raises(ConfigurationError, match="command line: duration: found 5s beside stages"):
         workload_file.changed(workload_file.load("ramp"), {"duration": 5.0})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.samples import Samples, empty
 from bookstore.lab.workload.thresholds import Outcome, checked, evaluate
 
@@ -59,5 +59,7 @@ def test_nothing_measured() -> None:
 )  # fmt: skip
 def test_refused(expression: str) -> None:
     """What is no threshold is refused with its place and with what one looks like."""
-    with pytest.raises(Refused, match=r"--threshold: found '.*'; allowed is p\(95\)<200, avg, med, min or max"):
+    with pytest.raises(
+        ConfigurationError, match=r"--threshold: found '.*'; allowed is p\(95\)<200, avg, med, min or max"
+    ):
         checked(["p(95)<200", expression], "--threshold")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.database.url import conninfo
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.observability.metrics import pool
 from bookstore.observability.metrics.block import (
     BYTES,
@@ -87,9 +87,9 @@ async def test_shedding(url: sa.URL, driver: Driver, block: Block) -> None:
             await until(lambda: cells[WAITING] == 2, "nobody waits")
             before = [cells[cell] for cell in (REQUESTED, STATEMENTS, FAILED, WAITING)]
             for count in (1, 2, 3):
-                with pytest.raises(Fault) as refused:
+                with pytest.raises(ApiError) as refused:
                     await database.run(asking(1), reading=count == 2)
-                assert (refused.value.code, refused.value.kind.status) == ("overloaded", 503)
+                assert (refused.value.code, refused.value.problem_type.status) == ("overloaded", 503)
                 assert cells[SHED] == count
             assert [cells[cell] for cell in (REQUESTED, STATEMENTS, FAILED, WAITING)] == before
             assert database.in_progress == 3

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from bookstore.database.url import conninfo
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.observability import tracing
 from bookstore.profile.engine_profile import Driver
 
@@ -83,7 +83,7 @@ def test_only_the_environment_asks_for_traces(environ: dict[str, str], is_asked:
 )
 def test_what_cannot_be_is_refused(name: str, value: str, told: str) -> None:
     """A value that the SDK would drop, or log with the secret in it, is refused; what may be a secret is not shown."""
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         tracing.is_asked({"OTEL_TRACES_EXPORTER": "otlp", name: value})
     assert str(refusal.value).startswith(f"{name}: ")
     assert told in str(refusal.value)
@@ -95,7 +95,7 @@ def test_a_ratio_is_a_number() -> None:
     asked = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
     assert tracing.is_asked(asked | {"OTEL_TRACES_SAMPLER_ARG": "0.01"})
     for wrong in ("1%", "2", "nan", "."):
-        with pytest.raises(Refused, match="allowed is a number from 0 to 1"):
+        with pytest.raises(ConfigurationError, match="allowed is a number from 0 to 1"):
             tracing.is_asked(asked | {"OTEL_TRACES_SAMPLER_ARG": wrong})
 
 

@@ -13,7 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 KNOWN: Final = {
     "title": ("title",),
@@ -65,7 +65,7 @@ class Source:
         self._row_starts_at = 1
         header = self._next()
         if not header:
-            raise Refused(f"{path}:1: the file is empty; the first row has to name the columns")
+            raise ConfigurationError(f"{path}:1: the file is empty; the first row has to name the columns")
         places = _places(path, header, columns)
         self._width = len(header)
         self._pick = itemgetter(*(places.get(name, self._width) for name in KNOWN))
@@ -94,11 +94,11 @@ class Source:
         try:
             return next(self._reader, None)
         except UnicodeDecodeError:
-            raise Refused(_not_utf8(self._path)) from None
+            raise ConfigurationError(_not_utf8(self._path)) from None
         except csv.Error as error:
-            raise Refused(self._malformed(error)) from None
+            raise ConfigurationError(self._malformed(error)) from None
         except (EOFError, gzip.BadGzipFile, OSError) as error:
-            raise Refused(f"{self._path}: cannot be read: {error}") from None
+            raise ConfigurationError(f"{self._path}: cannot be read: {error}") from None
 
     def _malformed(self, error: csv.Error) -> str:
         where = f"{self._path}:{self._row_starts_at}"
@@ -114,12 +114,12 @@ class Source:
 def opened(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Source]:
     """`path`, a CSV file or one packed as .gz, as a Source; `columns` says which header stands for ours.
 
-    Raises Refused, then and while reading, naming file and line, what was found and what is allowed.
+    Raises ConfigurationError, then and while reading, naming file and line, what was found and what is allowed.
     """
     try:
         raw = path.open("rb")
     except OSError as error:
-        raise Refused(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     # newline="" leaves line ends inside of quotes alone, as csv asks for.
     with (
         raw,
@@ -133,7 +133,7 @@ def _without_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
     """The lines as they are. PostgreSQL stores no NUL; a file that has one is seldom text at all."""
     for number, line in enumerate(lines, 1):
         if "\0" in line:
-            raise Refused(f"{path}:{number}: found a NUL character; allowed is text in UTF-8")
+            raise ConfigurationError(f"{path}:{number}: found a NUL character; allowed is text in UTF-8")
         yield line
 
 
@@ -141,19 +141,19 @@ def _places(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[s
     """Where our columns stand in the file."""
     names = [name.strip() for name in header]
     if doubled := sorted({name for name in names if name and names.count(name) > 1}):
-        raise Refused(f"{path}:1: column {doubled[0]!r} stands twice; allowed is once")
+        raise ConfigurationError(f"{path}:1: column {doubled[0]!r} stands twice; allowed is once")
     for ours, theirs in columns.items():
         if ours not in KNOWN:
-            raise Refused(f"--column {ours}={theirs}: no column {ours!r}; known are {', '.join(KNOWN)}")
+            raise ConfigurationError(f"--column {ours}={theirs}: no column {ours!r}; known are {', '.join(KNOWN)}")
         if theirs not in names:
-            raise Refused(f"--column {ours}={theirs}: {path}:1 has no {theirs!r}; it has {', '.join(names)}")
+            raise ConfigurationError(f"--column {ours}={theirs}: {path}:1 has no {theirs!r}; it has {', '.join(names)}")
     places = {}
     for ours, aliases in KNOWN.items():
         wanted = (columns[ours],) if ours in columns else aliases
         if present := [name for name in wanted if name in names]:
             places[ours] = names.index(present[0])
     if missing := [ours for ours in REQUIRED if ours not in places]:
-        raise Refused(_missing(path, missing[0], names))
+        raise ConfigurationError(_missing(path, missing[0], names))
     return places
 
 

@@ -27,7 +27,7 @@ from bookstore.catalog.datasets.vocabulary import (
     Tongue,
 )
 from bookstore.catalog.isbn import check_digit13
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 MOST_BOOKS: Final = 100_000_000
 
@@ -51,11 +51,13 @@ def generate(
     """Adds `books` generated books in one transaction and returns how many; the same `seed` and `books` give
     an empty database the same content.
 
-    Raises Refused where there are books already, unless `append`: then these are the next books of the seed.
+    Raises ConfigurationError where there are books already, unless `append`: then these are the next books of the seed.
     """
     with loader.opened(connection) as tables:
         if not append and loader.has_books(connection):
-            raise Refused("the database has books already; allowed is an empty one, or --append to add to them")
+            raise ConfigurationError(
+                "the database has books already; allowed is an empty one, or --append to add to them"
+            )
         first = tables.last_id["book"] + 1 if append else 1
         with closing(ahead(_payloads(seed, first, books))) as payloads:
             for payload in payloads:

@@ -40,7 +40,7 @@ def import_file(
     """Adds the books of the CSV file `path` that are not there yet, in one transaction.
 
     `columns` says which header stands for a column of ours; `rejects` gets every finding as CSV. The
-    connection must not be in a transaction. Raises Refused where the file or the database is unfit; any
+    connection must not be in a transaction. Raises ConfigurationError where the file or the database is unfit; any
     exception leaves the tables as they were.
     """
     began = time.monotonic()

@@ -20,7 +20,7 @@ from bookstore.catalog.datasets import sql as statements
 from bookstore.catalog.datasets.entry import Entry, Finding, Outcome
 from bookstore.catalog.models import SCHEMA_REVISION, VERSION_TABLE
 from bookstore.catalog.slug import free_slug, slug
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 BATCH_ROWS: Final = 20_000
 """Rows a merge; smaller ones pay more for planning, larger ones gain nothing and take more memory."""
@@ -124,7 +124,7 @@ class Store:
 def opened(connection: Connection) -> Iterator[Store]:
     """A Store in a transaction of its own: everything in the block is kept, or, on any error, nothing.
 
-    Writers wait meanwhile; readers do only where there is no book yet. Raises Refused where the database is
+    Writers wait meanwhile; readers do only where there is no book yet. Raises ConfigurationError where the database is
     not migrated or another transaction keeps writing.
     """
     check_migrated(connection)
@@ -136,7 +136,9 @@ def opened(connection: Connection) -> Iterator[Store]:
             # met by a foreign key's check, after much work, as a deadlock. In the order of who adds a book.
             connection.execute("LOCK TABLE author, genre, book, book_author, book_genre IN EXCLUSIVE MODE")
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            raise Refused(f"another transaction writes to the books for over {LOCK_TIMEOUT}; try again") from None
+            raise ConfigurationError(
+                f"another transaction writes to the books for over {LOCK_TIMEOUT}; try again"
+            ) from None
         with nullcontext() if has_books(connection) else deferred_indexes.lifted(connection):
             store = Store(connection)
             yield store
@@ -144,13 +146,15 @@ def opened(connection: Connection) -> Iterator[Store]:
 
 
 def check_migrated(connection: Connection) -> None:
-    """Raises Refused where the tables are not those of this version."""
+    """Raises ConfigurationError where the tables are not those of this version."""
     with connection.transaction():
         (table,) = connection.execute("SELECT to_regclass(%s)", [VERSION_TABLE]).fetchone() or (None,)
         version = sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(VERSION_TABLE))
         (found,) = (connection.execute(version).fetchone() if table else None) or ("none",)
     if found != SCHEMA_REVISION:
-        raise Refused(f"the database is at revision {found}, needed is {SCHEMA_REVISION}; run `bookstore db upgrade`")
+        raise ConfigurationError(
+            f"the database is at revision {found}, needed is {SCHEMA_REVISION}; run `bookstore db upgrade`"
+        )
 
 
 def has_books(connection: Connection) -> bool:

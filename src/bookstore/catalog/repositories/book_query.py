@@ -54,7 +54,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         return repr((sorted(self.filters().items()), self.q, self.order()))
 
     def members(self) -> tuple[str, ...]:
-        """The members of `fields`, in the order of the wire. Raises Fault for unknown ones."""
+        """The members of `fields`, in the order of the wire. Raises ApiError for unknown ones."""
         if self.fields is None:
             return MEMBERS
         wanted = self.fields.split(",")
@@ -64,7 +64,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name in _ALL_MEMBERS if name in wanted)
 
     def check(self) -> None:
-        """Raises Fault for anything that is wrong with it; asks no database."""
+        """Raises ApiError for anything that is wrong with it; asks no database."""
         self.members()
         meaning, values = self.place()
         if self.cursor is not None:
@@ -74,7 +74,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
     def place(self) -> tuple[search.Meaning | None, list[Any]]:
         """What the words were taken for, and the last row's values; (None, []) without a cursor.
 
-        Raises Fault for a cursor or an order that does not belong here.
+        Raises ApiError for a cursor or an order that does not belong here.
         """
         keys(self.order(), has_words=self.q is not None)
         if self.cursor is None:
@@ -131,7 +131,7 @@ def understand(session: Session, query: BookQuery) -> BookList:
 def keys(order: str, *, has_words: bool, is_common: bool = False) -> sorting.Keys:
     """The keys of `order`. What is common is not ranked: its relevance is the id.
 
-    Raises Fault for unknown ones, for relevance without words, and for common words in another order: no
+    Raises ApiError for unknown ones, for relevance without words, and for common words in another order: no
     index serves both, and to sort half of a large catalogue takes seconds.
     """
     names = {name.removeprefix("-") for name in order.split(",")}

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bookstore.catalog import search
 from bookstore.catalog.inputs import BookDraft
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 
 _IDS: Final = sa.ARRAY(sa.BigInteger)
 _INTS: Final = sa.ARRAY(sa.Integer)
@@ -73,7 +73,7 @@ Pointer = Callable[[int], str]
 def add(session: Session, drafts: Sequence[BookDraft], pointer: Pointer) -> list[int]:
     """Adds the books, all or none, and returns their ids in the same order.
 
-    Raises Fault: invalid_body for an author or a genre that does not exist, or an ISBN that two drafts
+    Raises ApiError: invalid_body for an author or a genre that does not exist, or an ISBN that two drafts
     have; isbn_taken, naming the book that has it, for one that was there.
     """
     check_references(session, drafts, pointer)
@@ -118,8 +118,8 @@ def link_genres(session: Session, books: Mapping[int, BookDraft]) -> None:
 def check_references(
     session: Session, drafts: Sequence[BookDraft], pointer: Pointer, members: Collection[str] = REFERENCES
 ) -> None:
-    """Raises Fault `invalid_body` with each author and genre of the drafts that does not exist."""
-    mistakes: list[Mistake] = []
+    """Raises ApiError `invalid_body` with each author and genre of the drafts that does not exist."""
+    mistakes: list[FieldError] = []
     for member in members:
         what, known = _KNOWN[member]
         wanted = {one for draft in drafts for one in getattr(draft, member)}
@@ -127,13 +127,13 @@ def check_references(
             continue
         missing = wanted - set(session.scalars(known, {"ids": sorted(wanted)}))
         mistakes += [
-            Mistake(f"There is no {what} {one}.", pointer=f"{pointer(place)}/{member}/{number}")
+            FieldError(f"There is no {what} {one}.", pointer=f"{pointer(place)}/{member}/{number}")
             for place, draft in enumerate(drafts)
             for number, one in enumerate(getattr(draft, member))
             if one in missing
         ]
     if mistakes:
-        raise Fault("invalid_body", "The body names authors or genres that do not exist.", *mistakes[:100])
+        raise ApiError("invalid_body", "The body names authors or genres that do not exist.", *mistakes[:100])
 
 
 def _check_isbns(drafts: Sequence[BookDraft], pointer: Pointer) -> None:
@@ -141,21 +141,21 @@ def _check_isbns(drafts: Sequence[BookDraft], pointer: Pointer) -> None:
     mistakes = []
     for place, draft in enumerate(drafts):
         if draft.isbn13 is not None and (first := seen.setdefault(draft.isbn13, place)) != place:
-            mistakes.append(Mistake(f"Item {first} has the same ISBN.", pointer=f"{pointer(place)}/isbn13"))
+            mistakes.append(FieldError(f"Item {first} has the same ISBN.", pointer=f"{pointer(place)}/isbn13"))
     if mistakes:
-        raise Fault("invalid_body", f"{len(mistakes)} ISBNs stand in the body twice.", *mistakes[:100])
+        raise ApiError("invalid_body", f"{len(mistakes)} ISBNs stand in the body twice.", *mistakes[:100])
 
 
-def _taken(session: Session, drafts: Sequence[BookDraft], pointer: Pointer) -> Fault:
+def _taken(session: Session, drafts: Sequence[BookDraft], pointer: Pointer) -> ApiError:
     return isbn_taken(session, {draft.isbn13: pointer(place) for place, draft in enumerate(drafts) if draft.isbn13})
 
 
-def isbn_taken(session: Session, pointers: dict[str, str]) -> Fault:
-    """The Fault that names the books which have these ISBNs."""
+def isbn_taken(session: Session, pointers: dict[str, str]) -> ApiError:
+    """The ApiError that names the books which have these ISBNs."""
     found: Iterator[tuple[str, int]] = iter(session.execute(_BY_ISBN, {"isbns": list(pointers)}))
     mistakes = [
-        Mistake(f"/books/{book_id} has the ISBN {isbn13}.", pointer=f"{pointers[isbn13]}/isbn13")
+        FieldError(f"/books/{book_id} has the ISBN {isbn13}.", pointer=f"{pointers[isbn13]}/isbn13")
         for isbn13, book_id in found
     ]
     detail = mistakes[0].detail if len(mistakes) == 1 else f"{len(mistakes)} of the books are there already."
-    return Fault("isbn_taken", detail, *mistakes[:100])
+    return ApiError("isbn_taken", detail, *mistakes[:100])

@@ -67,19 +67,19 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
         return None if found is None else schemas.Seen(*found)
 
     def create(self, draft: BookDraft) -> int:
-        """Adds a book and returns its id. Raises Fault as `shelving.add`."""
+        """Adds a book and returns its id. Raises ApiError as `shelving.add`."""
         (book_id,) = book_writes.add(self._in, [draft], lambda _: "")
         return book_id
 
     def create_all(self, drafts: Sequence[BookDraft]) -> list[int]:
-        """Adds all the books or none, and returns their ids. Raises Fault as `shelving.add`."""
+        """Adds all the books or none, and returns their ids. Raises ApiError as `shelving.add`."""
         return book_writes.add(self._in, drafts, lambda place: f"/items/{place}")
 
     def change(self, book_id: int, check: Check, edit: Callable[[BookDraft], BookDraft]) -> schemas.Seen | None:
         """Makes what `edit` makes of the book, as a draft, its next version; None where there is no book.
 
         `check` is given the tag of the state that is changed, which nobody else changes until the commit,
-        and raises Fault where it is another one than was meant. Nothing to change is no new version.
+        and raises ApiError where it is another one than was meant. Nothing to change is no new version.
         """
         if not self._locked(book_id, check):
             return None

@@ -11,7 +11,7 @@ from bookstore.catalog.inputs import GenreDraft
 from bookstore.catalog.loading import genre
 from bookstore.catalog.models import Genre, book_genre
 from bookstore.catalog.repositories.named_entities import NamedRepository
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 
 # Counted in the index of (genre_id, book_id) alone.
 _BOOK_COUNT = sa.select(sa.func.count()).where(book_genre.c.genre_id == genre.c.id).correlate(genre).scalar_subquery()
@@ -30,13 +30,13 @@ class GenreRepository(NamedRepository[Genre]):
     draft = GenreDraft
 
     def check_free(self, values: dict[str, Any], of: int | None) -> None:
-        """Raises Fault `name_taken`, naming the genre that has the name or the slug."""
+        """Raises ApiError `name_taken`, naming the genre that has the name or the slug."""
         name, slug = genre.c.name == values["name"], genre.c.slug == values["slug"]
         other = sa.select(genre.c.id, name).where(sa.or_(name, slug), genre.c.id != (of or 0)).limit(1)
         if found := self._in.execute(other).first():
             member = "name" if found[1] else "slug"
             detail = f"/genres/{found[0]} has the {member} '{values[member]}'."
-            raise Fault("name_taken", detail, Mistake(detail, pointer=f"/{member}"))
+            raise ApiError("name_taken", detail, FieldError(detail, pointer=f"/{member}"))
 
     def renamed(self, of: int) -> None:
         """Nothing else holds a genre's name."""

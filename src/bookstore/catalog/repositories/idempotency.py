@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import schemas
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 
 KEPT_HOURS: Final = 24
 
@@ -39,7 +39,7 @@ class IdempotencyRepository:
     def claim(self, request: bytes) -> schemas.Answer | None:
         """The answer that was given to `request` (a digest of it), None where it is asked for the first time.
 
-        Raises Fault `idempotency_key_reused` where the key belongs to another request.
+        Raises ApiError `idempotency_key_reused` where the key belongs to another request.
         """
         self._in.execute(_FORGET)
         if self._in.scalar(_CLAIM, self._of | {"request": request}):
@@ -47,7 +47,7 @@ class IdempotencyRepository:
         kept = self._in.execute(_KEPT, self._of).one()
         if kept.request != request:
             detail = f"The key was sent with another request within {KEPT_HOURS} hours; take a new one."
-            raise Fault("idempotency_key_reused", detail, Mistake(detail, header="Idempotency-Key"))
+            raise ApiError("idempotency_key_reused", detail, FieldError(detail, header="Idempotency-Key"))
         return msgspec.json.decode(kept.answer, type=schemas.Answer)
 
     def keep(self, answer: schemas.Answer) -> None:

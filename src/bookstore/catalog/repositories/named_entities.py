@@ -18,7 +18,7 @@ from bookstore.catalog.inputs import AuthorDraft, GenreDraft
 from bookstore.catalog.loading import book, fetch
 from bookstore.catalog.models import Author, Genre
 from bookstore.catalog.snapshot import STATE
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 
 M = TypeVar("M", Author, Genre)
 Check = Callable[[str], None]
@@ -54,7 +54,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
 
     @classmethod
     def check(cls, query: NamedQuery) -> None:
-        """Raises Fault for anything that is wrong with the query, without a database."""
+        """Raises ApiError for anything that is wrong with the query, without a database."""
         cls._place(query)
 
     @classmethod
@@ -84,7 +84,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
         return schemas.Seen(self.item(*values), tag, changed_at)
 
     def create(self, draft: msgspec.Struct) -> int:
-        """Adds a row and returns its id. Raises Fault `name_taken` where another one has what only one may have."""
+        """Adds a row and returns its id. Raises ApiError `name_taken` where another one has what only one may have."""
         values = msgspec.structs.asdict(draft)
         self.check_free(values, None)
         of: int = self._in.execute(sa.insert(self.table).values(values).returning(self.table.c.id)).scalar_one()
@@ -93,7 +93,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
     def change(self, of: int, check: Check, edit: Callable[[Any], msgspec.Struct]) -> schemas.Seen | None:
         """Makes what `edit` makes of the row, as a draft, its next version; None where there is no row.
 
-        `check` as in BookRepository.change. Raises Fault `name_taken`.
+        `check` as in BookRepository.change. Raises ApiError `name_taken`.
         """
         if not self._locked(of, check):
             return None
@@ -110,14 +110,14 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
     def remove(self, of: int, check: Check, *, detach: bool) -> bool:
         """Removes the row; False where there is none. `check` as in BookRepository.change.
 
-        Raises Fault `in_use` where books refer to it, unless `detach`: then these books lose it, which is a
+        Raises ApiError `in_use` where books refer to it, unless `detach`: then these books lose it, which is a
         new version of each of them.
         """
         if not self._locked(of, check):
             return False
         books = self.books(of, locked=detach)
         if books and not detach:
-            raise Fault("in_use", f"Books that refer to it: {len(books)}; with ?detach=true they lose it.")
+            raise ApiError("in_use", f"Books that refer to it: {len(books)}; with ?detach=true they lose it.")
         if books:
             ids = sa.any_(sa.bindparam("ids", books, type_=sa.ARRAY(sa.BigInteger)))
             self._in.execute(sa.update(book).where(book.c.id == ids).values(_next(book)))
@@ -135,7 +135,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
 
     @abstractmethod
     def check_free(self, values: dict[str, Any], of: int | None) -> None:
-        """Raises Fault `name_taken` where another row than `of` has one of `values` that only one may have."""
+        """Raises ApiError `name_taken` where another row than `of` has one of `values` that only one may have."""
 
     @abstractmethod
     def renamed(self, of: int) -> None:

@@ -21,7 +21,7 @@ from bookstore.catalog.datasets.generate import MOST_BOOKS
 from bookstore.catalog.datasets.report import lines
 from bookstore.cli import atomic_file
 from bookstore.database.url import conninfo, psycopg_url, server
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 APPLICATION_NAME = f"bookstore/catalog/{os.getpid()}"
 
@@ -54,7 +54,7 @@ def import_(file: Path | None, columns: tuple[str, ...], rejects: Path | None, f
         click.echo(f"no FILE given: importing the shipped sample, {file.name}", err=True)
     mapping = _mapping(columns)
     if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
-        raise Refused(f"--rejects {rejects}: is the file to import; name another")
+        raise ConfigurationError(f"--rejects {rejects}: is the file to import; name another")
     with ExitStack() as stack:
         sink = stack.enter_context(atomic_file.appearing(rejects, force=force)) if rejects else None
         connection = stack.enter_context(_connection())
@@ -101,9 +101,9 @@ def _mapping(columns: tuple[str, ...]) -> Mapping[str, str]:
     for text in columns:
         ours, equals, theirs = text.partition("=")
         if not (ours and equals and theirs):
-            raise Refused(f"--column {text}: allowed is OURS=THEIRS, for example title=Title")
+            raise ConfigurationError(f"--column {text}: allowed is OURS=THEIRS, for example title=Title")
         if ours in mapping:
-            raise Refused(f"--column {text}: {ours} is given twice; allowed is once")
+            raise ConfigurationError(f"--column {text}: {ours} is given twice; allowed is once")
         mapping[ours] = theirs
     return mapping
 
@@ -116,12 +116,14 @@ def _connection() -> Iterator[psycopg.Connection[Any]]:
         # Nothing is prepared: behind PgBouncer it would stay in a session which others get next.
         connection = psycopg.connect(conninfo(url), application_name=APPLICATION_NAME, prepare_threshold=None)
     except psycopg.OperationalError as error:
-        raise Refused(f"no connection to {server(url)}: {str(error).strip()}") from None
+        raise ConfigurationError(f"no connection to {server(url)}: {str(error).strip()}") from None
     with connection:
         try:
             yield connection
         except psycopg.errors.InsufficientPrivilege as error:
-            raise Refused(f"{server(url)}: {error.diag.message_primary}; ask its owner for the right") from None
+            raise ConfigurationError(
+                f"{server(url)}: {error.diag.message_primary}; ask its owner for the right"
+            ) from None
 
 
 @contextmanager

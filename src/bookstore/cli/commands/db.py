@@ -8,7 +8,7 @@ from bookstore.catalog import models
 from bookstore.config import settings
 from bookstore.database import migrations
 from bookstore.database import url as database_url
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 
 @click.group()
@@ -57,9 +57,11 @@ def check() -> None:
     url = database_url.psycopg_url()
     at = migrations.current(url)
     if at != models.SCHEMA_REVISION:
-        raise Refused(f"the schema is at {at or 'base'}, the newest is {models.SCHEMA_REVISION}: bookstore db upgrade")
+        raise ConfigurationError(
+            f"the schema is at {at or 'base'}, the newest is {models.SCHEMA_REVISION}: bookstore db upgrade"
+        )
     if differences := migrations.differences(url):
-        raise Refused(differences)
+        raise ConfigurationError(differences)
     click.echo("tables and models agree")
 
 

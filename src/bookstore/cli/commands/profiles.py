@@ -13,7 +13,7 @@ from bookstore.config import settings
 from bookstore.config.scalars import scalar
 from bookstore.database import budget
 from bookstore.database.budget import Budget, PoolerCapacity, ServerCapacity
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.profile import json_schema, loader
 from bookstore.profile.loader import EngineProfile
 
@@ -83,7 +83,7 @@ def check(names: tuple[str, ...], no_database: bool, as_json: bool) -> None:
         if _verdict(one, it, found) == "over"
     ]
     if refusals or over:
-        raise Refused("\n".join([*refusals, *over]))
+        raise ConfigurationError("\n".join([*refusals, *over]))
 
 
 @profiles.command()
@@ -123,7 +123,7 @@ def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
     for name in names:
         try:
             fine.append(loader.with_workers(loader.load(name), workers))
-        except Refused as refusal:
+        except ConfigurationError as refusal:
             refusals.append(str(refusal))
     return fine, refusals
 

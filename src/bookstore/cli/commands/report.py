@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bookstore.cli.commands.runs import find
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.report import index as report_index
 from bookstore.lab.report import page
@@ -51,14 +51,14 @@ def report(runs: tuple[str, ...], output: Path | None, as_index: bool, folder: P
 
 
 def of_runs(folders: Sequence[Path]) -> str:
-    """The page about the runs in these folders. Raises Refused where one cannot be read."""
+    """The page about the runs in these folders. Raises ConfigurationError where one cannot be read."""
     records = [results.read(folder) for folder in folders]
     return page.page([(it, results.reader(folder, it)) for it, folder in zip(records, folders, strict=True)])
 
 
 def after(folder: Path) -> Path:
     """Writes the page of the run that has just been measured, and the index of all beside it; returns the page. Raises
-    Refused where one cannot be written."""
+    ConfigurationError where one cannot be written."""
     _replace(folder / page.FILE, of_runs([folder]))
     read, unreadable = _all(folder.parent)
     _replace(folder.parent / report_index.FILE, report_index.index(read, unreadable))
@@ -71,7 +71,7 @@ def _all(folder: Path) -> tuple[list[tuple[Run, Path]], list[str]]:
     for path in results.runs(folder):
         try:
             read.append((results.read(path), path))
-        except Refused as refusal:
+        except ConfigurationError as refusal:
             unreadable.append(str(refusal))
             click.echo(f"left out: {refusal}", err=True)
     return read, unreadable
@@ -95,4 +95,4 @@ def _replace(file: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise Refused(f"{file}: cannot be written: {error.strerror}; choose another --output") from None
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}; choose another --output") from None

@@ -10,7 +10,7 @@ import msgspec
 
 from bookstore.cli.output import FORMATS, printed
 from bookstore.config import yaml_document
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.storage import runs as results
 
 RUNS: Final = Path("runs")
@@ -35,7 +35,7 @@ def list_(output: Path, as_json: bool) -> None:
     for path in results.runs(output):
         try:
             found.append((path, results.read(path)))
-        except Refused as refusal:
+        except ConfigurationError as refusal:
             click.echo(f"left out: {refusal}", err=True)
     if as_json:
         rows = [
@@ -65,14 +65,16 @@ def show(run: str, output: Path, form: str, as_json: bool) -> None:
 
 
 def find(run: str, output: Path) -> Path:
-    """The folder or file of a run: a path, an id below `output`, or `latest`. Raises Refused for none."""
+    """The folder or file of a run: a path, an id below `output`, or `latest`. Raises ConfigurationError for none."""
     known = results.runs(output)
     if run == "latest":
         if not known:
-            raise Refused(f"no runs in {output}")
+            raise ConfigurationError(f"no runs in {output}")
         return known[-1]
     if Path(run).exists():
         return Path(run)
     if (output / run).exists():
         return output / run
-    raise Refused(f"run {run}: no such run; allowed is {yaml_document.suggestion(run, [path.name for path in known])}")
+    raise ConfigurationError(
+        f"run {run}: no such run; allowed is {yaml_document.suggestion(run, [path.name for path in known])}"
+    )

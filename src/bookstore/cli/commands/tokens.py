@@ -13,7 +13,7 @@ from bookstore.auth import keyring, token_file
 from bookstore.auth import tokens as kinds
 from bookstore.config import settings
 from bookstore.config.settings import Settings
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 _file = click.option(
     "--file", "path", type=click.Path(path_type=Path), help="The tokens file  [default: the one that serve reads]"
@@ -88,9 +88,11 @@ def revoke(name: str, path: Path | None) -> None:
 
 
 def _served(found: Settings) -> Path:
-    """The file that serve reads. Raises Refused where the tokens stand in the environment."""
+    """The file that serve reads. Raises ConfigurationError where the tokens stand in the environment."""
     if found.api_tokens:
-        raise Refused("BOOKSTORE_API_TOKENS is set, so serve reads no file: change the variable, or name a --file")
+        raise ConfigurationError(
+            "BOOKSTORE_API_TOKENS is set, so serve reads no file: change the variable, or name a --file"
+        )
     return keyring.file(found)
 
 

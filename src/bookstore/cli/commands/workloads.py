@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from bookstore.cli import table
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema, rendering
 from bookstore.lab.workload.spec import Workload
@@ -60,10 +60,10 @@ def check(files: tuple[str, ...]) -> None:
     for name in files or workload_file.names():
         try:
             click.echo(f"{workload_file.load(name).name}: OK")
-        except Refused as refusal:
+        except ConfigurationError as refusal:
             refusals.append(str(refusal))
     if refusals:
-        raise Refused("\n".join(refusals))
+        raise ConfigurationError("\n".join(refusals))
 
 
 @workloads.command()

@@ -16,7 +16,7 @@ from litestar.datastructures import ResponseHeader
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import License, Operation, Tag
 
-from bookstore.exceptions import KINDS
+from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import problem_details
 from bookstore.http.request_body import JSON, MERGE_PATCH
 
@@ -42,7 +42,7 @@ class Problems(ResponseSpec):
 
 
 def problems(*codes: str) -> Mapping[int, ResponseSpec]:
-    """For a handler's `responses`: the codes of faults.KINDS that it answers beside those of every route."""
+    """For a handler's `responses`: the codes of PROBLEM_TYPES that it answers beside those of every route."""
     return {
         status: Problems(problem_details.Problem, media_type=problem_details.PROBLEM_JSON, codes=tuple(of_status))
         for status, of_status in by_status(codes).items()
@@ -89,9 +89,9 @@ def config(**keys: Any) -> OpenAPIConfig:
 
 
 def by_status(codes: Sequence[str]) -> dict[int, list[str]]:
-    """The codes under their status, in the order of KINDS, each once."""
+    """The codes under their status, in the order of PROBLEM_TYPES, each once."""
     found: dict[int, list[str]] = {}
-    for code, kind in KINDS.items():
+    for code, kind in PROBLEM_TYPES.items():
         if code in codes:
             found.setdefault(kind.status, []).append(code)
     return found

@@ -8,7 +8,7 @@ from typing import Any, Final
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 
-from bookstore.exceptions import KINDS
+from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import problem_details
 from bookstore.http.openapi.operations import Problems, by_status
 
@@ -29,7 +29,7 @@ _HEADERS: Final[Mapping[int, tuple[str, str]]] = {
 
 def examples() -> dict[str, Any]:
     """For the document's components: one of each code."""
-    return {code: {"summary": kind.title, "value": _example(code)} for code, kind in KINDS.items()}
+    return {code: {"summary": kind.title, "value": _example(code)} for code, kind in PROBLEM_TYPES.items()}
 
 
 def add_problems(operation: dict[str, Any], handler: HTTPRouteHandler, components: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ def _response(status: int, codes: Sequence[str]) -> dict[str, Any]:
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
     made: dict[str, Any] = {
-        "description": "; ".join(f"{KINDS[code].title} (`{code}`)" for code in codes),
+        "description": "; ".join(f"{PROBLEM_TYPES[code].title} (`{code}`)" for code in codes),
         "content": {problem_details.PROBLEM_JSON: content},
     }
     if status in _HEADERS:
@@ -68,7 +68,7 @@ def _response(status: int, codes: Sequence[str]) -> dict[str, Any]:
 
 
 def _example(code: str) -> dict[str, Any]:
-    kind = KINDS[code]
+    kind = PROBLEM_TYPES[code]
     return {
         "type": f"{problem_details.PROBLEMS_PATH}#{code}",
         "title": kind.title,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import isbn, schemas
 from bookstore.catalog.repositories import BookQuery, BookRepository
 from bookstore.database.unit_of_work import Database
-from bookstore.exceptions import Fault
+from bookstore.exceptions import ApiError
 from bookstore.http import authorization
 from bookstore.http.openapi.operations import ETAG, ISBN, LINK, problems
 from bookstore.http.routes import responses
@@ -73,7 +73,7 @@ class BookController(Controller):
         """One book with its authors and genres, found by its ISBN-13 or ISBN-10, with or without hyphens."""
         found = isbn.to_isbn13(number, restore_zeros=False)
         if found is None:
-            raise Fault("not_found", "This is no ISBN: its check digit is wrong, or it has not 13 or 10 digits.")
+            raise ApiError("not_found", "This is no ISBN: its check digit is wrong, or it has not 13 or 10 digits.")
         return await _single(request, database, f"There is no book with the ISBN {found}.", isbn13=found)
 
 

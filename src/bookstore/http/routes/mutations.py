@@ -15,7 +15,7 @@ from bookstore.catalog import schemas
 from bookstore.catalog.inputs import AuthorDraft, BookBatch, BookDraft, GenreDraft
 from bookstore.catalog.repositories import IdempotencyRepository, NamedRepository
 from bookstore.database.unit_of_work import Database
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 from bookstore.http import conditional, request_body
 from bookstore.http.routes import responses
 
@@ -47,20 +47,20 @@ Detach = Annotated[
 
 
 async def draft(request: Request[Any, Any, Any], kind: type[D]) -> D:
-    """The body as a draft of this kind. Raises Fault for what is wrong with it."""
+    """The body as a draft of this kind. Raises ApiError for what is wrong with it."""
     return request_body.convert(await _document(request, request_body.JSON), kind).settled()
 
 
 async def batch(request: Request[Any, Any, Any]) -> list[BookDraft]:
-    """The body as the drafts of many books. Raises Fault for what is wrong with it."""
+    """The body as the drafts of many books. Raises ApiError for what is wrong with it."""
     return request_body.convert(await _document(request, request_body.JSON), BookBatch).settled()
 
 
 async def edit(request: Request[Any, Any, Any], kind: type[D]) -> Callable[[D], D]:
-    """The body, a merge patch (RFC 7396), as what it makes of a draft. Raises Fault for what is wrong with it."""
+    """The body, a merge patch (RFC 7396), as what it makes of a draft. Raises ApiError for what is wrong with it."""
     patch = await _document(request, request_body.MERGE_PATCH, request_body.JSON)
     if not isinstance(patch, dict):
-        raise Fault("invalid_body", "A merge patch is an object.", Mistake("An object is needed.", pointer=""))
+        raise ApiError("invalid_body", "A merge patch is an object.", FieldError("An object is needed.", pointer=""))
 
     def edited(was: D) -> D:
         return request_body.convert(_merged(msgspec.to_builtins(was), patch), kind).settled()
@@ -115,11 +115,11 @@ def made(body: msgspec.Struct) -> schemas.Answer:
 
 
 async def change(database: Database, if_match: str | None, work: Change, missing: str) -> Response[Any]:
-    """What `work` made of a resource, committed. Raises Fault: if_match_required, stale, not_found."""
+    """What `work` made of a resource, committed. Raises ApiError: if_match_required, stale, not_found."""
     meant = conditional.required(if_match)
     seen = await database.run(lambda session: work(session, lambda tag: conditional.check_match(meant, tag)))
     if seen is None:
-        raise Fault("not_found", missing)
+        raise ApiError("not_found", missing)
     return Response(seen.body, headers=responses.validators(seen))
 
 
@@ -148,7 +148,7 @@ async def change_named(
     of: int,
     edit: Callable[[Any], msgspec.Struct],
 ) -> Response[Any]:
-    """An author or genre as `edit` makes it. Raises Fault as `change`."""
+    """An author or genre as `edit` makes it. Raises ApiError as `change`."""
     missing = repository.missing(of)
     return await change(database, if_match, lambda session, check: repository(session).change(of, check, edit), missing)
 
@@ -156,7 +156,7 @@ async def change_named(
 async def remove_named(
     database: Database, if_match: str | None, repository: type[NamedRepository[Any]], of: int, detach: bool
 ) -> None:
-    """Removes an author or genre. Raises Fault as `remove`, and `in_use`."""
+    """Removes an author or genre. Raises ApiError as `remove`, and `in_use`."""
 
     def work(session: Session, check: Check) -> bool:
         return repository(session).remove(of, check, detach=detach)
@@ -165,9 +165,9 @@ async def remove_named(
 
 
 async def remove(database: Database, if_match: str | None, work: Removal, missing: str) -> None:
-    """Removes a resource. Raises Fault: stale, not_found, and what `work` raises."""
+    """Removes a resource. Raises ApiError: stale, not_found, and what `work` raises."""
     if not await database.run(lambda session: work(session, lambda tag: conditional.check_match(if_match, tag))):
-        raise Fault("not_found", missing)
+        raise ApiError("not_found", missing)
 
 
 def _digest(request: Request[Any, Any, Any], body: bytes) -> bytes:

@@ -21,7 +21,7 @@ from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR
 from bookstore.catalog.repositories import BookQuery, BookRepository, NamedQuery, NamedRepository
 from bookstore.catalog.snapshot import STATE
 from bookstore.database.unit_of_work import Database
-from bookstore.exceptions import Fault, Mistake
+from bookstore.exceptions import ApiError, FieldError
 from bookstore.http import conditional
 from bookstore.http.openapi.operations import ISBN
 
@@ -143,7 +143,7 @@ def _isbn13(text: str) -> str:
     found = isbn.to_isbn13(text, restore_zeros=False)
     if found is None:
         detail = f"found '{text}'; allowed is an ISBN-13 or ISBN-10 whose check digit is right"
-        raise Fault("invalid_parameter", f"isbn13: {detail}", Mistake(detail, parameter="isbn13"))
+        raise ApiError("invalid_parameter", f"isbn13: {detail}", FieldError(detail, parameter="isbn13"))
     return found
 
 
@@ -155,7 +155,7 @@ async def books(
     missing: str = "",
     **filters: Any,
 ) -> Response[Any]:
-    """A page of the books that `query` and the `filters` ask for. Raises Fault for what is wrong with them,
+    """A page of the books that `query` and the `filters` ask for. Raises ApiError for what is wrong with them,
     and `not_found`, saying `missing`, where there is no book and `exists` says no."""
     asked = msgspec.structs.replace(query, **filters)
     asked.check()
@@ -163,7 +163,7 @@ async def books(
     def read(session: Session) -> schemas.Seen:
         seen = BookRepository(session, database.profile.loading).page(asked)
         if seen.tag is None and not exists(session):
-            raise Fault("not_found", missing)
+            raise ApiError("not_found", missing)
         return seen
 
     return await page(request, database, read)
@@ -196,7 +196,7 @@ async def page(
 async def named(
     request: Request[Any, Any, Any], database: Database, repository: type[NamedRepository[Any]], query: NamedQuery
 ) -> Response[Any]:
-    """A page of the authors or genres that `query` asks for. Raises Fault for what is wrong with it."""
+    """A page of the authors or genres that `query` asks for. Raises ApiError for what is wrong with it."""
     repository.check(query)
     return await page(request, database, lambda session: repository(session).page(query))
 
@@ -208,7 +208,7 @@ async def single(
     state: Callable[[Session], schemas.Seen | None],
     missing: str,
 ) -> Response[Any]:
-    """One resource, with a strong ETag. Raises Fault `not_found`, saying `missing`, where there is none."""
+    """One resource, with a strong ETag. Raises ApiError `not_found`, saying `missing`, where there is none."""
 
     def work(session: Session) -> schemas.Seen | None:
         if conditional.is_conditional(request.headers):
@@ -219,7 +219,7 @@ async def single(
 
     seen = await database.run(work, reading=True)
     if seen is None:
-        raise Fault("not_found", missing)
+        raise ApiError("not_found", missing)
     return Response(seen.body, status_code=304 if seen.body is None else 200, headers=validators(seen))
 
 

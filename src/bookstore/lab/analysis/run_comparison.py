@@ -8,7 +8,7 @@ import msgspec
 
 from bookstore.config.scalars import shown
 from bookstore.config.validation import suggestion
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.analysis.statistics import unpaired
 from bookstore.lab.analysis.summary import of_profile
 from bookstore.lab.analysis.verdict import METRICS, compared
@@ -41,15 +41,15 @@ def compare(
     contender_label: str | None = None,
     allow_unlike: bool = False,
 ) -> Run:
-    """A record of the two, as if they were one run in which no round has both; `told` says that they are not paired
-    and what differs. It is `baseline_label` (its first contender) that `contender_label` (of the same name, or the
-    first) is compared with. Raises Refused where the runs are unlike and that is not allowed, where a run has no such
-    contender, and where a contender has no valid round. What came of a run that is not complete is not either.
+    """A record of the two, as if they were one run in which no round has both; `told` says that they are not paired and
+    what differs. It is `baseline_label` (its first contender) that `contender_label` (of the same name, or the first)
+    is compared with. Raises ConfigurationError where the runs are unlike and that is not allowed, where a run has no
+    such contender, and where a contender has no valid round. What came of a run that is not complete is not either.
     """
     different = unlike(baseline, contender)
     if different and not allow_unlike:
         told = "\n".join(f"  {line}" for line in different)
-        raise Refused(f"the two runs are not alike; --allow-unlike compares them with a warning:\n{told}")
+        raise ConfigurationError(f"the two runs are not alike; --allow-unlike compares them with a warning:\n{told}")
     first = _chosen(baseline, baseline_label)
     same = next((it.label for it in contender.contenders if it.label == first.label), None)
     second = _chosen(contender, contender_label or same)
@@ -109,14 +109,14 @@ def _text(facts: dict[str, Any], field: str) -> str:
 def _chosen(run: Run, label: str | None) -> Contender:
     labels = [it.label for it in run.contenders]
     if label is not None and label not in labels:
-        raise Refused(f"run {run.id}: no contender {label!r}; allowed is {suggestion(label, labels)}")
+        raise ConfigurationError(f"run {run.id}: no contender {label!r}; allowed is {suggestion(label, labels)}")
     return run.contenders[labels.index(label) if label is not None else 0]
 
 
 def _summary(run: Run, label: str) -> Summary:
     found = next((one for one in run.summary if one.profile == label), None)
     if found is None:
-        raise Refused(f"run {run.id}: {label} has no valid round; there is no figure to compare")
+        raise ConfigurationError(f"run {run.id}: {label} has no valid round; there is no figure to compare")
     return found
 
 

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import psutil
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.exceptions import Invalid
 from bookstore.lab.load import k9_plan
 from bookstore.lab.load.k9_output import Points
@@ -70,11 +70,13 @@ class Load:
 
 
 def check() -> None:
-    """Raises Refused where k9 is missing or is not the version that is known here."""
+    """Raises ConfigurationError where k9 is missing or is not the version that is known here."""
     result = subprocess.run([*_K9, "--version"], capture_output=True, text=True, check=False, timeout=60)
     if result.returncode or (found := result.stdout.strip()) != VERSION:
         what = (result.stderr.strip().splitlines() or ["nothing"])[-1] if result.returncode else found
-        raise Refused(f"load generator: found {what}; allowed is {VERSION}: in a checkout pip install '.[lab]'")
+        raise ConfigurationError(
+            f"load generator: found {what}; allowed is {VERSION}: in a checkout pip install '.[lab]'"
+        )
 
 
 def send(

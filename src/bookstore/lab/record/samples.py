@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 FILE: Final = "samples.parquet"
 
@@ -116,7 +116,7 @@ class Writer:
 
 
 def read(folder: Path, profile: str | None = None, number: int | None = None) -> Samples:
-    """The samples of a run's folder: all, a profile's, or a profile's in one round. Raises Refused where the
+    """The samples of a run's folder: all, a profile's, or a profile's in one round. Raises ConfigurationError where the
     file is missing or is none."""
     import pyarrow as pa  # noqa: PLC0415 - as above
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
@@ -126,5 +126,5 @@ def read(folder: Path, profile: str | None = None, number: int | None = None) ->
     try:
         table = pq.read_table(folder / FILE, columns=list(COLUMNS), filters=wanted or None)
     except (OSError, pa.ArrowException) as error:
-        raise Refused(f"{folder / FILE}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise ConfigurationError(f"{folder / FILE}: cannot be read: {str(error).splitlines()[0]}") from None
     return Samples(*(table[name].to_numpy().astype(dtype) for name, dtype in COLUMNS.items()))

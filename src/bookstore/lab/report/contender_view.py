@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.analysis.statistics import Interval, ratio
 from bookstore.lab.analysis.summary import Model, Read
 from bookstore.lab.record.run_record import Histogram, Kind, Measurement, Metric, Run, Series, Split, Telemetry
@@ -82,7 +82,7 @@ def shown(run: Run, read: Read) -> Shown:
         own = [(number, one) for number, one in measured if one.profile == contender.label and one.is_valid]
         try:
             parts = [_drawn(read(contender.label, number), one, run.workload.model) for number, one in own]
-        except Refused as refusal:
+        except ConfigurationError as refusal:
             parts, missing = [], str(refusal)
         told = [one for one in run.inspections if one.profile == contender.label and one.telemetry.series]
         views.append(_view(contender.label, own, told, joined(parts), run.machine.cores))

@@ -14,7 +14,7 @@ from typing import Final
 import fasteners
 import msgspec
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import SCHEMA_VERSION, Run
 from bookstore.lab.record.samples import Samples
@@ -30,7 +30,8 @@ def folder_name(started_at: datetime, names: list[str]) -> str:
 
 
 def read(path: Path) -> Run:
-    """The run in a folder or its run.json, of this version or the one before. Raises Refused for what is none."""
+    """The run in a folder or its run.json, of this version or the one before. Raises ConfigurationError for what is
+    none."""
     file = path / FILE if path.is_dir() else path
     try:
         raw = file.read_bytes()
@@ -39,17 +40,19 @@ def read(path: Path) -> Run:
             return version_1.convert(msgspec.json.decode(raw), file.parent)
         if version is None or bytes(version) != str(SCHEMA_VERSION).encode():
             found = bytes(version).decode() if version else "nothing"
-            raise Refused(f"{file}: schema_version: found {found}; this version reads 1 and {SCHEMA_VERSION}")
+            raise ConfigurationError(
+                f"{file}: schema_version: found {found}; this version reads 1 and {SCHEMA_VERSION}"
+            )
         return msgspec.json.decode(raw, type=Run)
     except OSError as error:
-        raise Refused(f"{file}: cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
-        raise Refused(f"{file}: not a run record: {error}") from None
+        raise ConfigurationError(f"{file}: not a run record: {error}") from None
 
 
 def reader(folder: Path, run: Run) -> Callable[[str, int], Samples]:
-    """(profile, number of the round) -> its samples, of this version or the one before. Raises Refused where they
-    cannot be read."""
+    """(profile, number of the round) -> its samples, of this version or the one before. Raises ConfigurationError where
+    they cannot be read."""
     if (folder / samples.FILE).exists():
         return lambda label, number: samples.read(folder, label, number)
     parts = version_1.samples(folder / version_1.FILE, run.workload.warm_up)
@@ -59,19 +62,19 @@ def reader(folder: Path, run: Run) -> Callable[[str, int], Samples]:
 @contextmanager
 def sole_user(output: Path) -> Iterator[list[Path]]:
     """Holds the lab for one comparison at a time: two would disturb each other's figures. Gives the folders that
-    comparisons left which were killed; they are removed. Raises Refused where another one is at work, or where
-    nothing can be written; both before anything starts."""
+    comparisons left which were killed; they are removed. Raises ConfigurationError where another one is at work, or
+    where nothing can be written; both before anything starts."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / ".probe").touch()
         (output / ".probe").unlink()
     except OSError as error:
-        raise Refused(f"{output}: cannot be written: {error.strerror}; choose another --output") from None
+        raise ConfigurationError(f"{output}: cannot be written: {error.strerror}; choose another --output") from None
     held = Path(tempfile.gettempdir()) / f"bookstore-lab-{os.getuid()}.lock"
     lock = fasteners.InterProcessLock(held)
     if not lock.acquire(blocking=False):
         lock.lockfile.close()
-        raise Refused(
+        raise ConfigurationError(
             f"another comparison of this user is at work, process {held.read_text() or 'unknown'}; "
             f"wait for it, or stop it"
         )

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.analysis.statistics import percentile
 from bookstore.lab.analysis.summary import steps, summarise
 from bookstore.lab.record.run_record import (
@@ -82,9 +82,9 @@ class _Run(msgspec.Struct):
 
 
 def convert(record: dict[str, Any], folder: Path) -> Run:
-    """`record` is the decoded run.json of `folder`, whose samples have the percentiles that it lacks. Judged anew, as
-    a run of a fixed number of rounds. Raises Refused for samples that cannot be read, and msgspec.ValidationError or
-    KeyError for what is no such record."""
+    """`record` is the decoded run.json of `folder`, whose samples have the percentiles that it lacks. Judged anew, as a
+    run of a fixed number of rounds. Raises ConfigurationError for samples that cannot be read, and
+    msgspec.ValidationError or KeyError for what is no such record."""
     old = msgspec.convert(record, _Run)
     load = of_version_1(old.workload) if "path" in old.workload else msgspec.convert(old.workload, Workload)
     parts = samples(folder / FILE, load.warm_up)
@@ -122,7 +122,7 @@ def samples(path: Path, warm_up_s: float) -> _Parts:
                 key = row["profile"], int(row["round"])
                 rows.setdefault(key, []).append((float(row["done_s"]), float(row["duration_ms"]), int(row["status"])))
     except (OSError, EOFError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise Refused(f"{path}: cannot be read: {error}") from None
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
     parts: _Parts = {}
     for key, found in rows.items():
         done, took, status = (np.array(column) for column in zip(*found, strict=True))
@@ -138,7 +138,9 @@ def _measurement(
 ) -> Measurement:
     it = parts.get((old.profile, number), empty()).between(0, load.duration)
     if len(it) != old.requests:
-        raise Refused(f"{FILE}: {old.profile}, round {number}: found {len(it)} samples; {old.requests} were measured")
+        raise ConfigurationError(
+            f"{FILE}: {old.profile}, round {number}: found {len(it)} samples; {old.requests} were measured"
+        )
     latencies = np.sort(it.latency_ms)
     p95_ms, p999_ms = (round(percentile(latencies, share), 4) for share in (0.95, 0.999))  # as many as in the old file
     kind = Kind(

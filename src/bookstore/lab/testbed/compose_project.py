@@ -21,7 +21,7 @@ import yaml
 from psycopg import sql
 
 from bookstore.database.url import conninfo
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.run_record import Limits
 from bookstore.lab.testbed import container_engine
 from bookstore.lab.testbed.container_engine import Engine
@@ -54,22 +54,24 @@ x-podman: {{in_pod: false}}
 
 
 def check(folder: Path | None = None) -> Engine:
-    """What is needed is there: compose.yaml, an engine, and both images. Raises Refused."""
+    """What is needed is there: compose.yaml, an engine, and both images. Raises ConfigurationError."""
     file = (folder or Path.cwd()) / FILE
     try:
         services = yaml.safe_load(file.read_text(encoding="utf-8"))["services"]
         images = {name: str(services[name]["image"]) for name in _SERVICES}
     except OSError as error:
-        raise Refused(f"{file}: cannot be read: {error.strerror}; run it in a folder with the {FILE}") from None
+        raise ConfigurationError(
+            f"{file}: cannot be read: {error.strerror}; run it in a folder with the {FILE}"
+        ) from None
     except (yaml.YAMLError, KeyError, TypeError):
-        raise Refused(f"{file}: found no services {' and '.join(_SERVICES)} with an image each") from None
+        raise ConfigurationError(f"{file}: found no services {' and '.join(_SERVICES)} with an image each") from None
     found = container_engine.find()
     for name, image in ((name, _filled(image, _chosen(file.parent))) for name, image in images.items()):
         if not found.has(image):
             advice = (
                 f"build it: {found.program} build -t {image} ." if name == "api" else f"{found.program} pull {image}"
             )
-            raise Refused(f"{file}: the service {name}'s image {image} is not there; {advice}")
+            raise ConfigurationError(f"{file}: the service {name}'s image {image} is not there; {advice}")
     return found
 
 

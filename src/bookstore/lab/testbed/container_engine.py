@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.deployment import DeploymentError
 from bookstore.reaper import Guardian, end_group
 
@@ -109,10 +109,11 @@ class Engine(NamedTuple):
 
 
 def find() -> Engine:
-    """podman where it is installed, else docker. Raises Refused where what is needed is missing or too old."""
+    """podman where it is installed, else docker. Raises ConfigurationError where what is needed is missing or too
+    old."""
     program = next((it for it in _NEEDED if shutil.which(it)), None)
     if program is None:
-        raise Refused(_MISSING)
+        raise ConfigurationError(_MISSING)
     told = [_version(needed) for needed in _NEEDED[program]]
     compose = ("docker", "compose") if program == "docker" else ("podman-compose",)
     return Engine(program, compose, ", ".join(told))
@@ -123,10 +124,12 @@ def _version(needed: _Needed) -> str:
     code, said = _answer(needed.command)
     found = re.search(needed.answer, said, re.MULTILINE)
     if code or not found:
-        raise Refused(f"--deploy compose: {name} does not tell its version: {needed.advice}")
+        raise ConfigurationError(f"--deploy compose: {name} does not tell its version: {needed.advice}")
     if tuple(int(part) for part in found[1].split(".") if part) < needed.least:
         least = ".".join(map(str, needed.least))
-        raise Refused(f"--deploy compose: found {name} {found[1]}; allowed is {least} or newer: {needed.advice}")
+        raise ConfigurationError(
+            f"--deploy compose: found {name} {found[1]}; allowed is {least} or newer: {needed.advice}"
+        )
     return f"{name} {found[1]}"
 
 

@@ -15,7 +15,7 @@ import msgspec
 from bookstore.config import yaml_document
 from bookstore.config.scalars import shown
 from bookstore.config.yaml_document import Entries, Mistakes
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PATH: Final = re.compile(r"/[!-~]*")
@@ -52,8 +52,8 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_option(text: str) -> External:
-    """`NAME=URL` -> a service that runs already. Raises Refused for what is not on this machine: a network in
-    between would be measured with it, and nobody else's service is to be loaded by a slip."""
+    """`NAME=URL` -> a service that runs already. Raises ConfigurationError for what is not on this machine: a network
+    in between would be measured with it, and nobody else's service is to be loaded by a slip."""
     name, equals, url = text.partition("=")
     try:
         parts = urlsplit(url)
@@ -62,9 +62,13 @@ def of_option(text: str) -> External:
         host, port, parts = "", None, urlsplit("")
     is_plain = parts.scheme == "http" and not parts.query and not parts.fragment and parts.username is None
     if not equals or not _NAME.fullmatch(name) or not is_plain or not host:
-        raise Refused(f"--external: found '{shown(text)}'; allowed is NAME=URL, such as django=http://127.0.0.1:8001")
+        raise ConfigurationError(
+            f"--external: found '{shown(text)}'; allowed is NAME=URL, such as django=http://127.0.0.1:8001"
+        )
     if not _is_loopback(host):
-        raise Refused(f"--external {name}: found the host {shown(host)}; allowed is this machine, such as 127.0.0.1")
+        raise ConfigurationError(
+            f"--external {name}: found the host {shown(host)}; allowed is this machine, such as 127.0.0.1"
+        )
     return External(name=name, url=f"http://{parts.netloc if port else f'{parts.netloc}:80'}{parts.path.rstrip('/')}")
 
 
@@ -76,7 +80,7 @@ def is_external(spec: str) -> bool:
 
 
 def load(spec: str) -> External:
-    """The external service in the file at `spec`. Raises Refused with every mistake, a line each."""
+    """The external service in the file at `spec`. Raises ConfigurationError with every mistake, a line each."""
     path = Path(spec).expanduser()
     entries = yaml_document.read(path, mappings=_MAPPINGS)
     mistakes = Mistakes()

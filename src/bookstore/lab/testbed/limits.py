@@ -14,7 +14,7 @@ from typing import Final
 
 import psutil
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.run_record import Limits
 
 ROOT: Final = Path("/sys/fs/cgroup")
@@ -86,12 +86,14 @@ class _Affinity(Fence):
 
 
 def check(limits: Limits) -> None:
-    """Raises Refused for a limit that this machine cannot give."""
+    """Raises ConfigurationError for a limit that this machine cannot give."""
     cores, memory = len(os.sched_getaffinity(0)), psutil.virtual_memory().total
     if limits.cpus is not None and not 0.05 <= limits.cpus <= cores:
-        raise Refused(f"--limit-cpu: found {limits.cpus:g}; allowed is 0.05 to {cores}, the CPUs of this machine")
+        raise ConfigurationError(
+            f"--limit-cpu: found {limits.cpus:g}; allowed is 0.05 to {cores}, the CPUs of this machine"
+        )
     if limits.memory_bytes is not None and not LEAST_MEMORY_BYTES <= limits.memory_bytes <= memory:
-        raise Refused(
+        raise ConfigurationError(
             f"--limit-memory: found {limits.memory_bytes / 2**20:.0f} MiB; allowed is "
             f"{LEAST_MEMORY_BYTES >> 20} MiB to {memory >> 20} MiB, the memory of this machine"
         )

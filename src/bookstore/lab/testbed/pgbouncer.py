@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from bookstore.database import pooler
 from bookstore.database.budget import PoolerCapacity
 from bookstore.database.embedded import SUPERUSER, run_as_owner
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.exceptions import Invalid
 from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian, end_process
@@ -113,7 +113,7 @@ def pgbouncer(
     server: sa.URL, guardian: Guardian, settings: Mapping[str, str] = {}, *, connect_query: str = CONNECT_QUERY
 ) -> Iterator[PgBouncer]:
     """A PgBouncer before the `server`, which is on a Unix socket of this machine; gone when the block ends, however
-    this process ends. Raises Refused where it is not installed."""
+    this process ends. Raises ConfigurationError where it is not installed."""
     program = executable()
     folder = Path(tempfile.mkdtemp(prefix="bookstore-pgbouncer-"))
     guardian.watch("folder", folder)
@@ -129,11 +129,11 @@ def pgbouncer(
 
 
 def executable() -> str:
-    """PgBouncer's program. Raises Refused where there is none."""
+    """PgBouncer's program. Raises ConfigurationError where there is none."""
     path = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"  # where Debian has it
     if found := shutil.which("pgbouncer", path=path):
         return found
-    raise Refused(
+    raise ConfigurationError(
         "pgbouncer: is not installed, and a profile says behind_pooler: on; as on Debian: apt install pgbouncer"
     )
 

@@ -15,7 +15,7 @@ from bookstore.config import yaml_document
 from bookstore.config.resources import shipped
 from bookstore.config.scalars import shown
 from bookstore.config.yaml_document import Entries, Entry, Mistakes
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import thresholds
 from bookstore.lab.workload.spec import MOST_CLIENTS, Ask, Stage, Workload
 from bookstore.profile import layers
@@ -48,7 +48,7 @@ def names() -> list[str]:
 def load(spec: str) -> Workload:
     """The workload that `spec` names: a shipped name or a path, with `@key=value,key=value` behind it.
 
-    Raises Refused with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
+    Raises ConfigurationError with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
     """
     return read(spec)[0]
 
@@ -59,7 +59,7 @@ def read(spec: str) -> tuple[Workload, dict[str, str]]:
     base, _ = layers.split(spec)
     is_path = layers.is_path(base)
     if not is_path and base not in names():
-        raise Refused(
+        raise ConfigurationError(
             f"workload '{shown(base)}': no such workload; allowed is {yaml_document.suggestion(base, names())}, "
             f"or the path of a .yaml file"
         )
@@ -77,7 +77,7 @@ def read(spec: str) -> tuple[Workload, dict[str, str]]:
 
 def changed(workload: Workload, values: dict[str, float]) -> Workload:
     """The workload with arguments of the command line over its file's values, which hold within the same
-    limits. Raises Refused."""
+    limits. Raises ConfigurationError."""
     mistakes = Mistakes()
     texts = {
         key: yaml_document.duration_text(value)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bookstore.config.scalars import shown
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.samples import Samples
 
 ALLOWED: Final = (
@@ -70,12 +70,12 @@ def parse(expression: str) -> Threshold:
 
 
 def checked(expressions: Sequence[str], place: str) -> list[str]:
-    """The expressions as they are. Raises Refused naming `place` where one is none."""
+    """The expressions as they are. Raises ConfigurationError naming `place` where one is none."""
     for expression in expressions:
         try:
             parse(expression)
         except ValueError as error:
-            raise Refused(f"{place}: found '{shown(expression)}'; allowed is {error}") from None
+            raise ConfigurationError(f"{place}: found '{shown(expression)}'; allowed is {error}") from None
     return list(expressions)
 
 

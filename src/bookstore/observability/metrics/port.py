@@ -27,7 +27,7 @@ PATH: Final = "/metrics"
 @contextmanager
 def served(profile: EngineProfile, host: str, port: int, revision: str | None) -> Iterator[None]:
     """Serves what the workers count that are started under `profile` within the block, on a database whose schema is
-    at `revision`. Raises Refused where the system cannot share their counts."""
+    at `revision`. Raises ConfigurationError where the system cannot share their counts."""
     infos, started_s = info.infos(profile, revision), time.time()
     with shared_memory.blocks(profile.workers) as blocks:
         server = _Server(host, port, lambda: exposition.page(blocks, profile, infos, started_s))

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from bookstore.exceptions import Refused
+from bookstore.exceptions import ConfigurationError
 from bookstore.observability.metrics.block import BYTES, PID, Block
 
 logger = logging.getLogger("bookstore")
@@ -23,10 +23,10 @@ EACH: Final = 2
 
 @contextmanager
 def blocks(workers: int) -> Iterator[list[Block]]:
-    """Makes EACH blocks for every worker that is started within the `with` block, worker 1's first, as memory
-    without a name: nothing of it outlives the last process. Raises Refused where the system has no such memory."""
+    """Makes EACH blocks for every worker that is started within the `with` block, worker 1's first, as memory without a
+    name: nothing of it outlives the last process. Raises ConfigurationError where the system has no such memory."""
     if not hasattr(os, "memfd_create"):
-        raise Refused("the metrics port needs Linux (memfd_create); serve without --metrics-port here")
+        raise ConfigurationError("the metrics port needs Linux (memfd_create); serve without --metrics-port here")
     descriptor = os.memfd_create("bookstore-metrics")
     try:
         os.ftruncate(descriptor, workers * EACH * BYTES)
