@@ -14,6 +14,7 @@ from psycopg import errors
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
+from bookstore.catalog import models
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE, Book
 from bookstore.database.url import conninfo
 
@@ -339,3 +340,15 @@ def test_rows_that_copy_brings_are_whole(connection: Connection) -> None:
         copy.write_row(["A book"])
     row = connection.execute("SELECT id > 0, version, created_at = updated_at FROM book").fetchone()
     assert row == (True, 1, True)
+
+
+def test_two_databases_have_two_states(own_database: Any) -> None:
+    """Two databases of one server, of which nobody writes to either, are never in the same state."""
+    with (
+        own_database() as one,
+        own_database() as other,
+        psycopg.connect(conninfo(one), autocommit=True) as first,
+        psycopg.connect(conninfo(other), autocommit=True) as second,
+    ):
+        states = [it.execute(f"SELECT {models.STATE_SQL}".encode()).fetchone() for it in (first, second)]
+    assert states[0] != states[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+import sqlalchemy as sa
 from advanced_alchemy.base import IdentityBase
 from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import (
@@ -162,3 +163,12 @@ class Book(Changed, IdentityBase):
 
     authors: Mapped[list[Author]] = relationship(secondary=book_author, order_by=book_author.c.position, viewonly=True)
     genres: Mapped[list[Genre]] = relationship(secondary=book_genre, order_by=Genre.id)
+
+
+# What PostgreSQL can see now, as text: while it is unchanged, every query returns the same rows. Transaction numbers
+# restart after a crash, so the server's start time is part of it; all databases of a server share them, so the
+# database's name is too.
+STATE_SQL: Final = "(SELECT pg_current_snapshot()::text || pg_postmaster_start_time()::text || current_database())"
+
+STATE: Final = sa.literal_column(STATE_SQL, sa.Text()).label("state")
+"""The state of the snapshot that the statement reads, as a column."""

@@ -14,7 +14,7 @@ from msgspec import Meta
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.orm import Session
 
-from bookstore.catalog import snapshot
+from bookstore.catalog import models
 from bookstore.catalog.models import book_document
 
 MOST_RANKED: Final = 5000
@@ -55,7 +55,7 @@ _INTERPRET: Final = sa.text(rf"""
     SELECT query, (
         SELECT count(*) > {MOST_RANKED}
         FROM (SELECT FROM book_document WHERE document @@ query::tsquery LIMIT {MOST_RANKED} + 1) AS counted
-    ), {snapshot.SQL} FROM whole""")  # noqa: S608 - made of constants
+    ), {models.STATE_SQL} FROM whole""")  # noqa: S608 - made of constants
 
 _DOCUMENT: Final = book_document.c.document
 _QUERY: Final = sa.cast(sa.bindparam("query", type_=sa.Text), TSQUERY)

@@ -22,8 +22,7 @@ from sqlalchemy.sql.functions import GenericFunction
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
 from bookstore.catalog.loading.selection import BY_ID, Found, One, Parameters, Selection, author, book, fetch, genre
-from bookstore.catalog.models import book_author, book_genre
-from bookstore.catalog.snapshot import STATE
+from bookstore.catalog.models import STATE, book_author, book_genre
 
 Text = sa.ColumnElement[str]
 

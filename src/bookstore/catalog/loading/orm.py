@@ -13,8 +13,7 @@ from sqlalchemy.orm.strategy_options import _AbstractLoad
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
 from bookstore.catalog.loading.selection import MEMBERS, Found, One, Parameters, Selection
-from bookstore.catalog.models import Author, Book, Genre
-from bookstore.catalog.snapshot import STATE
+from bookstore.catalog.models import STATE, Author, Book, Genre
 
 _PLAIN: Final[Mapping[str, Any]] = {
     name: getattr(Book, name) for name in schemas.ListedBook.__struct_fields__ if name not in {"authors", "genres"}

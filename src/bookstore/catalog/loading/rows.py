@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
 from bookstore.catalog.loading.selection import Found, One, Parameters, Selection, author, book, fetch, genre
-from bookstore.catalog.models import book_author, book_genre
-from bookstore.catalog.snapshot import STATE
+from bookstore.catalog.models import STATE, book_author, book_genre
 
 _IDS: Final = sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))
 

@@ -16,8 +16,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import pagination, paging, schemas, search, sorting
 from bookstore.catalog.inputs import AuthorDraft, GenreDraft
 from bookstore.catalog.loading import book, fetch
-from bookstore.catalog.models import Author, Genre
-from bookstore.catalog.snapshot import STATE
+from bookstore.catalog.models import STATE, Author, Genre
 from bookstore.exceptions import ApiError
 
 M = TypeVar("M", Author, Genre)

@@ -17,9 +17,8 @@ from sqlalchemy.orm import Session
 
 from bookstore.catalog import isbn, schemas, sorting
 from bookstore.catalog.loading import fetch
-from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR
+from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, STATE
 from bookstore.catalog.repositories import BookQuery, BookRepository, NamedQuery, NamedRepository
-from bookstore.catalog.snapshot import STATE
 from bookstore.database.unit_of_work import Database
 from bookstore.exceptions import ApiError, FieldError
 from bookstore.http import conditional
