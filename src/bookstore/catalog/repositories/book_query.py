@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore.catalog import pagination, paging, schemas, search, sorting
+from bookstore.catalog import pagination, schemas, search, sorting
 from bookstore.catalog.loading import MEMBERS, Selection, book
 from bookstore.catalog.models import book_document
 from bookstore.catalog.repositories.filters import FILTERS, YEARS
@@ -60,7 +60,9 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         wanted = self.fields.split(",")
         for name in wanted:
             if name not in _ALL_MEMBERS:
-                raise paging.wrong("fields", f"found '{name[:40]}'; allowed is {', '.join(_ALL_MEMBERS)}")
+                raise pagination.invalid_parameter(
+                    "fields", f"found '{name[:40]}'; allowed is {', '.join(_ALL_MEMBERS)}"
+                )
         return tuple(name for name in _ALL_MEMBERS if name in wanted)
 
     def check(self) -> None:
@@ -69,7 +71,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         meaning, values = self.place()
         if self.cursor is not None:
             is_common = meaning is not None and meaning.is_common
-            paging.parameters(values, keys(self.order(), has_words=meaning is not None, is_common=is_common))
+            pagination.keyset_parameters(values, keys(self.order(), has_words=meaning is not None, is_common=is_common))
 
     def place(self) -> tuple[search.Meaning | None, list[Any]]:
         """What the words were taken for, and the last row's values; (None, []) without a cursor.
@@ -79,10 +81,10 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         keys(self.order(), has_words=self.q is not None)
         if self.cursor is None:
             return None, []
-        values = paging.opened(self.cursor, self.asked())
+        values = pagination.decode(self.cursor, self.asked())
         if self.q is None:
             return None, values
-        return paging.converted(values[:2], search.Meaning), values[2:]
+        return pagination.convert_values(values[:2], search.Meaning), values[2:]
 
 
 class BookList(NamedTuple):
@@ -121,7 +123,7 @@ def understand(session: Session, query: BookQuery) -> BookList:
         query.members(),
     )
     selection = _selection(shape)
-    parameters = filters | (paging.parameters(values, selection.keys) if values else {})
+    parameters = filters | (pagination.keyset_parameters(values, selection.keys) if values else {})
     if meaning is not None:
         parameters["query"] = meaning.query
     return BookList(selection, _count(shape._replace(goes_on=False)), parameters, meaning, state)
@@ -136,11 +138,15 @@ def keys(order: str, *, has_words: bool, is_common: bool = False) -> sorting.Key
     """
     names = {name.removeprefix("-") for name in order.split(",")}
     if not has_words and "relevance" in names:
-        raise paging.wrong("sort", "found 'relevance' without q: there are no words to be relevant to")
+        raise pagination.invalid_parameter("sort", "found 'relevance' without q: there are no words to be relevant to")
     if is_common and not names <= {"relevance", "id"}:
         detail = f"more than {search.MOST_RANKED} books have the words of q; allowed is relevance or id, or more words"
-        raise paging.wrong("sort", detail)
-    return paging.keys("-id" if order == "-id" else "id", _RANKED) if is_common else paging.keys(order, _RANKED)
+        raise pagination.invalid_parameter("sort", detail)
+    return (
+        pagination.sort_keys("-id" if order == "-id" else "id", _RANKED)
+        if is_common
+        else pagination.sort_keys(order, _RANKED)
+    )
 
 
 class _Shape(NamedTuple):

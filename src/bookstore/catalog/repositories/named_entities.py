@@ -13,7 +13,7 @@ from advanced_alchemy.repository import SQLAlchemySyncRepository
 from msgspec import UNSET
 from sqlalchemy.orm import Session
 
-from bookstore.catalog import pagination, paging, schemas, search, sorting
+from bookstore.catalog import pagination, schemas, search, sorting
 from bookstore.catalog.inputs import AuthorDraft, GenreDraft
 from bookstore.catalog.loading import book, fetch
 from bookstore.catalog.models import STATE, Author, Genre
@@ -152,10 +152,10 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
 
     @classmethod
     def _place(cls, query: NamedQuery) -> tuple[sorting.Keys, dict[str, Any]]:
-        keys = paging.keys(query.sort, cls.orders)
+        keys = pagination.sort_keys(query.sort, cls.orders)
         if query.cursor is None:
             return keys, {}
-        return keys, paging.parameters(paging.opened(query.cursor, cls._asked(query)), keys)
+        return keys, pagination.keyset_parameters(pagination.decode(query.cursor, cls._asked(query)), keys)
 
     @classmethod
     def _asked(cls, query: NamedQuery) -> str:
