@@ -15,8 +15,7 @@ from bookstore.catalog.datasets.csv_reader import BadRow, RawRow, Source
 from bookstore.catalog.datasets.entry import Entry, Finding
 from bookstore.catalog.datasets.loader import BATCH_ROWS, Connection
 from bookstore.catalog.datasets.prefetch import ahead
-from bookstore.catalog.datasets.rejects import Rejects
-from bookstore.catalog.datasets.report import Report, Tally
+from bookstore.catalog.datasets.report import Rejects, Report, Tally
 
 SAMPLE: Final = Path(__file__).parent / "goodbooks-10k.csv.gz"
 

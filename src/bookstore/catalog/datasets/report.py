@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import msgspec
 
@@ -90,3 +93,20 @@ def lines(report: Report) -> Iterator[str]:
 
 def _cut(line: str) -> str:
     return line if len(line) <= 80 else line[:79] + "…"
+
+
+class Rejects:
+    """Writes findings to an open binary file, which stays open; the header at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._write([Finding._fields])
+
+    def write(self, findings: Iterable[Finding]) -> None:
+        in_order: list[Finding] = sorted(findings, key=lambda finding: finding.row)
+        self._write(in_order)
+
+    def _write(self, rows: Iterable[tuple[object, ...]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self._file.write(text.getvalue().encode())
