@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookstore.cli import table
+from bookstore.cli import output
 from bookstore.config import settings
 from bookstore.config.scalars import scalar
 from bookstore.database import budget
@@ -43,7 +43,7 @@ def list_(as_json: bool) -> None:
         return
     rows = [("name", "driver", "loading", "description")]
     rows += [(one.name, one.driver, one.loading, one.description) for one in every]
-    for line in table.lines(rows):
+    for line in output.lines(rows):
         click.echo(line)
 
 
@@ -103,7 +103,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
         return
     said, heard = loader.effective(one), loader.effective(other)
     rows = [("", one.name, other.name)]
-    for line in table.lines(rows + [(key, said.get(key, "-"), heard.get(key, "-")) for key in differing]):
+    for line in output.lines(rows + [(key, said.get(key, "-"), heard.get(key, "-")) for key in differing]):
         click.echo(line)
 
 
@@ -181,7 +181,7 @@ def _print_sums(sums: Sequence[tuple[EngineProfile, Budget]], found: Found | Non
     rows = [("name", "file", "(workers + 1) x connections", "budget")]
     for one, it in sums:
         rows.append((one.name, "OK", f"({it.workers} + 1) x {_each(one)} = {it.needed}", _verdict(one, it, found)))
-    for line in table.lines(rows if found else [row[:3] for row in rows]):
+    for line in output.lines(rows if found else [row[:3] for row in rows]):
         click.echo(line)
 
 

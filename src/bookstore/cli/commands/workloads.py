@@ -7,7 +7,7 @@ import json
 import click
 import msgspec
 
-from bookstore.cli import table
+from bookstore.cli import output
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema, rendering
@@ -35,7 +35,7 @@ def list_(as_json: bool) -> None:
         _print_json([{key: getattr(one, key) for key in keys} for one in every])
         return
     rows = [("name", "load", "description")]
-    for line in table.lines(rows + [(one.name, pace(one), one.description) for one in every]):
+    for line in output.lines(rows + [(one.name, pace(one), one.description) for one in every]):
         click.echo(line)
 
 
