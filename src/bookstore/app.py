@@ -28,12 +28,9 @@ from bookstore.http import authorization, problem_details, query_parameters
 from bookstore.http.gate import Gate
 from bookstore.http.request_body import LARGEST_BODY
 from bookstore.http.routes import api_docs
-from bookstore.http.routes.author_editing import AuthorEditor
-from bookstore.http.routes.authors import AuthorController
-from bookstore.http.routes.book_editing import BookEditor, create_books
-from bookstore.http.routes.books import BookController
-from bookstore.http.routes.genre_editing import GenreEditor
-from bookstore.http.routes.genres import GenreController
+from bookstore.http.routes.authors import AuthorController, AuthorEditor
+from bookstore.http.routes.books import BookController, BookEditor, create_books
+from bookstore.http.routes.genres import GenreController, GenreEditor
 from bookstore.http.routes.health import HealthController
 from bookstore.http.routes.problems import problems
 from bookstore.observability import logs, slow_statements, tracing
