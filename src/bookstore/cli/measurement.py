@@ -13,8 +13,8 @@ import click
 import psycopg
 
 from bookstore.catalog import datasets
-from bookstore.cli.commands.report import after
 from bookstore.cli.output import FORMATS, printed
+from bookstore.cli.pages import write_after_run
 from bookstore.cli.param_types import Duration, Size
 from bookstore.cli.progress import progress, terminable
 from bookstore.exceptions import ConfigurationError
@@ -132,7 +132,7 @@ def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) 
     click.echo(outcome.cost, err=True)
     click.echo(f"record: {outcome.path}", err=True)
     try:
-        click.echo(f"page:   {after(outcome.path.parent)}", err=True)
+        click.echo(f"page:   {write_after_run(outcome.path.parent)}", err=True)
     except ConfigurationError as refusal:  # the record is whole, and `bookstore report` makes the page of it
         click.echo(f"page:   {refusal}", err=True)
     return outcome.run, outcome.path.parent

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bookstore.cli.commands.report import after, report
+from bookstore.cli.commands.report import report
+from bookstore.cli.pages import write_after_run
 from bookstore.exceptions import ConfigurationError
 
 from ...lab import records
@@ -92,7 +93,7 @@ def test_a_full_disk_leaves_no_half_page(had_one: bool, runs: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         with pytest.raises(ConfigurationError, match=r"report\.html: cannot be written: File too large"):
-            after(folder)
+            write_after_run(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == before
