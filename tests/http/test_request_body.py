@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ApiError
 from bookstore.http import request_body
 
@@ -231,5 +231,5 @@ def resolves(document: Any, pointer: str) -> bool:
         if isinstance(document, list):
             document = document[int(name)]
         else:
-            document = next(member for one, member in document.items() if shown(one) == name)
+            document = next(member for one, member in document.items() if excerpt(one) == name)
     return True

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 
 CATALOG_WRITE: Final = "catalog:write"
@@ -112,7 +112,7 @@ def _day(text: str) -> date:
 
 def _found(word: str) -> str:
     """A word for a message; no message shows what could be a token in the wrong place."""
-    return "what looks like a token itself" if PREFIX in word else f"'{shown(word)}'"
+    return "what looks like a token itself" if PREFIX in word else f"'{excerpt(word)}'"
 
 
 def digest_of(presented: str) -> str:

@@ -13,7 +13,7 @@ from msgspec import Meta
 from bookstore.catalog import isbn
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
 from bookstore.catalog.slug import slug
-from bookstore.config.text import normal
+from bookstore.config.text import normalise
 from bookstore.exceptions import ApiError, FieldError
 
 MOST_IDS: Final = 1000
@@ -72,11 +72,13 @@ class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def _normal(self) -> BookDraft:
         number = None if self.isbn13 is None else isbn.to_isbn13(self.isbn13, restore_zeros=False)
-        return msgspec.structs.replace(self, title=normal(self.title), isbn13=number, genre_ids=sorted(self.genre_ids))
+        return msgspec.structs.replace(
+            self, title=normalise(self.title), isbn13=number, genre_ids=sorted(self.genre_ids)
+        )
 
     def mistakes(self, pointer: str) -> Iterator[FieldError]:
         """What no type tells; `pointer` is where in the body the draft stands."""
-        if not normal(self.title):
+        if not normalise(self.title):
             yield FieldError("A title needs more than white space.", pointer=f"{pointer}/title")
         if self.isbn13 is not None and isbn.to_isbn13(self.isbn13, restore_zeros=False) is None:
             detail = "An ISBN-13 or ISBN-10 is needed whose check digit is right."
@@ -145,7 +147,7 @@ def _refuse(mistakes: Iterable[FieldError]) -> None:
 
 
 def _named(text: str) -> str:
-    name = normal(text)
+    name = normalise(text)
     if not name:
         detail = "A name needs more than white space."
         raise ApiError("invalid_body", f"name: {detail}", FieldError(detail, pointer="/name"))

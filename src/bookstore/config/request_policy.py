@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 
 Network = IPv4Network | IPv6Network
@@ -58,7 +58,7 @@ def _rate(environ: Mapping[str, str], name: str, default: int | None) -> int | N
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MOST_RATE):
         raise ConfigurationError(
-            f"{name}: found '{shown(text)}'; allowed is a whole number from 1 to {MOST_RATE}, or off"
+            f"{name}: found '{excerpt(text)}'; allowed is a whole number from 1 to {MOST_RATE}, or off"
         )
     return int(text)
 
@@ -72,7 +72,7 @@ def _all(environ: Mapping[str, str], name: str, parse: Callable[[str], T], allow
             found.append(parse(part))
         except ValueError:
             raise ConfigurationError(
-                f"{name}: found '{shown(part)}'; allowed are {allowed}, with commas between them"
+                f"{name}: found '{excerpt(part)}'; allowed are {allowed}, with commas between them"
             ) from None
     return tuple(found)
 

@@ -7,6 +7,8 @@ import re
 from decimal import Decimal
 from typing import Final
 
+from bookstore.config.text import excerpt
+
 DURATION_PATTERN: Final = r"(0|[1-9][0-9]*)(\.[0-9]+)?(ms|s|m|h)"
 
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
@@ -17,7 +19,6 @@ _WORDS: Final[dict[str, object]] = {
     "true": True, "on": True, "false": False, "off": False, "null": None, "~": None, "": None,
 }  # fmt: skip
 _LONGEST_INTEGER: Final = 300  # digits; Python refuses to read more than 4300
-LONGEST_SHOWN: Final = 60  # characters
 
 
 def scalar(text: str) -> object:
@@ -36,10 +37,10 @@ def duration(text: str) -> float:
     """`500ms`, `2s`, `1.5m`, `1h` -> seconds. Raises ValueError for anything else."""
     match = _DURATION.fullmatch(text)
     if not match:
-        raise ValueError(f"{shown(text)}: not a duration")
+        raise ValueError(f"{excerpt(text)}: not a duration")
     seconds = float(Decimal(match[1] + (match[2] or "")) * _SECONDS[match[3]])
     if not math.isfinite(seconds):
-        raise ValueError(f"{shown(text)}: not a duration")
+        raise ValueError(f"{excerpt(text)}: not a duration")
     return seconds
 
 
@@ -51,9 +52,3 @@ def duration_text(seconds: float) -> str:
         unit = "ms"
     number = f"{exact / _SECONDS[unit]:f}"
     return (number.rstrip("0").rstrip(".") if "." in number else number) + unit
-
-
-def shown(text: str, longest: int = LONGEST_SHOWN) -> str:
-    """`text` for a message: short, on one line, with nothing in it that could steer a terminal."""
-    short = text if len(text) <= longest else text[: longest - 1] + "…"
-    return short if short.isprintable() else ascii(short)[1:-1]

@@ -14,7 +14,8 @@ import platformdirs
 from bookstore.config import request_policy
 from bookstore.config.request_policy import LOOPBACK_NAMES, Admission
 from bookstore.config.resources import PROFILES_DIR
-from bookstore.config.scalars import duration, shown
+from bookstore.config.scalars import duration
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 
 # libpq reads these where the URL says nothing, asyncpg reads some of them: two profiles would then
@@ -89,19 +90,21 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         if raw is None:
             return None
         if not (raw.isascii() and raw.isdigit() and len(raw) <= 9 and least <= int(raw) <= most):
-            raise ConfigurationError(f"{name}: found '{shown(raw)}'; allowed is a whole number from {least} to {most}")
+            raise ConfigurationError(
+                f"{name}: found '{excerpt(raw)}'; allowed is a whole number from {least} to {most}"
+            )
         return int(raw)
 
     def flag(name: str) -> bool:
         raw = (text(name) or "off").lower()
         if raw not in _WORDS:
-            raise ConfigurationError(f"{name}: found '{shown(raw)}'; allowed are {', '.join(_WORDS)}")
+            raise ConfigurationError(f"{name}: found '{excerpt(raw)}'; allowed are {', '.join(_WORDS)}")
         return _WORDS[raw]
 
     def word(name: str, choices: Any, default: W) -> W:
         raw = (text(name) or default).lower()
         if raw not in get_args(choices):
-            raise ConfigurationError(f"{name}: found '{shown(raw)}'; allowed are {', '.join(get_args(choices))}")
+            raise ConfigurationError(f"{name}: found '{excerpt(raw)}'; allowed are {', '.join(get_args(choices))}")
         return raw  # type: ignore[return-value] # it is one of the choices
 
     def seconds(name: str, default: float) -> float | None:
@@ -112,7 +115,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             return duration(raw)
         except ValueError:
             raise ConfigurationError(
-                f"{name}: found '{shown(raw)}'; allowed is a duration such as 250ms or 2s, or off"
+                f"{name}: found '{excerpt(raw)}'; allowed is a duration such as 250ms or 2s, or off"
             ) from None
 
     def file(name: str) -> Path | None:
@@ -154,7 +157,7 @@ def _path(name: str, text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
-        raise ConfigurationError(f"{name}: found '{shown(text)}'; allowed is the home of a user who exists") from None
+        raise ConfigurationError(f"{name}: found '{excerpt(text)}'; allowed is the home of a user who exists") from None
 
 
 def default_data_dir() -> Path:

@@ -1,4 +1,4 @@
-"""How a text is kept, however it was written."""
+"""Text in canonical form, and text shortened for messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ import unicodedata
 from typing import Final
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""What no text of ours has: it steers terminals, splits lines, and PostgreSQL keeps no NUL."""
+"""Control characters. No stored text has one: they steer terminals and split lines, and PostgreSQL cannot store NUL."""
 
 
-def normal(text: str) -> str:
-    """`text` in Unicode's composed form, every run of white space one space, none at the ends."""
+def normalise(text: str) -> str:
+    """Return `text` in NFC, with every run of white space as one space and none at the ends."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return " ".join(text.split())
+
+
+LONGEST_EXCERPT: Final = 60  # characters
+
+
+def excerpt(text: str, longest: int = LONGEST_EXCERPT) -> str:
+    """Return `text` for a message: at most `longest` characters, on one line, without control characters."""
+    short = text if len(text) <= longest else text[: longest - 1] + "…"
+    return short if short.isprintable() else ascii(short)[1:-1]

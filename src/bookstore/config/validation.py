@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 
 import msgspec
 
-from bookstore.config.scalars import duration, duration_text, shown
+from bookstore.config.scalars import duration, duration_text
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -44,7 +45,7 @@ class Mistakes:
     def add(self, place: str, key: str, found: str, allowed: str) -> None:
         """A wrong `key` at `place`."""
         self.keys.add(key)
-        self._told.append((place, f"{shown(key)}: found {found}; allowed is {allowed}"))
+        self._told.append((place, f"{excerpt(key)}: found {found}; allowed is {allowed}"))
 
     def cannot_read(self, place: str, reason: str) -> None:
         """What stands at `place`, and all behind it, stays unknown."""
@@ -167,5 +168,5 @@ def _is_invisible(text: str) -> bool:
 
 def _told(entry: Entry) -> str:
     if isinstance(entry.value, str):
-        return f"the text '{shown(entry.text)}'"
-    return f"nothing ({entry.text})" if entry.value is None and entry.text else shown(entry.text) or "nothing"
+        return f"the text '{excerpt(entry.text)}'"
+    return f"nothing ({entry.text})" if entry.value is None and entry.text else excerpt(entry.text) or "nothing"

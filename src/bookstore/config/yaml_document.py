@@ -15,12 +15,22 @@ from typing import Any, Final
 
 import yaml
 
-from bookstore.config.scalars import duration, duration_text, scalar, shown
+from bookstore.config.scalars import duration, duration_text, scalar
+from bookstore.config.text import excerpt
 from bookstore.config.validation import Entries, Entry, Mistakes, allowed, fit, suggestion
 from bookstore.exceptions import ConfigurationError
 
 __all__ = [
-    "Entries", "Entry", "Mistakes", "allowed", "duration", "duration_text", "fit", "read", "scalar", "shown",
+    "Entries",
+    "Entry",
+    "Mistakes",
+    "allowed",
+    "duration",
+    "duration_text",
+    "excerpt",
+    "fit",
+    "read",
+    "scalar",
     "suggestion",
 ]  # fmt: skip
 
@@ -46,7 +56,7 @@ def read(
     """
     gathered = Mistakes() if mistakes is None else mistakes
     entries: Entries = {}
-    name = shown(str(path), _LONGEST_PATH)
+    name = excerpt(str(path), _LONGEST_PATH)
     try:
         _fill(entries, name, _text(path, name), gathered, mappings, lists)
     except ConfigurationError as refusal:
@@ -71,7 +81,7 @@ def _fill(
     except yaml.MarkedYAMLError as error:
         mistakes.cannot_read(
             _place(name, error.problem_mark or error.context_mark),
-            f"not YAML: {shown(error.problem or error.context or 'unreadable')}",
+            f"not YAML: {excerpt(error.problem or error.context or 'unreadable')}",
         )
     except yaml.reader.ReaderError as error:
         before = text[: error.position]

@@ -9,8 +9,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from bookstore.config import settings as settings_
-from bookstore.config.scalars import shown
 from bookstore.config.settings import Settings
+from bookstore.config.text import excerpt
 from bookstore.database.embedded import Cluster
 from bookstore.exceptions import ConfigurationError
 from bookstore.profile.loader import Driver, EngineProfile
@@ -100,7 +100,7 @@ def _with_password(url: sa.URL, file: Path | None) -> sa.URL:
 
 def _wrong_port(found: str) -> ConfigurationError:
     return ConfigurationError(
-        f"DATABASE_URL: found the port {shown(found)!r}; allowed is a whole number from 1 to 65535"
+        f"DATABASE_URL: found the port {excerpt(found)!r}; allowed is a whole number from 1 to 65535"
     )
 
 

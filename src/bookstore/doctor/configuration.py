@@ -13,8 +13,9 @@ import msgspec
 
 from bookstore.config import settings
 from bookstore.config.resources import shipped
-from bookstore.config.scalars import duration_text, shown
+from bookstore.config.scalars import duration_text
 from bookstore.config.settings import Settings
+from bookstore.config.text import excerpt
 from bookstore.database import url as database_url
 from bookstore.doctor.finding import Finding
 from bookstore.exceptions import ConfigurationError
@@ -106,7 +107,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
     for name in sorted(environ):
         is_ours = name.startswith(("BOOKSTORE_", "DATABASE_")) and name not in known
         if is_ours and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.85)):
-            yield Finding("warning", "environment", f"{shown(name)}: nothing reads it", f"did you mean {near[0]}?")
+            yield Finding("warning", "environment", f"{excerpt(name)}: nothing reads it", f"did you mean {near[0]}?")
 
 
 def traces(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -124,7 +125,7 @@ def told(name: str, text: str) -> str:
             return NOT_SHOWN  # a password may stand anywhere in it
     if _IS_SECRET.search(name) and not name.endswith("_FILE"):
         return NOT_SHOWN
-    return shown(text, 200)
+    return excerpt(text, 200)
 
 
 def field(name: str) -> str:

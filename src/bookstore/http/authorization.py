@@ -14,7 +14,7 @@ from bookstore.auth.keyring import Keyring
 from bookstore.auth.tokens import ADMIN as ADMIN_SCOPE
 from bookstore.auth.tokens import CATALOG_WRITE, Token
 from bookstore.config.request_policy import Network
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ApiError
 from bookstore.http.client_address import client
 
@@ -88,7 +88,7 @@ def _forbidden(token: Token, needed: str) -> ApiError:
 
 
 def _route(connection: Connection) -> str:
-    return f"{connection.scope.get('method')} {shown(connection.scope['path'], _LONGEST_PATH)}"
+    return f"{connection.scope.get('method')} {excerpt(connection.scope['path'], _LONGEST_PATH)}"
 
 
 def _address(connection: Connection, proxies: Sequence[Network]) -> str:

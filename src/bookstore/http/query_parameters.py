@@ -12,8 +12,7 @@ from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
-from bookstore.config.scalars import shown
-from bookstore.config.text import CONTROL
+from bookstore.config.text import CONTROL, excerpt
 from bookstore.config.validation import suggestion
 from bookstore.exceptions import ApiError, FieldError
 
@@ -38,13 +37,13 @@ async def check(request: Request[Any, Any, Any]) -> None:
     found = Counter(name for name, _ in items)
     wrong = {name: reason for name, value in items if (reason := _wrong(name, value, found[name], known))}
     if wrong:
-        mistakes = [FieldError(reason, parameter=shown(name)) for name, reason in sorted(wrong.items())]
+        mistakes = [FieldError(reason, parameter=excerpt(name)) for name, reason in sorted(wrong.items())]
         raise ApiError("invalid_parameter", "A parameter of the request is not valid.", *mistakes[:MOST_MISTAKES])
 
 
 def _wrong(name: str, value: str, times: int, known: Mapping[str, bool]) -> str | None:
     if name not in known:
-        allowed = f"known: {suggestion(shown(name), known)}" if known else "none is known here"
+        allowed = f"known: {suggestion(excerpt(name), known)}" if known else "none is known here"
         return f"There is no such parameter; {allowed}."
     if times > 1:
         return "It is there more than once."

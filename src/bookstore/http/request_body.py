@@ -17,8 +17,7 @@ from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from bookstore.config.scalars import shown
-from bookstore.config.text import CONTROL
+from bookstore.config.text import CONTROL, excerpt
 from bookstore.config.validation import suggestion
 from bookstore.exceptions import ApiError, FieldError
 
@@ -94,11 +93,11 @@ def _check_type(content_type: str | None, accepted: Sequence[str], encoding: str
     charset = next((one.partition("=")[2].strip('" ') for one in parameters if one.startswith("charset=")), "utf-8")
     found = None
     if media_type not in accepted:
-        found = f"Content-Type is {shown(content_type) if content_type else 'missing'}; {allowed} is taken here."
+        found = f"Content-Type is {excerpt(content_type) if content_type else 'missing'}; {allowed} is taken here."
     elif charset not in {"utf-8", "utf8"}:
-        found = f"The charset is {shown(charset)}; JSON is UTF-8."
+        found = f"The charset is {excerpt(charset)}; JSON is UTF-8."
     elif encoding and encoding.strip().lower() != "identity":
-        found = f"Content-Encoding is {shown(encoding)}; a body is taken as it is."
+        found = f"Content-Encoding is {excerpt(encoding)}; a body is taken as it is."
     if found:
         raise ApiError("unsupported_media_type", found, headers={"Accept": ", ".join(accepted)})
 
@@ -107,7 +106,7 @@ def _object(members: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(members)
     if len(made) < len(members):
         twice = next(name for name, times in Counter(name for name, _ in members).items() if times > 1)
-        raise ValueError(f"an object has the name {shown(twice)} twice")
+        raise ValueError(f"an object has the name {excerpt(twice)} twice")
     return made
 
 
@@ -169,7 +168,7 @@ def _of_members(value: dict[str, object], struct: type[msgspec.Struct], pointer:
         if name in fields:
             yield from _mistakes(member, fields[name].type, place)
         elif struct.__struct_config__.forbid_unknown_fields:
-            yield FieldError(f"There is no such member; known: {suggestion(shown(name), fields)}.", pointer=place)
+            yield FieldError(f"There is no such member; known: {suggestion(excerpt(name), fields)}.", pointer=place)
     for name, field in fields.items():
         if field.required and name not in value:
             yield FieldError("It is missing.", pointer=f"{pointer}/{_escaped(name)}")
@@ -198,4 +197,4 @@ def _sentence(error: msgspec.ValidationError) -> str:
 
 def _escaped(name: str) -> str:
     """A name as a part of a pointer (RFC 6901)."""
-    return shown(name).replace("~", "~0").replace("/", "~1")
+    return excerpt(name).replace("~", "~0").replace("/", "~1")

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from bookstore.config import yaml_document
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.plan import Cell, Plan
 from bookstore.lab.storage.partial_run import RESUMABLE
@@ -33,7 +33,7 @@ def cells(spec: str, over: Sequence[str]) -> list[Cell]:
         if not equals or key not in (*KEYS, *LOADS) or "" in found:
             known = yaml_document.suggestion(key, [*KEYS, *LOADS])
             raise ConfigurationError(
-                f"--over: found '{shown(text)}'; allowed is key=value,value,… with {known} as the key"
+                f"--over: found '{excerpt(text)}'; allowed is key=value,value,… with {known} as the key"
             )
         if key in axes or len(set(found)) < len(found):
             raise ConfigurationError(f"--over {key}: found a key or value twice; allowed is each once")

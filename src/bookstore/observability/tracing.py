@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 from bookstore.profile.loader import EngineProfile
 
@@ -52,11 +52,11 @@ def is_asked(environ: Mapping[str, str] = os.environ) -> bool:
     if not (exporter or given.keys() & set(_ENDPOINTS)):
         return False
     if exporter not in {"", "otlp", "console"}:
-        raise ConfigurationError(f"OTEL_TRACES_EXPORTER: found '{shown(exporter)}'; allowed are otlp, console, none")
+        raise ConfigurationError(f"OTEL_TRACES_EXPORTER: found '{excerpt(exporter)}'; allowed are otlp, console, none")
     for name in given.keys() & set(_PROTOCOLS):
         if given[name] != "http/protobuf":
             raise ConfigurationError(
-                f"{name}: found '{shown(given[name])}'; allowed is http/protobuf: port 4318 of a collector"
+                f"{name}: found '{excerpt(given[name])}'; allowed is http/protobuf: port 4318 of a collector"
             )
     for name in given.keys() & set(_ENDPOINTS):
         _check_endpoint(name, given[name])
@@ -78,18 +78,18 @@ def _check_sdk(given: Mapping[str, str]) -> None:
     sampler = given.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").lower()
     if sampler.removeprefix("parentbased_") not in _SAMPLERS:
         raise ConfigurationError(
-            f"OTEL_TRACES_SAMPLER: found '{shown(sampler)}'; allowed are {', '.join(_SAMPLERS)}, "
+            f"OTEL_TRACES_SAMPLER: found '{excerpt(sampler)}'; allowed are {', '.join(_SAMPLERS)}, "
             f"and parentbased_ before each of them"
         )
     ratio = given.get("OTEL_TRACES_SAMPLER_ARG", "1")
     if sampler.endswith("ratio") and not (_RATIO.fullmatch(ratio) and float(ratio) <= 1):
         raise ConfigurationError(
-            f"OTEL_TRACES_SAMPLER_ARG: found '{shown(ratio)}'; allowed is a number from 0 to 1, such as 0.01"
+            f"OTEL_TRACES_SAMPLER_ARG: found '{excerpt(ratio)}'; allowed is a number from 0 to 1, such as 0.01"
         )
     for name, text in given.items():
         least = 0 if _LIMIT.fullmatch(name) else 1 if name.startswith("OTEL_BSP_") else None
         if least is not None and not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
-            raise ConfigurationError(f"{name}: found '{shown(text)}'; allowed is a whole number from {least} on")
+            raise ConfigurationError(f"{name}: found '{excerpt(text)}'; allowed is a whole number from {least} on")
     queue = int(given.get("OTEL_BSP_MAX_QUEUE_SIZE", "2048"))
     if (batch := int(given.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512"))) > queue:
         raise ConfigurationError(

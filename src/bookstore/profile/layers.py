@@ -37,7 +37,7 @@ def label(spec: str) -> str:
     text = _UNFIT_IN_LABEL.sub("-", "@".join([stem, *filter(None, [",".join(items)])]))
     if len(text) > _LONGEST_LABEL:
         raise ConfigurationError(
-            f"{yaml_document.shown(spec)}: found {len(text)} characters; write a file that extends {base}"
+            f"{yaml_document.excerpt(spec)}: found {len(text)} characters; write a file that extends {base}"
         )
     return text
 
@@ -88,14 +88,14 @@ def _path(base: str, folder: Path, place: str, key: str, mistakes: Mistakes) -> 
         if base in known and _NAME.fullmatch(base):
             return known[base]
         allowed = f"{yaml_document.suggestion(base, list(known))}, or the path of a .yaml file"
-        mistakes.add(place, key, f"'{yaml_document.shown(base)}', which is no profile", allowed)
+        mistakes.add(place, key, f"'{yaml_document.excerpt(base)}', which is no profile", allowed)
     elif not _NAME.fullmatch(Path(base).stem):
-        mistakes.add(place, key, f"the file name '{yaml_document.shown(Path(base).name)}'", _NAME_IN_WORDS)
+        mistakes.add(place, key, f"the file name '{yaml_document.excerpt(Path(base).name)}'", _NAME_IN_WORDS)
     else:
         try:
             return folder / Path(base).expanduser()
         except RuntimeError:
-            mistakes.add(place, key, f"'{yaml_document.shown(base)}'", "the home of a user who exists")
+            mistakes.add(place, key, f"'{yaml_document.excerpt(base)}'", "the home of a user who exists")
     mistakes.incomplete = True
     return None
 
@@ -104,7 +104,7 @@ def _own(spec: str, mistakes: Mistakes) -> Entries:
     entries = overrides(spec, mistakes)
     if entries.pop("extends", None):
         mistakes.add(
-            yaml_document.shown(spec), "extends", "an override of it", "the base profile's own name before the @"
+            yaml_document.excerpt(spec), "extends", "an override of it", "the base profile's own name before the @"
         )
     return entries
 
@@ -112,7 +112,7 @@ def _own(spec: str, mistakes: Mistakes) -> Entries:
 def overrides(spec: str, mistakes: Mistakes) -> Entries:
     """The `key=value,key=value` behind the @ of `spec`."""
     entries: Entries = {}
-    place = yaml_document.shown(spec)
+    place = yaml_document.excerpt(spec)
     _, given = split(spec)
     for item in [] if given is None else given.split(","):
         key, equals, text = item.partition("=")

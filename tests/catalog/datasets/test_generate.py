@@ -17,7 +17,7 @@ from bookstore.catalog.datasets import generate
 from bookstore.catalog.datasets.generate import book
 from bookstore.catalog.datasets.loader import payload
 from bookstore.catalog.isbn import is_isbn13
-from bookstore.config.text import normal
+from bookstore.config.text import normalise
 from bookstore.exceptions import ConfigurationError
 
 Connection = psycopg.Connection[Any]
@@ -73,8 +73,8 @@ def test_books_are_believable() -> None:
 def test_books_are_clean() -> None:
     """What is generated would pass the import unchanged: normalised, nothing repeated in a book."""
     for b in (book(4, number) for number in range(1, 5_001)):
-        assert normal(b.title) == b.title
-        assert all(normal(name) == name for name in b.authors)
+        assert normalise(b.title) == b.title
+        assert all(normalise(name) == name for name in b.authors)
         assert len(set(b.genres)) == len(b.genres)
         assert len(set(b.authors)) == len(b.authors)
 

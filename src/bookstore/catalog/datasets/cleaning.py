@@ -11,7 +11,7 @@ from bookstore.catalog.datasets.entry import Entry, Finding, Outcome
 from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, GENRE_SEPARATOR, split
 from bookstore.catalog.isbn import is_isbn13, to_isbn13
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
-from bookstore.config.text import normal
+from bookstore.config.text import normalise
 
 MOST_AUTHORS: Final = 1000
 """On one book; the database counts them in two bytes, and a cell with more is not a list of authors."""
@@ -53,8 +53,8 @@ class _Row:
         self._findings.append(Finding(self._number, Outcome.REFUSED, column, _shortened(found), reason))
 
     def title(self, cell: str, original: str) -> str | None:
-        title = normal(cell)
-        if not title and (title := normal(original)):
+        title = normalise(cell)
+        if not title and (title := normalise(original)):
             self._mended("title", "", "empty, original_title taken")
         elif title != cell:
             self._mended("title", cell, "spaces or accents normalised")
@@ -121,7 +121,7 @@ class _Row:
 @lru_cache(4096)
 def _names(cell: str, separator: str) -> tuple[tuple[str, ...], str, int]:
     """The names in `cell`, the first of them that repeats, and the length of the longest."""
-    names = [name for part in split(cell, separator) if (name := normal(part))]
+    names = [name for part in split(cell, separator) if (name := normalise(part))]
     once = tuple(dict.fromkeys(names))
     repeated = "" if len(once) == len(names) else next(name for name in once if names.count(name) > 1)
     return once, repeated, max(map(len, once), default=0)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.config.validation import suggestion
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.analysis.statistics import unpaired
@@ -103,7 +103,7 @@ def _facts(run: Run) -> dict[str, Any]:
 
 def _text(facts: dict[str, Any], field: str) -> str:
     value = facts.get(field, _ABSENT)
-    return shown(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+    return excerpt(value if isinstance(value, str) else msgspec.json.encode(value).decode())
 
 
 def _chosen(run: Run, label: str | None) -> Contender:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bookstore.config import yaml_document
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.config.yaml_document import Entries, Mistakes
 from bookstore.exceptions import ConfigurationError
 
@@ -63,11 +63,11 @@ def of_option(text: str) -> External:
     is_plain = parts.scheme == "http" and not parts.query and not parts.fragment and parts.username is None
     if not equals or not _NAME.fullmatch(name) or not is_plain or not host:
         raise ConfigurationError(
-            f"--external: found '{shown(text)}'; allowed is NAME=URL, such as django=http://127.0.0.1:8001"
+            f"--external: found '{excerpt(text)}'; allowed is NAME=URL, such as django=http://127.0.0.1:8001"
         )
     if not _is_loopback(host):
         raise ConfigurationError(
-            f"--external {name}: found the host {shown(host)}; allowed is this machine, such as 127.0.0.1"
+            f"--external {name}: found the host {excerpt(host)}; allowed is this machine, such as 127.0.0.1"
         )
     return External(name=name, url=f"http://{parts.netloc if port else f'{parts.netloc}:80'}{parts.path.rstrip('/')}")
 
@@ -92,9 +92,9 @@ def load(spec: str) -> External:
     for key, text in {"ready": own.get("ready", "/"), **texts["requests"]}.items():
         if not _PATH.fullmatch(text):
             where = entries["external" if key == "ready" else "requests"].place
-            mistakes.add(where, key, f"'{shown(text)}'", "a path, such as /books?limit=100")
+            mistakes.add(where, key, f"'{excerpt(text)}'", "a path, such as /books?limit=100")
     if not _NAME.fullmatch(path.stem):
-        mistakes.add(str(path), "name", f"'{shown(path.stem)}'", "letters, digits, -, _ and . before .yaml")
+        mistakes.add(str(path), "name", f"'{excerpt(path.stem)}'", "letters, digits, -, _ and . before .yaml")
     mistakes.raise_any()
     return External(
         name=path.stem,
@@ -111,7 +111,7 @@ def _texts(key: str, entries: Entries, mistakes: Mistakes) -> dict[str, str]:
     """The flat mapping under `key`, its unknown keys told."""
     inner = entries[key].value if key in entries else {}
     if not isinstance(inner, dict):
-        mistakes.add(entries[key].place, key, f"'{shown(entries[key].text)}'", "a mapping of keys to values")
+        mistakes.add(entries[key].place, key, f"'{excerpt(entries[key].text)}'", "a mapping of keys to values")
         return {}
     if known := _KEYS[key]:
         for name in inner.keys() - set(known):
@@ -126,17 +126,19 @@ def _command(own: dict[str, str], entries: Entries, directory: Path, mistakes: M
     try:
         words = shlex.split(own.get("command", ""))
     except ValueError as error:
-        mistakes.add(where, "external.command", f"'{shown(own['command'])}': {error}", "words as in a shell")
+        mistakes.add(where, "external.command", f"'{excerpt(own['command'])}': {error}", "words as in a shell")
         return []
     if not words or not any("{port}" in word for word in words):
-        found = f"'{shown(own['command'])}'" if own.get("command") else "nothing"
+        found = f"'{excerpt(own['command'])}'" if own.get("command") else "nothing"
         mistakes.add(
             where, "external.command", found, "a command with {port} in it, such as: uvicorn app:app --port {port}"
         )
     elif not shutil.which(words[0]) and not (directory / words[0]).is_file():
-        mistakes.add(where, "external.command", f"{shown(words[0])}, which is no program here", "a program on the PATH")
+        mistakes.add(
+            where, "external.command", f"{excerpt(words[0])}, which is no program here", "a program on the PATH"
+        )
     if not directory.is_dir():
-        mistakes.add(where, "external.directory", f"'{shown(str(directory))}'", "a folder that exists")
+        mistakes.add(where, "external.directory", f"'{excerpt(str(directory))}'", "a folder that exists")
     return words
 
 

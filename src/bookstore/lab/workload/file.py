@@ -13,7 +13,7 @@ import msgspec
 
 from bookstore.config import yaml_document
 from bookstore.config.resources import shipped
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.config.yaml_document import Entries, Entry, Mistakes
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import thresholds
@@ -60,7 +60,7 @@ def read(spec: str) -> tuple[Workload, dict[str, str]]:
     is_path = layers.is_path(base)
     if not is_path and base not in names():
         raise ConfigurationError(
-            f"workload '{shown(base)}': no such workload; allowed is {yaml_document.suggestion(base, names())}, "
+            f"workload '{excerpt(base)}': no such workload; allowed is {yaml_document.suggestion(base, names())}, "
             f"or the path of a .yaml file"
         )
     path = Path(base).expanduser() if is_path else shipped("workloads") / f"{base}.yaml"
@@ -143,7 +143,7 @@ def _counts(entries: Entries, mistakes: Mistakes) -> None:
 
 def _ask(item: Entry, mistakes: Mistakes, default: str | None = None) -> Ask | None:
     if not isinstance(item.value, dict):
-        mistakes.add(item.place, "requests", f"'{shown(item.text)}'", "a mapping with a path")
+        mistakes.add(item.place, "requests", f"'{excerpt(item.text)}'", "a mapping with a path")
         return None
     entries = dict(item.value)
     name = entries.pop("name", None)
@@ -154,7 +154,7 @@ def _ask(item: Entry, mistakes: Mistakes, default: str | None = None) -> Ask | N
     if "path" in entries and (not _PATH.fullmatch(path := str(values.get("path", ""))) or TEMPLATE in path):
         mistakes.add(entries["path"].place, "path", repr(entries["path"].text), _PATH_IN_WORDS)
     if name and not _TITLE.fullmatch(name.text):
-        mistakes.add(name.place, "name", f"'{shown(name.text)}'", "a text of 1 to 80 visible ASCII characters")
+        mistakes.add(name.place, "name", f"'{excerpt(name.text)}'", "a text of 1 to 80 visible ASCII characters")
     if "body" in entries:
         if (method := values.get("method", "GET")) in BODILESS:
             mistakes.add(entries["body"].place, "body", f"one with {method}", "one with POST, PUT or PATCH")
@@ -178,7 +178,7 @@ def _threshold(item: Entry, mistakes: Mistakes) -> str:
     try:
         thresholds.parse(item.text)
     except ValueError as error:
-        mistakes.add(item.place, "thresholds", f"'{shown(item.text)}'", str(error))
+        mistakes.add(item.place, "thresholds", f"'{excerpt(item.text)}'", str(error))
     return item.text
 
 
@@ -210,7 +210,7 @@ def _contradictions(entries: Entries, workload: Workload, mistakes: Mistakes) ->
             wrong("stages", "no target above 0", "at least one")
     titles = [ask.name for ask in workload.requests]
     if twice := next((title for title in titles if titles.count(title) > 1), None):
-        wrong("requests", f"'{shown(twice)}' twice", "another name for one of them")
+        wrong("requests", f"'{excerpt(twice)}' twice", "another name for one of them")
 
 
 def _headers(entries: Entries, mistakes: Mistakes) -> dict[str, str]:
@@ -222,13 +222,13 @@ def _headers(entries: Entries, mistakes: Mistakes) -> dict[str, str]:
     seen: set[str] = set()
     for name, entry in named.items():
         if not _NAME.fullmatch(name):
-            mistakes.add(entry.place, "headers", f"'{shown(name)}'", "the name of a header, such as Accept-Encoding")
+            mistakes.add(entry.place, "headers", f"'{excerpt(name)}'", "the name of a header, such as Accept-Encoding")
         elif name.lower() in _SECRET:
             mistakes.add(entry.place, "headers", name, "no secret: files are shared, and runs are kept")
         elif name.lower() in _CLIENTS | seen:
             mistakes.add(entry.place, "headers", name, "each header once, and none that the client sets itself")
         elif not _VALUE.fullmatch(entry.text) or TEMPLATE in entry.text:
-            found = f"{name} with '{shown(entry.text)}'"
+            found = f"{name} with '{excerpt(entry.text)}'"
             mistakes.add(entry.place, "headers", found, "a value of up to 1000 visible ASCII characters, without {{")
         seen.add(name.lower())
     return {name: entry.text for name, entry in named.items()}

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bookstore.config.scalars import shown
+from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.samples import Samples
 
@@ -75,7 +75,7 @@ def checked(expressions: Sequence[str], place: str) -> list[str]:
         try:
             parse(expression)
         except ValueError as error:
-            raise ConfigurationError(f"{place}: found '{shown(expression)}'; allowed is {error}") from None
+            raise ConfigurationError(f"{place}: found '{excerpt(expression)}'; allowed is {error}") from None
     return list(expressions)
 
 
