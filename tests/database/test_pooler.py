@@ -13,11 +13,10 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from bookstore.cli.commands.profiles import profiles
-from bookstore.database import pooler
+from bookstore.database import pooler, preflight
 from bookstore.database.budget import PoolerCapacity
 from bookstore.database.url import conninfo
 from bookstore.exceptions import ConfigurationError
-from bookstore.http import server
 from bookstore.lab.testbed.pgbouncer import PgBouncer
 from bookstore.lab.testbed.process import wait_until
 from bookstore.profile import loader
@@ -42,10 +41,10 @@ def test_it_tells_its_limits(pooled: Pooled, url: sa.URL) -> None:
     with pooled(max_client_conn="50", default_pool_size="7", reserve_pool_size="2", max_db_connections="8") as it:
         through = it.url(str(url.database))
         with psycopg.connect(conninfo(through)) as one, psycopg.connect(conninfo(through)) as other:
-            before = server.look(through)
+            before = preflight.probe(through)
             one.execute("SELECT 1")
             other.execute("SELECT 1")  # in transactions, in two sessions
-            found = server.look(through)
+            found = preflight.probe(through)
         assert found.pooler_capacity == PoolerCapacity(50, 2, 7, 2, most=8)
         assert isinstance(found.pooler, pooler.Limits)
         assert (found.pooler.pool_mode, found.pooler.open_sessions) == ("transaction", 3)
@@ -77,17 +76,17 @@ def test_too_many_clients_are_refused(pooled: Pooled, url: sa.URL) -> None:
         assert refused.stdout.splitlines()[-1].endswith("over")
         assert "usable are 20 = max_client_conn 20 - in use 0; PgBouncer may open 20 = " in str(refused.exception)
         with pytest.raises(ConfigurationError, match="the largest pool_size that fits is 10 "):
-            server.check_budget(loader.load("asyncpg-pgbouncer@pool_size=11"), server.look(through))
+            preflight.check_budget(loader.load("asyncpg-pgbouncer@pool_size=11"), preflight.probe(through))
 
 
 def test_too_many_sessions_are_refused(pooled: Pooled, url: sa.URL) -> None:
     """A PgBouncer that may open more sessions than PostgreSQL has is refused, with what would fit."""
     with pooled(default_pool_size="5000") as it:
-        found = server.look(it.url(str(url.database)))
+        found = preflight.probe(it.url(str(url.database)))
     with pytest.raises(
         ConfigurationError, match=r"PgBouncer may open 5000 = .*the largest max_db_connections of PgBouncer"
     ):
-        server.check_budget(loader.load("asyncpg-pgbouncer"), found)
+        preflight.check_budget(loader.load("asyncpg-pgbouncer"), found)
 
 
 def test_who_may_not_ask_is_told(pooled: Pooled, url: sa.URL) -> None:
@@ -98,10 +97,10 @@ def test_who_may_not_ask_is_told(pooled: Pooled, url: sa.URL) -> None:
         file.write_text(file.read_text().replace("admin_users = postgres", "admin_users = somebody"))
         with pooler.console(through) as console:
             console.execute("RELOAD")
-        found = server.look(through)
+        found = preflight.probe(through)
         loaded = loader.load("asyncpg-pgbouncer@pool_size=1000")
-        server.check_budget(loaded, found)
-        (told,) = server.check_pooler(loaded, found)
+        preflight.check_budget(loaded, found)
+        (told,) = preflight.check_pooler(loaded, found)
         assert told.startswith("the pooler's own limits are unknown, its console says: not allowed")
         assert "stats_users" in told
         checked = _check(through, "asyncpg-pgbouncer")
@@ -113,9 +112,9 @@ def test_what_it_lacks_is_remarked(pooled: Pooled, url: sa.URL) -> None:
     """Timeouts that nobody sets, and another zone, are told, with where to set them; nothing is where all is set."""
     loaded = loader.load("psycopg-pgbouncer")
     with pooled() as it:
-        assert server.check_pooler(loaded, server.look(it.url(str(url.database)))) == []
+        assert preflight.check_pooler(loaded, preflight.probe(it.url(str(url.database)))) == []
     with pooled("SET timezone = 'Europe/Vienna'") as it:
-        told = server.check_pooler(loaded, server.look(it.url(str(url.database))))
+        told = preflight.check_pooler(loaded, preflight.probe(it.url(str(url.database))))
     assert [line.partition(" is ")[0] for line in told] == [
         "statement_timeout", "idle_in_transaction_session_timeout", "timezone",
     ]  # fmt: skip
@@ -126,19 +125,19 @@ def test_its_mode_matters(pooled: Pooled, url: sa.URL) -> None:
     """Statement mode is refused, session mode is remarked."""
     loaded = loader.load("asyncpg-pgbouncer")
     with pooled(pool_mode="session") as it:
-        (told,) = server.check_pooler(loaded, server.look(it.url(str(url.database))))
+        (told,) = preflight.check_pooler(loaded, preflight.probe(it.url(str(url.database))))
         assert told.startswith("pool_mode is session: ")
     with pooled(pool_mode="statement") as it:
         found = it.url(str(url.database))
         with pytest.raises(ConfigurationError, match=r"found pool_mode = statement .*allowed is transaction"):
-            server.check_pooler(loaded, server.look(found))
+            preflight.check_pooler(loaded, preflight.probe(found))
 
 
 def test_a_profile_for_postgresql_itself_is_remarked(pooled: Pooled, url: sa.URL) -> None:
     """Who serves through a pooler under a profile that knows of none is told which key it needs."""
     with pooled() as it:
         through = it.url(str(url.database))
-        (told,) = server.check_pooler(loader.load("psycopg-joined"), server.look(through))
+        (told,) = preflight.check_pooler(loader.load("psycopg-joined"), preflight.probe(through))
         assert told.endswith("in transaction mode it needs behind_pooler: on")
         assert _check(through, "psycopg-joined").stdout.splitlines()[-1].endswith("wants no pooler")
     assert _check(url, "psycopg-pgbouncer").stdout.splitlines()[-1].endswith("wants a pooler")

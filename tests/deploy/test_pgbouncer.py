@@ -10,10 +10,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.database import pooler
+from bookstore.database import pooler, preflight
 from bookstore.database.pooler import Limits
 from bookstore.database.url import conninfo
-from bookstore.http import server
 from bookstore.lab.testbed.pgbouncer import PgBouncer
 from bookstore.lab.testbed.process import free_port, wait_until
 from bookstore.profile import loader
@@ -66,14 +65,14 @@ def test_serves_the_shipped_profiles(shipped: sa.URL) -> None:
     """Who knows the password is let in, in transaction mode, and each shipped profile that is behind a pooler fits:
     its timeouts and time zone are set, its budget comes out, there is nothing to remark."""
     _until_open(shipped)
-    found = server.look(shipped)
+    found = preflight.probe(shipped)
     assert isinstance(found.pooler, Limits)
     assert found.pooler.pool_mode == "transaction"
     assert (found.pooler.capacity.max_client_conn, found.pooler.capacity.sessions) == (1000, 20)
     for one in [loader.load(name) for name in loader.names()]:
         if one.behind_pooler:
-            assert server.check_pooler(one, found) == []
-            server.check_budget(one, found)
+            assert preflight.check_pooler(one, found) == []
+            preflight.check_budget(one, found)
 
 
 def test_lets_nobody_else_in(shipped: sa.URL) -> None:

@@ -14,7 +14,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore.database import budget, sqlstate
+from bookstore.database import budget, preflight, sqlstate
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import conninfo
 from bookstore.database.url import server as place
@@ -22,7 +22,6 @@ from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding, looked, refused
 from bookstore.exceptions import ConfigurationError
-from bookstore.http import server
 
 OLDEST: Final = 15
 NEWEST: Final = 18
@@ -79,13 +78,13 @@ def _budget(case: Case) -> Iterator[Finding]:
     """As `serve` reckons it, or refuses it."""
     assert case.url
     try:
-        have = server.look(case.url)
+        have = preflight.probe(case.url)
     except ConfigurationError as refusal:
         yield from (msgspec.structs.replace(one, do=one.do or HOW_TO_REACH) for one in refused("database", refusal))
         return
-    remarks = server.check_pooler(case.profile, have)  # a refusal of its is a problem, whatever the budget
+    remarks = preflight.check_pooler(case.profile, have)  # a refusal of its is a problem, whatever the budget
     try:
-        server.check_budget(case.profile, have)
+        preflight.check_budget(case.profile, have)
     except ConfigurationError as refusal:
         yield from refused("budget", refusal, "warning" if case.over_budget else "problem")
         return

@@ -11,14 +11,14 @@ import click
 from bookstore.cli import output
 from bookstore.config import settings
 from bookstore.config.scalars import scalar
-from bookstore.database import budget
+from bookstore.database import budget, preflight
 from bookstore.database.budget import Budget, PoolerCapacity, ServerCapacity
 from bookstore.exceptions import ConfigurationError
 from bookstore.profile import json_schema, loader
 from bookstore.profile.loader import EngineProfile
 
 if TYPE_CHECKING:
-    from bookstore.http.server import Found  # which needs granian and the drivers
+    from bookstore.database.preflight import ServerProbe  # which needs the drivers
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -128,23 +128,22 @@ def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
     return fine, refusals
 
 
-def _look() -> Found:
+def _look() -> ServerProbe:
     from bookstore.database.url import psycopg_url  # noqa: PLC0415 - as above
-    from bookstore.http import server  # noqa: PLC0415 - granian and drivers are not needed by the other commands
 
-    found = server.look(psycopg_url())
+    found = preflight.probe(psycopg_url())
     if isinstance(found.pooler, str):
         click.echo(found.pooler, err=True)
     return found
 
 
-def _budget(one: EngineProfile, found: Found | None) -> Budget:
+def _budget(one: EngineProfile, found: ServerProbe | None) -> Budget:
     if found is None:
         return budget.budget(one, ServerCapacity(max_connections=0, reserved=0, in_use=0))
     return budget.budget(one, found.capacity, found.pooler_capacity)
 
 
-def _verdict(one: EngineProfile, it: Budget, found: Found | None) -> str:
+def _verdict(one: EngineProfile, it: Budget, found: ServerProbe | None) -> str:
     """`fits` or `over`; why it cannot be said, where it cannot."""
     if found is None:
         return ""
@@ -155,7 +154,7 @@ def _verdict(one: EngineProfile, it: Budget, found: Found | None) -> str:
     return "fits" if it.fits else "over"
 
 
-def _json(one: EngineProfile, it: Budget, found: Found | None) -> dict[str, object]:
+def _json(one: EngineProfile, it: Budget, found: ServerProbe | None) -> dict[str, object]:
     """`usable` and `fits` are null where no server was asked, or one that the profile is not made for."""
     verdict = _verdict(one, it, found)
     is_known = verdict in {"fits", "over"}
@@ -169,7 +168,7 @@ def _json(one: EngineProfile, it: Budget, found: Found | None) -> dict[str, obje
     }
 
 
-def _print_sums(sums: Sequence[tuple[EngineProfile, Budget]], found: Found | None) -> None:
+def _print_sums(sums: Sequence[tuple[EngineProfile, Budget]], found: ServerProbe | None) -> None:
     if found:
         capacity = found.capacity
         click.echo(

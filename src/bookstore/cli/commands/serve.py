@@ -13,7 +13,7 @@ from bookstore.auth import keyring
 from bookstore.catalog import models
 from bookstore.config import settings
 from bookstore.config.settings import Settings
-from bookstore.database import migrations
+from bookstore.database import migrations, preflight
 from bookstore.database import url as database_url
 from bookstore.http import rate_limit
 from bookstore.observability import logs, tracing
@@ -61,11 +61,11 @@ def serve(
         logger.warning("ignored, the profile decides: %s", ", ".join(ignored))
     database_url.check_pooler(found, chosen)
     url = database_url.resolve(found)
-    answering = server.look(url)
-    for remark in server.check_pooler(chosen, answering):
+    answering = preflight.probe(url)
+    for remark in preflight.check_pooler(chosen, answering):
         logger.warning("%s", remark)
     if not over_budget:
-        server.check_budget(chosen, answering)
+        preflight.check_budget(chosen, answering)
     revision = _prepare_schema(found)
     os.environ["BOOKSTORE_PROFILE"] = spec or found.profile
     os.environ["BOOKSTORE_HOST"] = host  # the workers' gate asks whether it is the loopback
