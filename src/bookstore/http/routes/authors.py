@@ -15,7 +15,7 @@ from bookstore.catalog.repositories import AuthorRepository, BookQuery, NamedQue
 from bookstore.database.unit_of_work import Database
 from bookstore.http import authorization
 from bookstore.http.openapi.operations import ETAG, LINK, LOCATION, body, merge_patch, problems
-from bookstore.http.routes import mutations, responses
+from bookstore.http.routes import list_parameters, mutations, responses
 from bookstore.http.routes.mutations import Detach, IdempotencyKey, IfMatch
 
 
@@ -28,7 +28,7 @@ class AuthorController(Controller):
         operation_id="listAuthors",
         summary="List authors",
         response_headers=[ETAG, LINK],
-        dependencies={"asked": Provide(responses.named_query, sync_to_thread=False)},
+        dependencies={"asked": Provide(list_parameters.named_query, sync_to_thread=False)},
     )
     async def list_authors(
         self,
@@ -51,7 +51,7 @@ class AuthorController(Controller):
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        author_id: responses.Id,
+        author_id: list_parameters.Id,
     ) -> Response[schemas.Author]:
         """One author. Two of them may have the same name."""
 
@@ -67,15 +67,15 @@ class AuthorController(Controller):
         summary="List an author's books",
         response_headers=[ETAG, LINK],
         responses=problems("not_found"),
-        dependencies={"asked": Provide(responses.book_query, sync_to_thread=False)},
+        dependencies={"asked": Provide(list_parameters.book_query, sync_to_thread=False)},
     )
     async def list_books_of_author(
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
         asked: NamedDependency[SkipValidation[BookQuery]],
-        author_id: responses.Id,
-        genre: responses.Genre = None,
+        author_id: list_parameters.Id,
+        genre: list_parameters.Genre = None,
     ) -> Response[schemas.BookPage]:
         """A page of the books that the author wrote, alone or with others."""
 
@@ -119,7 +119,7 @@ class AuthorEditor(AuthorController):
         responses=problems("not_found", "stale", "if_match_required"),
     )
     async def replace_author(
-        self, request: Request[Any, Any, Any], database: Db, author_id: responses.Id, if_match: IfMatch = None
+        self, request: Request[Any, Any, Any], database: Db, author_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Author]:
         """The author's books show the new name, and are found by it."""
         draft = await mutations.draft(request, AuthorDraft)
@@ -134,7 +134,7 @@ class AuthorEditor(AuthorController):
         responses=problems("not_found", "stale", "if_match_required"),
     )
     async def change_author(
-        self, request: Request[Any, Any, Any], database: Db, author_id: responses.Id, if_match: IfMatch = None
+        self, request: Request[Any, Any, Any], database: Db, author_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Author]:
         """Members of the body take the place of the author's (RFC 7396)."""
         edit = await mutations.edit(request, AuthorDraft)
@@ -147,7 +147,7 @@ class AuthorEditor(AuthorController):
         responses=problems("not_found", "stale", "in_use"),
     )
     async def delete_author(
-        self, database: Db, author_id: responses.Id, if_match: IfMatch = None, detach: Detach = False
+        self, database: Db, author_id: list_parameters.Id, if_match: IfMatch = None, detach: Detach = False
     ) -> None:
         """An author who has books stays, unless `detach` takes them away first."""
         await mutations.remove_named(database, if_match, AuthorRepository, author_id, detach)

@@ -17,7 +17,7 @@ from bookstore.exceptions import ApiError
 from bookstore.http import authorization
 from bookstore.http.openapi.operations import ETAG, ISBN, LINK, LOCATION, body, merge_patch, problems
 from bookstore.http.request_body import LARGEST_BATCH
-from bookstore.http.routes import mutations, responses
+from bookstore.http.routes import list_parameters, mutations, responses
 from bookstore.http.routes.mutations import Check, IdempotencyKey, IfMatch
 
 Isbn = Annotated[str, PathParameter(min_length=1, max_length=20, description="ISBN-13 or ISBN-10.", schema_extra=ISBN)]
@@ -32,15 +32,15 @@ class BookController(Controller):
         operation_id="listBooks",
         summary="List books",
         response_headers=[ETAG, LINK],
-        dependencies={"asked": Provide(responses.book_query, sync_to_thread=False)},
+        dependencies={"asked": Provide(list_parameters.book_query, sync_to_thread=False)},
     )
     async def list_books(
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
         asked: NamedDependency[SkipValidation[BookQuery]],
-        author_id: responses.AuthorId = None,
-        genre: responses.Genre = None,
+        author_id: list_parameters.AuthorId = None,
+        genre: list_parameters.Genre = None,
     ) -> Response[schemas.BookPage]:
         """A page of the catalogue. Follow `next_cursor`, or the Link, until there is none."""
         return await responses.books(request, database, asked, author_id=author_id, genre=genre)
@@ -57,7 +57,7 @@ class BookController(Controller):
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        book_id: responses.Id,
+        book_id: list_parameters.Id,
     ) -> Response[schemas.Book]:
         """One book with its authors and genres."""
         return await _single(request, database, f"There is no book {book_id}.", id=book_id)
@@ -129,7 +129,7 @@ class BookEditor(BookController):
         responses=problems("not_found", "isbn_taken", "stale", "if_match_required"),
     )
     async def replace_book(
-        self, request: Request[Any, Any, Any], database: Db, book_id: responses.Id, if_match: IfMatch = None
+        self, request: Request[Any, Any, Any], database: Db, book_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Book]:
         """All of the book becomes what the body says; what it leaves out becomes null or empty."""
         draft = await mutations.draft(request, BookDraft)
@@ -144,13 +144,13 @@ class BookEditor(BookController):
         responses=problems("not_found", "isbn_taken", "stale", "if_match_required"),
     )
     async def change_book(
-        self, request: Request[Any, Any, Any], database: Db, book_id: responses.Id, if_match: IfMatch = None
+        self, request: Request[Any, Any, Any], database: Db, book_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Book]:
         """Members of the body take the place of the book's, null takes them away (RFC 7396)."""
         return await _changed(database, book_id, if_match, await mutations.edit(request, BookDraft))
 
     @delete(_ONE, operation_id="deleteBook", summary="Remove a book", responses=problems("not_found", "stale"))
-    async def delete_book(self, database: Db, book_id: responses.Id, if_match: IfMatch = None) -> None:
+    async def delete_book(self, database: Db, book_id: list_parameters.Id, if_match: IfMatch = None) -> None:
         """Its authors and genres stay."""
 
         def work(session: Session, check: Check) -> bool:

@@ -15,7 +15,7 @@ from bookstore.catalog.repositories import BookQuery, GenreRepository, NamedQuer
 from bookstore.database.unit_of_work import Database
 from bookstore.http import authorization
 from bookstore.http.openapi.operations import ETAG, LINK, LOCATION, body, merge_patch, problems
-from bookstore.http.routes import mutations, responses
+from bookstore.http.routes import list_parameters, mutations, responses
 from bookstore.http.routes.mutations import Detach, IdempotencyKey, IfMatch
 
 
@@ -28,7 +28,7 @@ class GenreController(Controller):
         operation_id="listGenres",
         summary="List genres",
         response_headers=[ETAG, LINK],
-        dependencies={"asked": Provide(responses.named_query, sync_to_thread=False)},
+        dependencies={"asked": Provide(list_parameters.named_query, sync_to_thread=False)},
     )
     async def list_genres(
         self,
@@ -51,7 +51,7 @@ class GenreController(Controller):
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        genre_id: responses.Id,
+        genre_id: list_parameters.Id,
     ) -> Response[schemas.GenreDetail]:
         """One genre and how many books are of it."""
 
@@ -67,15 +67,15 @@ class GenreController(Controller):
         summary="List a genre's books",
         response_headers=[ETAG, LINK],
         responses=problems("not_found"),
-        dependencies={"asked": Provide(responses.book_query, sync_to_thread=False)},
+        dependencies={"asked": Provide(list_parameters.book_query, sync_to_thread=False)},
     )
     async def list_books_of_genre(
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
         asked: NamedDependency[SkipValidation[BookQuery]],
-        genre_id: responses.Id,
-        author_id: responses.AuthorId = None,
+        genre_id: list_parameters.Id,
+        author_id: list_parameters.AuthorId = None,
     ) -> Response[schemas.BookPage]:
         """A page of the genre's books."""
 
@@ -121,7 +121,7 @@ class GenreEditor(GenreController):
         responses=problems("not_found", "name_taken", "stale", "if_match_required"),
     )
     async def replace_genre(
-        self, request: Request[Any, Any, Any], database: Db, genre_id: responses.Id, if_match: IfMatch = None
+        self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.GenreDetail]:
         """Without a slug the name makes a new one."""
         draft = await mutations.draft(request, GenreDraft)
@@ -136,7 +136,7 @@ class GenreEditor(GenreController):
         responses=problems("not_found", "name_taken", "stale", "if_match_required"),
     )
     async def change_genre(
-        self, request: Request[Any, Any, Any], database: Db, genre_id: responses.Id, if_match: IfMatch = None
+        self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.GenreDetail]:
         """Members of the body take the place of the genre's (RFC 7396)."""
         edit = await mutations.edit(request, GenreDraft)
@@ -149,7 +149,7 @@ class GenreEditor(GenreController):
         responses=problems("not_found", "stale", "in_use"),
     )
     async def delete_genre(
-        self, database: Db, genre_id: responses.Id, if_match: IfMatch = None, detach: Detach = False
+        self, database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None, detach: Detach = False
     ) -> None:
         """A genre that has books stays, unless `detach` takes them away first."""
         await mutations.remove_named(database, if_match, GenreRepository, genre_id, detach)
