@@ -19,7 +19,7 @@ from bookstore.app import make_app
 from bookstore.auth.keyring import Keyring
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import conninfo
-from bookstore.profile import loader
+from bookstore.profile import layers, loader
 from bookstore.profile.engine_profile import EngineProfile
 
 from .conftest import ACCEPTED, CATALOGUE, TOKEN
@@ -62,7 +62,7 @@ def first() -> list[Answer]:
     return []
 
 
-@pytest.mark.parametrize("name", loader.names())
+@pytest.mark.parametrize("name", layers.names())
 async def test_every_profile_answers_alike(
     copied: sa.URL, name: str, first: list[Answer], request: pytest.FixtureRequest
 ) -> None:

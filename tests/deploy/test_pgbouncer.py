@@ -15,7 +15,7 @@ from bookstore.database.pooler import Limits
 from bookstore.database.url import conninfo
 from bookstore.lab.testbed.pgbouncer import PgBouncer
 from bookstore.lab.testbed.process import free_port, wait_until
-from bookstore.profile import loader
+from bookstore.profile import layers, loader
 
 DEPLOY = Path(__file__).parents[2] / "deploy/pgbouncer"
 KNOWN = 'of "two" words'
@@ -69,7 +69,7 @@ def test_serves_the_shipped_profiles(shipped: sa.URL) -> None:
     assert isinstance(found.pooler, Limits)
     assert found.pooler.pool_mode == "transaction"
     assert (found.pooler.capacity.max_client_conn, found.pooler.capacity.sessions) == (1000, 20)
-    for one in [loader.load(name) for name in loader.names()]:
+    for one in [loader.load(name) for name in layers.names()]:
         if one.behind_pooler:
             assert preflight.check_pooler(one, found) == []
             preflight.check_budget(one, found)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bookstore.config.resources import shipped
 from bookstore.exceptions import ConfigurationError
-from bookstore.profile import json_schema, loader
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile import engine_profile, json_schema, layers, loader, rendering
+from bookstore.profile.engine_profile import EngineProfile
 
 
 def _file(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -41,9 +41,9 @@ WRONG = [
     ("Pool_Size: 5", "an unknown key", NEAR.format("pool_size")),
     ("pool-size: 5", "an unknown key", NEAR.format("pool_size")),
     ("extend: default", "an unknown key", NEAR.format("extends")),
-    ("names: x", "an unknown key", ", ".join(sorted([*loader.KEYS, "extends"]))),
-    ("name: x", "an unknown key", ", ".join(sorted([*loader.KEYS, "extends"]))),
-    ("password: secret", "an unknown key", ", ".join(sorted([*loader.KEYS, "extends"]))),
+    ("names: x", "an unknown key", ", ".join(sorted([*engine_profile.KEYS, "extends"]))),
+    ("name: x", "an unknown key", ", ".join(sorted([*engine_profile.KEYS, "extends"]))),
+    ("password: secret", "an unknown key", ", ".join(sorted([*engine_profile.KEYS, "extends"]))),
     ("driver: asyncpgg", "the text 'asyncpgg'", DRIVERS),
     ("driver: AsyncPG", "the text 'AsyncPG'", DRIVERS),
     ("driver: null", "nothing (null)", DRIVERS),
@@ -312,7 +312,7 @@ def test_a_mistake_is_told_where_it_stands(tmp_path: Path) -> None:
 def test_what_loses_its_meaning_is_not_inherited() -> None:
     """A nearer driver or pool takes away what the farther profile said of threads or of the pool."""
     assert loader.load("article-sync@driver=asyncpg").threads is None
-    without_pool = loader.effective(loader.load("article-sync@pool=null"))
+    without_pool = rendering.effective(loader.load("article-sync@pool=null"))
     assert without_pool["threads"] == "40"
     assert not [key for key in without_pool if key.startswith("pool_")]
 
@@ -320,7 +320,7 @@ def test_what_loses_its_meaning_is_not_inherited() -> None:
 @pytest.mark.parametrize("spec", ["psycopg-joined@behind_pooler=on", "asyncpg-pgbouncer"])
 def test_nothing_is_prepared_behind_a_pooler(spec: str) -> None:
     """Behind a pooler no statement is prepared, and the effective profile, which loads back the same, says so."""
-    assert loader.effective(loader.load(spec))["prepared_statements"] == "off"
+    assert rendering.effective(loader.load(spec))["prepared_statements"] == "off"
 
 
 def test_a_pooler_takes_away_what_the_farther_profile_prepared() -> None:
@@ -401,7 +401,7 @@ def profiles(draw: st.DrawFn) -> EngineProfile:
 @given(profiles())
 def test_yaml_loads_back(tmp_path_factory: pytest.TempPathFactory, some: EngineProfile) -> None:
     """What `show` prints is a profile that loads back as the same one, and fits the schema."""
-    text = loader.to_yaml(some)
+    text = rendering.to_yaml(some)
     assert loader.load(_file(tmp_path_factory.getbasetemp(), text, "some.yaml")) == some
     jsonschema.validate(yaml.safe_load(text), json_schema.schema())
 
@@ -418,7 +418,7 @@ def test_no_spec_raises_anything_but_refused(spec: str) -> None:
 
 
 LINES = st.tuples(
-    st.sampled_from([*loader.KEYS, "extends", "name", "Pool-Size", "?", ""]),
+    st.sampled_from([*engine_profile.KEYS, "extends", "name", "Pool-Size", "?", ""]),
     st.sampled_from(
         ["null", "on", "5", "0", "-1", "2s", "1e9", "psycopg-sync", "default", "[", "*a", "!x y", "'", "a: b"]
     ),
@@ -440,7 +440,7 @@ def test_no_file_raises_anything_but_refused(
 
 def test_every_key_has_a_meaning() -> None:
     """Each key of EngineProfile says in a sentence what it does; the schema repeats it with its default."""
-    for key in loader.KEYS:
+    for key in engine_profile.KEYS:
         assert re.fullmatch(r"[A-Za-z].{20,}\.", json_schema.meaning(key), re.DOTALL), key
         assert json_schema.default(key) in json_schema.schema()["properties"][key]["description"]
 
@@ -449,11 +449,11 @@ def test_schema_and_loader_know_the_same_keys() -> None:
     """The schema has the loader's keys and no other."""
     schema = json_schema.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema["properties"].keys() == {*loader.KEYS, "extends"}
+    assert schema["properties"].keys() == {*engine_profile.KEYS, "extends"}
     assert schema["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("name", loader.names())
+@pytest.mark.parametrize("name", layers.names())
 def test_shipped_profiles(name: str) -> None:
     """Each shipped profile loads, describes itself, points at the schema and fits it."""
     path = shipped("profiles") / f"{name}.yaml"
@@ -477,10 +477,10 @@ def test_profiles_of_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     _file(tmp_path, "extends: default\npool_size: 7\n", "ours.yaml")
     _file(tmp_path, "driver: asyncpg\nloading: json\npool_size: 9\n", "asyncpg-json.yaml")
     _file(tmp_path, "extends: asyncpg-json\n", "child.yaml")
-    shipped_ones = loader.names()
+    shipped_ones = layers.names()
     assert "ours" not in shipped_ones
     monkeypatch.setenv("BOOKSTORE_PROFILES_DIR", f"{tmp_path}\n")
-    assert loader.names() == sorted({*shipped_ones, "ours", "child"})
+    assert layers.names() == sorted({*shipped_ones, "ours", "child"})
     assert loader.load("ours@workers=2").pool_size == 7
     assert loader.load("asyncpg-json").pool_size == loader.load("child").pool_size == 9
     assert _refusal("our").startswith("profile: found 'our', which is no profile; allowed is ours (did you mean")

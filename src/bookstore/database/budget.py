@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 
 class ServerCapacity(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from bookstore.database.url import for_driver
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 CONNECT_TIMEOUT_S: Final = 3
 ABANDON_AFTER_S: Final = 1.0

@@ -12,7 +12,7 @@ from bookstore.database import budget, pooler
 from bookstore.database.pooler import Limits
 from bookstore.database.url import conninfo, server
 from bookstore.exceptions import ConfigurationError
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 _SETTINGS: Final = """
     SELECT name, setting FROM pg_settings

@@ -27,7 +27,7 @@ from bookstore.database import engine as engine_options
 from bookstore.database import sqlstate
 from bookstore.database.engine import CONNECT_TIMEOUT_S
 from bookstore.exceptions import ApiError
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 Wire = msgspec.Struct | msgspec.Raw | str | int | bool | None
 T = TypeVar("T", bound=Wire)

@@ -13,7 +13,7 @@ from bookstore.config.settings import Settings
 from bookstore.config.text import excerpt
 from bookstore.database.embedded import Cluster
 from bookstore.exceptions import ConfigurationError
-from bookstore.profile.loader import Driver, EngineProfile
+from bookstore.profile.engine_profile import Driver, EngineProfile
 
 EMBEDDED_DATABASE: Final = "bookstore"
 

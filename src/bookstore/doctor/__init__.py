@@ -19,7 +19,7 @@ from bookstore.doctor.case import Case
 from bookstore.doctor.configuration import Value
 from bookstore.doctor.finding import LEVELS, Finding, looked, refused
 from bookstore.exceptions import ConfigurationError
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 FORMAT_VERSION: Final = 1
 

@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bookstore.config.settings import Settings
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 
 class Case(msgspec.Struct, frozen=True):

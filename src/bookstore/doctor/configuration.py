@@ -20,8 +20,8 @@ from bookstore.database import url as database_url
 from bookstore.doctor.finding import Finding
 from bookstore.exceptions import ConfigurationError
 from bookstore.observability import tracing
-from bookstore.profile import loader
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile import loader, rendering
+from bookstore.profile.engine_profile import EngineProfile
 
 NOT_SHOWN: Final = "(set, not shown)"
 
@@ -83,7 +83,7 @@ def of_profile(spec: str, chosen: EngineProfile, workers: int | None) -> list[Va
     """The keys of the profile `chosen`, which `spec` names; `workers` is WEB_CONCURRENCY's number."""
     places = loader.places(spec)
     values = []
-    for key, text in loader.effective(chosen).items():
+    for key, text in rendering.effective(chosen).items():
         origin = "WEB_CONCURRENCY" if key == "workers" and workers else _short(places.get(key, "default"))
         if key != "description":
             values.append(Value(key, text, origin))

@@ -15,7 +15,7 @@ from typing import Final
 from bookstore.config.settings import Settings
 from bookstore.doctor.finding import Finding
 from bookstore.http import server
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 OWN_CGROUPS: Final = Path("/proc/self/cgroup")

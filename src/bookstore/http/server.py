@@ -15,7 +15,7 @@ from granian.log import LogLevels
 from granian.server import MPServer
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 logger = logging.getLogger("bookstore")
 

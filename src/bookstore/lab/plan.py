@@ -18,8 +18,8 @@ from bookstore.lab.testbed.database import MAX_CONNECTIONS
 from bookstore.lab.testbed.external import External
 from bookstore.lab.workload.file import changed
 from bookstore.lab.workload.spec import Workload
-from bookstore.profile import loader
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile import loader, rendering
+from bookstore.profile.engine_profile import EngineProfile
 
 LAB_CONNECTIONS: Final = 4
 """What the lab itself opens beside the service: two to look with, one spare, one for pgbench's own check."""
@@ -41,7 +41,7 @@ class Entrant(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keys(self) -> dict[str, str]:
-        return loader.effective(self.profile) if self.profile else self.service.keys if self.service else {}
+        return rendering.effective(self.profile) if self.profile else self.service.keys if self.service else {}
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.plan import Cell, Plan
 from bookstore.lab.storage.partial_run import RESUMABLE
-from bookstore.profile.loader import KEYS
+from bookstore.profile.engine_profile import KEYS
 
 LOADS: Final = ("concurrency", "rate")
 """What of the workload can be swept."""

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

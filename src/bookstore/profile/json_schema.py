@@ -9,7 +9,7 @@ import msgspec
 from bookstore.config.scalars import DURATION_PATTERN
 from bookstore.config.validation import is_duration, unpacked
 from bookstore.profile.engine_profile import KEYS, EngineProfile
-from bookstore.profile.loader import as_text
+from bookstore.profile.rendering import as_text
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _EXTENDS: Final = (

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from bookstore.cli.commands.profiles import profiles
 from bookstore.config.resources import shipped
 from bookstore.exceptions import ConfigurationError
-from bookstore.profile import json_schema, loader
+from bookstore.profile import json_schema, layers, loader, rendering
 
 
 def _run(*arguments: str, **environ: str) -> Result:
@@ -29,7 +29,7 @@ def test_list() -> None:
     output = _run("list").stdout
     assert max(map(len, output.splitlines())) <= 80
     rows = [line.split() for line in output.splitlines() if not line.startswith(" ")][1:]
-    every = [loader.load(name) for name in loader.names()]
+    every = [loader.load(name) for name in layers.names()]
     assert [row[:3] for row in rows] == [[one.name, one.driver, one.loading] for one in every]
     words = output.split()
     for one in every:
@@ -39,18 +39,18 @@ def test_list() -> None:
 def test_list_json() -> None:
     """The list as JSON has the same profiles."""
     told = json.loads(_run("list", "--json").stdout)
-    assert [one["name"] for one in told] == loader.names()
+    assert [one["name"] for one in told] == layers.names()
     assert told[0].keys() == {"name", "driver", "loading", "description"}
 
 
-@pytest.mark.parametrize("spec", [*loader.names(), "default@pool=null,backpressure=9"])
+@pytest.mark.parametrize("spec", [*layers.names(), "default@pool=null,backpressure=9"])
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_show_prints_a_profile(spec: str, flags: list[str], tmp_path: Path) -> None:
     """What show prints, as YAML or as JSON, is a file that loads back as the same profile."""
     path = tmp_path / "again.yaml"
     path.write_text(_run("show", spec, *flags).stdout)
     again, meant = loader.load(str(path)), loader.load(spec)
-    assert loader.effective(again) == loader.effective(meant)
+    assert rendering.effective(again) == rendering.effective(meant)
 
 
 def test_show_json_is_typed() -> None:
@@ -96,7 +96,7 @@ def test_check_without_database() -> None:
     result = _run("check", "--no-database")
     assert result.exit_code == 0
     assert " ".join(result.stdout.splitlines()[1].split()) == "article-async OK (1 + 1) x (5 + 10) = 30"
-    assert len(result.stdout.splitlines()) == len(loader.names()) + 1
+    assert len(result.stdout.splitlines()) == len(layers.names()) + 1
 
 
 def test_check_tells_all_mistakes(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import conninfo
 from bookstore.http.gate import Gate
 from bookstore.observability.metrics import info
-from bookstore.profile import loader
+from bookstore.profile import loader, rendering
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 PATIENCE_S = 40.0
@@ -317,7 +317,7 @@ def test_what_a_server_is(deployed: Deployed, books: sa.URL, port: Port) -> None
     assert {name: build[name] for name in ("litestar", "sqlalchemy", "granian")} == {
         name: version(name) for name in ("litestar", "sqlalchemy", "granian")
     }
-    keys = loader.effective(loader.load(spec))
+    keys = rendering.effective(loader.load(spec))
     del keys["description"]
     assert told["bookstore_profile_info"].labels == {"profile": loader.load(spec).name, **keys}
     assert (keys["max_waiting"], keys["threads"]) == ("7", "2")

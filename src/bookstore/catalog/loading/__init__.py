@@ -24,7 +24,7 @@ from bookstore.catalog.loading.json_aggregate import AggregateReader
 from bookstore.catalog.loading.orm import OrmReader
 from bookstore.catalog.loading.rows import RowsReader
 from bookstore.catalog.loading.selection import MEMBERS, Found, One, Reader, Selection, author, book, fetch, genre
-from bookstore.profile.loader import Loading
+from bookstore.profile.engine_profile import Loading
 
 __all__ = [
     "BY_ID",

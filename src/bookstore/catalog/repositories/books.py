@@ -16,7 +16,7 @@ from bookstore.catalog.loading import BY_ID, BY_ISBN, Selection, fetch, reader, 
 from bookstore.catalog.models import Book
 from bookstore.catalog.repositories import book_writes
 from bookstore.catalog.repositories.book_query import BookQuery, understand
-from bookstore.profile.loader import Loading
+from bookstore.profile.engine_profile import Loading
 
 Check = Callable[[str], None]
 

@@ -14,8 +14,8 @@ from bookstore.config.scalars import scalar
 from bookstore.database import budget, preflight
 from bookstore.database.budget import Budget, PoolerCapacity, ServerCapacity
 from bookstore.exceptions import ConfigurationError
-from bookstore.profile import json_schema, loader
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile import engine_profile, json_schema, layers, loader, rendering
+from bookstore.profile.engine_profile import EngineProfile
 
 if TYPE_CHECKING:
     from bookstore.database.preflight import ServerProbe  # which needs the drivers
@@ -36,7 +36,7 @@ def profiles() -> None:
 @as_json
 def list_(as_json: bool) -> None:
     """List the shipped profiles."""
-    every = [loader.load(name) for name in loader.names()]
+    every = [loader.load(name) for name in layers.names()]
     if as_json:
         keys = ("name", "driver", "loading", "description")
         _print_json([{key: getattr(one, key) for key in keys} for one in every])
@@ -56,7 +56,7 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         _print_json(_typed(shown))
     else:
-        click.echo(loader.to_yaml(shown), nl=False)
+        click.echo(rendering.to_yaml(shown), nl=False)
 
 
 @profiles.command()
@@ -70,7 +70,7 @@ def check(names: tuple[str, ...], no_database: bool, as_json: bool) -> None:
     new one both hold a pool. It has to fit into what the server has left; through a PgBouncer, what that may
     open has to, and the budget into its max_client_conn. Exit code 2 if a profile is refused or over budget.
     """
-    fine, refusals = _sorted_out(names or loader.names())
+    fine, refusals = _sorted_out(names or layers.names())
     found = _look() if fine and not no_database else None
     sums = [(one, _budget(one, found)) for one in fine]
     if as_json:
@@ -94,14 +94,14 @@ def diff(a: str, b: str, as_json: bool) -> None:
     """Print the keys in which the effective profiles A and B differ; descriptions do not count."""
     one, other = loader.load(a), loader.load(b)
     left, right = _typed(one), _typed(other)
-    differing = [key for key in loader.KEYS if key != "description" and left.get(key, "") != right.get(key, "")]
+    differing = [key for key in engine_profile.KEYS if key != "description" and left.get(key, "") != right.get(key, "")]
     if as_json:
         _print_json({key: [left.get(key), right.get(key)] for key in differing})
         return
     if not differing:
         click.echo("no difference")
         return
-    said, heard = loader.effective(one), loader.effective(other)
+    said, heard = rendering.effective(one), rendering.effective(other)
     rows = [("", one.name, other.name)]
     for line in output.lines(rows + [(key, said.get(key, "-"), heard.get(key, "-")) for key in differing]):
         click.echo(line)
@@ -202,7 +202,7 @@ def _each(one: EngineProfile) -> str:
 
 def _typed(one: EngineProfile) -> dict[str, Any]:
     """The effective profile for JSON: numbers and booleans as such, durations as texts such as `2s`."""
-    told = loader.effective(one)
+    told = rendering.effective(one)
     return {key: text if key in {"description", "pool"} else scalar(text) for key, text in told.items()}
 
 

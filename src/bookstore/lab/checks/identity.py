@@ -20,7 +20,7 @@ from bookstore.lab.checks.statement_log import Statement, is_control
 from bookstore.lab.exceptions import Invalid
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.testbed.process import wait_until
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 PATH: Final = "/books?limit=20"
 ASKED: Final = 5

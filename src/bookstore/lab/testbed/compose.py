@@ -21,7 +21,7 @@ from bookstore.lab.testbed.compose_project import Project, running
 from bookstore.lab.testbed.database import Fill, Laboratory, filled, server_settings
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.testbed.process import free_port, wait_ready
-from bookstore.profile import loader
+from bookstore.profile import rendering
 from bookstore.reaper import Guardian
 
 STOPPED_WITHIN_S: Final = 20
@@ -133,7 +133,7 @@ class Containers:
         assert entrant.profile
         base, mark, overrides = entrant.profile.name.partition("@")
         folder = hashlib.sha256(entrant.profile.name.encode()).hexdigest()[:8]
-        path = self._project.hand_in(f"{folder}/{base}.yaml", loader.to_yaml(entrant.profile))
+        path = self._project.hand_in(f"{folder}/{base}.yaml", rendering.to_yaml(entrant.profile))
         return f"{path}{mark}{overrides}"
 
     def _checked(self, held: Limits) -> Limits:

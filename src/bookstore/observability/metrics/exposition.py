@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 from bookstore.observability.metrics import block, shared_memory
 from bookstore.observability.metrics.block import BOUNDS, Block
 from bookstore.observability.metrics.runtime import TICK_S
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import Final
 
 from bookstore.catalog import models
-from bookstore.profile.loader import EngineProfile, effective
+from bookstore.profile.engine_profile import EngineProfile
+from bookstore.profile.rendering import effective
 
 _LIBRARIES: Final = ("litestar", "sqlalchemy", "granian")
 

@@ -32,7 +32,7 @@ from bookstore.observability.metrics.block import (
     Block,
 )
 from bookstore.observability.metrics.requests import TALLY
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 T = TypeVar("T", bound=Wire)
 

@@ -17,7 +17,7 @@ from threading import Thread, Timer
 from typing import Any, Final
 
 from bookstore.observability.metrics import exposition, info, shared_memory
-from bookstore.profile.loader import EngineProfile
+from bookstore.profile.engine_profile import EngineProfile
 
 WITHIN_S: Final = 2.0
 """What a client may take in all; then its connection is closed, and the next one's turn comes."""
