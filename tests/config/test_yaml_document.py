@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bookstore.config import yaml_document
-from bookstore.config.yaml_document import Mistakes
+from bookstore.config import scalars, validation, yaml_document
+from bookstore.config.validation import Violations
 from bookstore.exceptions import ConfigurationError
 
 
-def _read(folder: Path, content: str | bytes) -> yaml_document.Entries:
+def _read(folder: Path, content: str | bytes) -> validation.SourceValues:
     path = folder / "some.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return yaml_document.read(path)
@@ -91,7 +91,7 @@ def test_hands_over_what_can_be_read(tmp_path: Path) -> None:
     """With a place for mistakes, the right keys come back beside the wrong ones, and none is raised."""
     path = tmp_path / "some.yaml"
     path.write_text("a: 1\nb: [2]\nc: 3\n")
-    mistakes = Mistakes()
+    mistakes = Violations()
     assert {key: entry.value for key, entry in yaml_document.read(path, mistakes).items()} == {"a": 1, "c": 3}
     assert mistakes.keys == {"b"}
     assert not mistakes.incomplete
@@ -172,8 +172,8 @@ def test_reads_as_editors_write(content: bytes, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_scalars_are_yaml_1_2(text: str, value: object) -> None:
     """Plain scalars mean what they look like; YAML 1.1's other readings stay texts."""
-    assert yaml_document.scalar(text) == value
-    assert type(yaml_document.scalar(text)) is type(value)
+    assert scalars.scalar(text) == value
+    assert type(scalars.scalar(text)) is type(value)
 
 
 def test_quoted_scalars_are_texts(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_quoted_scalars_are_texts(tmp_path: Path) -> None:
 )
 def test_durations(text: str, seconds: float) -> None:
     """A duration is a decimal number and a unit, in seconds afterwards."""
-    assert yaml_document.duration(text) == seconds
+    assert scalars.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -198,14 +198,14 @@ def test_durations(text: str, seconds: float) -> None:
 def test_durations_refused(text: str) -> None:
     """What is no duration raises ValueError."""
     with pytest.raises(ValueError, match="not a duration"):
-        yaml_document.duration(text)
+        scalars.duration(text)
 
 
 @settings(deadline=None)  # other work on the machine is no failure
 @given(st.floats(min_value=0, max_value=1e12))
 def test_duration_text_is_the_inverse(seconds: float) -> None:
     """A duration written as text is read back as exactly the same number of seconds."""
-    assert yaml_document.duration(yaml_document.duration_text(seconds)) == seconds
+    assert scalars.duration(scalars.duration_text(seconds)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_duration_text_is_the_inverse(seconds: float) -> None:
 )
 def test_duration_text_is_short(seconds: float, text: str) -> None:
     """A duration is told in the unit a person would choose."""
-    assert yaml_document.duration_text(seconds) == text
+    assert scalars.duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -222,12 +222,12 @@ def test_duration_text_is_short(seconds: float, text: str) -> None:
 )
 def test_suggestion_is_the_nearest(word: str) -> None:
     """A misspelt word is answered with the nearest known one, whatever its case and dashes."""
-    assert yaml_document.suggestion(word, ["max_overflow", "pool_size", "echo"]).startswith("pool_size ")
+    assert validation.suggestion(word, ["max_overflow", "pool_size", "echo"]).startswith("pool_size ")
 
 
 def test_suggestion_without_a_near_one() -> None:
     """A word like no other is answered with all known ones."""
-    assert yaml_document.suggestion("zzz", ["b", "a"]) == "a, b"
+    assert validation.suggestion("zzz", ["b", "a"]) == "a, b"
 
 
 @settings(deadline=None)  # other work on the machine is no failure

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from bookstore.config import yaml_document
+from bookstore.config import scalars
 
 _BYTES: Final = {"": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -19,7 +19,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return yaml_document.duration(value)
+            return scalars.duration(value)
         except ValueError:
             self.fail(f"{value!r} is no duration; allowed is a number with ms, s, m or h, such as 5s", param, ctx)
 

@@ -9,7 +9,7 @@ import click
 
 from bookstore import cli
 from bookstore.config.scalars import duration_text
-from bookstore.config.validation import allowed, unpacked
+from bookstore.config.validation import describe_allowed, unpacked
 from bookstore.http import gate, request_body, server
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema as workload_schema
@@ -92,7 +92,7 @@ def _profile_keys() -> Iterator[str]:
     yield "## Keys of an engine profile\n"
     yield "| key | allowed | default | |\n|---|---|---|---|"
     for key in KEYS:
-        yield _row(f"`{key}`", allowed(hints[key]), json_schema.default(key), json_schema.meaning(key))
+        yield _row(f"`{key}`", describe_allowed(hints[key]), json_schema.default(key), json_schema.meaning(key))
     yield _row("`extends`", "a profile's name, or a path from this file", "none", "All its keys but the description.")
     yield ""
 
@@ -104,15 +104,17 @@ def _workload_keys() -> Iterator[str]:
     yield "| key | allowed | default | |\n|---|---|---|---|"
     for key, meaning in workload_schema.MEANINGS.items():
         is_short = key in workload_file.SHORT
-        yield _row(f"`{key}`", allowed((ask if is_short else whole)[key]), workload_schema.default(key), meaning)
+        yield _row(
+            f"`{key}`", describe_allowed((ask if is_short else whole)[key]), workload_schema.default(key), meaning
+        )
     yield "\nOf each of `requests`:\n"
     yield "| key | allowed | |\n|---|---|---|"
     for key, meaning in workload_schema.ASK_MEANINGS.items():
-        yield _row(f"`{key}`", allowed(ask[key]), meaning)
+        yield _row(f"`{key}`", describe_allowed(ask[key]), meaning)
     yield "\nOf each of `stages`:\n"
     yield "| key | allowed | |\n|---|---|---|"
     for key, meaning in workload_schema.STAGE_MEANINGS.items():
-        yield _row(f"`{key}`", allowed(stage[key]), meaning)
+        yield _row(f"`{key}`", describe_allowed(stage[key]), meaning)
     yield ""
 
 

@@ -19,7 +19,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 _INVISIBLE: Final = {"Cc", "Cs"}  # control characters and lone surrogates: no output could carry them
 
 
-class Entry(msgspec.Struct, frozen=True):
+class SourceValue(msgspec.Struct, frozen=True):
     """A value and where it stands. `text` is the source as written, `place` reads `file:line:column`."""
 
     value: object
@@ -27,10 +27,10 @@ class Entry(msgspec.Struct, frozen=True):
     place: str
 
 
-Entries = dict[str, Entry]
+SourceValues = dict[str, SourceValue]
 
 
-class Mistakes:
+class Violations:
     """Gathers what is wrong with a document; `raise_any` tells all of it in one ConfigurationError.
 
     `keys` are those that a mistake was about. `incomplete` says that a part could not be read at all, so
@@ -70,10 +70,10 @@ def _position(place: str) -> tuple[str, int, int]:
     return (match[1], int(match[2]), int(match[3])) if match else (place, 0, 0)
 
 
-def fit(
+def validate(
     cls: type[S],
-    entries: Mapping[str, Entry],
-    mistakes: Mistakes,
+    entries: Mapping[str, SourceValue],
+    mistakes: Violations,
     remarks: Mapping[str, Callable[[object], str | None]],
     beside: Collection[str] = (),
 ) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def fit(
             continue
         remark = remarks[key](entry.value) if key in remarks else None
         if remark:
-            mistakes.add(entry.place, key, remark, allowed(hints[key]))
+            mistakes.add(entry.place, key, remark, describe_allowed(hints[key]))
             continue
         try:
             values[key] = _convert(hints[key], entry)
         except ValueError:
-            mistakes.add(entry.place, key, _told(entry), allowed(hints[key]))
+            mistakes.add(entry.place, key, _describe(entry), describe_allowed(hints[key]))
     return values
 
 
@@ -108,7 +108,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"{names[near[0]]} (did you mean that?)" if near else ", ".join(sorted(names.values()))
 
 
-def allowed(hint: Any) -> str:
+def describe_allowed(hint: Any) -> str:
     """A field's type in a person's words: `a whole number from 1 to 64`."""
     kind, meta = unpacked(hint)
     if get_origin(kind) is Literal:
@@ -144,7 +144,7 @@ def _folded(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
-def _convert(hint: Any, entry: Entry) -> object:
+def _convert(hint: Any, entry: SourceValue) -> object:
     kind, meta = unpacked(hint)
     value = entry.value
     if get_origin(kind) is Literal and entry.text in get_args(kind):
@@ -166,7 +166,7 @@ def _is_invisible(text: str) -> bool:
     return any(unicodedata.category(letter) in _INVISIBLE for letter in text if letter not in "\n\t")
 
 
-def _told(entry: Entry) -> str:
+def _describe(entry: SourceValue) -> str:
     if isinstance(entry.value, str):
         return f"the text '{excerpt(entry.text)}'"
     return f"nothing ({entry.text})" if entry.value is None and entry.text else excerpt(entry.text) or "nothing"

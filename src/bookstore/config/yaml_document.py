@@ -15,24 +15,10 @@ from typing import Any, Final
 
 import yaml
 
-from bookstore.config.scalars import duration, duration_text, scalar
+from bookstore.config.scalars import scalar
 from bookstore.config.text import excerpt
-from bookstore.config.validation import Entries, Entry, Mistakes, allowed, fit, suggestion
+from bookstore.config.validation import SourceValue, SourceValues, Violations
 from bookstore.exceptions import ConfigurationError
-
-__all__ = [
-    "Entries",
-    "Entry",
-    "Mistakes",
-    "allowed",
-    "duration",
-    "duration_text",
-    "excerpt",
-    "fit",
-    "read",
-    "scalar",
-    "suggestion",
-]  # fmt: skip
 
 LARGEST_FILE_BYTES: Final = 64 * 1024
 
@@ -45,8 +31,8 @@ _KINDS: Final = {"Mapping": "a mapping", "Sequence": "a list", "Alias": "an alia
 
 
 def read(
-    path: Path, mistakes: Mistakes | None = None, mappings: Collection[str] = (), lists: Collection[str] = ()
-) -> Entries:
+    path: Path, mistakes: Violations | None = None, mappings: Collection[str] = (), lists: Collection[str] = ()
+) -> SourceValues:
     """The one flat mapping in the file at `path`; what else is in there goes to `mistakes`. The value of a key
     in `mappings` may be a flat mapping itself: the Entries in its Entry. That of a key in `lists` may be a list:
     an Entry for each item, whose value is a plain one or Entries, in which `mappings` hold again.
@@ -54,8 +40,8 @@ def read(
     ConfigurationError are: no readable regular file of up to 64 kB of UTF-8, no YAML, several documents, nested values,
     tags, anchors, a key that stands twice. Without `mistakes` all of it is raised as one ConfigurationError.
     """
-    gathered = Mistakes() if mistakes is None else mistakes
-    entries: Entries = {}
+    gathered = Violations() if mistakes is None else mistakes
+    entries: SourceValues = {}
     name = excerpt(str(path), _LONGEST_PATH)
     try:
         _fill(entries, name, _text(path, name), gathered, mappings, lists)
@@ -67,7 +53,7 @@ def read(
 
 
 def _fill(
-    entries: Entries, name: str, text: str, mistakes: Mistakes, mappings: Collection[str], lists: Collection[str]
+    entries: SourceValues, name: str, text: str, mistakes: Violations, mappings: Collection[str], lists: Collection[str]
 ) -> None:
     try:
         events = yaml.parse(text, Loader=yaml.SafeLoader)
@@ -104,10 +90,10 @@ def _begin(name: str, events: Iterator[yaml.Event]) -> None:
 
 
 def _enter_all(
-    entries: Entries,
+    entries: SourceValues,
     name: str,
     events: Iterator[yaml.Event],
-    mistakes: Mistakes,
+    mistakes: Violations,
     mappings: Collection[str] = (),
     lists: Collection[str] = (),
 ) -> None:
@@ -117,7 +103,7 @@ def _enter_all(
         value = next(events)
         word = None if _decoration(value) or _decoration(key) else getattr(key, "value", None)
         if isinstance(value, yaml.MappingStartEvent) and word in mappings:
-            inner: Entries = {}
+            inner: SourceValues = {}
             _enter_all(inner, name, events, mistakes)
             _enter(entries, name, key, inner, mistakes)
         elif isinstance(value, yaml.SequenceStartEvent) and word in lists:
@@ -128,16 +114,16 @@ def _enter_all(
 
 
 def _items(
-    key: str, name: str, events: Iterator[yaml.Event], mistakes: Mistakes, mappings: Collection[str]
-) -> list[Entry]:
+    key: str, name: str, events: Iterator[yaml.Event], mistakes: Violations, mappings: Collection[str]
+) -> list[SourceValue]:
     """Reads a list that has begun, to its end."""
-    items: list[Entry] = []
+    items: list[SourceValue] = []
     while not isinstance(event := next(events), yaml.SequenceEndEvent):
         place = _place(name, event.start_mark)
         if isinstance(event, yaml.MappingStartEvent) and not _decoration(event):
-            inner: Entries = {}
+            inner: SourceValues = {}
             _enter_all(inner, name, events, mistakes, mappings)
-            items.append(Entry(inner, "a mapping", place))
+            items.append(SourceValue(inner, "a mapping", place))
         elif isinstance(event, yaml.ScalarEvent) and not _decoration(event):
             items.append(_plain(event, place))
         else:
@@ -158,7 +144,11 @@ def _skip(name: str, events: Iterator[yaml.Event], event: yaml.Event) -> None:
 
 
 def _enter(
-    entries: Entries, file: str, key: yaml.Event, value: yaml.Event | Entries | list[Entry], mistakes: Mistakes
+    entries: SourceValues,
+    file: str,
+    key: yaml.Event,
+    value: yaml.Event | SourceValues | list[SourceValue],
+    mistakes: Violations,
 ) -> None:
     place = _place(file, key.start_mark)
     if not isinstance(key, yaml.ScalarEvent) or _decoration(key):
@@ -170,7 +160,7 @@ def _enter(
         mistakes.add(place, name, f"the key a second time (first in line {first})", "each key once")
         return
     if isinstance(value, dict | list):
-        entries[name] = Entry(value, "a mapping" if isinstance(value, dict) else "a list", place)
+        entries[name] = SourceValue(value, "a mapping" if isinstance(value, dict) else "a list", place)
         return
     if not isinstance(value, yaml.ScalarEvent) or _decoration(value):
         mistakes.add(place, name, _decoration(value) or _kind(value), "a plain value")
@@ -178,8 +168,8 @@ def _enter(
     entries[name] = _plain(value, place)
 
 
-def _plain(event: yaml.ScalarEvent, place: str) -> Entry:
-    return Entry(scalar(event.value) if event.style is None else event.value, event.value, place)
+def _plain(event: yaml.ScalarEvent, place: str) -> SourceValue:
+    return SourceValue(scalar(event.value) if event.style is None else event.value, event.value, place)
 
 
 def _decoration(event: yaml.Event) -> str | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from bookstore.config import yaml_document
+from bookstore.config import validation
 from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.plan import Cell, Plan
@@ -31,7 +31,7 @@ def cells(spec: str, over: Sequence[str]) -> list[Cell]:
         key, equals, values = text.partition("=")
         found = [value.strip() for value in values.split(",")]
         if not equals or key not in (*KEYS, *LOADS) or "" in found:
-            known = yaml_document.suggestion(key, [*KEYS, *LOADS])
+            known = validation.suggestion(key, [*KEYS, *LOADS])
             raise ConfigurationError(
                 f"--over: found '{excerpt(text)}'; allowed is key=value,value,… with {known} as the key"
             )

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from bookstore.config import yaml_document
+from bookstore.config import scalars, validation, yaml_document
 from bookstore.config.resources import profiles
-from bookstore.config.yaml_document import Entries, Entry, Mistakes
+from bookstore.config.text import excerpt
+from bookstore.config.validation import SourceValue, SourceValues, Violations
 from bookstore.exceptions import ConfigurationError
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -36,18 +37,16 @@ def label(spec: str) -> str:
     stem = Path(base).stem if is_path(base) else base
     text = _UNFIT_IN_LABEL.sub("-", "@".join([stem, *filter(None, [",".join(items)])]))
     if len(text) > _LONGEST_LABEL:
-        raise ConfigurationError(
-            f"{yaml_document.excerpt(spec)}: found {len(text)} characters; write a file that extends {base}"
-        )
+        raise ConfigurationError(f"{excerpt(spec)}: found {len(text)} characters; write a file that extends {base}")
     return text
 
 
-def layers(spec: str, mistakes: Mistakes) -> list[Entries]:
+def layers(spec: str, mistakes: Violations) -> list[SourceValues]:
     """The keys that `spec` names, farthest first: the profile extended, the file, the overrides.
 
     Of an extended profile all is inherited but its description.
     """
-    found: list[Entries] = []
+    found: list[SourceValues] = []
     seen: list[Path] = []
     place, key, folder = "", "profile", Path()
     while True:
@@ -66,7 +65,7 @@ def layers(spec: str, mistakes: Mistakes) -> list[Entries]:
         place, key, folder, spec = parent.place, "extends", path.parent, parent.text
 
 
-def _without_description(entries: Entries) -> Entries:
+def _without_description(entries: SourceValues) -> SourceValues:
     return {key: entry for key, entry in entries.items() if key != "description"}
 
 
@@ -81,38 +80,36 @@ def is_path(base: str) -> bool:
     return "/" in base or base.endswith((".yaml", ".yml"))
 
 
-def _path(base: str, folder: Path, place: str, key: str, mistakes: Mistakes) -> Path | None:
+def _path(base: str, folder: Path, place: str, key: str, mistakes: Violations) -> Path | None:
     """The file of the profile `base`; a relative path starts at `folder`. None with a mistake added."""
     if not is_path(base):
         known = profiles()
         if base in known and _NAME.fullmatch(base):
             return known[base]
-        allowed = f"{yaml_document.suggestion(base, list(known))}, or the path of a .yaml file"
-        mistakes.add(place, key, f"'{yaml_document.excerpt(base)}', which is no profile", allowed)
+        allowed = f"{validation.suggestion(base, list(known))}, or the path of a .yaml file"
+        mistakes.add(place, key, f"'{excerpt(base)}', which is no profile", allowed)
     elif not _NAME.fullmatch(Path(base).stem):
-        mistakes.add(place, key, f"the file name '{yaml_document.excerpt(Path(base).name)}'", _NAME_IN_WORDS)
+        mistakes.add(place, key, f"the file name '{excerpt(Path(base).name)}'", _NAME_IN_WORDS)
     else:
         try:
             return folder / Path(base).expanduser()
         except RuntimeError:
-            mistakes.add(place, key, f"'{yaml_document.excerpt(base)}'", "the home of a user who exists")
+            mistakes.add(place, key, f"'{excerpt(base)}'", "the home of a user who exists")
     mistakes.incomplete = True
     return None
 
 
-def _own(spec: str, mistakes: Mistakes) -> Entries:
+def _own(spec: str, mistakes: Violations) -> SourceValues:
     entries = overrides(spec, mistakes)
     if entries.pop("extends", None):
-        mistakes.add(
-            yaml_document.excerpt(spec), "extends", "an override of it", "the base profile's own name before the @"
-        )
+        mistakes.add(excerpt(spec), "extends", "an override of it", "the base profile's own name before the @")
     return entries
 
 
-def overrides(spec: str, mistakes: Mistakes) -> Entries:
+def overrides(spec: str, mistakes: Violations) -> SourceValues:
     """The `key=value,key=value` behind the @ of `spec`."""
-    entries: Entries = {}
-    place = yaml_document.excerpt(spec)
+    entries: SourceValues = {}
+    place = excerpt(spec)
     _, given = split(spec)
     for item in [] if given is None else given.split(","):
         key, equals, text = item.partition("=")
@@ -121,5 +118,5 @@ def overrides(spec: str, mistakes: Mistakes) -> Entries:
         elif key in entries:
             mistakes.add(place, key, "the key a second time", "each key once")
         else:
-            entries[key] = Entry(yaml_document.scalar(text), text, place)
+            entries[key] = SourceValue(scalars.scalar(text), text, place)
     return entries

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bookstore.config import yaml_document
-from bookstore.config.yaml_document import Entries, Mistakes
+from bookstore.config import validation
+from bookstore.config.validation import SourceValues, Violations
 from bookstore.profile import layers
 from bookstore.profile.engine_profile import EngineProfile
 from bookstore.profile.rules import REMARKS, check_combinations, override
@@ -16,9 +16,9 @@ def load(spec: str) -> EngineProfile:
 
     Raises ConfigurationError with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
     """
-    mistakes = Mistakes()
+    mistakes = Violations()
     entries = _entries(spec, mistakes)
-    values = yaml_document.fit(EngineProfile, entries, mistakes, REMARKS, beside=("extends",))
+    values = validation.validate(EngineProfile, entries, mistakes, REMARKS, beside=("extends",))
     check_combinations(entries, EngineProfile(name="", **values), mistakes)
     mistakes.raise_any()
     profile = EngineProfile(name=layers.label(spec), **values)
@@ -31,11 +31,11 @@ def load(spec: str) -> EngineProfile:
 
 def places(spec: str) -> dict[str, str]:
     """Where each key that `spec` does not leave to the defaults stands: `file:line:column`, or `spec` itself."""
-    return {key: entry.place for key, entry in _entries(spec, Mistakes()).items()}
+    return {key: entry.place for key, entry in _entries(spec, Violations()).items()}
 
 
-def _entries(spec: str, mistakes: Mistakes) -> Entries:
-    entries: Entries = {}
+def _entries(spec: str, mistakes: Violations) -> SourceValues:
+    entries: SourceValues = {}
     for layer in layers.layers(spec, mistakes):
         entries = override(entries, layer)
     return entries

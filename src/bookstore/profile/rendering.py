@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from bookstore.config import yaml_document
+from bookstore.config import scalars
 from bookstore.config.validation import is_duration, unpacked
 from bookstore.profile.engine_profile import KEYS, POOL_KEYS, EngineProfile
 
@@ -43,5 +43,5 @@ def as_text(hint: Any, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if is_duration(unpacked(hint)[1]):
-        return yaml_document.duration_text(value)
+        return scalars.duration_text(value)
     return str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bookstore.config.yaml_document import Entries, Mistakes
+from bookstore.config.validation import SourceValues, Violations
 from bookstore.profile.engine_profile import POOL_KEYS, EngineProfile
 
 
@@ -21,7 +21,7 @@ def _unlimited(number: int) -> Callable[[object], str | None]:
 REMARKS: Final = {"pool_size": _unlimited(0), "max_overflow": _unlimited(-1)}
 
 
-def override(farther: Entries, nearer: Entries) -> Entries:
+def override(farther: SourceValues, nearer: SourceValues) -> SourceValues:
     """`nearer` over `farther`. What a nearer driver, pool or pooler leaves without meaning is not inherited:
     `article-sync@driver=asyncpg` has no threads, although article-sync names some."""
     gone: set[str] = set()
@@ -34,7 +34,7 @@ def override(farther: Entries, nearer: Entries) -> Entries:
     return {key: entry for key, entry in farther.items() if key not in gone | nearer.keys()} | nearer
 
 
-def _behind_pooler(entries: Entries, profile: EngineProfile, wrong: Callable[..., None]) -> None:
+def _behind_pooler(entries: SourceValues, profile: EngineProfile, wrong: Callable[..., None]) -> None:
     """What a session that changes after each transaction cannot do."""
     if "prepared_statements" in entries and profile.prepared_statements:
         allowed = "off: what is prepared in one session is unknown in the next one"
@@ -53,7 +53,7 @@ def _behind_pooler(entries: Entries, profile: EngineProfile, wrong: Callable[...
         )
 
 
-def check_combinations(entries: Entries, profile: EngineProfile, mistakes: Mistakes) -> None:
+def check_combinations(entries: SourceValues, profile: EngineProfile, mistakes: Violations) -> None:
     """What is right alone and cannot work together; nothing is said about keys that are wrong alone."""
 
     def wrong(key: str, found: str, allowed: str, *because: str, place: str = "") -> None:

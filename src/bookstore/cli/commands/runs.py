@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from bookstore.cli.output import FORMATS, printed
-from bookstore.config import yaml_document
+from bookstore.config import validation
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.storage import runs as results
 
@@ -76,5 +76,5 @@ def find(run: str, output: Path) -> Path:
     if (output / run).exists():
         return output / run
     raise ConfigurationError(
-        f"run {run}: no such run; allowed is {yaml_document.suggestion(run, [path.name for path in known])}"
+        f"run {run}: no such run; allowed is {validation.suggestion(run, [path.name for path in known])}"
     )

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bookstore.config import yaml_document
+from bookstore.config import validation, yaml_document
 from bookstore.config.text import excerpt
-from bookstore.config.yaml_document import Entries, Mistakes
+from bookstore.config.validation import SourceValues, Violations
 from bookstore.exceptions import ConfigurationError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -76,17 +76,17 @@ def is_external(spec: str) -> bool:
     """Whether `spec` is a file of an external service: one with the key `external`."""
     if not spec.endswith((".yaml", ".yml")) or not Path(spec).expanduser().is_file():
         return False
-    return "external" in yaml_document.read(Path(spec).expanduser(), Mistakes(), _MAPPINGS)
+    return "external" in yaml_document.read(Path(spec).expanduser(), Violations(), _MAPPINGS)
 
 
 def load(spec: str) -> External:
     """The external service in the file at `spec`. Raises ConfigurationError with every mistake, a line each."""
     path = Path(spec).expanduser()
     entries = yaml_document.read(path, mappings=_MAPPINGS)
-    mistakes = Mistakes()
+    mistakes = Violations()
     texts = {key: _texts(key, entries, mistakes) for key in _MAPPINGS}
     for key in entries.keys() - _KEYS.keys():
-        mistakes.add(entries[key].place, key, "an unknown key", yaml_document.suggestion(key, list(_KEYS)))
+        mistakes.add(entries[key].place, key, "an unknown key", validation.suggestion(key, list(_KEYS)))
     own = texts["external"]
     command = _command(own, entries, path.parent / own.get("directory", "."), mistakes)
     for key, text in {"ready": own.get("ready", "/"), **texts["requests"]}.items():
@@ -107,7 +107,7 @@ def load(spec: str) -> External:
     )
 
 
-def _texts(key: str, entries: Entries, mistakes: Mistakes) -> dict[str, str]:
+def _texts(key: str, entries: SourceValues, mistakes: Violations) -> dict[str, str]:
     """The flat mapping under `key`, its unknown keys told."""
     inner = entries[key].value if key in entries else {}
     if not isinstance(inner, dict):
@@ -115,13 +115,11 @@ def _texts(key: str, entries: Entries, mistakes: Mistakes) -> dict[str, str]:
         return {}
     if known := _KEYS[key]:
         for name in inner.keys() - set(known):
-            mistakes.add(
-                inner[name].place, f"{key}.{name}", "an unknown key", yaml_document.suggestion(name, list(known))
-            )
+            mistakes.add(inner[name].place, f"{key}.{name}", "an unknown key", validation.suggestion(name, list(known)))
     return {name: entry.text for name, entry in inner.items()}
 
 
-def _command(own: dict[str, str], entries: Entries, directory: Path, mistakes: Mistakes) -> list[str]:
+def _command(own: dict[str, str], entries: SourceValues, directory: Path, mistakes: Violations) -> list[str]:
     where = entries["external"].place
     try:
         words = shlex.split(own.get("command", ""))

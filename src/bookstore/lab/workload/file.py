@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore.config import yaml_document
+from bookstore.config import scalars, validation, yaml_document
 from bookstore.config.resources import shipped
 from bookstore.config.text import excerpt
-from bookstore.config.yaml_document import Entries, Entry, Mistakes
+from bookstore.config.validation import SourceValue, SourceValues, Violations
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import thresholds
 from bookstore.lab.workload.spec import MOST_CLIENTS, Ask, Stage, Workload
@@ -55,12 +55,12 @@ def load(spec: str) -> Workload:
 
 def read(spec: str) -> tuple[Workload, dict[str, str]]:
     """As load; and the place of each key that was said."""
-    mistakes = Mistakes()
+    mistakes = Violations()
     base, _ = layers.split(spec)
     is_path = layers.is_path(base)
     if not is_path and base not in names():
         raise ConfigurationError(
-            f"workload '{excerpt(base)}': no such workload; allowed is {yaml_document.suggestion(base, names())}, "
+            f"workload '{excerpt(base)}': no such workload; allowed is {validation.suggestion(base, names())}, "
             f"or the path of a .yaml file"
         )
     path = Path(base).expanduser() if is_path else shipped("workloads") / f"{base}.yaml"
@@ -78,22 +78,20 @@ def read(spec: str) -> tuple[Workload, dict[str, str]]:
 def changed(workload: Workload, values: dict[str, float]) -> Workload:
     """The workload with arguments of the command line over its file's values, which hold within the same
     limits. Raises ConfigurationError."""
-    mistakes = Mistakes()
+    mistakes = Violations()
     texts = {
-        key: yaml_document.duration_text(value)
-        if key in _DURATIONS
-        else str(int(value) if value == int(value) else value)
+        key: scalars.duration_text(value) if key in _DURATIONS else str(int(value) if value == int(value) else value)
         for key, value in values.items()
     }
-    entries = {key: Entry(yaml_document.scalar(text), text, "command line") for key, text in texts.items()}
-    fitted = yaml_document.fit(Workload, entries, mistakes, {})
+    entries = {key: SourceValue(scalars.scalar(text), text, "command line") for key, text in texts.items()}
+    fitted = validation.validate(Workload, entries, mistakes, {})
     changed = msgspec.structs.replace(workload, **fitted)
     _contradictions(entries, changed, mistakes)
     mistakes.raise_any()
     return changed
 
 
-def _over(file: Entries, overrides: Entries) -> Entries:
+def _over(file: SourceValues, overrides: SourceValues) -> SourceValues:
     """`overrides` over the file's. What another model leaves without meaning is not taken over from the file."""
     gone: set[str] = set()
     if "model" in overrides:
@@ -103,7 +101,7 @@ def _over(file: Entries, overrides: Entries) -> Entries:
     return {key: entry for key, entry in file.items() if key not in gone | overrides.keys()} | overrides
 
 
-def _values(name: str, entries: Entries, mistakes: Mistakes) -> dict[str, Any]:
+def _values(name: str, entries: SourceValues, mistakes: Violations) -> dict[str, Any]:
     rest = dict(entries)
     if "requests" in rest:
         for key in SHORT:
@@ -112,10 +110,10 @@ def _values(name: str, entries: Entries, mistakes: Mistakes) -> dict[str, Any]:
         requests = [_ask(item, mistakes) for item in _taken(rest, "requests")]
     else:
         short = {key: rest.pop(key) for key in SHORT if key in rest}
-        requests = [_ask(Entry(short, "", ""), mistakes, name)] if short else []
+        requests = [_ask(SourceValue(short, "", ""), mistakes, name)] if short else []
     stages = [_stage(item, mistakes) for item in _taken(rest, "stages")]
     texts = [_threshold(item, mistakes) for item in _taken(rest, "thresholds")]
-    values = yaml_document.fit(Workload, rest, mistakes, {}, beside=SHORT)
+    values = validation.validate(Workload, rest, mistakes, {}, beside=SHORT)
     gathered: dict[str, list[Any]] = {"requests": requests, "stages": stages, "thresholds": texts}
     for key, found in gathered.items():
         if all(found) and found:
@@ -124,7 +122,7 @@ def _values(name: str, entries: Entries, mistakes: Mistakes) -> dict[str, Any]:
     return values | ({"duration": sum(one.duration for one in stages if one)} if stages else {})
 
 
-def _taken(entries: Entries, key: str) -> list[Entry]:
+def _taken(entries: SourceValues, key: str) -> list[SourceValue]:
     """The items of the list `key`, which is taken out of `entries`; none where there is no such list."""
     found = entries[key].value if key in entries else None
     if not isinstance(found, list):
@@ -133,7 +131,7 @@ def _taken(entries: Entries, key: str) -> list[Entry]:
     return found
 
 
-def _counts(entries: Entries, mistakes: Mistakes) -> None:
+def _counts(entries: SourceValues, mistakes: Violations) -> None:
     for key in _LISTS:
         found = entries[key].value if key in entries else None
         if isinstance(found, list) and not (key == "requests") <= len(found) <= MOST_ITEMS:
@@ -141,14 +139,14 @@ def _counts(entries: Entries, mistakes: Mistakes) -> None:
             mistakes.add(entries[key].place, key, f"a list of {len(found)}", f"a list of {least} {MOST_ITEMS}")
 
 
-def _ask(item: Entry, mistakes: Mistakes, default: str | None = None) -> Ask | None:
+def _ask(item: SourceValue, mistakes: Violations, default: str | None = None) -> Ask | None:
     if not isinstance(item.value, dict):
         mistakes.add(item.place, "requests", f"'{excerpt(item.text)}'", "a mapping with a path")
         return None
     entries = dict(item.value)
     name = entries.pop("name", None)
     headers = _headers(entries, mistakes)
-    values = yaml_document.fit(Ask, entries, mistakes, {}, beside=("name",))
+    values = validation.validate(Ask, entries, mistakes, {}, beside=("name",))
     if "path" not in entries and item.place:
         mistakes.add(item.place, "path", "nothing", _PATH_IN_WORDS)
     if "path" in entries and (not _PATH.fullmatch(path := str(values.get("path", ""))) or TEMPLATE in path):
@@ -166,15 +164,15 @@ def _ask(item: Entry, mistakes: Mistakes, default: str | None = None) -> Ask | N
     return Ask(name=title, headers=headers, **values)
 
 
-def _stage(item: Entry, mistakes: Mistakes) -> Stage | None:
+def _stage(item: SourceValue, mistakes: Violations) -> Stage | None:
     entries = item.value if isinstance(item.value, dict) else {}
-    values = yaml_document.fit(Stage, entries, mistakes, {})
+    values = validation.validate(Stage, entries, mistakes, {})
     if missing := [key for key in Stage.__struct_fields__ if key not in entries]:
         mistakes.add(item.place, "stages", f"a stage without {missing[0]}", "such as {duration: 10s, target: 50}")
     return Stage(**values) if len(values) == len(Stage.__struct_fields__) else None
 
 
-def _threshold(item: Entry, mistakes: Mistakes) -> str:
+def _threshold(item: SourceValue, mistakes: Violations) -> str:
     try:
         thresholds.parse(item.text)
     except ValueError as error:
@@ -182,7 +180,7 @@ def _threshold(item: Entry, mistakes: Mistakes) -> str:
     return item.text
 
 
-def _contradictions(entries: Entries, workload: Workload, mistakes: Mistakes) -> None:
+def _contradictions(entries: SourceValues, workload: Workload, mistakes: Violations) -> None:
     """What is right alone and cannot stand together; nothing is said about keys that are wrong alone."""
 
     def wrong(key: str, found: str, allowed: str) -> None:
@@ -213,7 +211,7 @@ def _contradictions(entries: Entries, workload: Workload, mistakes: Mistakes) ->
         wrong("requests", f"'{excerpt(twice)}' twice", "another name for one of them")
 
 
-def _headers(entries: Entries, mistakes: Mistakes) -> dict[str, str]:
+def _headers(entries: SourceValues, mistakes: Violations) -> dict[str, str]:
     """Takes the mapping `headers` out of `entries`."""
     named = entries["headers"].value if "headers" in entries else None
     if not isinstance(named, dict):
