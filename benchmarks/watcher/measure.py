@@ -31,7 +31,7 @@ from scipy.stats import binom
 from bookstore.catalog import datasets
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
-from bookstore.lab.analysis.statistics import Interval
+from bookstore.lab.record.run_record import Interval
 from bookstore.lab.telemetry import processes
 from bookstore.lab.telemetry.watcher import Cost, Watcher, told
 from bookstore.lab.testbed.process import deploy

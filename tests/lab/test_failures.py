@@ -26,7 +26,7 @@ from bookstore.cli.commands.runs import runs
 from bookstore.database.embedded import Cluster
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab import run
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Catalogue, Run
 from bookstore.lab.storage import runs as results
@@ -337,7 +337,7 @@ def test_a_database_that_stops(
     tell = once(f"round {number}  steady: is loaded", stop)
     plan = planned([steady(tmp_path)], tmp_path / "runs", min_rounds=3, max_rounds=3)
     if number == 1:
-        with pytest.raises(Invalid, match="the lab's database or a worker is gone"):
+        with pytest.raises(InvalidMeasurement, match="the lab's database or a worker is gone"):
             run.run(plan, fill, tell)
         assert list((tmp_path / "runs").iterdir()) == []
     else:

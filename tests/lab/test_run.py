@@ -13,7 +13,7 @@ import pytest
 
 from bookstore.database.url import conninfo
 from bookstore.lab import run
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.measurement import Measured, measure
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Catalogue, Limits, Problem, Run
@@ -152,7 +152,7 @@ def test_an_inspection_that_fails_costs_the_run_nothing(
 
     def failing(*arguments: Any, **options: Any) -> Measured:
         if options.get("inspect"):
-            raise Invalid("the service ended at its start:\nlog")
+            raise InvalidMeasurement("the service ended at its start:\nlog")
         return measure(*arguments, **options)
 
     monkeypatch.setattr(run, "measure", failing)
@@ -166,7 +166,7 @@ def test_another_service_answers_as_the_workload_declares(ready_laboratory: Labo
     """A service that answers without the text that the workload expects is not measured, and not left running."""
     asks = [msgspec.structs.replace(ask, expects="isbn13") for ask in READING.requests]
     workload = msgspec.structs.replace(READING, requests=asks)
-    with pytest.raises(Invalid, match=r"steady answers GET /books\?limit=20 without 'isbn13'"):
+    with pytest.raises(InvalidMeasurement, match=r"steady answers GET /books\?limit=20 without 'isbn13'"):
         run.run(planned([steady(tmp_path)], tmp_path / "runs", workload), unused, quiet)
     assert list((tmp_path / "runs").iterdir()) == []
     assert children("server.py") == []

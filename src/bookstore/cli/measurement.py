@@ -19,14 +19,13 @@ from bookstore.cli.param_types import Duration, Size
 from bookstore.cli.progress import progress, terminable
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab import run as protocol
-from bookstore.lab.analysis import verdict
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.analysis import threshold_results, verdict
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.plan import Plan
 from bookstore.lab.record.run_record import Catalogue, Limits, Protocol, Run
 from bookstore.lab.record.samples import joined
 from bookstore.lab.storage import runs
 from bookstore.lab.workload import file as workload_file
-from bookstore.lab.workload import thresholds
 from bookstore.lab.workload.spec import Workload
 
 EXIT_INVALID: Final = 3
@@ -122,7 +121,7 @@ def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) 
             click.echo(f"removed what a killed comparison left: {folder}", err=True)
         try:
             outcome = protocol.run(plan, fill, tell, resumable)
-        except Invalid as error:
+        except InvalidMeasurement as error:
             click.echo(f"bookstore: the measurement is not valid: {error}", err=True)
             sys.exit(EXIT_INVALID)
         except KeyboardInterrupt:
@@ -159,7 +158,7 @@ def crossed(record: Run, expressions: list[str], folder: Path) -> list[str]:
         valid = [(each.number, it) for each in record.rounds for it in each.measurements if it.profile == one.profile]
         valid = [(number, it) for number, it in valid if it.is_valid]
         every = joined([read(one.profile, number).measured(it.seconds, record.workload.model) for number, it in valid])
-        for outcome in thresholds.evaluate(expressions, every, sum(it.seconds for _, it in valid)):
+        for outcome in threshold_results.evaluate(expressions, every, sum(it.seconds for _, it in valid)):
             if outcome.crossed:
                 found = "no request" if outcome.found is None else f"{outcome.found:.4g}"
                 told.append(f"{one.profile}: {outcome.expression}: found {found}")

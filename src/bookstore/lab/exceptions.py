@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class Invalid(Exception):  # noqa: N818 - it is a judgement, not an accident
+class InvalidMeasurement(Exception):  # noqa: N818 - it is a judgement, not an accident
     """The measurement is not valid; its text says why."""

@@ -18,12 +18,12 @@ from bookstore.lab.analysis import validity
 from bookstore.lab.analysis.statistics import percentile
 from bookstore.lab.load import k9
 from bookstore.lab.load.k9 import Load, Target
-from bookstore.lab.plan import Entrant
+from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Kind, Measurement, Problem, Protocol, Quiet, Telemetry
 from bookstore.lab.record.samples import Samples, empty
-from bookstore.lab.storage import runs
 from bookstore.lab.telemetry.usage import Usage
 from bookstore.lab.telemetry.watcher import Cost, Watcher
+from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import DATABASE
 from bookstore.lab.testbed.deployment import Deployment, DeploymentError
 from bookstore.lab.testbed.process import wait_until
@@ -45,7 +45,7 @@ class Measured(NamedTuple):
 
 
 def measure(
-    entrant: Entrant,
+    entrant: PlannedContender,
     workload: Workload,
     protocol: Protocol,
     site: Site,
@@ -86,13 +86,13 @@ def measure(
 def nothing(label: str, problem: Problem) -> Measured:
     """A measurement that did not come about."""
     measurement = Measurement(
-        profile=label, problems=[problem], started_at=runs.now(), seconds=0, requests=0, errors=0,
+        profile=label, problems=[problem], started_at=run_record.now(), seconds=0, requests=0, errors=0,
         throughput_per_s=0, p50_ms=0, p95_ms=0, p99_ms=0, p999_ms=0, max_ms=0,
     )  # fmt: skip
     return Measured(measurement, empty(), None)
 
 
-def asked_of(entrant: Entrant, workload: Workload) -> Workload:
+def asked_of(entrant: PlannedContender, workload: Workload) -> Workload:
     """The workload with another service's own paths, and with this entrant's own load."""
     paths = entrant.service.requests if entrant.service else {}
     workload = changed(workload, entrant.load) if entrant.load else workload
@@ -102,7 +102,7 @@ def asked_of(entrant: Entrant, workload: Workload) -> Workload:
 
 @contextmanager
 def _watcher(
-    deployment: Deployment, workers: list[int], entrant: Entrant, site: Site, watch: bool
+    deployment: Deployment, workers: list[int], entrant: PlannedContender, site: Site, watch: bool
 ) -> Iterator[Watcher | None]:
     if not watch:
         yield None
@@ -123,11 +123,11 @@ def _watcher(
         yield watcher
 
 
-def _token(entrant: Entrant, workload: Workload) -> tuple[str, Token] | tuple[None, None]:
+def _token(entrant: PlannedContender, workload: Workload) -> tuple[str, Token] | tuple[None, None]:
     """A token for what the workload writes, as it is presented and as the service knows it."""
     if not workload.writes or entrant.service:
         return None, None
-    return tokens.make("lab", (tokens.CATALOG_WRITE,), runs.now().date())
+    return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())
 
 
 def _answering(deployment: Deployment) -> list[int] | None:
@@ -139,7 +139,7 @@ def _answering(deployment: Deployment) -> list[int] | None:
 
 
 def _figures(
-    entrant: Entrant,
+    entrant: PlannedContender,
     workload: Workload,
     protocol: Protocol,
     sent: Load,

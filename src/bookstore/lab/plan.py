@@ -14,12 +14,12 @@ from bookstore.exceptions import ConfigurationError
 from bookstore.lab.load import k9 as generator
 from bookstore.lab.record.run_record import Deploy, Limits, Protocol
 from bookstore.lab.testbed import compose_project, external, limits, pgbouncer
+from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import MAX_CONNECTIONS
 from bookstore.lab.testbed.external import External
 from bookstore.lab.workload.file import changed
 from bookstore.lab.workload.spec import Workload
-from bookstore.profile import loader, rendering
-from bookstore.profile.engine_profile import EngineProfile
+from bookstore.profile import loader
 
 LAB_CONNECTIONS: Final = 4
 """What the lab itself opens beside the service: two to look with, one spare, one for pgbench's own check."""
@@ -29,25 +29,10 @@ SPARE_FILES: Final = 128
 """Open files a process has beside its clients: libraries, logs, database connections."""
 
 
-class Entrant(msgspec.Struct, frozen=True, kw_only=True):
-    """What takes part: an engine profile, or another service. `label` tells two of the same apart; `load` is what
-    of the workload is another for this one."""
-
-    label: str
-    spec: str
-    load: dict[str, float] = {}
-    profile: EngineProfile | None = None
-    service: External | None = None
-
-    @property
-    def keys(self) -> dict[str, str]:
-        return rendering.effective(self.profile) if self.profile else self.service.keys if self.service else {}
-
-
 class Plan(msgspec.Struct, frozen=True):
     """A comparison as it was asked for, the baseline first."""
 
-    entrants: list[Entrant]
+    entrants: list[PlannedContender]
     workload: Workload
     protocol: Protocol
     output: Path
@@ -79,10 +64,10 @@ def plan(
         refused.append(
             f"--min-rounds: found {protocol.min_rounds}; allowed is 1 to {protocol.max_rounds}, the most rounds"
         )
-    entrants: list[Entrant] = []
+    entrants: list[PlannedContender] = []
     for spec, load in cells:
         try:
-            it = _entrant(spec)
+            it = _contender(spec)
             _check_clients(changed(workload, load) if load else workload)
         except ConfigurationError as refusal:
             refused.append(str(refusal))
@@ -95,7 +80,7 @@ def plan(
                 f"--external {service.name}: found it with a limit of CPU or memory; allowed is that for what the lab "
                 f"starts: give its command in a file"
             )
-        entrants.append(Entrant(label=_label(service.name, entrants), spec=service.url or "", service=service))
+        entrants.append(PlannedContender(label=_label(service.name, entrants), spec=service.url or "", service=service))
     if protocol.deploy == "compose":
         refused += [
             f"--deploy compose: found the service {it.label}; allowed are profiles, whose image is known"
@@ -113,10 +98,10 @@ def plan(
     return Plan(entrants, workload, protocol, output, seed)
 
 
-def _entrant(spec: str) -> Entrant:
+def _contender(spec: str) -> PlannedContender:
     if external.is_external(spec):
         service = external.load(spec)
-        return Entrant(label=service.name, spec=spec, service=service)
+        return PlannedContender(label=service.name, spec=spec, service=service)
     found = loader.load(spec)
     room = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
     if found.behind_pooler:
@@ -124,10 +109,10 @@ def _entrant(spec: str) -> Entrant:
     if not (it := budget.budget(found, room, pgbouncer.CAPACITY if found.behind_pooler else None)).fits:
         told = f"{budget.sentence(found, it)}; {budget.advice(found, it)}"
         raise ConfigurationError(f"profile {spec}: over the connection budget of the lab's database: {told}")
-    return Entrant(label=found.name, spec=spec, profile=found)
+    return PlannedContender(label=found.name, spec=spec, profile=found)
 
 
-def _label(name: str, before: Sequence[Entrant]) -> str:
+def _label(name: str, before: Sequence[PlannedContender]) -> str:
     """`name`, and ` #2` behind it where there is one already."""
     times = sum(it.label.partition(" #")[0] == name for it in before)
     return f"{name} #{times + 1}" if times else name

@@ -17,11 +17,12 @@ import psycopg
 
 from bookstore.lab.analysis import summary, verdict
 from bookstore.lab.checks import consistency, identity, statement_log
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.load import pgbench
 from bookstore.lab.load.pgbench import Script
 from bookstore.lab.measurement import asked_of, measure, nothing
-from bookstore.lab.plan import Entrant, Plan
+from bookstore.lab.plan import Plan
+from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
 from bookstore.lab.storage import runs
 from bookstore.lab.storage.partial_run import Draft
@@ -29,6 +30,7 @@ from bookstore.lab.telemetry import watcher  # fmt: skip
 from bookstore.lab.telemetry.watcher import Cost
 from bookstore.lab.testbed import compose
 from bookstore.lab.testbed import local as host
+from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import DATABASE, Fill
 from bookstore.lab.testbed.deployment import Deployment, DeploymentError
 from bookstore.lab.testbed.testbed import Site
@@ -67,7 +69,7 @@ def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) 
         guardian = stack.enter_context(Guardian())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-lab-")))
         guardian.watch("folder", folder)
-        started_at = runs.now()
+        started_at = run_record.now()
         run_id = resumable or runs.folder_name(started_at, [entrant.label for entrant in it.entrants])
         draft = stack.enter_context(Draft(it.output, run_id, resume=resumable is not None))
         progress("making a database", 0)
@@ -92,7 +94,7 @@ class _Runner:
             self._rounds()
         except (psycopg.Error, psutil.Error) as error:
             return self._finish("invalid", f"the lab's database or a worker is gone: {str(error).strip()}")
-        except Invalid as error:
+        except InvalidMeasurement as error:
             return self._finish("invalid", str(error))
         except KeyboardInterrupt:
             if self.rounds and not self.draft.resumable:
@@ -125,14 +127,14 @@ class _Runner:
                         entrant, self.plan.workload, self.plan.protocol, self.site, self.plan.seed,
                         lambda _: None, tell, inspect=True,
                     )  # fmt: skip
-                except Invalid as error:
+                except InvalidMeasurement as error:
                     seen = nothing(entrant.label, Problem("server_died", str(error).splitlines()[0]))
                 self.inspections.append(seen.measurement)
 
-    def _tell_inspection(self, entrant: Entrant, what: str, _share: float) -> None:
+    def _tell_inspection(self, entrant: PlannedContender, what: str, _share: float) -> None:
         self.progress(f"inspection  {entrant.label}: {what}", 0.99)
 
-    def _measure(self, number: int, place: int, entrant: Entrant) -> Measurement:
+    def _measure(self, number: int, place: int, entrant: PlannedContender) -> Measurement:
         whole = self.plan.protocol.max_rounds * len(self.plan.entrants)
         done = (number - 1) * len(self.plan.entrants) + place
         if (before := self.draft.done.get((number, entrant.label))) is not None:
@@ -169,7 +171,7 @@ class _Runner:
         self.draft.add(number, measurement, measured.samples)
         return measurement
 
-    def _verify(self, entrant: Entrant, deployment: Deployment) -> None:
+    def _verify(self, entrant: PlannedContender, deployment: Deployment) -> None:
         """Each time that it is what it says; the first time that it answers as the others, and with what SQL."""
         lab, workload = self.site.lab, asked_of(entrant, self.plan.workload)
         if entrant.profile:
@@ -195,7 +197,7 @@ class _Runner:
         identity.prove_driver(entrant.profile, first)
         self.draft.note(entrant.label, {name: [one.sql for one in them] for name, them in captured.items()})
 
-    def _scripts(self, entrant: Entrant) -> list[Script]:
+    def _scripts(self, entrant: PlannedContender) -> list[Script]:
         """The statements of each kind of request; none where one of them writes, whose statements cannot be said
         twice, and none for other services."""
         workload, said = self.plan.workload, self.draft.statements.get(entrant.label, {})
@@ -232,12 +234,12 @@ class _Runner:
 
     def _finish(self, status: Status, told: str) -> Outcome:
         if not self.rounds:
-            raise Invalid(told)
+            raise InvalidMeasurement(told)
         contenders = self._contenders()
         record = Run(
             id=self.draft.run_id,
             started_at=self.started_at,
-            ended_at=runs.now(),
+            ended_at=run_record.now(),
             status=status,
             told=told,
             seed=self.plan.seed,

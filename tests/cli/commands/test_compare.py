@@ -20,7 +20,7 @@ from bookstore.cli.commands.compare import compare
 from bookstore.cli.commands.runs import runs
 from bookstore.cli.progress import progress
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.storage import runs as results
 from bookstore.lab.testbed.process import wait_until
@@ -285,7 +285,7 @@ def test_invalid(tmp_path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatc
     """A measurement that is not valid ends with exit code 3 and its reason, and stores nothing."""
 
     def run(*_: object) -> None:
-        raise Invalid("a worker was replaced")
+        raise InvalidMeasurement("a worker was replaced")
 
     monkeypatch.setattr("bookstore.lab.run.run", run)
     monkeypatch.setattr(tempfile, "tempdir", str(workplace))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Catalogue, Contender, Machine, Measurement, Protocol, Round, Run
 from bookstore.lab.record.samples import Samples
@@ -107,7 +107,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
         fill(now)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
         try:
-            with pytest.raises(Invalid, match=r"now: cannot be written: .+; the measurement is lost"):
+            with pytest.raises(InvalidMeasurement, match=r"now: cannot be written: .+; the measurement is lost"):
                 now.add(3, measured(LABELS[0]), sampled(3, 10_000))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -134,7 +134,7 @@ def test_a_sweep_that_cannot_be_finished_keeps_what_it_has(tmp_path: Path) -> No
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
         try:
-            with pytest.raises(Invalid, match="sweep: cannot be written"):
+            with pytest.raises(InvalidMeasurement, match="sweep: cannot be written"):
                 draft.finish(record(draft))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.exceptions import Invalid
-from bookstore.lab.record import samples
+from bookstore.lab.exceptions import InvalidMeasurement
+from bookstore.lab.record import run_record, samples
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.storage import runs as results
@@ -147,9 +147,9 @@ def test_a_failing_write(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(Invalid, match=r"later: cannot be written: No space left on device"):
+    with pytest.raises(InvalidMeasurement, match=r"later: cannot be written: No space left on device"):
         store(msgspec.structs.replace(run, id="later"), tmp_path)
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidMeasurement):
         store(run, tmp_path)
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == [earlier.parent]
@@ -159,7 +159,7 @@ def test_a_failing_write(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_no_run_is_overwritten(run: Run, tmp_path: Path) -> None:
     """A second run of the same name does not take the first one's place."""
     earlier = store(run, tmp_path).read_bytes()
-    with pytest.raises(Invalid, match="cannot be written"):
+    with pytest.raises(InvalidMeasurement, match="cannot be written"):
         store(run, tmp_path)
     assert (tmp_path / run.id / "run.json").read_bytes() == earlier
 
@@ -229,5 +229,5 @@ def test_unwritable_output(place: str, tmp_path: Path) -> None:
 
 def test_now() -> None:
     """The time has a zone and no fraction: it becomes part of a name."""
-    assert results.now().utcoffset() is not None
-    assert results.now().microsecond == 0
+    assert run_record.now().utcoffset() is not None
+    assert run_record.now().microsecond == 0

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from bookstore.exceptions import ConfigurationError
+from bookstore.lab.analysis.threshold_results import ThresholdResult, evaluate
 from bookstore.lab.record.samples import Samples, empty
-from bookstore.lab.workload.thresholds import Outcome, checked, evaluate
+from bookstore.lab.workload.thresholds import checked
 
 
 @pytest.fixture
@@ -45,10 +46,10 @@ def test_evaluate(expression: str, found: float, crossed: bool, samples: Samples
 def test_nothing_measured() -> None:
     """Without a request nothing is promised: each threshold is crossed, and no value is made up."""
     assert evaluate(["p(95)<200", "rate<1"], empty(), 10) == [
-        Outcome("p(95)<200", None, True),
-        Outcome("rate<1", None, True),
+        ThresholdResult("p(95)<200", None, True),
+        ThresholdResult("rate<1", None, True),
     ]
-    assert evaluate(["throughput>0"], empty(), 10) == [Outcome("throughput>0", 0.0, True)]
+    assert evaluate(["throughput>0"], empty(), 10) == [ThresholdResult("throughput>0", 0.0, True)]
 
 
 @pytest.mark.parametrize(

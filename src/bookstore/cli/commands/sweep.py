@@ -11,7 +11,7 @@ from bookstore.cli.commands.runs import output_option
 from bookstore.cli.measurement import catalogue_of, end, loaded, measured, measuring_options, protocol_of, seed_of
 from bookstore.lab import plan as planning
 from bookstore.lab import sweep as grid
-from bookstore.lab.storage import runs
+from bookstore.lab.record import run_record
 
 
 @click.command()
@@ -31,7 +31,7 @@ def sweep(profile: str, over: tuple[str, ...], rounds: int, **options: Any) -> N
     how = protocol_of(options, rounds, rounds, 1.0)
     it = planning.plan(grid.cells(profile, over), loaded(options), how, options["output"], seed_of(options))
     mark, left = grid.unfinished(it, catalogue_of(options))
-    run_id = grid.id_of(left) if left else grid.id_for(runs.now(), mark, it.seed)
+    run_id = grid.id_of(left) if left else grid.id_for(run_record.now(), mark, it.seed)
     if left:
         it = msgspec.structs.replace(it, seed=grid.seed_of(run_id))
         click.echo(f"goes on with {left}, with its seed, {it.seed}", err=True)

@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bookstore.lab.analysis.statistics import Interval, t_quantile
+from bookstore.lab.analysis.statistics import t_quantile
+from bookstore.lab.record.run_record import Interval
 
 Floats = NDArray[np.float64]
 

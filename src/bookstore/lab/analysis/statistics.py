@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from statistics import NormalDist, fmean, stdev, variance
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from bookstore.lab.record.run_record import Interval
 
 CONFIDENCE: Final = 0.95
 """Of so many runs the interval holds the true ratio, rounds being added until it is narrow."""
@@ -22,15 +23,6 @@ QUANTILE: Final = 0.97
 rounds happen to lie close together, and at 0.95 is wrong in 7 of 100 runs; at 0.97 in fewer than 5."""
 
 POWER: Final = 0.80
-
-
-class Interval(msgspec.Struct, frozen=True):
-    """An estimate and the interval that holds the true value in 95 of 100 experiments. `low` and `high` are
-    None where one round alone cannot tell them."""
-
-    estimate: float
-    low: float | None
-    high: float | None
 
 
 class LogRatio(NamedTuple):

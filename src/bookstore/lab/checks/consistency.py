@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.workload.spec import Ask, Workload
 
@@ -17,7 +17,7 @@ PAGES: Final = 3
 Answers = dict[str, Any]
 
 
-class UnlikeError(Invalid):
+class UnlikeError(InvalidMeasurement):
     """Two profiles answer differently: their speeds cannot be compared."""
 
 

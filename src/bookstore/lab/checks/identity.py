@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from bookstore.database import pooler
 from bookstore.lab.checks.statement_log import Statement, is_control
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.testbed.process import wait_until
 from bookstore.profile.engine_profile import EngineProfile
@@ -33,7 +33,7 @@ _PREPARED_BY: Final = {"__asyncpg_": "asyncpg", "_pg3_": "psycopg"}
 """What the drivers call the statements that they prepare."""
 
 
-class IdentityError(Invalid):
+class IdentityError(InvalidMeasurement):
     """What was deployed is not what the profile says."""
 
 

@@ -10,19 +10,9 @@ from typing import Final, NamedTuple
 import msgspec
 import psycopg
 
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.testbed.process import wait_until
-
-LOG_SETTINGS: Final = {
-    "logging_collector": "on",
-    "log_destination": "jsonlog",
-    "log_directory": "log",
-    "log_filename": "postgresql.log",
-    "log_rotation_age": "0",
-    "log_rotation_size": "0",
-}
-"""What a cluster needs whose statements are to be captured; nothing is logged outside of a capture."""
 
 WARM_REQUESTS: Final = 3
 """Requests a connection gets before the one that counts: what a driver asks once a connection is not in it."""
@@ -38,7 +28,7 @@ _CONTROL: Final = re.compile(
 _numbers = itertools.count(1)
 
 
-class CaptureError(Invalid):
+class CaptureError(InvalidMeasurement):
     """PostgreSQL's log does not tell what is asked."""
 
 

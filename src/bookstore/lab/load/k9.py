@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.load import k9_plan
 from bookstore.lab.load.k9_output import Points
 from bookstore.lab.load.steady_state import WINDOW_S, WINDOWS, is_steady
@@ -44,7 +44,7 @@ Tick = Callable[[str, float], None]
 """Is told about ten times a second what is done, and the share of its time that is gone, 0 to 1."""
 
 
-class LoadError(Invalid):
+class LoadError(InvalidMeasurement):
     """The load generator failed: what was measured is not valid."""
 
 

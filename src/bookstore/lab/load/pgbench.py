@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from bookstore.database.embedded import binaries
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 
 CEILING_S: Final = 1
 SPARE_S: Final = 60
@@ -27,7 +27,7 @@ class Script(NamedTuple):
     weight: int = 1
 
 
-class CeilingError(Invalid):
+class CeilingError(InvalidMeasurement):
     """pgbench failed."""
 
 

@@ -6,12 +6,11 @@ Shares and ratios are fractions, 1.0 is all or alike.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
 
-from bookstore.lab.analysis.statistics import Interval
 from bookstore.lab.workload.spec import Workload
 
 SCHEMA_VERSION: Final = 2
@@ -28,6 +27,15 @@ Verdict = Literal["faster", "slower", "less", "more", "no difference shown", "to
 
 Deploy = Literal["process", "compose"]
 """process: as this machine's processes, on a cluster of the lab's own; compose: in the containers of compose.yaml."""
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """An estimate and the interval that holds the true value in 95 of 100 experiments. `low` and `high` are
+    None where one round alone cannot tell them."""
+
+    estimate: float
+    low: float | None
+    high: float | None
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -294,3 +302,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     inspections: list[Measurement] = []
     summary: list[Summary]
     steps: list[Step] = []
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

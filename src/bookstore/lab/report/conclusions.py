@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bookstore.lab.analysis import sweep_grid as grids
-from bookstore.lab.analysis.statistics import Interval
-from bookstore.lab.record.run_record import Comparison, Metric, Run, Status, Summary
+from bookstore.lab.record.run_record import Comparison, Interval, Metric, Run, Status, Summary
 from bookstore.lab.report.table import headline_of, span, three
 
 NAMES: Final[dict[Metric, str]] = {

@@ -10,9 +10,19 @@ import numpy as np
 from msgspec.structs import replace
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.analysis.statistics import Interval, ratio
+from bookstore.lab.analysis.statistics import ratio
 from bookstore.lab.analysis.summary import Model, Read
-from bookstore.lab.record.run_record import Histogram, Kind, Measurement, Metric, Run, Series, Split, Telemetry
+from bookstore.lab.record.run_record import (
+    Histogram,
+    Interval,
+    Kind,
+    Measurement,
+    Metric,
+    Run,
+    Series,
+    Split,
+    Telemetry,
+)
 from bookstore.lab.record.samples import Samples, joined
 from bookstore.lab.report.conclusions import answer
 from bookstore.lab.report.plot_data import (

@@ -9,9 +9,9 @@ import numpy as np
 
 from bookstore.lab.analysis import sweep_grid as grids
 from bookstore.lab.analysis.scalability import Scalability
-from bookstore.lab.analysis.statistics import Interval, ratio
+from bookstore.lab.analysis.statistics import ratio
 from bookstore.lab.analysis.sweep_grid import Grid
-from bookstore.lab.record.run_record import Run
+from bookstore.lab.record.run_record import Interval, Run
 
 CURVE_POINTS: Final = 40
 MOST_CHOSEN: Final = 4

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.record import histograms, samples
 from bookstore.lab.record.histograms import Part
 from bookstore.lab.record.run_record import Measurement, Run
@@ -109,7 +109,7 @@ class Draft:
         except OSError as error:
             reason = error.strerror or str(error)
             where = self._output / self.run_id
-            raise Invalid(f"{where}: cannot be written: {reason}; the measurement is lost") from None
+            raise InvalidMeasurement(f"{where}: cannot be written: {reason}; the measurement is lost") from None
 
 
 def _part(number: int, label: str) -> str:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -93,7 +93,3 @@ def sole_user(output: Path) -> Iterator[list[Path]]:
 def runs(output: Path) -> list[Path]:
     """The folders of complete runs below `output`, oldest first."""
     return sorted(path.parent for path in output.glob(f"[!.]*/{FILE}")) if output.is_dir() else []
-
-
-def now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)

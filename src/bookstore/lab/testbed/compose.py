@@ -13,11 +13,12 @@ import psutil
 
 from bookstore.auth import tokens
 from bookstore.auth.tokens import Token
-from bookstore.lab.plan import Entrant, Plan
+from bookstore.lab.plan import Plan
+from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Limits, Machine
-from bookstore.lab.storage import runs
 from bookstore.lab.testbed import limits, machine
 from bookstore.lab.testbed.compose_project import Project, running
+from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import Fill, Laboratory, filled, server_settings
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.testbed.process import free_port, wait_ready
@@ -83,7 +84,7 @@ class Containers:
         self._versions = self._told_by_image()
 
     @contextmanager
-    def deployed(self, entrant: Entrant, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
+    def deployed(self, entrant: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
         project, name = self._project, f"{self._project.name}-api"
         project.hand_out("api_tokens", (token or _nobodys()).line())
         port, metrics_port = free_port(), free_port()
@@ -127,7 +128,7 @@ class Containers:
         with suppress(DeploymentError):  # it has ended, or was never made; what outlives this, left() tells
             self._project.engine.asked(*command)
 
-    def _mounted(self, entrant: Entrant) -> str:
+    def _mounted(self, entrant: PlannedContender) -> str:
         """The profile as this machine reads it, in the folder that the container reads; under its own name, with its
         overrides behind it once more, for both are part of what it is called."""
         assert entrant.profile
@@ -166,4 +167,4 @@ def own_pid(pid: int) -> int:
 
 def _nobodys() -> Token:
     """A token that nobody has: a service that others might reach starts with one only."""
-    return tokens.make("lab", (tokens.CATALOG_WRITE,), runs.now().date())[1]
+    return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())[1]

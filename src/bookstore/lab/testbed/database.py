@@ -17,7 +17,6 @@ from psycopg import sql
 
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
-from bookstore.lab.checks import statement_log
 from bookstore.lab.record.run_record import Catalogue
 from bookstore.reaper import Guardian
 
@@ -30,8 +29,17 @@ APPLICATION: Final = "bookstore-lab"
 """The application_name of the lab's own sessions."""
 
 _SETTINGS: Final = {"max_connections": str(MAX_CONNECTIONS), "shared_buffers": "256MB"}
+LOG_SETTINGS: Final = {
+    "logging_collector": "on",
+    "log_destination": "jsonlog",
+    "log_directory": "log",
+    "log_filename": "postgresql.log",
+    "log_rotation_age": "0",
+    "log_rotation_size": "0",
+}
+"""What a cluster needs whose statements are to be captured; nothing is logged outside of a capture."""
 _WATCHED: Final = {
-    **statement_log.LOG_SETTINGS,
+    **LOG_SETTINGS,
     "shared_preload_libraries": "pg_stat_statements",
     "pg_stat_statements.track_utility": "off",  # BEGIN and COMMIT ask nothing
 }

@@ -13,12 +13,12 @@ import psutil
 import sqlalchemy as sa
 
 from bookstore.http.compression import decoded
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 
 HOST: Final = "127.0.0.1"
 
 
-class DeploymentError(Invalid):
+class DeploymentError(InvalidMeasurement):
     """The service did not start, did not answer as itself, or did not stop."""
 
 

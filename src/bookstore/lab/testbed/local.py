@@ -8,9 +8,10 @@ from pathlib import Path
 
 from bookstore.auth import token_file
 from bookstore.auth.tokens import Token
-from bookstore.lab.plan import Entrant, Plan
+from bookstore.lab.plan import Plan
 from bookstore.lab.record.run_record import Limits, Machine
 from bookstore.lab.testbed import limits, machine
+from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import DATABASE, Fill, Laboratory, laboratory
 from bookstore.lab.testbed.deployment import Deployment, Pooler
 from bookstore.lab.testbed.limits import Fence
@@ -40,7 +41,7 @@ class Host:
         self._held = held
 
     @contextmanager
-    def deployed(self, entrant: Entrant, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
+    def deployed(self, entrant: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
         (tokens := self.folder / "tokens").unlink(missing_ok=True)
         if token:
             token_file.add(tokens, token)  # in the deployment's own data folder
@@ -65,7 +66,7 @@ class Host:
             yield deployment
 
     @contextmanager
-    def _pooler(self, entrant: Entrant) -> Iterator[Pooler | None]:
+    def _pooler(self, entrant: PlannedContender) -> Iterator[Pooler | None]:
         """The PgBouncer that a profile says it is behind, outside of the limits: it is the database's side."""
         if not (entrant.profile and entrant.profile.behind_pooler):
             yield None

@@ -22,7 +22,7 @@ from bookstore.database import pooler
 from bookstore.database.budget import PoolerCapacity
 from bookstore.database.embedded import SUPERUSER, run_as_owner
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.exceptions import Invalid
+from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Guardian, end_process
 
@@ -45,7 +45,7 @@ CONNECT_QUERY: Final = "SET statement_timeout = '5s'; SET idle_in_transaction_se
 """What a client says at its start where no PgBouncer is, which would refuse it: PgBouncer says it to PostgreSQL."""
 
 
-class PgBouncerError(Invalid):
+class PgBouncerError(InvalidMeasurement):
     """PgBouncer did not start."""
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bookstore.auth.tokens import Token
-from bookstore.lab.plan import Entrant
 from bookstore.lab.record.run_record import Limits, Machine
+from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import Laboratory
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.reaper import Guardian
@@ -21,7 +21,9 @@ class Site(Protocol):
     folder: Path
     guardian: Guardian
 
-    def deployed(self, entrant: Entrant, token: Token | None, *, inspect: bool) -> AbstractContextManager[Deployment]:
+    def deployed(
+        self, entrant: PlannedContender, token: Token | None, *, inspect: bool
+    ) -> AbstractContextManager[Deployment]:
         """The contender on the lab's database, ready, within its limits; stopped when the block ends. `token` may
         write; with `inspect` the service tells about itself. Raises DeploymentError."""
 

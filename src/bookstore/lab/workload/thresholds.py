@@ -11,12 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.record.samples import Samples
 
 ALLOWED: Final = (
     "p(95)<200, avg, med, min or max (latency in ms), rate<0.01 (share of failed requests) "
@@ -27,12 +23,6 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
     "==": operator.eq, "===": operator.eq, "!=": operator.ne,
 }  # fmt: skip
-_OF_LATENCY: Final[dict[str, Callable[[NDArray[np.float64]], float]]] = {
-    "avg": lambda it: float(np.mean(it)),
-    "med": lambda it: float(np.median(it)),
-    "min": lambda it: float(np.min(it)),
-    "max": lambda it: float(np.max(it)),
-}
 _EXPRESSION: Final = re.compile(
     r"\s*(?P<word>avg|med|min|max|rate|throughput|p\(\s*(?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?)\s*\))"
     r"\s*(?P<operator><=?|>=?|={2,3}|!=)\s*(?P<limit>[0-9]{1,12}(\.[0-9]{1,12})?)\s*"
@@ -52,14 +42,6 @@ class Threshold(NamedTuple):
         return _OPERATORS[self.operator](found, self.limit)
 
 
-class Outcome(NamedTuple):
-    """`found` is None where there was no request to judge by; that crosses a threshold as well."""
-
-    expression: str
-    found: float | None
-    crossed: bool
-
-
 def parse(expression: str) -> Threshold:
     """Raises ValueError, whose text is what is allowed."""
     match = _EXPRESSION.fullmatch(expression)
@@ -77,27 +59,3 @@ def checked(expressions: Sequence[str], place: str) -> list[str]:
         except ValueError as error:
             raise ConfigurationError(f"{place}: found '{excerpt(expression)}'; allowed is {error}") from None
     return list(expressions)
-
-
-def evaluate(expressions: Sequence[str], samples: Samples, seconds: float) -> list[Outcome]:
-    """Each expression with the value found in `samples`, all of those measured in `seconds`."""
-    outcomes = []
-    for expression in expressions:
-        threshold = parse(expression)
-        found = _found(threshold, samples, seconds)
-        outcomes.append(Outcome(expression, found, found is None or not threshold.holds(found)))
-    return outcomes
-
-
-def _found(threshold: Threshold, samples: Samples, seconds: float) -> float | None:
-    """Percentiles are linear between the nearest two ranks, as in k6."""
-    if threshold.word == "throughput":
-        return float(np.count_nonzero(samples.ok)) / seconds
-    if not len(samples):
-        return None
-    latency = samples.latency_ms.astype(np.float64)
-    if threshold.word == "rate":
-        return 1 - float(np.mean(samples.ok))
-    if threshold.word == "p":
-        return float(np.percentile(latency, threshold.percent))
-    return _OF_LATENCY[threshold.word](latency)
