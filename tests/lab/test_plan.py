@@ -30,12 +30,12 @@ def few_files() -> Iterator[None]:
 def test_labels() -> None:
     """The order is the one asked for; a profile that is asked for again is told apart."""
     it = make("asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json", "asyncpg-json")
-    labels = [entrant.label for entrant in it.entrants]
+    labels = [contender.label for contender in it.contenders]
     assert labels == ["asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json #2", "asyncpg-json #3"]
-    assert it.entrants[1].spec == "asyncpg-json@workers=2"
-    assert it.entrants[1].profile
-    assert it.entrants[1].profile.workers == 2
-    assert it.entrants[1].keys["workers"] == "2"
+    assert it.contenders[1].spec == "asyncpg-json@workers=2"
+    assert it.contenders[1].profile
+    assert it.contenders[1].profile.workers == 2
+    assert it.contenders[1].keys["workers"] == "2"
 
 
 def test_every_mistake_at_once() -> None:
@@ -54,4 +54,4 @@ def test_open_files(few_files: None) -> None:
     with pytest.raises(ConfigurationError, match=r"concurrency: found 500 clients; allowed are 384 .* `ulimit -n 628`"):
         make("asyncpg-json", workload=many)
     assert open_files() == 512
-    assert make("asyncpg-json").entrants
+    assert make("asyncpg-json").contenders

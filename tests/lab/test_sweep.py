@@ -35,11 +35,11 @@ def test_the_grid_is_every_combination() -> None:
 def test_each_cell_has_a_label_and_its_load(tmp_path: Path) -> None:
     """Cells can be told apart, and the load of each is known."""
     it = planned(tmp_path, ["pool_size=1,5", "concurrency=1,25"])
-    assert [entrant.label for entrant in it.entrants] == [
+    assert [contender.label for contender in it.contenders] == [
         "asyncpg-json@pool_size=1 concurrency=1", "asyncpg-json@pool_size=1 concurrency=25",
         "asyncpg-json@pool_size=5 concurrency=1", "asyncpg-json@pool_size=5 concurrency=25",
     ]  # fmt: skip
-    assert [entrant.load for entrant in it.entrants][:2] == [{"concurrency": 1}, {"concurrency": 25}]
+    assert [contender.load for contender in it.contenders][:2] == [{"concurrency": 1}, {"concurrency": 25}]
 
 
 def test_the_same_sweep_is_found_again(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Measured(NamedTuple):
 
 
 def measure(
-    entrant: PlannedContender,
+    contender: PlannedContender,
     workload: Workload,
     protocol: Protocol,
     site: Site,
@@ -55,18 +55,18 @@ def measure(
     *,
     inspect: bool = False,
 ) -> Measured:
-    """Deploys `entrant`, has it verified and measures it. `seed` draws the keys: with the same one each contender is
+    """Deploys `contender`, has it verified and measures it. `seed` draws the keys: with the same one each contender is
     asked the same. With `inspect` the service tells about itself, at some cost. A service that dies under the load
     makes an invalid measurement. Raises Invalid where there is no service to measure, or none to measure with."""
-    workload = asked_of(entrant, workload)
+    workload = asked_of(contender, workload)
     tick("starts", 0)
     site.lab.restore()
-    presented, token = _token(entrant, workload)
-    with site.deployed(entrant, token, inspect=inspect) as deployment:
+    presented, token = _token(contender, workload)
+    with site.deployed(contender, token, inspect=inspect) as deployment:
         workers = deployment.prove_identity()
         verify(deployment)
         target = Target(deployment.base, site.lab.ids, presented)
-        with _watcher(deployment, workers, entrant, site, protocol.watch) as watcher:
+        with _watcher(deployment, workers, contender, site, protocol.watch) as watcher:
             sent = k9.send(
                 workload, target, site.folder, site.guardian, tick, seed=seed,
                 pid=lambda pid: setattr(watcher, "load_pid", pid) if watcher else None,
@@ -76,7 +76,7 @@ def measure(
     if not wait_until(lambda: site.lab.sessions() == 0, QUIET_WITHIN_S):
         problems.append(Problem("not_quiet", f"{site.lab.sessions()} database connections outlived the service"))
     problems += [Problem("not_quiet", f"{it} outlived the service") for it in site.left()]
-    measurement = _figures(entrant, workload, protocol, sent, workers, workers_after, watcher)
+    measurement = _figures(contender, workload, protocol, sent, workers, workers_after, watcher)
     problems = [*measurement.problems, *problems]
     began_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - sent.began_s)
     measurement = msgspec.structs.replace(measurement, started_at=began_at, problems=problems)
@@ -92,17 +92,17 @@ def nothing(label: str, problem: Problem) -> Measured:
     return Measured(measurement, empty(), None)
 
 
-def asked_of(entrant: PlannedContender, workload: Workload) -> Workload:
-    """The workload with another service's own paths, and with this entrant's own load."""
-    paths = entrant.service.requests if entrant.service else {}
-    workload = changed(workload, entrant.load) if entrant.load else workload
+def asked_of(contender: PlannedContender, workload: Workload) -> Workload:
+    """The workload with another service's own paths, and with this contender's own load."""
+    paths = contender.service.requests if contender.service else {}
+    workload = changed(workload, contender.load) if contender.load else workload
     asks = [msgspec.structs.replace(ask, path=paths.get(ask.name, ask.path)) for ask in workload.requests]
     return msgspec.structs.replace(workload, requests=asks)
 
 
 @contextmanager
 def _watcher(
-    deployment: Deployment, workers: list[int], entrant: PlannedContender, site: Site, watch: bool
+    deployment: Deployment, workers: list[int], contender: PlannedContender, site: Site, watch: bool
 ) -> Iterator[Watcher | None]:
     if not watch:
         yield None
@@ -117,15 +117,15 @@ def _watcher(
             database=DATABASE,
             metrics_url=deployment.metrics_url,
             beside=[deployment.pooler.pid] if deployment.pooler else [],
-            named=entrant.service is None,
+            named=contender.service is None,
         ) as watcher,
     ):
         yield watcher
 
 
-def _token(entrant: PlannedContender, workload: Workload) -> tuple[str, Token] | tuple[None, None]:
+def _token(contender: PlannedContender, workload: Workload) -> tuple[str, Token] | tuple[None, None]:
     """A token for what the workload writes, as it is presented and as the service knows it."""
-    if not workload.writes or entrant.service:
+    if not workload.writes or contender.service:
         return None, None
     return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())
 
@@ -139,7 +139,7 @@ def _answering(deployment: Deployment) -> list[int] | None:
 
 
 def _figures(
-    entrant: PlannedContender,
+    contender: PlannedContender,
     workload: Workload,
     protocol: Protocol,
     sent: Load,
@@ -175,7 +175,7 @@ def _figures(
     )
     borne = {"machine_busy"} if protocol.allow_busy else set()
     return Measurement(
-        profile=entrant.label,
+        profile=contender.label,
         problems=[one for one in found if one.code not in borne],
         warnings=[one for one in found if one.code in borne],
         warm_up_s=sent.warm_up_s,

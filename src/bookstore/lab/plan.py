@@ -32,7 +32,7 @@ SPARE_FILES: Final = 128
 class Plan(msgspec.Struct, frozen=True):
     """A comparison as it was asked for, the baseline first."""
 
-    entrants: list[PlannedContender]
+    contenders: list[PlannedContender]
     workload: Workload
     protocol: Protocol
     output: Path
@@ -64,7 +64,7 @@ def plan(
         refused.append(
             f"--min-rounds: found {protocol.min_rounds}; allowed is 1 to {protocol.max_rounds}, the most rounds"
         )
-    entrants: list[PlannedContender] = []
+    contenders: list[PlannedContender] = []
     for spec, load in cells:
         try:
             it = _contender(spec)
@@ -73,29 +73,31 @@ def plan(
             refused.append(str(refusal))
             continue
         name = it.label + "".join(f" {key}={value:g}" for key, value in load.items())
-        entrants.append(msgspec.structs.replace(it, label=_label(name, entrants), load=load))
+        contenders.append(msgspec.structs.replace(it, label=_label(name, contenders), load=load))
     for service in services:
         if protocol.limits != Limits():
             refused.append(
                 f"--external {service.name}: found it with a limit of CPU or memory; allowed is that for what the lab "
                 f"starts: give its command in a file"
             )
-        entrants.append(PlannedContender(label=_label(service.name, entrants), spec=service.url or "", service=service))
+        contenders.append(
+            PlannedContender(label=_label(service.name, contenders), spec=service.url or "", service=service)
+        )
     if protocol.deploy == "compose":
         refused += [
             f"--deploy compose: found the service {it.label}; allowed are profiles, whose image is known"
-            for it in entrants
+            for it in contenders
             if it.service
         ]
         refused += [
             f"--deploy compose: found the profile {it.label}, which is behind a pooler; allowed are profiles without "
             f"behind_pooler: the lab deploys compose.yaml's db and api alone"
-            for it in entrants
+            for it in contenders
             if it.profile and it.profile.behind_pooler
         ]
     if refused:
         raise ConfigurationError("\n".join(dict.fromkeys(refused)))
-    return Plan(entrants, workload, protocol, output, seed)
+    return Plan(contenders, workload, protocol, output, seed)
 
 
 def _contender(spec: str) -> PlannedContender:

@@ -70,7 +70,7 @@ def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-lab-")))
         guardian.watch("folder", folder)
         started_at = run_record.now()
-        run_id = resumable or runs.folder_name(started_at, [entrant.label for entrant in it.entrants])
+        run_id = resumable or runs.folder_name(started_at, [contender.label for contender in it.contenders])
         draft = stack.enter_context(Draft(it.output, run_id, resume=resumable is not None))
         progress("making a database", 0)
         site = stack.enter_context(_SITES[it.protocol.deploy](it, fill, guardian, folder))
@@ -107,8 +107,8 @@ class _Runner:
         contenders = self._contenders()
         while not self.rounds or not verdict.enough(self.rounds, contenders, self.plan.protocol, self._metric()):
             number = len(self.rounds) + 1
-            order = shuffle.sample(self.plan.entrants, len(self.plan.entrants))
-            measured = [self._measure(number, place, entrant) for place, entrant in enumerate(order)]
+            order = shuffle.sample(self.plan.contenders, len(self.plan.contenders))
+            measured = [self._measure(number, place, contender) for place, contender in enumerate(order)]
             self.rounds.append(Round(number, measured))
         self._inspect()
 
@@ -118,44 +118,44 @@ class _Runner:
         if not self.plan.protocol.inspect:
             return
         seen_before = []
-        for entrant in self.plan.entrants:
-            if entrant.profile and (same := (entrant.keys, entrant.load)) not in seen_before:
+        for contender in self.plan.contenders:
+            if contender.profile and (same := (contender.keys, contender.load)) not in seen_before:
                 seen_before.append(same)
-                tell = partial(self._tell_inspection, entrant)
+                tell = partial(self._tell_inspection, contender)
                 try:
                     seen = measure(
-                        entrant, self.plan.workload, self.plan.protocol, self.site, self.plan.seed,
+                        contender, self.plan.workload, self.plan.protocol, self.site, self.plan.seed,
                         lambda _: None, tell, inspect=True,
                     )  # fmt: skip
                 except InvalidMeasurement as error:
-                    seen = nothing(entrant.label, Problem("server_died", str(error).splitlines()[0]))
+                    seen = nothing(contender.label, Problem("server_died", str(error).splitlines()[0]))
                 self.inspections.append(seen.measurement)
 
-    def _tell_inspection(self, entrant: PlannedContender, what: str, _share: float) -> None:
-        self.progress(f"inspection  {entrant.label}: {what}", 0.99)
+    def _tell_inspection(self, contender: PlannedContender, what: str, _share: float) -> None:
+        self.progress(f"inspection  {contender.label}: {what}", 0.99)
 
-    def _measure(self, number: int, place: int, entrant: PlannedContender) -> Measurement:
-        whole = self.plan.protocol.max_rounds * len(self.plan.entrants)
-        done = (number - 1) * len(self.plan.entrants) + place
-        if (before := self.draft.done.get((number, entrant.label))) is not None:
+    def _measure(self, number: int, place: int, contender: PlannedContender) -> Measurement:
+        whole = self.plan.protocol.max_rounds * len(self.plan.contenders)
+        done = (number - 1) * len(self.plan.contenders) + place
+        if (before := self.draft.done.get((number, contender.label))) is not None:
             return before
 
         def tell(what: str, share: float) -> None:
-            self.progress(f"round {number}  {entrant.label}: {what}", (done + 0.9 * share) / whole)
+            self.progress(f"round {number}  {contender.label}: {what}", (done + 0.9 * share) / whole)
 
         def verify(deployment: Deployment) -> None:
             tell("is verified", 0)
-            self._verify(entrant, deployment)
+            self._verify(contender, deployment)
 
         try:
             measured = measure(
-                entrant, self.plan.workload, self.plan.protocol, self.site, self.plan.seed + number, verify, tell
+                contender, self.plan.workload, self.plan.protocol, self.site, self.plan.seed + number, verify, tell
             )
         except DeploymentError as error:
             if number == 1:  # nothing has shown yet that it can be deployed at all
                 raise
-            measured = nothing(entrant.label, Problem("server_died", str(error).splitlines()[0]))
-        scripts = self._scripts(entrant)
+            measured = nothing(contender.label, Problem("server_died", str(error).splitlines()[0]))
+        scripts = self._scripts(contender)
         measurement = measured.measurement
         if scripts:  # what was captured is exact; under load some requests are always on their way
             every = sum(script.weight for script in scripts)
@@ -165,28 +165,28 @@ class _Runner:
             self.costs.append(measured.cost)
         if scripts and number <= CEILING_ROUNDS:
             tell("ceiling", 1)
-            clients = asked_of(entrant, self.plan.workload).clients
+            clients = asked_of(contender, self.plan.workload).clients
             highest = pgbench.ceiling_per_s(self.site.lab.url, scripts, clients, self.site.folder)
             measurement = msgspec.structs.replace(measurement, ceiling_per_s=highest)
         self.draft.add(number, measurement, measured.samples)
         return measurement
 
-    def _verify(self, entrant: PlannedContender, deployment: Deployment) -> None:
+    def _verify(self, contender: PlannedContender, deployment: Deployment) -> None:
         """Each time that it is what it says; the first time that it answers as the others, and with what SQL."""
-        lab, workload = self.site.lab, asked_of(entrant, self.plan.workload)
-        if entrant.profile:
-            identity.prove(entrant.profile, deployment, lab.connection, DATABASE)
-        if entrant.label in self.answers:
+        lab, workload = self.site.lab, asked_of(contender, self.plan.workload)
+        if contender.profile:
+            identity.prove(contender.profile, deployment, lab.connection, DATABASE)
+        if contender.label in self.answers:
             return
-        if not entrant.profile:
-            consistency.check_declared(entrant.label, deployment, workload, lab.ids)
-            self.answers[entrant.label] = {}
+        if not contender.profile:
+            consistency.check_declared(contender.label, deployment, workload, lab.ids)
+            self.answers[contender.label] = {}
             return
         mine = consistency.answers(deployment, workload, lab.ids)
         for other, theirs in self.answers.items():
             if theirs:
-                consistency.compare(entrant.label, mine, other, theirs)
-        self.answers[entrant.label] = mine
+                consistency.compare(contender.label, mine, other, theirs)
+        self.answers[contender.label] = mine
         captured = {
             ask.name: statement_log.capture(
                 lab.connection, deployment, ask.path_of(lab.ids[len(lab.ids) // 2]), ask.headers
@@ -194,13 +194,13 @@ class _Runner:
             for ask in consistency.reading(workload)
         }
         first = statement_log.capture(lab.connection, deployment, identity.PATH)
-        identity.prove_driver(entrant.profile, first)
-        self.draft.note(entrant.label, {name: [one.sql for one in them] for name, them in captured.items()})
+        identity.prove_driver(contender.profile, first)
+        self.draft.note(contender.label, {name: [one.sql for one in them] for name, them in captured.items()})
 
-    def _scripts(self, entrant: PlannedContender) -> list[Script]:
+    def _scripts(self, contender: PlannedContender) -> list[Script]:
         """The statements of each kind of request; none where one of them writes, whose statements cannot be said
         twice, and none for other services."""
-        workload, said = self.plan.workload, self.draft.statements.get(entrant.label, {})
+        workload, said = self.plan.workload, self.draft.statements.get(contender.label, {})
         scripts = [Script(said[ask.name], ask.weight) for ask in workload.requests if said.get(ask.name)]
         return scripts if len(scripts) == len(workload.requests) else []
 
@@ -214,7 +214,7 @@ class _Runner:
                 load=it.load,
                 statements=self.draft.statements.get(it.label, {}),
             )
-            for it in self.plan.entrants
+            for it in self.plan.contenders
         ]
 
     def _metric(self) -> Metric:
@@ -227,7 +227,7 @@ class _Runner:
         least = self.plan.protocol.min_rounds
         short = [
             f"{it.label} has {valid} of {least} valid rounds"
-            for it in self.plan.entrants
+            for it in self.plan.contenders
             if (valid := sum(one.is_valid for one in summary.of_profile(self.rounds, it.label))) < least
         ]
         return ("invalid", "; ".join(short)) if short else ("complete", "")

@@ -65,8 +65,8 @@ def _load(values: dict[str, str]) -> dict[str, float]:
 def unfinished(it: Plan, catalogue: Sequence[str] = ()) -> tuple[str, Path | None]:
     """(the plan's mark, the folder of the same sweep that was stopped before its end, if there is one). Two sweeps
     are the same when all that was asked for is the same, the `catalogue` too, but for the seed."""
-    entrants = [(entrant.label, entrant.spec, entrant.keys, entrant.load) for entrant in it.entrants]
-    asked = msgspec.json.encode((entrants, it.workload, it.protocol, catalogue))
+    contenders = [(contender.label, contender.spec, contender.keys, contender.load) for contender in it.contenders]
+    asked = msgspec.json.encode((contenders, it.workload, it.protocol, catalogue))
     mark = hashlib.sha256(asked).hexdigest()[:10]
     left = sorted(it.output.glob(f".*_sweep-{mark}-*{RESUMABLE}"))
     return mark, left[-1] if left else None

@@ -84,14 +84,14 @@ class Containers:
         self._versions = self._told_by_image()
 
     @contextmanager
-    def deployed(self, entrant: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
+    def deployed(self, contender: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
         project, name = self._project, f"{self._project.name}-api"
         project.hand_out("api_tokens", (token or _nobodys()).line())
         port, metrics_port = free_port(), free_port()
         try:
             said = project.compose(
                 "run", "-d", "-T", "--no-deps", "--service-ports", "--name", name, "api",
-                BOOKSTORE_PROFILE=self._mounted(entrant),
+                BOOKSTORE_PROFILE=self._mounted(contender),
                 BOOKSTORE_PUBLISH=f"{HOST}:{port}",
                 LAB_METRICS_PORT=str(metrics_port),
             )  # fmt: skip
@@ -128,13 +128,13 @@ class Containers:
         with suppress(DeploymentError):  # it has ended, or was never made; what outlives this, left() tells
             self._project.engine.asked(*command)
 
-    def _mounted(self, entrant: PlannedContender) -> str:
+    def _mounted(self, contender: PlannedContender) -> str:
         """The profile as this machine reads it, in the folder that the container reads; under its own name, with its
         overrides behind it once more, for both are part of what it is called."""
-        assert entrant.profile
-        base, mark, overrides = entrant.profile.name.partition("@")
-        folder = hashlib.sha256(entrant.profile.name.encode()).hexdigest()[:8]
-        path = self._project.hand_in(f"{folder}/{base}.yaml", rendering.to_yaml(entrant.profile))
+        assert contender.profile
+        base, mark, overrides = contender.profile.name.partition("@")
+        folder = hashlib.sha256(contender.profile.name.encode()).hexdigest()[:8]
+        path = self._project.hand_in(f"{folder}/{base}.yaml", rendering.to_yaml(contender.profile))
         return f"{path}{mark}{overrides}"
 
     def _checked(self, held: Limits) -> Limits:

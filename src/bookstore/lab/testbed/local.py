@@ -41,20 +41,20 @@ class Host:
         self._held = held
 
     @contextmanager
-    def deployed(self, entrant: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
+    def deployed(self, contender: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
         (tokens := self.folder / "tokens").unlink(missing_ok=True)
         if token:
             token_file.add(tokens, token)  # in the deployment's own data folder
-        if entrant.service:
+        if contender.service:
             with deploy_external(
-                entrant.service, self.lab.url, self.folder, self.guardian, fence=self._fence
+                contender.service, self.lab.url, self.folder, self.guardian, fence=self._fence
             ) as deployment:
                 yield deployment
             return
         with (
-            self._pooler(entrant) as pooler,
+            self._pooler(contender) as pooler,
             deploy(
-                entrant.spec,
+                contender.spec,
                 self.lab.url,
                 self.folder,
                 self.guardian,
@@ -66,9 +66,9 @@ class Host:
             yield deployment
 
     @contextmanager
-    def _pooler(self, entrant: PlannedContender) -> Iterator[Pooler | None]:
+    def _pooler(self, contender: PlannedContender) -> Iterator[Pooler | None]:
         """The PgBouncer that a profile says it is behind, outside of the limits: it is the database's side."""
-        if not (entrant.profile and entrant.profile.behind_pooler):
+        if not (contender.profile and contender.profile.behind_pooler):
             yield None
             return
         with pgbouncer(self.lab.server.url(), self.guardian) as it:

@@ -22,7 +22,7 @@ class Site(Protocol):
     guardian: Guardian
 
     def deployed(
-        self, entrant: PlannedContender, token: Token | None, *, inspect: bool
+        self, contender: PlannedContender, token: Token | None, *, inspect: bool
     ) -> AbstractContextManager[Deployment]:
         """The contender on the lab's database, ready, within its limits; stopped when the block ends. `token` may
         write; with `inspect` the service tells about itself. Raises DeploymentError."""
