@@ -24,7 +24,7 @@ from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo, parse
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.pgbouncer import PgBouncer, executable, pgbouncer
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 TEMPLATE = f"bookstore_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
@@ -61,7 +61,7 @@ def server_url() -> Iterator[sa.URL]:
         yield parse(given)
         return
     is_roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
-    with Guardian() as guardian, embedded.temporary(guardian, SETTINGS, MEMORY if is_roomy else None) as cluster:
+    with Reaper() as reaper, embedded.temporary(reaper, SETTINGS, MEMORY if is_roomy else None) as cluster:
         yield cluster.url()
 
 
@@ -129,7 +129,7 @@ def pooled(server_url: sa.URL) -> Pooled:
     @contextmanager
     def before(connect_query: str | None = None, **settings: str) -> Iterator[PgBouncer]:
         said = {} if connect_query is None else {"connect_query": connect_query}
-        with Guardian() as guardian, pgbouncer(server_url, guardian, settings, **said) as it:
+        with Reaper() as reaper, pgbouncer(server_url, reaper, settings, **said) as it:
             yield it
 
     return before

@@ -12,28 +12,28 @@ import psutil
 import pytest
 
 from bookstore.lab.testbed.process import wait_until
-from bookstore.reaper import Guardian, end_group, end_process, is_alive
+from bookstore.reaper import Reaper, end_group, end_process, is_alive
 
 WITHIN_S = 30
 
 OWNER = """
 import signal, sys
 from pathlib import Path
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 if "--deaf" in sys.argv:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-guardian = Guardian()
+reaper = Reaper()
 for kind, target, *forget in (line.split() for line in sys.argv[1].splitlines()):
-    guardian.watch(kind, target)
+    reaper.watch(kind, target)
     if forget:
-        guardian.forget(kind, target)
-print(guardian.pid, flush=True)
+        reaper.forget(kind, target)
+print(reaper.pid, flush=True)
 sys.stdin.read()
 """
 
 
 def own(watched: str, *options: str) -> tuple[subprocess.Popen[str], int]:
-    """An owner that watches these, a line each; and its guardian's pid."""
+    """An owner that watches these, a line each; and its reaper's pid."""
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, watched, *options],
         stdin=subprocess.PIPE,
@@ -75,12 +75,12 @@ def test_killed_owner(sleeper: subprocess.Popen[bytes], other: subprocess.Popen[
     kept, removed = tmp_path / "kept", tmp_path / "removed"
     for folder in (kept, removed):
         (folder / "deep").mkdir(parents=True)
-    owner, guardian = own(
+    owner, reaper = own(
         f"group {sleeper.pid}\ngroup {other.pid} forget\nfolder {removed}\nfolder {kept} forget\nfolder {tmp_path}/none"
     )
     assert sleeper.poll() is None
     close(owner)
-    assert wait_until(lambda: not is_alive(guardian), WITHIN_S)
+    assert wait_until(lambda: not is_alive(reaper), WITHIN_S)
     assert wait_until(lambda: sleeper.poll() == -signal.SIGTERM, WITHIN_S)
     assert not removed.exists()
     assert (kept / "deep").exists()
@@ -88,33 +88,33 @@ def test_killed_owner(sleeper: subprocess.Popen[bytes], other: subprocess.Popen[
 
 
 def test_ctrl_c(sleeper: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C, which goes to all of the terminal's group, leaves the guardian at work."""
-    owner, guardian = own(f"group {sleeper.pid}", "--deaf")
+    """Ctrl-C, which goes to all of the terminal's group, leaves the reaper at work."""
+    owner, reaper = own(f"group {sleeper.pid}", "--deaf")
     os.killpg(owner.pid, signal.SIGINT)
-    assert os.getpgid(guardian) != os.getpgid(owner.pid)
-    assert is_alive(guardian)
+    assert os.getpgid(reaper) != os.getpgid(owner.pid)
+    assert is_alive(reaper)
     close(owner)
     assert wait_until(lambda: sleeper.poll() is not None, WITHIN_S)
 
 
 def test_close(sleeper: subprocess.Popen[bytes]) -> None:
     """Closed, it ends what it still watches, then itself; nothing of it is left."""
-    with Guardian() as guardian:
-        guardian.watch("group", sleeper.pid)
-        assert is_alive(guardian.pid)
-    assert not is_alive(guardian.pid)
+    with Reaper() as reaper:
+        reaper.watch("group", sleeper.pid)
+        assert is_alive(reaper.pid)
+    assert not is_alive(reaper.pid)
     assert wait_until(lambda: sleeper.poll() is not None, WITHIN_S)
 
 
-def test_a_killed_guardian_is_noticed(tmp_path: Path) -> None:
-    """Without a guardian nothing more is started under it; forgetting is still possible."""
-    guardian = Guardian()
-    os.kill(guardian.pid, signal.SIGKILL)
-    assert wait_until(lambda: not is_alive(guardian.pid), WITHIN_S)
-    with pytest.raises(RuntimeError, match="the guardian ended"):
-        guardian.watch("folder", tmp_path)
-    guardian.forget("folder", tmp_path)
-    guardian.close()
+def test_a_killed_reaper_is_noticed(tmp_path: Path) -> None:
+    """Without a reaper nothing more is started under it; forgetting is still possible."""
+    reaper = Reaper()
+    os.kill(reaper.pid, signal.SIGKILL)
+    assert wait_until(lambda: not is_alive(reaper.pid), WITHIN_S)
+    with pytest.raises(RuntimeError, match="the reaper ended"):
+        reaper.watch("folder", tmp_path)
+    reaper.forget("folder", tmp_path)
+    reaper.close()
 
 
 def test_a_cluster_half_made() -> None:
@@ -126,8 +126,8 @@ def test_a_cluster_half_made() -> None:
         other = ["sh", "-c", "read line", "initdb", "-D", f"{folder}2/data"]
         elsewhere = subprocess.Popen(other, stdin=subprocess.PIPE)
         try:
-            with Guardian() as guardian:
-                guardian.watch("cluster", folder)
+            with Reaper() as reaper:
+                reaper.watch("cluster", folder)
             assert wait_until(lambda: making.poll() is not None, WITHIN_S)
             assert reading.poll() is None
             assert elsewhere.poll() is None

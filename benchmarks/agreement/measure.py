@@ -37,7 +37,7 @@ from bookstore.lab.load.k9 import Target
 from bookstore.lab.testbed.process import deploy
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload.spec import Workload
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 PROFILE: Final = "asyncpg-json"
 ROUNDS: Final = 5
@@ -77,32 +77,32 @@ def main() -> None:
         os.sched_setaffinity(0, cores[:-1])  # PostgreSQL and the service inherit it
     asked = msgspec.structs.replace(workload_file.load("list-20"), duration=seconds)
     figures: dict[str, list[Figure]] = {OURS: [], "wrk": [], "ab": []}
-    with Guardian() as guardian, tempfile.TemporaryDirectory(prefix="bookstore-agreement-") as text:
+    with Reaper() as reaper, tempfile.TemporaryDirectory(prefix="bookstore-agreement-") as text:
         folder = Path(text)
-        guardian.watch("folder", folder)
-        with embedded.temporary(guardian, {"autovacuum_naptime": "1d"}) as cluster:
+        reaper.watch("folder", folder)
+        with embedded.temporary(reaper, {"autovacuum_naptime": "1d"}) as cluster:
             url = cluster.url()
             migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:
                 datasets.generate(connection, books=BOOKS, seed=1)
-            with deploy(profile, url, folder, guardian) as deployment:
+            with deploy(profile, url, folder, reaper) as deployment:
                 if is_apart:
                     os.sched_setaffinity(0, cores[-1:])  # the tools inherit it
-                _ours(asked, deployment.base, folder, guardian)  # warm-up
+                _ours(asked, deployment.base, folder, reaper)  # warm-up
                 quick = msgspec.structs.replace(asked, warm_up=0)
                 for number in range(1, rounds + 1):
                     for tool in random.sample(list(figures), len(figures)):
                         print(f"round {number}/{rounds} {tool}", file=sys.stderr)
                         if tool == OURS:
-                            figure = _ours(quick, deployment.base, folder, guardian)
+                            figure = _ours(quick, deployment.base, folder, reaper)
                         else:
                             figure = (_wrk if tool == "wrk" else _ab)(asked, deployment.base, folder)
                         figures[tool].append(figure)
     _print(profile, asked, rounds, figures)
 
 
-def _ours(asked: Workload, base: str, folder: Path, guardian: Guardian) -> Figure:
-    sent = k9.send(asked, Target(base, []), folder, guardian, lambda *_: None, seed=1)
+def _ours(asked: Workload, base: str, folder: Path, reaper: Reaper) -> Figure:
+    sent = k9.send(asked, Target(base, []), folder, reaper, lambda *_: None, seed=1)
     counted = sent.samples.measured(asked.duration, asked.model)
     if not counted.ok.all():
         sys.exit("requests failed")

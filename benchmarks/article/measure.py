@@ -28,7 +28,7 @@ from bookstore.lab.load import k9
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.testbed.process import deploy, free_port, wait_until
 from bookstore.lab.workload import file as workload_file
-from bookstore.reaper import Guardian, end_group
+from bookstore.reaper import Reaper, end_group
 
 DESIGN: Final = "article's design"
 PROFILES: Final = ("asyncpg-joined", "asyncpg-json")
@@ -37,7 +37,7 @@ HERE: Final = Path(__file__).parent
 
 
 @contextmanager
-def article(url: sa.URL, folder: Path, guardian: Guardian) -> Iterator[Deployment]:
+def article(url: sa.URL, folder: Path, reaper: Reaper) -> Iterator[Deployment]:
     """Run the article's design in one uvicorn worker until it is ready."""
     port = free_port()
     asyncpg_url = url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
@@ -50,7 +50,7 @@ def article(url: sa.URL, folder: Path, guardian: Guardian) -> Iterator[Deploymen
             stderr=log,
             start_new_session=True,
         )
-    guardian.watch("group", process.pid)
+    reaper.watch("group", process.pid)
     deployment = Deployment(process, port)
 
     def ready() -> bool:
@@ -68,16 +68,16 @@ def article(url: sa.URL, folder: Path, guardian: Guardian) -> Iterator[Deploymen
     finally:
         end_group(process.pid)
         process.wait()
-        guardian.forget("group", process.pid)
+        reaper.forget("group", process.pid)
 
 
 def main() -> None:
     asked = workload_file.load("list-100")
     figures: dict[str, list[float]] = {name: [] for name in (DESIGN, *PROFILES)}
     latencies: dict[str, list[float]] = {name: [] for name in figures}
-    with Guardian() as guardian, tempfile.TemporaryDirectory() as text:
+    with Reaper() as reaper, tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        with embedded.temporary(guardian, {"autovacuum_naptime": "1d"}) as cluster:
+        with embedded.temporary(reaper, {"autovacuum_naptime": "1d"}) as cluster:
             url = cluster.url()
             migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:
@@ -86,7 +86,7 @@ def main() -> None:
             for number in range(1, ROUNDS + 1):
                 for name in random.sample(list(figures), len(figures)):
                     print(f"round {number}/{ROUNDS} {name}", file=sys.stderr)
-                    started = article(url, folder, guardian) if name == DESIGN else deploy(name, url, folder, guardian)
+                    started = article(url, folder, reaper) if name == DESIGN else deploy(name, url, folder, reaper)
                     with started as deployment:
                         answer = json.loads(deployment.get("/books?limit=100")[1])
                         items = answer if name == DESIGN else answer["items"]
@@ -94,7 +94,7 @@ def main() -> None:
                         if items != expected:
                             sys.exit(f"{name}: the response contains different books")
                         target = k9.Target(deployment.base, [])
-                        sent = k9.send(asked, target, folder, guardian, lambda *_: None, seed=number)
+                        sent = k9.send(asked, target, folder, reaper, lambda *_: None, seed=number)
                     counted = sent.samples.measured(asked.duration, asked.model)
                     if not counted.ok.all():
                         sys.exit(f"{name}: requests failed")

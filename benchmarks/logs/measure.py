@@ -30,7 +30,7 @@ from bookstore.database.url import conninfo
 from bookstore.lab.analysis.statistics import ratio
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.testbed.process import free_port, wait_until
-from bookstore.reaper import Guardian, end_process
+from bookstore.reaper import Reaper, end_process
 
 ROUNDS: Final = 12
 SECONDS: Final = 3.0
@@ -54,7 +54,7 @@ def ways() -> Ways:
 
 
 @contextmanager
-def served(profile: str, url: str, watching: Mapping[str, str], log: Path, guardian: Guardian) -> Iterator[Deployment]:
+def served(profile: str, url: str, watching: Mapping[str, str], log: Path, reaper: Reaper) -> Iterator[Deployment]:
     """Run the service until it is ready, with its log in the file `log`."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKSTORE_")}
@@ -67,7 +67,7 @@ def served(profile: str, url: str, watching: Mapping[str, str], log: Path, guard
             stderr=output,
             start_new_session=True,
         )
-    guardian.watch("group", process.pid)
+    reaper.watch("group", process.pid)
     deployment = Deployment(process, port)
 
     def ready() -> bool:
@@ -85,7 +85,7 @@ def served(profile: str, url: str, watching: Mapping[str, str], log: Path, guard
         yield deployment
     finally:
         end_process(process, 15)
-        guardian.forget("group", process.pid)
+        reaper.forget("group", process.pid)
 
 
 def load(deployment: Deployment, seconds: float, folder: Path) -> tuple[float, float]:
@@ -139,14 +139,14 @@ def main() -> None:
     profile, rounds, seconds = [*sys.argv[1:], *["default", str(ROUNDS), str(SECONDS)][len(sys.argv) - 1 :]]
     todo = ways()
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
-    with Guardian() as guardian, tempfile.TemporaryDirectory() as text, embedded.temporary(guardian) as cluster:
+    with Reaper() as reaper, tempfile.TemporaryDirectory() as text, embedded.temporary(reaper) as cluster:
         folder, url = Path(text), cluster.url()
         migrations.upgrade(url.set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(url)) as connection:
             datasets.import_file(connection, datasets.sample_path())
         with ExitStack() as stack:
             servers = {
-                name: stack.enter_context(served(profile, conninfo(url), watching, folder / f"{number}.log", guardian))
+                name: stack.enter_context(served(profile, conninfo(url), watching, folder / f"{number}.log", reaper))
                 for number, (name, watching) in enumerate(todo.items())
             }
             for number in range(int(rounds) + 1):  # round 0 is the warm-up

@@ -43,7 +43,7 @@ from bookstore.observability.metrics.block import (
     Block,
 )
 from bookstore.observability.metrics.requests import TALLY, Tally
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 PAIRS: Final = 3
 ROUNDS: Final = 60
@@ -181,7 +181,7 @@ def main() -> None:
         for name, made in {"shared cells": _by_cells, "prometheus_client": _by_library}.items():
             best = min(timeit.repeat(made(), number=20_000, repeat=5)) / 20_000
             print(f"counting one request with {name}: {best * 1e6:.2f} µs")
-    with Guardian() as guardian, embedded.temporary(guardian) as cluster:
+    with Reaper() as reaper, embedded.temporary(reaper) as cluster:
         url = cluster.url()
         migrations.upgrade(url.set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(url)) as connection:

@@ -32,7 +32,7 @@ from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.testbed.process import free_port, wait_until
-from bookstore.reaper import Guardian, end_process
+from bookstore.reaper import Reaper, end_process
 
 ROUNDS: Final = 5
 SECONDS: Final = 3.0
@@ -84,7 +84,7 @@ def cases(token: str) -> dict[str, Case]:
 
 
 @contextmanager
-def served(profile: str, url: sa.URL, line: str, folder: Path, guardian: Guardian) -> Iterator[Deployment]:
+def served(profile: str, url: sa.URL, line: str, folder: Path, reaper: Reaper) -> Iterator[Deployment]:
     """Run the service until it is ready; the token in the tokens-file line `line` may write."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKSTORE_")}
@@ -98,7 +98,7 @@ def served(profile: str, url: sa.URL, line: str, folder: Path, guardian: Guardia
             stderr=output,
             start_new_session=True,
         )
-    guardian.watch("group", process.pid)
+    reaper.watch("group", process.pid)
     deployment = Deployment(process, port)
 
     def ready() -> bool:
@@ -116,7 +116,7 @@ def served(profile: str, url: sa.URL, line: str, folder: Path, guardian: Guardia
         yield deployment
     finally:
         end_process(process, 15)
-        guardian.forget("group", process.pid)
+        reaper.forget("group", process.pid)
 
 
 def send(case: Case, deployment: Deployment, folder: Path) -> tuple[float, float]:
@@ -163,15 +163,15 @@ def main() -> None:
     token, entry = tokens.make("benchmark", ["catalog:write"], date.today())  # noqa: DTZ011 - a label
     todo = cases(token)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
-    with Guardian() as guardian, tempfile.TemporaryDirectory() as text:
+    with Reaper() as reaper, tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         durable = {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB"}
-        with embedded.temporary(guardian, durable) as cluster:
+        with embedded.temporary(reaper, durable) as cluster:
             url = cluster.url()
             migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:
                 datasets.import_file(connection, datasets.sample_path())
-            with served(profile, url, entry.line(), folder, guardian) as deployment:
+            with served(profile, url, entry.line(), folder, reaper) as deployment:
                 for number in range(ROUNDS + 1):  # round 0 is the warm-up
                     for name in random.sample(list(todo), len(todo)):
                         print(f"round {number}/{ROUNDS} {name}", file=sys.stderr)

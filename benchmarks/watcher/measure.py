@@ -33,9 +33,9 @@ from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
 from bookstore.lab.record.run_record import Interval
 from bookstore.lab.telemetry import processes
-from bookstore.lab.telemetry.watcher import Cost, Watcher, told
+from bookstore.lab.telemetry.watcher import Cost, Watcher, describe_cost
 from bookstore.lab.testbed.process import deploy
-from bookstore.reaper import Guardian, end_process
+from bookstore.reaper import Reaper, end_process
 
 PAIRS: Final = 200
 FEWEST_PAIRS: Final = 6
@@ -67,9 +67,9 @@ def main() -> None:
     if pairs < FEWEST_PAIRS:
         sys.exit(f"{pairs} pairs are too few for an interval; use at least {FEWEST_PAIRS}")
     with ExitStack() as stack:
-        guardian = stack.enter_context(Guardian())
+        reaper = stack.enter_context(Reaper())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-watcher-")))
-        cluster = stack.enter_context(embedded.temporary(guardian, SETTINGS))
+        cluster = stack.enter_context(embedded.temporary(reaper, SETTINGS))
         migrations.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
             datasets.generate(connection, books=10_000, seed=1)
@@ -77,9 +77,9 @@ def main() -> None:
         own = stack.enter_context(
             psycopg.connect(conninfo(cluster.url()), autocommit=True, application_name="bookstore-lab")
         )
-        deployment = stack.enter_context(deploy(profile, cluster.url(), folder, guardian))
+        deployment = stack.enter_context(deploy(profile, cluster.url(), folder, reaper))
         pids = deployment.prove_identity()
-        load = start_load(deployment.base + PATH, folder, guardian)
+        load = start_load(deployment.base + PATH, folder, reaper)
         costs: list[Cost] = []
 
         def slice_(watched: bool) -> Slice:
@@ -100,13 +100,13 @@ def main() -> None:
                 found.append({watched: slice_(watched) for watched in order})
         finally:
             end_process(load, grace_s=2)
-            guardian.forget("group", load.pid)
+            reaper.forget("group", load.pid)
         done = done_s(folder / "samples.jsonl")
     report(profile, found, done)
-    print(told(costs))
+    print(describe_cost(costs))
 
 
-def start_load(url: str, folder: Path, guardian: Guardian) -> subprocess.Popen[bytes]:
+def start_load(url: str, folder: Path, reaper: Reaper) -> subprocess.Popen[bytes]:
     plan = folder / "plan.json"
     options = {"vus": CLIENTS, "duration": "1h"}  # stopped when all slices are done
     plan.write_text(json.dumps({"options": options, "flows": {"default": [{"request": {"url": url}}]}}))
@@ -118,7 +118,7 @@ def start_load(url: str, folder: Path, guardian: Guardian) -> subprocess.Popen[b
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    guardian.watch("group", process.pid)
+    reaper.watch("group", process.pid)
     return process
 
 

@@ -19,7 +19,7 @@ from litestar.routes import HTTPRoute
 from bookstore.auth import keyring
 from bookstore.auth.keyring import Keyring
 from bookstore.config import settings
-from bookstore.config.request_policy import Admission
+from bookstore.config.request_policy import RequestPolicy
 from bookstore.database import sqlstate
 from bookstore.database import url as database_url
 from bookstore.database.readiness import Readiness
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bookstore")
 
-EVERYBODY: Final = Admission()
+EVERYBODY: Final = RequestPolicy()
 """Any host and origin-less client, at any rate: where no environment says otherwise."""
 NOBODY: Final = Keyring()
 """No token: everybody reads, nobody writes."""
@@ -90,7 +90,7 @@ def create_app() -> Litestar:
         spans = Spans(tracing.make_provider(chosen))
     return make_app(
         database,
-        found.admission,
+        found.request_policy,
         known,
         read_only=found.read_only,
         block=block,
@@ -102,7 +102,7 @@ def create_app() -> Litestar:
 
 def make_app(
     database: Database,
-    admission: Admission = EVERYBODY,
+    policy: RequestPolicy = EVERYBODY,
     known: Keyring = NOBODY,
     *,
     read_only: bool = False,
@@ -111,7 +111,7 @@ def make_app(
     slow_statement_s: float | None = None,
     spans: Spans | None = None,
 ) -> Litestar:
-    """The service on `database`, which is started and stopped with it, behind a gate with `admission`, for
+    """The service on `database`, which is started and stopped with it, behind a gate with `policy`, for
     the tokens in `known`. With a `block` it counts there what it does; with `log_requests` each request is logged, and
     so is each statement that takes `slow_statement_s`; with `spans` all of it is traced."""
 
@@ -129,7 +129,7 @@ def make_app(
             gc.set_threshold(*GC_THRESHOLDS)
         try:
             async with (
-                runtime.beat(block, database.pool) if block else nullcontext(),
+                runtime.sample_runtime(block, database.pool) if block else nullcontext(),
                 nullcontext() if slow_statement_s is None else slow_statements.watched(database, slow_statement_s),
             ):
                 yield
@@ -150,7 +150,7 @@ def make_app(
                 *(READING if read_only else WRITING),
                 *(HealthController, problems),
             ],
-            guards=[authorization.guard(known, admission.proxies)],
+            guards=[authorization.guard(known, policy.proxies)],
             plugins=[_ServeCommand()],
             dependencies={
                 "database": Provide(provide_database, sync_to_thread=False),
@@ -169,11 +169,11 @@ def make_app(
     )
     _complete_options(app)
     # Around all of it: middleware of Litestar's sees neither unknown paths nor wrong methods.
-    app.asgi_handler = Gate(app.asgi_handler, database.profile, admission)
+    app.asgi_handler = Gate(app.asgi_handler, database.profile, policy)
     if block:
         app.asgi_handler = requests.Requests(app.asgi_handler, block)
     if log_requests:
-        app.asgi_handler = RequestLog(app.asgi_handler, admission.proxies)
+        app.asgi_handler = RequestLog(app.asgi_handler, policy.proxies)
     if spans:
         spans.watch(database)
         app.asgi_handler = spans.around(app.asgi_handler)

@@ -1,7 +1,7 @@
 """A small process that outlives its owner and then ends what the owner left: servers, clusters, containers, folders.
 
-The owner holds the other end of the guardian's stdin. However the owner ends, `kill -9` included, the
-kernel closes that pipe and the guardian does what it was told. It works on every POSIX system and, unlike
+The owner holds the other end of the reaper's stdin. However the owner ends, `kill -9` included, the
+kernel closes that pipe and the reaper does what it was told. It works on every POSIX system and, unlike
 PR_SET_PDEATHSIG, survives a change of user and does not depend on which thread started the child.
 """
 
@@ -32,7 +32,7 @@ _OF_PROJECT: Final = (
 _ENGINE_WITHIN_S: Final = 60
 
 
-class Guardian:
+class Reaper:
     """Told what to end when this process is gone; `forget` what was ended in good order."""
 
     def __init__(self) -> None:
@@ -57,13 +57,13 @@ class Guardian:
         self._tell("forget", kind, target)
 
     def close(self) -> None:
-        """Ends the guardian, and with it whatever it still watches."""
+        """Ends the reaper, and with it whatever it still watches."""
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait()
 
-    def __enter__(self) -> Guardian:
+    def __enter__(self) -> Reaper:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,7 +76,7 @@ class Guardian:
             self._process.stdin.flush()
         except BrokenPipeError:  # which the command line would take for a reader that has seen enough
             if verb == "watch":
-                raise RuntimeError("the guardian ended: nothing would end what is started") from None
+                raise RuntimeError("the reaper ended: nothing would end what is started") from None
 
 
 def end(kind: Kind, target: str) -> None:
@@ -116,7 +116,7 @@ def end_group(group: int, grace_s: float = GRACE_S) -> None:
 
 def is_alive(pid: int) -> bool:
     """Whether the process still does something: a zombie only waits for its parent to look."""
-    import psutil  # noqa: PLC0415 - of the extra `lab`, as all that a guardian watches
+    import psutil  # noqa: PLC0415 - of the extra `lab`, as all that a reaper watches
 
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)

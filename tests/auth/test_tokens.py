@@ -102,5 +102,5 @@ def test_wrong_names(name: str) -> None:
 
 def test_many_mistakes() -> None:
     """Of many mistakes the first few are told, in one line, and how many more there are."""
-    told = tokens.told([f"f:{number}: wrong" for number in range(1, 9)])
+    told = tokens.describe_errors([f"f:{number}: wrong" for number in range(1, 9)])
     assert told == "f:1: wrong; f:2: wrong; f:3: wrong; f:4: wrong; f:5: wrong; and 3 more"

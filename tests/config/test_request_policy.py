@@ -5,18 +5,18 @@ from ipaddress import ip_network
 import pytest
 
 from bookstore.config import request_policy, settings
-from bookstore.config.request_policy import LOOPBACK_NAMES, Admission
+from bookstore.config.request_policy import LOOPBACK_NAMES, RequestPolicy
 from bookstore.exceptions import ConfigurationError
 
 
-def read(**environ: str) -> Admission:
+def read(**environ: str) -> RequestPolicy:
     return request_policy.read(environ, beyond_loopback=True)
 
 
 def test_defaults() -> None:
     """On the loopback only its own names and no limit of the rate; beyond it any name and 50 requests a second."""
-    assert request_policy.read({}, beyond_loopback=False) == Admission(hosts=LOOPBACK_NAMES)
-    assert request_policy.read({}, beyond_loopback=True) == Admission(rate_limit=50)
+    assert request_policy.read({}, beyond_loopback=False) == RequestPolicy(hosts=LOOPBACK_NAMES)
+    assert request_policy.read({}, beyond_loopback=True) == RequestPolicy(rate_limit=50)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_defaults() -> None:
 )
 def test_the_address_decides(host: str, rate_limit: int | None) -> None:
     """BOOKSTORE_HOST decides which defaults hold."""
-    assert settings.read({"BOOKSTORE_HOST": host}).admission.rate_limit == rate_limit
+    assert settings.read({"BOOKSTORE_HOST": host}).request_policy.rate_limit == rate_limit
 
 
 def test_values() -> None:
@@ -36,7 +36,7 @@ def test_values() -> None:
         BOOKSTORE_ALLOWED_HOSTS="Example.com,::1,[::2]",
         BOOKSTORE_CORS_ORIGINS="https://example.com,http://[::1]:3000",
     )
-    assert found == Admission(
+    assert found == RequestPolicy(
         rate_limit=7,
         proxies=(ip_network("10.0.0.0/8"), ip_network("::1")),
         hosts=("example.com", "[::1]", "[::2]"),

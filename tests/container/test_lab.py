@@ -112,9 +112,9 @@ def test_a_comparison_within_limits(podman: Podman, environ: dict[str, str], tmp
     assert [it.name for it in (tmp_path / "temporary").iterdir() if it.suffix != ".lock"] == []
 
 
-@pytest.mark.parametrize("how", ["interrupted", "killed", "killed with its guardian"])
+@pytest.mark.parametrize("how", ["interrupted", "killed", "killed with its reaper"])
 def test_nothing_is_left(how: str, podman: Podman, environ: dict[str, str], tmp_path: Path) -> None:
-    """A comparison that is stopped while a container runs leaves none, nor a network or volume; where its guardian was
+    """A comparison that is stopped while a container runs leaves none, nor a network or volume; where its reaper was
     killed too the next one removes them at its start."""
     with comparing(environ, tmp_path / "runs") as process:
         until(lambda: any(it.endswith("-api") for it in left(podman, process.pid)), "no container of the service")
@@ -124,13 +124,13 @@ def test_nothing_is_left(how: str, podman: Podman, environ: dict[str, str], tmp_
             assert process.returncode == 130, err
             assert left(podman, process.pid) == []
             return
-        if how == "killed with its guardian":
-            guardians = [it for it in psutil.Process(process.pid).children() if "bookstore.reaper" in it.cmdline()]
-            assert len(guardians) == 1
-            guardians[0].kill()
+        if how == "killed with its reaper":
+            reapers = [it for it in psutil.Process(process.pid).children() if "bookstore.reaper" in it.cmdline()]
+            assert len(reapers) == 1
+            reapers[0].kill()
         process.kill()
         process.wait()
-        if how == "killed with its guardian":
+        if how == "killed with its reaper":
             assert left(podman, process.pid)
             code = "from bookstore.lab.testbed import compose_project as project; project.sweep('podman')"
             subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, check=True)

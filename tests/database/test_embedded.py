@@ -22,7 +22,7 @@ from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.process import wait_until
-from bookstore.reaper import Guardian, end, is_alive
+from bookstore.reaper import Reaper, end, is_alive
 
 WITHIN_S = 40
 IS_ROOT = os.geteuid() == 0
@@ -60,8 +60,8 @@ def bookstore(place: Path, *arguments: str, **environ: str) -> subprocess.Comple
 def test_temporary() -> None:
     """A cluster listens on a socket that only its owner can reach and on no port, has the settings it was
     given, and is gone afterwards; a second one beside it is another."""
-    with Guardian() as guardian, embedded.temporary(guardian, {"max_connections": "17"}) as cluster:
-        with embedded.temporary(guardian) as second:
+    with Reaper() as reaper, embedded.temporary(reaper, {"max_connections": "17"}) as cluster:
+        with embedded.temporary(reaper) as second:
             assert ask(second, "SHOW data_directory") != ask(cluster, "SHOW data_directory")
             assert ask(second, "SHOW max_connections") != "17"
         assert not second.folder.exists()
@@ -89,7 +89,7 @@ def test_no_temporary_is_left_by_an_error() -> None:
         pid = cluster.pid() or 0
         raise ZeroDivisionError
 
-    with Guardian() as guardian, pytest.raises(ZeroDivisionError), embedded.temporary(guardian) as cluster:
+    with Reaper() as reaper, pytest.raises(ZeroDivisionError), embedded.temporary(reaper) as cluster:
         fail(cluster)
     assert pid
     assert not is_alive(pid)
@@ -176,8 +176,8 @@ def test_link_in_place_of_the_socket_folder(place: Path, monkeypatch: pytest.Mon
 OWNER = """
 import sys
 from bookstore.database import embedded as postgres
-from bookstore.reaper import Guardian
-with Guardian() as guardian, postgres.temporary(guardian) as cluster:
+from bookstore.reaper import Reaper
+with Reaper() as reaper, postgres.temporary(reaper) as cluster:
     print(cluster.pid(), cluster.folder, flush=True)
     sys.stdin.read()
 """

@@ -22,7 +22,7 @@ def test_every_setting_shows_up() -> None:
     found = settings.read({})
     for name in names:
         field = configuration.field(name)
-        assert hasattr(found, field) or hasattr(found.admission, field), name
+        assert hasattr(found, field) or hasattr(found.request_policy, field), name
 
 
 def test_defaults_are_those_that_hold() -> None:

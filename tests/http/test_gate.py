@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from bookstore.config.request_policy import Admission
+from bookstore.config.request_policy import RequestPolicy
 from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import gate
 from bookstore.http.compression import CODINGS
@@ -18,7 +18,7 @@ from bookstore.profile.engine_profile import EngineProfile
 pytestmark = pytest.mark.anyio
 
 JSON = (b"content-type", b"application/json")
-OPEN = Admission()
+OPEN = RequestPolicy()
 LONG = b'"' + b"books " * 500 + b'"'
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -88,8 +88,8 @@ async def ask(
     return answer
 
 
-def guarded(app: App | None = None, admission: Admission = OPEN, **keys: Any) -> App:
-    return Gate(app or answering(), EngineProfile(name="test", **keys), admission)
+def guarded(app: App | None = None, policy: RequestPolicy = OPEN, **keys: Any) -> App:
+    return Gate(app or answering(), EngineProfile(name="test", **keys), policy)
 
 
 def is_problem(answer: Answer, code: str) -> Any:
@@ -123,7 +123,7 @@ async def test_many_parameters() -> None:
 
 async def test_request_id() -> None:
     """An id that the client sent comes back with the answer, and one is made otherwise, also by what refuses."""
-    for app in (guarded(), guarded(admission=Admission(hosts=("elsewhere",)))):
+    for app in (guarded(), guarded(policy=RequestPolicy(hosts=("elsewhere",)))):
         assert (await ask(app, "/books", "", ("X-Request-ID", "mine-1"))).headers["x-request-id"] == "mine-1"
         made = [
             (await ask(app, "/books", "", *sent)).headers["x-request-id"] for sent in ([], [("X-Request-ID", "a b")])
@@ -244,7 +244,7 @@ async def test_body_in_time() -> None:
 
 async def test_rate() -> None:
     """A client that asks too often gets 429 with whole seconds to wait; another client and the probes do not."""
-    app = guarded(admission=Admission(rate_limit=5))
+    app = guarded(policy=RequestPolicy(rate_limit=5))
     answers = [await ask(app) for _ in range(30)]
     assert sum(one.status == 200 for one in answers) in range(10, 13)
     is_problem(answers[-1], "too_many_requests")
@@ -258,7 +258,7 @@ async def test_rate() -> None:
 async def test_forged_addresses() -> None:
     """X-Forwarded-For from who is no proxy of ours makes no new client; from a proxy it tells clients apart."""
     for peer, limited in (("192.0.2.1", True), ("10.0.0.1", False)):
-        app = guarded(admission=Admission(rate_limit=1, proxies=(ip_network("10.0.0.0/8"),)))
+        app = guarded(policy=RequestPolicy(rate_limit=1, proxies=(ip_network("10.0.0.0/8"),)))
         forged = [("X-Forwarded-For", f"203.0.113.{number}") for number in range(200)]
         statuses = [(await ask(app, "/books", "", header, peer=peer)).status for header in forged]
         assert (429 in statuses) is limited
@@ -273,7 +273,7 @@ async def test_forged_addresses() -> None:
 @pytest.mark.parametrize("host", ["example.com", "EXAMPLE.com:8000", "[::1]", "[::1]:80"])
 async def test_known_hosts(host: str) -> None:
     """A name of ours passes in any case and with any port."""
-    assert (await ask(guarded(admission=Admission(hosts=("example.com", "[::1]"))), host=host)).status == 200
+    assert (await ask(guarded(policy=RequestPolicy(hosts=("example.com", "[::1]"))), host=host)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ async def test_known_hosts(host: str) -> None:
 )
 async def test_unknown_hosts(host: str) -> None:
     """Any other name is 400, but for the probes of an orchestrator, which knows addresses only."""
-    app = guarded(admission=Admission(hosts=("example.com", "[::1]")))
+    app = guarded(policy=RequestPolicy(hosts=("example.com", "[::1]")))
     is_problem(await ask(app, host=host), "unknown_host")
     assert (await ask(app, "/health/live", host=host)).status == 200
     assert (await ask(guarded(), host=host)).status == 200
@@ -294,9 +294,9 @@ async def test_unknown_hosts(host: str) -> None:
 )
 async def test_odd_hosts(host: str | None) -> None:
     """No Host header, or what can be no name, is 400, whatever names are ours."""
-    for admission in (OPEN, Admission(hosts=("example.com",))):
-        is_problem(await ask(guarded(admission=admission), host=host), "unknown_host")
-        is_problem(await ask(guarded(admission=admission), "/health/live", host=host), "unknown_host")
+    for policy in (OPEN, RequestPolicy(hosts=("example.com",))):
+        is_problem(await ask(guarded(policy=policy), host=host), "unknown_host")
+        is_problem(await ask(guarded(policy=policy), "/health/live", host=host), "unknown_host")
 
 
 async def test_two_hosts() -> None:
@@ -307,13 +307,13 @@ async def test_two_hosts() -> None:
 
 # CORS
 
-PAGES = Admission(origins=("https://example.com",), rate_limit=1)
+PAGES = RequestPolicy(origins=("https://example.com",), rate_limit=1)
 ORIGIN = ("Origin", "https://example.com")
 
 
 async def test_cors() -> None:
     """Preflights of a known origin are answered before the app, its requests, refused ones too, name it."""
-    app = guarded(admission=PAGES)
+    app = guarded(policy=PAGES)
     preflight = await ask(app, "/any", "", ORIGIN, ("Access-Control-Request-Method", "PUT"), method="OPTIONS")
     assert (preflight.status, preflight.body) == (204, b"")
     for _ in range(4):

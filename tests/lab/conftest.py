@@ -21,23 +21,23 @@ from bookstore.database.url import conninfo
 from bookstore.lab.analysis import summary
 from bookstore.lab.record import run_record
 from bookstore.lab.record.samples import Samples
-from bookstore.lab.testbed.database import _SETTINGS, Laboratory, laboratory, server_settings
-from bookstore.lab.workload.spec import Ask, Workload
-from bookstore.reaper import Guardian
+from bookstore.lab.testbed.database import _SETTINGS, BenchmarkDatabase, benchmark_database, server_settings
+from bookstore.lab.workload.spec import RequestSpec, Workload
+from bookstore.reaper import Reaper
 
 BOOKS = 60
 
 
 @pytest.fixture(scope="session")
-def guardian() -> Iterator[Guardian]:
-    with Guardian() as guardian:
-        yield guardian
+def reaper() -> Iterator[Reaper]:
+    with Reaper() as reaper:
+        yield reaper
 
 
 @pytest.fixture(scope="session")
-def lab(guardian: Guardian) -> Iterator[Cluster]:
+def lab(reaper: Reaper) -> Iterator[Cluster]:
     """The cluster that a comparison makes, with 60 books."""
-    with embedded.temporary(guardian, {**_SETTINGS, **server_settings(writes=False)}) as cluster:
+    with embedded.temporary(reaper, {**_SETTINGS, **server_settings(writes=False)}) as cluster:
         migrations.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
             datasets.generate(connection, books=BOOKS, seed=1)
@@ -114,7 +114,8 @@ def make_record() -> Callable[..., run_record.Run]:
             started_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
             seed=1,
             protocol=run_record.Protocol(min_rounds=6, max_rounds=15, precision_ratio=0.03),
-            workload=workload or Workload(name="list-100", requests=[Ask(name="list-100", path="/books?limit=100")]),
+            workload=workload
+            or Workload(name="list-100", requests=[RequestSpec(name="list-100", path="/books?limit=100")]),
             catalogue=run_record.Catalogue("generated, seed 1", 60),
             machine=run_record.Machine("Linux", "cpu", 2, 8 * 2**30, "3.11.0", "18.0", {"litestar": "2.0"}),
             contenders=contenders,
@@ -127,31 +128,31 @@ def make_record() -> Callable[..., run_record.Run]:
 
 
 @pytest.fixture(scope="session")
-def shared_laboratory(guardian: Guardian) -> Iterator[Laboratory]:
+def shared_laboratory(reaper: Reaper) -> Iterator[BenchmarkDatabase]:
     """A laboratory with 60 books for all runs of a session."""
 
     def fill(connection: psycopg.Connection) -> run_record.Catalogue:
         datasets.generate(connection, books=BOOKS, seed=1)
         return run_record.Catalogue("generated, seed 1", BOOKS)
 
-    with laboratory(guardian, fill, writes=False) as it:
+    with benchmark_database(reaper, fill, writes=False) as it:
         yield it
 
 
 @pytest.fixture
 def ready_laboratory(
-    shared_laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Laboratory]:
+    shared_laboratory: BenchmarkDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[BenchmarkDatabase]:
     """The same, which `run` takes instead of making one, and a lock of the test's own: other comparisons may be at
     work on this machine."""
 
     @contextmanager
-    def taken(*_: object, **__: object) -> Iterator[Laboratory]:
+    def taken(*_: object, **__: object) -> Iterator[BenchmarkDatabase]:
         yield shared_laboratory
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr("bookstore.lab.testbed.local.laboratory", taken)
+    monkeypatch.setattr("bookstore.lab.testbed.local.benchmark_database", taken)
     yield shared_laboratory
     left = [path.name for path in (tmp_path / "temporary").iterdir() if path.suffix != ".lock"]
     assert left == []

@@ -12,14 +12,14 @@ import psutil
 from bookstore.lab import plan as planning
 from bookstore.lab.plan import Plan
 from bookstore.lab.record.run_record import Protocol
-from bookstore.lab.workload.spec import Ask, Workload
+from bookstore.lab.workload.spec import RequestSpec, Workload
 
 SERVER: Final = Path(__file__).parents[2] / "benchmarks/truth/server.py"
 READING: Final = Workload(
     name="reading",
     requests=[
-        Ask(name="list", path="/books?limit=20", weight=3, expects="items"),
-        Ask(name="detail", path="/books/{id}", expects="items"),
+        RequestSpec(name="list", path="/books?limit=20", weight=3, expects="items"),
+        RequestSpec(name="detail", path="/books/{id}", expects="items"),
     ],
     duration=0.5,
     warm_up=0,

@@ -19,12 +19,12 @@ from bookstore.lab.record.run_record import (
     Contender,
     Generator,
     Histogram,
+    HostActivity,
     Kind,
     Machine,
     Measurement,
     Problem,
     Protocol,
-    Quiet,
     Round,
     Run,
     Series,
@@ -182,7 +182,7 @@ def _measurement(
         pool_timeouts=0 if watch else None,
         workers=list(WORKERS),
         generator=Generator(cpu_ratio=0.2),
-        quiet=Quiet(0.0, 0.31 if is_bad else 0.01, 0.02, 1.4, 0.0),
+        quiet=HostActivity(0.0, 0.31 if is_bad else 0.01, 0.02, 1.4, 0.0),
         telemetry=_telemetry(dice, label, seconds, clients) if watch else Telemetry(),
     )
 

@@ -31,9 +31,9 @@ from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Catalogue, Run
 from bookstore.lab.storage import runs as results
 from bookstore.lab.testbed import local as host
-from bookstore.lab.testbed.database import Laboratory, laboratory
+from bookstore.lab.testbed.database import BenchmarkDatabase, benchmark_database
 from bookstore.lab.testbed.process import wait_until
-from bookstore.reaper import Guardian, is_alive
+from bookstore.reaper import Reaper, is_alive
 
 from . import records
 from .protocols import children, once, planned, quiet, steady
@@ -46,7 +46,7 @@ Compare = Callable[..., Result]
 
 
 @pytest.fixture
-def compared(ready_laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
+def compared(ready_laboratory: BenchmarkDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
     """`bookstore compare`, in this process, with the laboratory that is there, and `tell` as its progress."""
 
     def compared(*arguments: str, tell: Tell = quiet, output: Path = tmp_path / "runs") -> Result:
@@ -310,16 +310,14 @@ def test_two_at_once(workplace: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_database_that_stops(
-    number: int, guardian: Guardian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_that_stops(number: int, reaper: Reaper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the database is stopped while a round is measured the run ends as invalid with a reason, whole rounds
     are kept, and nothing is left running. That its figures are gaps tests/lab/test_telemetry.py shows."""
-    own: list[Laboratory] = []
+    own: list[BenchmarkDatabase] = []
 
     @contextmanager
-    def remembered(*arguments: object, **options: object) -> Iterator[Laboratory]:
-        with laboratory(*arguments, **options) as it:  # type: ignore[arg-type] # handed on
+    def remembered(*arguments: object, **options: object) -> Iterator[BenchmarkDatabase]:
+        with benchmark_database(*arguments, **options) as it:  # type: ignore[arg-type] # handed on
             own.append(it)
             yield it
 
@@ -327,7 +325,7 @@ def test_a_database_that_stops(
         datasets.generate(connection, books=60, seed=1)
         return Catalogue("generated, seed 1", 60)
 
-    monkeypatch.setattr(host, "laboratory", remembered)
+    monkeypatch.setattr(host, "benchmark_database", remembered)
 
     def stop() -> None:
         cluster = own[0].server

@@ -9,9 +9,9 @@ import pytest
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.plan import Plan, open_files, plan
 from bookstore.lab.record.run_record import Protocol
-from bookstore.lab.workload.spec import Ask, Workload
+from bookstore.lab.workload.spec import RequestSpec, Workload
 
-SMALL = Workload(name="it", requests=[Ask(name="it", path="/books")])
+SMALL = Workload(name="it", requests=[RequestSpec(name="it", path="/books")])
 
 
 def make(*specs: str, workload: Workload = SMALL) -> Plan:
@@ -50,7 +50,7 @@ def test_every_mistake_at_once() -> None:
 
 def test_open_files(few_files: None) -> None:
     """More clients than files may be open are refused, with the limit and what to do."""
-    many = Workload(name="it", requests=[Ask(name="it", path="/books")], concurrency=500)
+    many = Workload(name="it", requests=[RequestSpec(name="it", path="/books")], concurrency=500)
     with pytest.raises(ConfigurationError, match=r"concurrency: found 500 clients; allowed are 384 .* `ulimit -n 628`"):
         make("asyncpg-json", workload=many)
     assert open_files() == 512

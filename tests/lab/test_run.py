@@ -18,7 +18,7 @@ from bookstore.lab.measurement import Measured, measure
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Catalogue, Limits, Problem, Run
 from bookstore.lab.storage import runs
-from bookstore.lab.testbed.database import Laboratory
+from bookstore.lab.testbed.database import BenchmarkDatabase
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload.spec import Workload
@@ -39,14 +39,14 @@ def carried_out(specs: list[str], output: Path, workload: Workload = READING, se
     return outcome.run
 
 
-def books(lab: Laboratory) -> int:
+def books(lab: BenchmarkDatabase) -> int:
     with psycopg.connect(conninfo(lab.url)) as connection:
         row = connection.execute("SELECT count(*) FROM book").fetchone()
     return int(row[0]) if row else 0
 
 
 def test_a_run_of_profiles_and_another_service(
-    ready_laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready_laboratory: BenchmarkDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two profiles and another service are measured once a round, in the order that the seed draws, each on the
     database as it was filled although the one before wrote; every request is in the samples."""
@@ -95,7 +95,7 @@ def test_a_run_of_profiles_and_another_service(
     assert ceilings == [None] * 6  # what writes cannot be said twice
 
 
-def test_a_ceiling_and_limits(ready_laboratory: Laboratory, tmp_path: Path) -> None:
+def test_a_ceiling_and_limits(ready_laboratory: BenchmarkDatabase, tmp_path: Path) -> None:
     """Where all that is asked only reads the database's own ceiling is measured, for profiles alone; and a limit is
     recorded with the means that held it."""
     limits = Limits(cpus=0.5)
@@ -111,7 +111,7 @@ def test_a_ceiling_and_limits(ready_laboratory: Laboratory, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("precision_ratio", "rounds"), [(1e9, 2), (1e-9, 3)])
 def test_rounds_end_when_they_are_enough(
-    precision_ratio: float, rounds: int, ready_laboratory: Laboratory, tmp_path: Path
+    precision_ratio: float, rounds: int, ready_laboratory: BenchmarkDatabase, tmp_path: Path
 ) -> None:
     """Rounds stop at the least number once the interval is narrow enough, else at the most."""
     specs = [steady(tmp_path), steady(tmp_path, "other")]
@@ -123,7 +123,7 @@ def test_rounds_end_when_they_are_enough(
 
 
 def test_only_valid_rounds_are_in_the_summary(
-    ready_laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready_laboratory: BenchmarkDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A round that is not valid is kept, told and counted as such, and none of its figures is in the summary."""
     seen = []
@@ -146,7 +146,7 @@ def test_only_valid_rounds_are_in_the_summary(
 
 
 def test_an_inspection_that_fails_costs_the_run_nothing(
-    ready_laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready_laboratory: BenchmarkDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service that does not start once more, with its metrics on, leaves the rounds as they were measured."""
 
@@ -162,7 +162,7 @@ def test_an_inspection_that_fails_costs_the_run_nothing(
     assert [one.problems for one in record.inspections] == [[Problem("server_died", "the service ended at its start:")]]
 
 
-def test_another_service_answers_as_the_workload_declares(ready_laboratory: Laboratory, tmp_path: Path) -> None:
+def test_another_service_answers_as_the_workload_declares(ready_laboratory: BenchmarkDatabase, tmp_path: Path) -> None:
     """A service that answers without the text that the workload expects is not measured, and not left running."""
     asks = [msgspec.structs.replace(ask, expects="isbn13") for ask in READING.requests]
     workload = msgspec.structs.replace(READING, requests=asks)

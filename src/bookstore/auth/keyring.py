@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bookstore.auth import token_file
-from bookstore.auth.tokens import Token, digest_of, parse, told
+from bookstore.auth.tokens import Token, describe_errors, digest_of, parse
 from bookstore.config import settings as settings_
 from bookstore.config.settings import Settings
 from bookstore.exceptions import ConfigurationError
@@ -60,7 +60,7 @@ class Keyring:
         found, mistakes = token_file.read(path)
         self._accepted = tuple(token for token in found if token in before) if mistakes else found
         self._seen = None if mistakes else seen
-        self._tell(path, before, told(mistakes))
+        self._tell(path, before, describe_errors(mistakes))
 
     def _tell(self, path: Path, before: tuple[Token, ...], trouble: str) -> None:
         """One line for each change."""
@@ -131,5 +131,5 @@ def check_writers(settings: Settings, host: str, *, read_only: bool) -> None:
 def _right(parsed: tuple[tuple[Token, ...], list[str]]) -> tuple[Token, ...]:
     found, mistakes = parsed
     if mistakes:
-        raise ConfigurationError(told(mistakes))
+        raise ConfigurationError(describe_errors(mistakes))
     return found

@@ -52,7 +52,7 @@ def add(path: Path, token: Token) -> None:
     def appended(before: bytes) -> bytes:
         known, mistakes = tokens.parse(before.decode().split("\n"), str(path))
         if mistakes:
-            raise ConfigurationError(tokens.told(mistakes))
+            raise ConfigurationError(tokens.describe_errors(mistakes))
         if token.name in {one.name for one in known}:
             raise ConfigurationError(
                 f"{path}: has a token {token.name} already; choose another name, or revoke it first"

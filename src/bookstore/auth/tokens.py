@@ -120,7 +120,7 @@ def digest_of(presented: str) -> str:
     return hashlib.sha256(presented.encode("latin-1", "replace")).hexdigest()
 
 
-def told(mistakes: Sequence[str]) -> str:
+def describe_errors(mistakes: Sequence[str]) -> str:
     """Mistakes in one line; the first few of many."""
     more = len(mistakes) - _MOST_TOLD
     return "; ".join(mistakes[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")

@@ -38,7 +38,7 @@ _Name = Annotated[
 ]
 
 
-class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A book as it is written. `author_ids` stand in the order of the title page."""
 
     title: Annotated[
@@ -62,7 +62,7 @@ class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     author_ids: _Ids = []
     genre_ids: _Ids = []
 
-    def settled(self) -> BookDraft:
+    def settled(self) -> BookInput:
         """The draft as it is kept: its text normalised, its ISBN with 13 digits, its genres in order.
 
         Raises ApiError `invalid_body` for what no type tells.
@@ -70,7 +70,7 @@ class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         _refuse(self.mistakes(""))
         return self._normal()
 
-    def _normal(self) -> BookDraft:
+    def _normal(self) -> BookInput:
         number = None if self.isbn13 is None else isbn.to_isbn13(self.isbn13, restore_zeros=False)
         return msgspec.structs.replace(
             self, title=normalise(self.title), isbn13=number, genre_ids=sorted(self.genre_ids)
@@ -94,25 +94,25 @@ class BookDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class BookBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Books that are made together: all of them, or none."""
 
-    items: Annotated[list[BookDraft], Meta(min_length=1, max_length=MOST_BOOKS)]
+    items: Annotated[list[BookInput], Meta(min_length=1, max_length=MOST_BOOKS)]
 
-    def settled(self) -> list[BookDraft]:
+    def settled(self) -> list[BookInput]:
         """The drafts as they are kept. Raises ApiError `invalid_body` as theirs, for all of them."""
         _refuse(mistake for place, item in enumerate(self.items) for mistake in item.mistakes(f"/items/{place}"))
         return [item._normal() for item in self.items]  # noqa: SLF001 - of the same module
 
 
-class AuthorDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AuthorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An author as it is written. Two authors may have the same name."""
 
     name: _Name
 
-    def settled(self) -> AuthorDraft:
+    def settled(self) -> AuthorInput:
         """The draft as it is kept. Raises ApiError `invalid_body` for a blank name."""
-        return AuthorDraft(name=_named(self.name))
+        return AuthorInput(name=_named(self.name))
 
 
-class GenreDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GenreInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A genre as it is written. Without a `slug` the name makes one."""
 
     name: Annotated[
@@ -131,13 +131,13 @@ class GenreDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         | None
     ) = None
 
-    def settled(self) -> GenreDraft:
+    def settled(self) -> GenreInput:
         """The draft as it is kept. Raises ApiError `invalid_body` for a blank name and for a slug like an id."""
         if self.slug is not None and not re.match(_SLUG["pattern"], self.slug):
             detail = "A slug is made of a-z, 0-9 and single hyphens between them; a number alone would be an id."
             raise ApiError("invalid_body", f"slug: {detail}", FieldError(detail, pointer="/slug"))
         name = _named(self.name)
-        return GenreDraft(name=name, slug=self.slug or slug(name))
+        return GenreInput(name=name, slug=self.slug or slug(name))
 
 
 def _refuse(mistakes: Iterable[FieldError]) -> None:

@@ -74,7 +74,7 @@ class GenrePage(msgspec.Struct, frozen=True):
     total: int | UnsetType = UNSET
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Representation(msgspec.Struct, frozen=True):
     """A body and its validators: `tag` names the state it was read in (None where nothing does), `changed_at`
     is in seconds since 1970. Without a body it is the state alone, for a client who has the body."""
 

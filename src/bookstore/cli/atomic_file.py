@@ -13,7 +13,7 @@ from bookstore.exceptions import ConfigurationError
 
 
 @contextmanager
-def appearing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     """A file to write to; it becomes `path` when the block ends well and vanishes when it does not.
 
     Raises ConfigurationError at once where `path` exists, unless `force`, or cannot be written.

@@ -13,7 +13,7 @@ from bookstore.config.validation import describe_allowed, unpacked
 from bookstore.http import gate, request_body, server
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema as workload_schema
-from bookstore.lab.workload.spec import Ask, Stage, Workload
+from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 from bookstore.profile import json_schema
 from bookstore.profile.engine_profile import KEYS, EngineProfile
 
@@ -99,7 +99,7 @@ def _profile_keys() -> Iterator[str]:
 
 def _workload_keys() -> Iterator[str]:
     whole = get_type_hints(Workload, include_extras=True)
-    ask, stage = get_type_hints(Ask, include_extras=True), get_type_hints(Stage, include_extras=True)
+    ask, stage = get_type_hints(RequestSpec, include_extras=True), get_type_hints(Stage, include_extras=True)
     yield "## Keys of a workload\n"
     yield "| key | allowed | default | |\n|---|---|---|---|"
     for key, meaning in workload_schema.MEANINGS.items():

@@ -24,7 +24,7 @@ _HOST: Final = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?)(:[0-9]{1,5})?")
 
 
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
+class RequestPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """`rate_limit` is in requests a second for each client, None for no limit. `hosts` are the names of this
     service without a port, none for any. `origins` are those whose pages may ask, exactly."""
 
@@ -34,14 +34,14 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
 
 
-def read(environ: Mapping[str, str], *, beyond_loopback: bool) -> Admission:
+def read(environ: Mapping[str, str], *, beyond_loopback: bool) -> RequestPolicy:
     """What `environ` says. A service that only this machine reaches is asked by its loopback names (else a
     page could, by a name of its own that it points here) and as fast as a load test can; one beyond is asked
     by any name, and each client DEFAULT_RATE times a second.
 
     Raises ConfigurationError naming the variable, what was found and what is allowed.
     """
-    return Admission(
+    return RequestPolicy(
         rate_limit=_rate(environ, "BOOKSTORE_RATE_LIMIT", DEFAULT_RATE if beyond_loopback else None),
         proxies=_all(environ, "BOOKSTORE_TRUSTED_PROXIES", _proxy, "addresses or networks, such as 10.0.0.0/8"),
         hosts=_all(environ, "BOOKSTORE_ALLOWED_HOSTS", _host, "names without scheme and port, such as example.com")

@@ -12,7 +12,7 @@ import msgspec
 import platformdirs
 
 from bookstore.config import request_policy
-from bookstore.config.request_policy import LOOPBACK_NAMES, Admission
+from bookstore.config.request_policy import LOOPBACK_NAMES, RequestPolicy
 from bookstore.config.resources import PROFILES_DIR
 from bookstore.config.scalars import duration
 from bookstore.config.text import excerpt
@@ -49,11 +49,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment says.
 
     `database_url` is None where the embedded PostgreSQL is meant; its password may be in `database_password_file`.
-    `workers` is WEB_CONCURRENCY, the last word on the profile's own number. `admission` is who may ask, and how much.
-    `api_tokens` are lines as in the tokens file, with digests only. `metrics_port` is None where nothing is counted.
-    `profiles_dir` has profiles that go over the shipped ones; bookstore.resources reads them.
-    `log_format` auto is text at a terminal and JSON elsewhere; `log_requests` asks for a line a request;
-    `slow_statement_s` is from when on a statement is logged, None for never.
+    `workers` is WEB_CONCURRENCY, the last word on the profile's own number. `request_policy` is who may ask, and how
+    much. `api_tokens` are lines as in the tokens file, with digests only. `metrics_port` is None where nothing is
+    counted. `profiles_dir` has profiles that go over the shipped ones; bookstore.resources reads them. `log_format`
+    auto is text at a terminal and JSON elsewhere; `log_requests` asks for a line a request; `slow_statement_s` is from
+    when on a statement is logged, None for never.
     """
 
     profile: str = "default"
@@ -64,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     workers: int | None = None
     data_dir: Path
-    admission: Admission = Admission(hosts=LOOPBACK_NAMES)
+    request_policy: RequestPolicy = RequestPolicy(hosts=LOOPBACK_NAMES)
     api_tokens: str | None = None
     api_tokens_file: Path | None = None
     read_only: bool = False
@@ -132,7 +132,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         port=number("BOOKSTORE_PORT", 1, 65535) or 8000,
         workers=number("WEB_CONCURRENCY", 1, 256),
         data_dir=file("BOOKSTORE_DATA_DIR") or default_data_dir(),
-        admission=request_policy.read(environ, beyond_loopback=not is_loopback(host)),
+        request_policy=request_policy.read(environ, beyond_loopback=not is_loopback(host)),
         api_tokens=text("BOOKSTORE_API_TOKENS"),
         api_tokens_file=file("BOOKSTORE_API_TOKENS_FILE"),
         read_only=flag("BOOKSTORE_READ_ONLY"),

@@ -25,7 +25,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.reaper import Guardian, Kind, end
+from bookstore.reaper import Kind, Reaper, end
 
 SUPERUSER: Final = "postgres"
 PORT: Final = "5432"
@@ -153,14 +153,14 @@ class Cluster:
 
 
 @contextmanager
-def temporary(guardian: Guardian, settings: Mapping[str, str] = {}, within: Path | None = None) -> Iterator[Cluster]:
+def temporary(reaper: Reaper, settings: Mapping[str, str] = {}, within: Path | None = None) -> Iterator[Cluster]:
     """A started cluster of one's own, gone afterwards, however this process ends. It lies `within` a folder, else
     where temporary files do."""
     folder = Path(tempfile.mkdtemp(prefix="bookstore-", dir=within))
     cluster = Cluster(folder, {**SCRATCH_SETTINGS, **settings})
     watched: list[tuple[Kind, Path]] = [("folder", cluster.socket), ("folder", folder), ("cluster", folder)]
     for kind, target in watched:
-        guardian.watch(kind, target)
+        reaper.watch(kind, target)
     try:
         cluster.start()
         yield cluster
@@ -168,7 +168,7 @@ def temporary(guardian: Guardian, settings: Mapping[str, str] = {}, within: Path
         # Not by pg_ctl: Ctrl-C may have come while the server was only being made.
         for kind, target in reversed(watched):
             end(kind, str(target))
-            guardian.forget(kind, target)
+            reaper.forget(kind, target)
 
 
 def _socket_folder(folder: Path) -> Path:

@@ -24,7 +24,7 @@ def application_name(profile: EngineProfile) -> str:
     return f"bookstore/{profile.name}"[: 63 - len(tail)] + tail
 
 
-def made(profile: EngineProfile, url: sa.URL) -> dict[str, Any]:
+def engine_arguments(profile: EngineProfile, url: sa.URL) -> dict[str, Any]:
     """For create_engine and create_async_engine, of `profile` on the server at `url` (without a driver)."""
     engine_url, arguments = for_driver(url, profile.driver)
     connect = _asyncpg_arguments if profile.driver == "asyncpg" else _psycopg_arguments

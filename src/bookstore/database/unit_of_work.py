@@ -124,7 +124,7 @@ class AsyncDatabase(Database):
 
     def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
         super().__init__(profile)
-        engine = create_async_engine(**engine_options.made(profile, url))
+        engine = create_async_engine(**engine_options.engine_arguments(profile, url))
         self._reading = engine
         self._writing = _transactional(engine)
 
@@ -159,7 +159,7 @@ class ThreadedDatabase(Database):
 
     def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
         super().__init__(profile)
-        engine = sa.create_engine(**engine_options.made(profile, url))
+        engine = sa.create_engine(**engine_options.engine_arguments(profile, url))
         self._engine = engine
         self._reading = sessionmaker(engine, expire_on_commit=False)
         self._writing = sessionmaker(_transactional(engine), expire_on_commit=False)

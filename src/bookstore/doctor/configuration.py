@@ -129,12 +129,12 @@ def told(name: str, text: str) -> str:
 
 
 def field(name: str) -> str:
-    """The field of Settings, or of its Admission, that the variable `name` is for."""
+    """The field of Settings, or of its RequestPolicy, that the variable `name` is for."""
     return _FIELDS.get(name) or name.removeprefix("BOOKSTORE_").lower()
 
 
 def _default(found: Settings, name: str) -> str:
-    value: Any = getattr(found, field(name), getattr(found.admission, field(name), None))
+    value: Any = getattr(found, field(name), getattr(found.request_policy, field(name), None))
     if name == "DATABASE_URL":
         return "the embedded PostgreSQL"
     if isinstance(value, bool):

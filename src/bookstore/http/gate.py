@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from litestar.types import ASGIApp, Message, Receive, Send
 
-from bookstore.config.request_policy import Admission
+from bookstore.config.request_policy import RequestPolicy
 from bookstore.exceptions import ApiError
 from bookstore.http import compression, problem_details, rate_limit
 from bookstore.http import request_id as correlation
@@ -53,20 +53,20 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Gate:
-    """`app` behind the limits, hosts, rates and origins of `admission` and the deadline and compression of
+    """`app` behind the limits, hosts, rates and origins of `policy` and the deadline and compression of
     `profile`."""
 
-    def __init__(self, app: ASGIApp, profile: EngineProfile, admission: Admission) -> None:
-        self.cors = Cors(admission.origins) if admission.origins else None
+    def __init__(self, app: ASGIApp, profile: EngineProfile, policy: RequestPolicy) -> None:
+        self.cors = Cors(policy.origins) if policy.origins else None
         self.compresses = profile.compression
         self.vary = ", ".join(
             name for name, is_on in (("Accept-Encoding", self.compresses), ("Origin", self.cors)) if is_on
         ).encode()
         self._app = app
         self._deadlines = Deadlines()
-        self._hosts = frozenset(name.encode() for name in admission.hosts)
-        self._rate = RateLimit(admission.rate_limit, rate_limit.table()) if admission.rate_limit else None
-        self._proxies = admission.proxies
+        self._hosts = frozenset(name.encode() for name in policy.hosts)
+        self._rate = RateLimit(policy.rate_limit, rate_limit.table()) if policy.rate_limit else None
+        self._proxies = policy.proxies
         self._deadline_s = profile.pool_timeout + profile.statement_timeout + MARGIN_S
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

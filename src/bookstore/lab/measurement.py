@@ -19,7 +19,7 @@ from bookstore.lab.analysis.statistics import percentile
 from bookstore.lab.load import k9
 from bookstore.lab.load.k9 import Load, Target
 from bookstore.lab.record import run_record
-from bookstore.lab.record.run_record import Kind, Measurement, Problem, Protocol, Quiet, Telemetry
+from bookstore.lab.record.run_record import HostActivity, Kind, Measurement, Problem, Protocol, Telemetry
 from bookstore.lab.record.samples import Samples, empty
 from bookstore.lab.telemetry.usage import Usage
 from bookstore.lab.telemetry.watcher import Cost, Watcher
@@ -27,7 +27,7 @@ from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import DATABASE
 from bookstore.lab.testbed.deployment import Deployment, DeploymentError
 from bookstore.lab.testbed.process import wait_until
-from bookstore.lab.testbed.testbed import Site
+from bookstore.lab.testbed.testbed import Testbed
 from bookstore.lab.workload.file import changed
 from bookstore.lab.workload.spec import Workload
 
@@ -48,7 +48,7 @@ def measure(
     contender: PlannedContender,
     workload: Workload,
     protocol: Protocol,
-    site: Site,
+    testbed: Testbed,
     seed: int,
     verify: Verify,
     tick: Tick,
@@ -57,25 +57,26 @@ def measure(
 ) -> Measured:
     """Deploys `contender`, has it verified and measures it. `seed` draws the keys: with the same one each contender is
     asked the same. With `inspect` the service tells about itself, at some cost. A service that dies under the load
-    makes an invalid measurement. Raises Invalid where there is no service to measure, or none to measure with."""
+    makes an invalid measurement. Raises InvalidMeasurement where there is no service to measure, or none to measure
+    with."""
     workload = asked_of(contender, workload)
     tick("starts", 0)
-    site.lab.restore()
+    testbed.lab.restore()
     presented, token = _token(contender, workload)
-    with site.deployed(contender, token, inspect=inspect) as deployment:
+    with testbed.deployed(contender, token, inspect=inspect) as deployment:
         workers = deployment.prove_identity()
         verify(deployment)
-        target = Target(deployment.base, site.lab.ids, presented)
-        with _watcher(deployment, workers, contender, site, protocol.watch) as watcher:
+        target = Target(deployment.base, testbed.lab.ids, presented)
+        with _watcher(deployment, workers, contender, testbed, protocol.watch) as watcher:
             sent = k9.send(
-                workload, target, site.folder, site.guardian, tick, seed=seed,
+                workload, target, testbed.folder, testbed.reaper, tick, seed=seed,
                 pid=lambda pid: setattr(watcher, "load_pid", pid) if watcher else None,
             )  # fmt: skip
         workers_after = _answering(deployment)
     problems = []
-    if not wait_until(lambda: site.lab.sessions() == 0, QUIET_WITHIN_S):
-        problems.append(Problem("not_quiet", f"{site.lab.sessions()} database connections outlived the service"))
-    problems += [Problem("not_quiet", f"{it} outlived the service") for it in site.left()]
+    if not wait_until(lambda: testbed.lab.sessions() == 0, QUIET_WITHIN_S):
+        problems.append(Problem("not_quiet", f"{testbed.lab.sessions()} database connections outlived the service"))
+    problems += [Problem("not_quiet", f"{it} outlived the service") for it in testbed.left()]
     measurement = _figures(contender, workload, protocol, sent, workers, workers_after, watcher)
     problems = [*measurement.problems, *problems]
     began_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - sent.began_s)
@@ -102,18 +103,18 @@ def asked_of(contender: PlannedContender, workload: Workload) -> Workload:
 
 @contextmanager
 def _watcher(
-    deployment: Deployment, workers: list[int], contender: PlannedContender, site: Site, watch: bool
+    deployment: Deployment, workers: list[int], contender: PlannedContender, testbed: Testbed, watch: bool
 ) -> Iterator[Watcher | None]:
     if not watch:
         yield None
         return
     with (
-        site.lab.connected() as connection,
+        testbed.lab.connected() as connection,
         Watcher(
             workers,
             own_pids={pid: deployment.own_pid(pid) for pid in workers},
             connection=connection,
-            postmaster=site.lab.server.pid(),
+            postmaster=testbed.lab.server.pid(),
             database=DATABASE,
             metrics_url=deployment.metrics_url,
             beside=[deployment.pooler.pid] if deployment.pooler else [],
@@ -158,7 +159,7 @@ def _figures(
         return len(sent.samples.between(from_s - begin_s, to_s - begin_s))
 
     usage = watcher.usage(begin_s, end_s, answered, mean_ms) if watcher else Usage()
-    quiet = watcher.quiet(begin_s, end_s) if watcher else Quiet()
+    quiet = watcher.quiet(begin_s, end_s) if watcher else HostActivity()
     p50, p95, p99, p999, most = (percentile(ordered, q) if len(ordered) else 0.0 for q in (0.5, 0.95, 0.99, 0.999, 1))
     statuses, counts = np.unique(counted.status, return_counts=True)
     found = validity.problems(

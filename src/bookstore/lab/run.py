@@ -25,7 +25,7 @@ from bookstore.lab.plan import Plan
 from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
 from bookstore.lab.storage import runs
-from bookstore.lab.storage.partial_run import Draft
+from bookstore.lab.storage.partial_run import PartialRun
 from bookstore.lab.telemetry import watcher  # fmt: skip
 from bookstore.lab.telemetry.watcher import Cost
 from bookstore.lab.testbed import compose
@@ -33,16 +33,16 @@ from bookstore.lab.testbed import local as host
 from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import DATABASE, Fill
 from bookstore.lab.testbed.deployment import Deployment, DeploymentError
-from bookstore.lab.testbed.testbed import Site
-from bookstore.reaper import Guardian
+from bookstore.lab.testbed.testbed import Testbed
+from bookstore.reaper import Reaper
 
 CEILING_ROUNDS: Final = 3
 """Rounds in which the ceiling is measured too: it is the database's, and changes less than a service does."""
 
 
-_SITES: Final[Mapping[Deploy, Callable[[Plan, Fill, Guardian, Path], AbstractContextManager[Site]]]] = {
-    "process": host.site,
-    "compose": compose.site,
+_SITES: Final[Mapping[Deploy, Callable[[Plan, Fill, Reaper, Path], AbstractContextManager[Testbed]]]] = {
+    "process": host.testbed,
+    "compose": compose.testbed,
 }
 
 Progress = Callable[[str, float], None]
@@ -61,27 +61,29 @@ def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) 
     """Carries the plan out and stores the record. A run whose id is given as `resumable` goes on where it was
     stopped, and can be stopped again; it is stored when it is whole.
 
-    Everything it starts is gone when it returns or raises, Ctrl-C included. Whole rounds are stored in any case:
-    with the status aborted after Ctrl-C, which is raised again, and invalid where too few are valid. Raises Invalid
-    where there is nothing to store.
+    Everything it starts is gone when it returns or raises, Ctrl-C included. Whole rounds are stored in any case: with
+    the status aborted after Ctrl-C, which is raised again, and invalid where too few are valid. Raises
+    InvalidMeasurement where there is nothing to store.
     """
     with ExitStack() as stack:
-        guardian = stack.enter_context(Guardian())
+        reaper = stack.enter_context(Reaper())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-lab-")))
-        guardian.watch("folder", folder)
+        reaper.watch("folder", folder)
         started_at = run_record.now()
         run_id = resumable or runs.folder_name(started_at, [contender.label for contender in it.contenders])
-        draft = stack.enter_context(Draft(it.output, run_id, resume=resumable is not None))
+        partial_run = stack.enter_context(PartialRun(it.output, run_id, resume=resumable is not None))
         progress("making a database", 0)
-        site = stack.enter_context(_SITES[it.protocol.deploy](it, fill, guardian, folder))
-        return _Runner(it, site, draft, progress, started_at).carry_out()
+        testbed = stack.enter_context(_SITES[it.protocol.deploy](it, fill, reaper, folder))
+        return _Runner(it, testbed, partial_run, progress, started_at).carry_out()
 
 
 class _Runner:
-    def __init__(self, it: Plan, site: Site, draft: Draft, progress: Progress, started_at: datetime) -> None:
+    def __init__(
+        self, it: Plan, testbed: Testbed, partial_run: PartialRun, progress: Progress, started_at: datetime
+    ) -> None:
         self.plan = it
-        self.site = site
-        self.draft = draft
+        self.testbed = testbed
+        self.partial_run = partial_run
         self.progress = progress
         self.started_at = started_at
         self.answers: dict[str, consistency.Answers] = {}
@@ -97,7 +99,7 @@ class _Runner:
         except InvalidMeasurement as error:
             return self._finish("invalid", str(error))
         except KeyboardInterrupt:
-            if self.rounds and not self.draft.resumable:
+            if self.rounds and not self.partial_run.resumable:
                 self._finish("aborted", f"stopped after {len(self.rounds)} whole rounds")
             raise
         return self._finish(*self._judged())
@@ -124,7 +126,7 @@ class _Runner:
                 tell = partial(self._tell_inspection, contender)
                 try:
                     seen = measure(
-                        contender, self.plan.workload, self.plan.protocol, self.site, self.plan.seed,
+                        contender, self.plan.workload, self.plan.protocol, self.testbed, self.plan.seed,
                         lambda _: None, tell, inspect=True,
                     )  # fmt: skip
                 except InvalidMeasurement as error:
@@ -137,7 +139,7 @@ class _Runner:
     def _measure(self, number: int, place: int, contender: PlannedContender) -> Measurement:
         whole = self.plan.protocol.max_rounds * len(self.plan.contenders)
         done = (number - 1) * len(self.plan.contenders) + place
-        if (before := self.draft.done.get((number, contender.label))) is not None:
+        if (before := self.partial_run.done.get((number, contender.label))) is not None:
             return before
 
         def tell(what: str, share: float) -> None:
@@ -149,7 +151,7 @@ class _Runner:
 
         try:
             measured = measure(
-                contender, self.plan.workload, self.plan.protocol, self.site, self.plan.seed + number, verify, tell
+                contender, self.plan.workload, self.plan.protocol, self.testbed, self.plan.seed + number, verify, tell
             )
         except DeploymentError as error:
             if number == 1:  # nothing has shown yet that it can be deployed at all
@@ -166,14 +168,14 @@ class _Runner:
         if scripts and number <= CEILING_ROUNDS:
             tell("ceiling", 1)
             clients = asked_of(contender, self.plan.workload).clients
-            highest = pgbench.ceiling_per_s(self.site.lab.url, scripts, clients, self.site.folder)
+            highest = pgbench.ceiling_per_s(self.testbed.lab.url, scripts, clients, self.testbed.folder)
             measurement = msgspec.structs.replace(measurement, ceiling_per_s=highest)
-        self.draft.add(number, measurement, measured.samples)
+        self.partial_run.add(number, measurement, measured.samples)
         return measurement
 
     def _verify(self, contender: PlannedContender, deployment: Deployment) -> None:
         """Each time that it is what it says; the first time that it answers as the others, and with what SQL."""
-        lab, workload = self.site.lab, asked_of(contender, self.plan.workload)
+        lab, workload = self.testbed.lab, asked_of(contender, self.plan.workload)
         if contender.profile:
             identity.prove(contender.profile, deployment, lab.connection, DATABASE)
         if contender.label in self.answers:
@@ -195,12 +197,12 @@ class _Runner:
         }
         first = statement_log.capture(lab.connection, deployment, identity.PATH)
         identity.prove_driver(contender.profile, first)
-        self.draft.note(contender.label, {name: [one.sql for one in them] for name, them in captured.items()})
+        self.partial_run.note(contender.label, {name: [one.sql for one in them] for name, them in captured.items()})
 
     def _scripts(self, contender: PlannedContender) -> list[Script]:
         """The statements of each kind of request; none where one of them writes, whose statements cannot be said
         twice, and none for other services."""
-        workload, said = self.plan.workload, self.draft.statements.get(contender.label, {})
+        workload, said = self.plan.workload, self.partial_run.statements.get(contender.label, {})
         scripts = [Script(said[ask.name], ask.weight) for ask in workload.requests if said.get(ask.name)]
         return scripts if len(scripts) == len(workload.requests) else []
 
@@ -212,7 +214,7 @@ class _Runner:
                 kind="profile" if it.profile else "external",
                 keys=it.keys,
                 load=it.load,
-                statements=self.draft.statements.get(it.label, {}),
+                statements=self.partial_run.statements.get(it.label, {}),
             )
             for it in self.plan.contenders
         ]
@@ -237,20 +239,20 @@ class _Runner:
             raise InvalidMeasurement(told)
         contenders = self._contenders()
         record = Run(
-            id=self.draft.run_id,
+            id=self.partial_run.run_id,
             started_at=self.started_at,
             ended_at=run_record.now(),
             status=status,
             told=told,
             seed=self.plan.seed,
-            protocol=msgspec.structs.replace(self.plan.protocol, limits=self.site.limits()),
+            protocol=msgspec.structs.replace(self.plan.protocol, limits=self.testbed.limits()),
             workload=self.plan.workload,
-            catalogue=self.site.lab.catalogue,
-            machine=self.site.machine(),
+            catalogue=self.testbed.lab.catalogue,
+            machine=self.testbed.machine(),
             contenders=contenders,
             rounds=self.rounds,
             inspections=self.inspections,
-            summary=summary.summarise(self.rounds, contenders, self.draft.read, self.plan.workload.model),
+            summary=summary.summarise(self.rounds, contenders, self.partial_run.read, self.plan.workload.model),
             steps=summary.steps(self.rounds, contenders),
         )
-        return Outcome(record, self.draft.finish(record), watcher.told(self.costs))
+        return Outcome(record, self.partial_run.finish(record), watcher.describe_cost(self.costs))

@@ -155,7 +155,7 @@ def test_changes_need_a_condition(made: dict[str, Any]) -> None:
 
 def test_a_merge_patch_has_what_is_changed(made: dict[str, Any]) -> None:
     """A patch needs no member; null takes away what need not be there; unknown members are refused."""
-    draft, patch = (made["components"]["schemas"][name] for name in ("BookDraft", "BookDraftPatch"))
+    draft, patch = (made["components"]["schemas"][name] for name in ("BookInput", "BookInputPatch"))
     assert (draft["required"], "required" in patch) == (["title"], False)
     assert (patch["properties"].keys(), patch["additionalProperties"]) == (draft["properties"].keys(), False)
     nullable = {name for name, member in patch["properties"].items() if {"type": "null"} in member.get("anyOf", ())}

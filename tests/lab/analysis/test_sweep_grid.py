@@ -82,7 +82,7 @@ def test_the_table_has_each_cell_and_marks_the_best(swept: Run) -> None:
     """A row a variant, a column a concurrency; a cell without a valid round is a dash."""
     lost = swept.contenders[0].label
     run = replace(swept, summary=[one for one in swept.summary if one.profile != lost])
-    head, names, first, *_, last = grids.table(run, grid_of(run)).splitlines()
+    head, names, first, *_, last = grids.sweep_table(run, grid_of(run)).splitlines()
     assert head.strip() == "concurrency"
     assert names.split() == ["req/s", "1", "2", "5", "20", "50"]
     assert first.split()[:2] == ["pool_size=1", "-"]

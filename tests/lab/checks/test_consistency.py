@@ -10,18 +10,18 @@ import sqlalchemy as sa
 from bookstore.lab.checks.consistency import UnlikeError, answers, compare
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.testbed.process import deploy
-from bookstore.lab.workload.spec import Ask, Workload
-from bookstore.reaper import Guardian
+from bookstore.lab.workload.spec import RequestSpec, Workload
+from bookstore.reaper import Reaper
 
 BOOKS = 60
 
 
-def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, guardian: Guardian) -> None:
+def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, reaper: Reaper) -> None:
     """Two strategies answer alike; one book's title that differs is found, with its path and both answers."""
-    one = Workload(name="it", requests=[Ask(name="it", path="/books/{id}")])
-    with deploy("psycopg-sync-lazy", library, tmp_path, guardian) as deployment:
+    one = Workload(name="it", requests=[RequestSpec(name="it", path="/books/{id}")])
+    with deploy("psycopg-sync-lazy", library, tmp_path, reaper) as deployment:
         slow = answers(deployment, one, range(1, BOOKS + 1))
-    with deploy("asyncpg-json", library, tmp_path, guardian) as deployment:
+    with deploy("asyncpg-json", library, tmp_path, reaper) as deployment:
         fast = answers(deployment, one, range(1, BOOKS + 1))
         compare("fast", fast, "slow", slow)
         assert {f"/books/{BOOKS}", "/books/1", f"/books/{BOOKS + 1}", "/books?limit=37"} <= fast.keys()
@@ -41,13 +41,15 @@ def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path:
     assert '"title":"forged"' in str(it.value)
 
 
-def test_headers(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+def test_headers(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
     """With the workload's headers, too, profiles have to answer the same: a body in a coding is compared as what
     it says, so a profile without compression answers like one with it."""
-    one = Workload(name="it", requests=[Ask(name="it", path="/books?limit=60", headers={"accept-encoding": "br"})])
+    one = Workload(
+        name="it", requests=[RequestSpec(name="it", path="/books?limit=60", headers={"accept-encoding": "br"})]
+    )
     found = []
     for spec in ("asyncpg-json@compression=on", "asyncpg-json@compression=off"):
-        with deploy(spec, library, tmp_path, guardian) as deployment:
+        with deploy(spec, library, tmp_path, reaper) as deployment:
             found.append(answers(deployment, one, range(1, BOOKS + 1)))
     compare("on", found[0], "off", found[1])
     with_headers = found[0]["/books?limit=60 with headers 0"]
@@ -67,7 +69,7 @@ class Unchanged(Deployment):
 
 def test_not_modified() -> None:
     """A 304 has no body to compare; its status is compared."""
-    one = Workload(name="it", requests=[Ask(name="it", path="/books/1", headers={"If-None-Match": "*"})])
+    one = Workload(name="it", requests=[RequestSpec(name="it", path="/books/1", headers={"If-None-Match": "*"})])
     assert answers(Unchanged(), one, [1])["/books/1 with headers 0"] == {"status": 304, "body": None}
 
 
@@ -84,7 +86,7 @@ class Page(Deployment):
 def test_no_json() -> None:
     """What is not JSON cannot be compared."""
     with pytest.raises(UnlikeError, match=r"GET /books/1: status 200, not JSON: b'<html>'"):
-        answers(Page(), Workload(name="it", requests=[Ask(name="it", path="/books/1")]), [1])
+        answers(Page(), Workload(name="it", requests=[RequestSpec(name="it", path="/books/1")]), [1])
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from bookstore.lab.checks import identity, statement_log
 from bookstore.lab.checks.identity import IdentityError
 from bookstore.lab.checks.statement_log import Statement
 from bookstore.lab.record.run_record import Catalogue
-from bookstore.lab.testbed.database import DATABASE, Laboratory, laboratory
+from bookstore.lab.testbed.database import DATABASE, BenchmarkDatabase, benchmark_database
 from bookstore.lab.testbed.deployment import Pooler
 from bookstore.lab.testbed.pgbouncer import PgBouncer, pgbouncer
 from bookstore.lab.testbed.process import deploy
 from bookstore.profile import loader
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 Pooled = Callable[..., AbstractContextManager[PgBouncer]]
 SPECS = [
@@ -31,23 +31,23 @@ SPECS = [
 
 
 @pytest.fixture(scope="module")
-def lab(guardian: Guardian) -> Iterator[Laboratory]:
+def lab(reaper: Reaper) -> Iterator[BenchmarkDatabase]:
     def fill(connection: psycopg.Connection) -> Catalogue:
         datasets.generate(connection, books=60, seed=1)
         return Catalogue("generated, seed 1", 60)
 
-    with laboratory(guardian, fill, writes=False) as it:
+    with benchmark_database(reaper, fill, writes=False) as it:
         it.restore()
         yield it
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_every_driver_and_strategy_is_recognised(
-    lab: Laboratory, guardian: Guardian, tmp_path: Path, spec: str
+    lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path, spec: str
 ) -> None:
     """A deployment is proven to be its profile, by what PostgreSQL has seen of it."""
     it = loader.load(spec)
-    with deploy(spec, lab.url, tmp_path, guardian) as deployment:
+    with deploy(spec, lab.url, tmp_path, reaper) as deployment:
         identity.prove(it, deployment, lab.connection, DATABASE)
         captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
         identity.prove_driver(it, captured)
@@ -62,13 +62,13 @@ def test_every_driver_and_strategy_is_recognised(
     ],
 )
 def test_recognised_behind_pgbouncer(
-    lab: Laboratory, guardian: Guardian, tmp_path: Path, pooled: Pooled, spec: str, asked: list[str]
+    lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path, pooled: Pooled, spec: str, asked: list[str]
 ) -> None:
     """Behind PgBouncer, too; which adds no statement of its own but the name of a session's next user."""
     it = loader.load(spec)
-    with pgbouncer(lab.server.url(), guardian) as before:
+    with pgbouncer(lab.server.url(), reaper) as before:
         pooler = Pooler(before.pid, before.url(DATABASE))
-        with deploy(spec, lab.url, tmp_path, guardian, pooler=pooler) as deployment:
+        with deploy(spec, lab.url, tmp_path, reaper, pooler=pooler) as deployment:
             identity.prove(it, deployment, lab.connection, DATABASE)
             with pytest.raises(IdentityError, match=r"pg_stat_activity shows .* expected are some of other"):
                 identity.prove(msgspec.structs.replace(it, name="other"), deployment, lab.connection, DATABASE)
@@ -79,21 +79,21 @@ def test_recognised_behind_pgbouncer(
 
 
 def test_what_goes_past_pgbouncer_is_refused(
-    lab: Laboratory, guardian: Guardian, tmp_path: Path, pooled: Pooled
+    lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path, pooled: Pooled
 ) -> None:
     """A service that is connected to PostgreSQL itself is not what says that it is behind PgBouncer."""
     with (
-        pgbouncer(lab.server.url(), guardian) as before,
-        deploy("psycopg-joined", lab.url, tmp_path, guardian) as deployment,
+        pgbouncer(lab.server.url(), reaper) as before,
+        deploy("psycopg-joined", lab.url, tmp_path, reaper) as deployment,
     ):
         deployment.pooler = Pooler(before.pid, before.url(DATABASE))
         with pytest.raises(IdentityError, match="PgBouncer shows sessions of nobody, expected are psycopg-joined"):
             identity.prove(loader.load("psycopg-joined"), deployment, lab.connection, DATABASE)
 
 
-def test_what_is_not_the_profile_is_refused(lab: Laboratory, guardian: Guardian, tmp_path: Path) -> None:
+def test_what_is_not_the_profile_is_refused(lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path) -> None:
     """Another loading strategy, another driver, another name: each is found."""
-    with deploy("asyncpg-json", lab.url, tmp_path, guardian) as deployment:
+    with deploy("asyncpg-json", lab.url, tmp_path, reaper) as deployment:
         real = loader.load("asyncpg-json")
         with pytest.raises(IdentityError, match=r"of the form json; the profile says loading: joined"):
             identity.prove(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)

@@ -15,7 +15,7 @@ from bookstore.lab.checks import statement_log
 from bookstore.lab.checks.statement_log import CaptureError, capture, count, parse
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.testbed.process import deploy, wait_until
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 N = 5
 
@@ -85,10 +85,10 @@ def test_capture(
     library: sa.URL,
     connection: psycopg.Connection,
     tmp_path: Path,
-    guardian: Guardian,
+    reaper: Reaper,
 ) -> None:
     """Each loading strategy makes the statements it is known for, and they run as they were written down."""
-    with deploy(profile, library, tmp_path, guardian) as deployment:
+    with deploy(profile, library, tmp_path, reaper) as deployment:
         found = capture(connection, deployment, f"/books?limit={N}")
     assert count([it.sql for it in found]) == expected
     assert not any("$1" in it.sql for it in found)

@@ -19,8 +19,8 @@ from bookstore.lab.load import k9
 from bookstore.lab.load.k9 import Load, LoadError, Target, send
 from bookstore.lab.load.k9_output import Points
 from bookstore.lab.record.samples import Samples
-from bookstore.lab.workload.spec import Ask, Stage, Workload
-from bookstore.reaper import Guardian
+from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
+from bookstore.reaper import Reaper
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -96,15 +96,17 @@ def base() -> Iterator[str]:
 
 
 def one_get(path: str, duration: float = 0.5, warm_up: float = 0.2) -> Workload:
-    return Workload(name="it", requests=[Ask(name="it", path=path)], concurrency=2, duration=duration, warm_up=warm_up)
+    return Workload(
+        name="it", requests=[RequestSpec(name="it", path=path)], concurrency=2, duration=duration, warm_up=warm_up
+    )
 
 
-def sent(workload: Workload, base: str, folder: Path, guardian: Guardian, ids: Sequence[int] = (1,)) -> Load:
-    return send(workload, Target(base, ids), folder, guardian, lambda *_: None, seed=7)
+def sent(workload: Workload, base: str, folder: Path, reaper: Reaper, ids: Sequence[int] = (1,)) -> Load:
+    return send(workload, Target(base, ids), folder, reaper, lambda *_: None, seed=7)
 
 
-def ask(path: str, base: str, folder: Path, guardian: Guardian, ids: Sequence[int] = (1,)) -> Samples:
-    return sent(one_get(path), base, folder, guardian, ids).samples
+def ask(path: str, base: str, folder: Path, reaper: Reaper, ids: Sequence[int] = (1,)) -> Samples:
+    return sent(one_get(path), base, folder, reaper, ids).samples
 
 
 def children() -> list[psutil.Process]:
@@ -113,14 +115,14 @@ def children() -> list[psutil.Process]:
     return [child for child in found if child.status() != psutil.STATUS_ZOMBIE and "k9" in child.cmdline()]
 
 
-def test_a_sample_for_each_request(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_a_sample_for_each_request(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Each request that the service got has its sample, in the order they were done, with time and status; the
     warm-up's are before zero; the load goes on until all measured seconds are over. Nothing else is left."""
     ticks: list[tuple[str, float]] = []
     pids: list[int] = []
     one = one_get("/books?limit=1")
     before_s = time.monotonic()
-    it = send(one, Target(base, [1]), tmp_path, guardian, lambda *tick: ticks.append(tick), seed=7, pid=pids.append)
+    it = send(one, Target(base, [1]), tmp_path, reaper, lambda *tick: ticks.append(tick), seed=7, pid=pids.append)
     samples = it.samples
     assert len(samples) == len(Handler.asked)
     assert set(Handler.asked) == {"/books?limit=1"}
@@ -146,60 +148,63 @@ def test_a_sample_for_each_request(base: str, tmp_path: Path, guardian: Guardian
     assert list(tmp_path.glob("*.jsonl")) == []
 
 
-def test_no_warm_up(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_no_warm_up(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Without a warm-up each request counts, and nobody says it was not steady."""
-    it = sent(one_get("/books", warm_up=0), base, tmp_path, guardian)
+    it = sent(one_get("/books", warm_up=0), base, tmp_path, reaper)
     assert (it.samples.done_s > 0).all()
     assert (it.warm_up_s, it.steady) == (0, True)
 
 
-def test_warm_up_ends_when_steady(
-    base: str, tmp_path: Path, guardian: Guardian, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_warm_up_ends_when_steady(base: str, tmp_path: Path, reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     """A load that is steady is measured before the warm-up's cap; one that never is, is said to be so."""
     monkeypatch.setattr(k9, "is_steady", lambda samples, **_: len(samples) > 0)
     monkeypatch.setattr(k9, "WINDOWS", 1)
-    it = sent(one_get("/books", warm_up=60), base, tmp_path, guardian)
+    it = sent(one_get("/books", warm_up=60), base, tmp_path, reaper)
     assert it.steady
     assert it.warm_up_s < 30
     monkeypatch.setattr(k9, "is_steady", lambda *_, **__: False)
-    assert not sent(one_get("/books", warm_up=0.6), base, tmp_path, guardian).steady
+    assert not sent(one_get("/books", warm_up=0.6), base, tmp_path, reaper).steady
 
 
 @pytest.mark.parametrize("ids", [[1], [2, 3, 70]])
-def test_every_book_is_asked(ids: list[int], base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_every_book_is_asked(ids: list[int], base: str, tmp_path: Path, reaper: Reaper) -> None:
     """`{id}` stands for each of the catalogue's ids, gaps and all, and no other."""
-    samples = ask("/books/{id}", base, tmp_path, guardian, ids)
+    samples = ask("/books/{id}", base, tmp_path, reaper, ids)
     assert len(samples) == len(Handler.asked)
     assert set(Handler.asked) == {f"/books/{book_id}" for book_id in ids}
 
 
-def test_same_keys_for_each_contender(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_same_keys_for_each_contender(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """The same seed asks for the same books in the same order, however long the warm-up was."""
     asked = Workload(
-        name="it", requests=[Ask(name="it", path="/books/{id}")], keys="zipf", concurrency=1, duration=0.5, warm_up=0
+        name="it",
+        requests=[RequestSpec(name="it", path="/books/{id}")],
+        keys="zipf",
+        concurrency=1,
+        duration=0.5,
+        warm_up=0,
     )
     orders = []
     for number in range(2):
         Handler.asked.clear()
-        it = sent(asked, base, tmp_path, guardian, range(1, 1001))
+        it = sent(asked, base, tmp_path, reaper, range(1, 1001))
         assert len(it.samples) == len(Handler.asked) > 20
         orders.append(Handler.asked[:20] if number else list(Handler.asked[:20]))
     assert orders[0] == orders[1]
     assert len(set(orders[0])) > 1
 
 
-def test_mix(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_mix(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Kinds are mixed by their weights and told apart; writes have the token, which no file holds, and their
     placeholders are filled."""
     body = '{"title": "A {uuid}", "publication_year": {number}, "of": {id}}'
     asked = [
-        Ask(name="list", path="/books", weight=3),
-        Ask(name="create", method="POST", path="/books", body=body),
-        Ask(name="update", method="PATCH", path="/books/{id}", body="{}", headers={"content-type": "text/x"}),
+        RequestSpec(name="list", path="/books", weight=3),
+        RequestSpec(name="create", method="POST", path="/books", body=body),
+        RequestSpec(name="update", method="PATCH", path="/books/{id}", body="{}", headers={"content-type": "text/x"}),
     ]
     one = Workload(name="it", requests=asked, concurrency=2, duration=1, warm_up=0)
-    it = send(one, Target(base, [5], "a-secret"), tmp_path, guardian, lambda *_: None, seed=7)
+    it = send(one, Target(base, [5], "a-secret"), tmp_path, reaper, lambda *_: None, seed=7)
     kinds = Counter(it.samples.kind.tolist())
     methods = Counter(method for method, *_ in Handler.told)
     assert methods == {"GET": kinds[0], "POST": kinds[1], "PATCH": kinds[2]}
@@ -218,22 +223,24 @@ def test_mix(base: str, tmp_path: Path, guardian: Guardian) -> None:
     assert not any(b"a-secret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_open_model(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_open_model(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Requests come at the rate, whatever the number of clients; each is counted from its planned moment."""
     one = Workload(
-        name="it", requests=[Ask(name="it", path="/books")], model="open", rate=50.5, duration=2, warm_up=0.5
+        name="it", requests=[RequestSpec(name="it", path="/books")], model="open", rate=50.5, duration=2, warm_up=0.5
     )
-    it = sent(one, base, tmp_path, guardian)
+    it = sent(one, base, tmp_path, reaper)
     assert len(it.samples.measured(one.duration, one.model)) == pytest.approx(101, abs=2)
     assert (it.samples.latency_ms >= it.samples.service_ms).all()
     assert it.generator.late_ms is not None
 
 
-def test_no_coordinated_omission(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_no_coordinated_omission(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """While the service stalls for a second, requests stay planned, and each of them shows its wait: one that was
     planned t seconds after the stall began took at least 1 - t seconds."""
-    one = Workload(name="it", requests=[Ask(name="it", path="/stall")], model="open", rate=100, duration=3, warm_up=0)
-    it = sent(one, base, tmp_path, guardian)
+    one = Workload(
+        name="it", requests=[RequestSpec(name="it", path="/stall")], model="open", rate=100, duration=3, warm_up=0
+    )
+    it = sent(one, base, tmp_path, reaper)
     planned_s = it.samples.done_s - it.samples.latency_ms / 1000
     assert Handler.stalls_at is not None
     since_s = planned_s - (Handler.stalls_at - it.began_s)
@@ -245,13 +252,13 @@ def test_no_coordinated_omission(base: str, tmp_path: Path, guardian: Guardian) 
 
 
 @pytest.mark.parametrize("model", ["closed", "open"])
-def test_stages(model: Literal["closed", "open"], base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_stages(model: Literal["closed", "open"], base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Stages ramp up to as many clients (closed), or to as many requests as were planned (open)."""
     stages = [Stage(duration=1, target=10 if model == "closed" else 100), Stage(duration=1, target=10)]
-    asked = [Ask(name="it", path="/books")]
+    asked = [RequestSpec(name="it", path="/books")]
     start = {"concurrency": 1} if model == "closed" else {"rate": 1.0}
     one = Workload(name="it", requests=asked, model=model, stages=stages, duration=2, warm_up=0, **start)
-    it = sent(one, base, tmp_path, guardian)
+    it = sent(one, base, tmp_path, reaper)
     counted = it.samples.measured(one.duration, one.model)
     if model == "closed":
         assert len(Handler.clients) == 10
@@ -259,57 +266,61 @@ def test_stages(model: Literal["closed", "open"], base: str, tmp_path: Path, gua
         assert len(counted) == pytest.approx(50.5 + 55, abs=4)
 
 
-def test_headers_go_along(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_headers_go_along(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Each request has the workload's headers."""
     headers = {"Accept-Encoding": 'gzip;q=0.9, "odd"'}
     one = Workload(
-        name="it", requests=[Ask(name="it", path="/books", headers=headers)], concurrency=2, duration=0.5, warm_up=0.0
+        name="it",
+        requests=[RequestSpec(name="it", path="/books", headers=headers)],
+        concurrency=2,
+        duration=0.5,
+        warm_up=0.0,
     )
-    assert len(sent(one, base, tmp_path, guardian).samples)
+    assert len(sent(one, base, tmp_path, reaper).samples)
     assert Handler.accepted == {'gzip;q=0.9, "odd"'}
 
 
-def test_not_modified_is_a_success(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_not_modified_is_a_success(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """A client that has the newest got what it asked for."""
-    samples = ask("/same", base, tmp_path, guardian)
+    samples = ask("/same", base, tmp_path, reaper)
     assert (set(samples.status.tolist()), bool(samples.ok.all())) == ({304}, True)
 
 
-def test_errors_keep_their_status(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_errors_keep_their_status(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """A service that answers 500 has samples that say so."""
-    samples = ask("/error", base, tmp_path, guardian)
+    samples = ask("/error", base, tmp_path, reaper)
     assert len(samples) == len(Handler.asked)
     assert (set(samples.status.tolist()), bool(samples.ok.any())) == ({500}, False)
 
 
-def test_closed_connections_are_errors(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_closed_connections_are_errors(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """A request whose connection is closed without an answer is a sample too, with the status 0."""
-    samples = ask("/close", base, tmp_path, guardian)
+    samples = ask("/close", base, tmp_path, reaper)
     assert len(samples) == len(Handler.asked)
     assert (set(samples.status.tolist()), bool(samples.ok.any())) == ({0}, False)
     assert ((samples.latency_ms > 0) & (samples.latency_ms < 60_000)).all()
 
 
-def test_some_closed_connections(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_some_closed_connections(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Answered and unanswered requests of one load are told apart."""
-    samples = ask("/some", base, tmp_path, guardian)
+    samples = ask("/some", base, tmp_path, reaper)
     statuses = samples.status.tolist()
     assert set(statuses) == {0, 200}
     answered = sum(number % 3 != 0 for number in range(1, len(Handler.asked) + 1))
     assert statuses.count(200) == answered
 
 
-def test_nobody_listens(tmp_path: Path, guardian: Guardian) -> None:
+def test_nobody_listens(tmp_path: Path, reaper: Reaper) -> None:
     """A refused connection is an error of the service, counted as such."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        samples = ask("/books", f"http://127.0.0.1:{taken.getsockname()[1]}", tmp_path, guardian)
+        samples = ask("/books", f"http://127.0.0.1:{taken.getsockname()[1]}", tmp_path, reaper)
     assert set(samples.status.tolist()) == {0}
 
 
-def test_redirects_are_not_followed(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_redirects_are_not_followed(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """A redirect is the answer: what it leads to was not asked for."""
-    samples = ask("/elsewhere", base, tmp_path, guardian)
+    samples = ask("/elsewhere", base, tmp_path, reaper)
     assert (set(samples.status.tolist()), set(Handler.asked)) == ({303}, {"/elsewhere"})
 
 
@@ -326,15 +337,15 @@ def test_check(monkeypatch: pytest.MonkeyPatch) -> None:
         k9.check()
 
 
-def test_k9_fails(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_k9_fails(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Where k9 ends with an error there is no measurement, and its words are told."""
     (tmp_path / "samples.jsonl").mkdir()
     with pytest.raises(LoadError, match=r"k9 ended with code [1-9]\d*: .+"):
-        ask("/books", base, tmp_path, guardian)
+        ask("/books", base, tmp_path, reaper)
     assert children() == []
 
 
-def test_k9_is_killed(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_k9_is_killed(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Samples of a k9 that was killed half-way are not taken for a measurement."""
 
     def kill(*_: object) -> None:
@@ -343,10 +354,10 @@ def test_k9_is_killed(base: str, tmp_path: Path, guardian: Guardian) -> None:
                 child.kill()
 
     with pytest.raises(LoadError, match="k9 ended with code -9"):
-        send(one_get("/books", duration=5, warm_up=0), Target(base, [1]), tmp_path, guardian, kill, seed=7)
+        send(one_get("/books", duration=5, warm_up=0), Target(base, [1]), tmp_path, reaper, kill, seed=7)
 
 
-def test_k9_is_interrupted_by_another(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_k9_is_interrupted_by_another(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """A k9 that somebody else ended early in good order is no measurement either."""
 
     def interrupt(*_: object) -> None:
@@ -355,10 +366,10 @@ def test_k9_is_interrupted_by_another(base: str, tmp_path: Path, guardian: Guard
                 child.terminate()
 
     with pytest.raises(LoadError, match="k9 ended"):
-        send(one_get("/books", duration=5, warm_up=0), Target(base, [1]), tmp_path, guardian, interrupt, seed=7)
+        send(one_get("/books", duration=5, warm_up=0), Target(base, [1]), tmp_path, reaper, interrupt, seed=7)
 
 
-def test_interrupted(base: str, tmp_path: Path, guardian: Guardian) -> None:
+def test_interrupted(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Ctrl-C in the middle leaves no k9."""
 
     def interrupt(*_: object) -> None:
@@ -366,16 +377,16 @@ def test_interrupted(base: str, tmp_path: Path, guardian: Guardian) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        send(one_get("/books", duration=60, warm_up=0), Target(base, [1]), tmp_path, guardian, interrupt, seed=7)
+        send(one_get("/books", duration=60, warm_up=0), Target(base, [1]), tmp_path, reaper, interrupt, seed=7)
     assert children() == []
 
 
-def test_a_load_that_hangs(base: str, tmp_path: Path, guardian: Guardian, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_hangs(base: str, tmp_path: Path, reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     """A load without a request at the end of the measured time is no measurement: its figure would be low."""
     whole = Points.samples
     monkeypatch.setattr(Points, "samples", lambda *it: whole(*it).between(-9, 0.3))
     with pytest.raises(LoadError, match=r"no request ended after 0\.[23] s"):
-        ask("/books", base, tmp_path, guardian)
+        ask("/books", base, tmp_path, reaper)
 
 
 def test_measured_edges() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from bookstore.lab.load import k9_plan
 from bookstore.lab.workload import file as workload_file
-from bookstore.lab.workload.spec import Ask, Stage, Workload
+from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
-GET = Ask(name="get", path="/books")
+GET = RequestSpec(name="get", path="/books")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from bookstore.lab.record.run_record import Problem, Run
 from bookstore.lab.report.conclusions import answer, invalid, sentences
-from bookstore.lab.workload.spec import Ask, Workload
+from bookstore.lab.workload.spec import RequestSpec, Workload
 
 MakeRecord = Callable[..., Run]
 
@@ -59,7 +59,7 @@ def test_no_difference_and_too_noisy_are_said(make_record: MakeRecord) -> None:
 
 def test_the_open_model_is_about_latency(make_record: MakeRecord) -> None:
     """The least p99 is the best."""
-    load = Workload(name="open", model="open", rate=300, requests=[Ask(name="a", path="/books")])
+    load = Workload(name="open", model="open", rate=300, requests=[RequestSpec(name="a", path="/books")])
     run = make_record({"a": [300.0] * 6, "b": around(600), "c": around(400)}, workload=load)
     assert answer(run).startswith("b has 0.50 times (")
     assert answer(run).endswith(" the p99 of a.")

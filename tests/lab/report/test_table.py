@@ -9,7 +9,7 @@ import pytest
 
 from bookstore.lab.record.run_record import Limits, Problem, Run
 from bookstore.lab.report.table import asked, headline_of, legend, table, three
-from bookstore.lab.workload.spec import Ask, Stage, Workload
+from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
 MakeRecord = Callable[..., Run]
 
@@ -92,7 +92,7 @@ def test_legend(default: Run) -> None:
 
 def test_the_open_model_is_judged_by_p99(make_record: MakeRecord) -> None:
     """There the ratio is that of p99, and the legend says so; with few requests p95 it is."""
-    load = Workload(name="open", model="open", rate=300, requests=[Ask(name="a", path="/books")])
+    load = Workload(name="open", model="open", rate=300, requests=[RequestSpec(name="a", path="/books")])
     run = make_record({"one": [300.0, 300.0], "two": [300.0, 300.0]}, workload=load)
     assert headline_of(run) == "p99_ms"
     assert "ratio: p99 over that of one" in legend(run)
@@ -117,8 +117,8 @@ def test_legend_of_containers(default: Run) -> None:
 
 def test_what_was_asked() -> None:
     """One request in one line; a mix with shares; stages in their order; headers with their request."""
-    one = Ask(name="a", path="/books", headers={"Accept-Encoding": "gzip"}, weight=9)
-    two = Ask(name="b", path="/books", method="POST")
+    one = RequestSpec(name="a", path="/books", headers={"Accept-Encoding": "gzip"}, weight=9)
+    two = RequestSpec(name="b", path="/books", method="POST")
     assert asked(Workload(name="x", requests=[one], concurrency=1)) == [
         "GET /books, Accept-Encoding: gzip, 1 client for 3s"
     ]

@@ -14,8 +14,8 @@ from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Catalogue, Contender, Machine, Measurement, Protocol, Round, Run
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.storage import runs
-from bookstore.lab.storage.partial_run import Draft
-from bookstore.lab.workload.spec import Ask, Workload
+from bookstore.lab.storage.partial_run import PartialRun
+from bookstore.lab.workload.spec import RequestSpec, Workload
 
 LABELS = ["asyncpg-json", "../x @k=v #2"]
 
@@ -34,35 +34,35 @@ def sampled(seed: int, count: int = 50) -> Samples:
     return Samples(np.sort(random.uniform(0, 1, count)), figures, figures, status, kind)
 
 
-def record(draft: Draft, numbers: list[int] | None = None) -> Run:
-    numbers = numbers or sorted({number for number, _ in draft.done})
+def record(partial_run: PartialRun, numbers: list[int] | None = None) -> Run:
+    numbers = numbers or sorted({number for number, _ in partial_run.done})
     return Run(
-        id=draft.run_id,
+        id=partial_run.run_id,
         started_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
         seed=1,
         protocol=Protocol(min_rounds=1, max_rounds=2, precision_ratio=0.03),
-        workload=Workload(name="list-100", requests=[Ask(name="list", path="/books?limit=100")]),
+        workload=Workload(name="list-100", requests=[RequestSpec(name="list", path="/books?limit=100")]),
         catalogue=Catalogue("generated, seed 1", 60),
         machine=Machine("Linux", "cpu", 2, 8 * 2**30, "3.11.0", "18.0", {}),
         contenders=[Contender(label=label, spec=label) for label in LABELS],
-        rounds=[Round(number, [draft.done[number, label] for label in LABELS]) for number in numbers],
+        rounds=[Round(number, [partial_run.done[number, label] for label in LABELS]) for number in numbers],
         summary=[],
     )
 
 
-def fill(draft: Draft) -> None:
+def fill(partial_run: PartialRun) -> None:
     for number in (1, 2):
         for label in LABELS:
-            draft.add(number, measured(label), sampled(number))
+            partial_run.add(number, measured(label), sampled(number))
 
 
 def test_a_finished_draft_is_a_run(tmp_path: Path) -> None:
     """The parts are joined, in the order they were measured in, and nothing else is left."""
-    with Draft(tmp_path, "one") as draft:
-        fill(draft)
-        assert np.array_equal(draft.read(LABELS[1], 2).latency_ms, sampled(2).latency_ms)
+    with PartialRun(tmp_path, "one") as partial_run:
+        fill(partial_run)
+        assert np.array_equal(partial_run.read(LABELS[1], 2).latency_ms, sampled(2).latency_ms)
         assert runs.runs(tmp_path) == []
-        file = draft.finish(record(draft))
+        file = partial_run.finish(record(partial_run))
     assert runs.runs(tmp_path) == [tmp_path / "one"]
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["latencies.hlog", "run.json", samples.FILE]
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
@@ -73,22 +73,22 @@ def test_a_finished_draft_is_a_run(tmp_path: Path) -> None:
 
 def test_a_draft_that_is_left_is_gone(tmp_path: Path) -> None:
     """Nothing stays of a comparison that came to no end."""
-    with Draft(tmp_path, "one") as draft:
-        fill(draft)
+    with PartialRun(tmp_path, "one") as partial_run:
+        fill(partial_run)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_resumable_draft_goes_on(tmp_path: Path) -> None:
     """What was measured is found again; what was not written to its end is not."""
-    with Draft(tmp_path, "sweep", resume=True) as draft:
-        draft.add(1, measured(LABELS[0], 123.0), sampled(7))
-        draft.add(1, measured(LABELS[1]), sampled(8))
-        draft.note(LABELS[0], {"list": ["SELECT 1"]})
-    broken = next(draft.folder.glob("0001-*/measurement.json"))
+    with PartialRun(tmp_path, "sweep", resume=True) as partial_run:
+        partial_run.add(1, measured(LABELS[0], 123.0), sampled(7))
+        partial_run.add(1, measured(LABELS[1]), sampled(8))
+        partial_run.note(LABELS[0], {"list": ["SELECT 1"]})
+    broken = next(partial_run.folder.glob("0001-*/measurement.json"))
     lost = LABELS[0] if b"123.0" in broken.read_bytes() else LABELS[1]
     broken.rename(broken.with_suffix(".new"))
     assert runs.runs(tmp_path) == []
-    with Draft(tmp_path, "sweep", resume=True) as again:
+    with PartialRun(tmp_path, "sweep", resume=True) as again:
         assert set(again.done) == {(1, label) for label in LABELS if label != lost}
         assert again.statements == {LABELS[0]: {"list": ["SELECT 1"]}}
         again.add(1, measured(lost), sampled(9))
@@ -98,12 +98,12 @@ def test_a_resumable_draft_goes_on(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     """Where nothing more can be written the path is told, earlier runs stay as they are, and no half file stays."""
-    with Draft(tmp_path, "before") as draft:
-        fill(draft)
-        draft.finish(record(draft))
+    with PartialRun(tmp_path, "before") as partial_run:
+        fill(partial_run)
+        partial_run.finish(record(partial_run))
     before = {path: path.read_bytes() for path in (tmp_path / "before").iterdir()}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Draft(tmp_path, "now") as now:
+    with PartialRun(tmp_path, "now") as now:
         fill(now)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
         try:
@@ -117,11 +117,11 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_of_a_broken_round_nothing_is_kept(tmp_path: Path) -> None:
     """What was measured of a round that never became whole is neither in the record nor in the samples."""
-    with Draft(tmp_path, "one") as draft:
-        fill(draft)
-        draft.add(3, measured(LABELS[0]), sampled(3))
-        stored = record(draft, [1, 2])
-        draft.finish(stored)
+    with PartialRun(tmp_path, "one") as partial_run:
+        fill(partial_run)
+        partial_run.add(3, measured(LABELS[0]), sampled(3))
+        stored = record(partial_run, [1, 2])
+        partial_run.finish(stored)
     assert len(samples.read(tmp_path / "one")) == 200
     assert len(samples.read(tmp_path / "one", LABELS[0], 3)) == 0
     assert not list((tmp_path / "one").glob("000*"))
@@ -129,17 +129,17 @@ def test_of_a_broken_round_nothing_is_kept(tmp_path: Path) -> None:
 
 def test_a_sweep_that_cannot_be_finished_keeps_what_it_has(tmp_path: Path) -> None:
     """Where the record itself cannot be written, what was measured is there for the next start."""
-    with Draft(tmp_path, "sweep", resume=True) as draft:
-        fill(draft)
+    with PartialRun(tmp_path, "sweep", resume=True) as partial_run:
+        fill(partial_run)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
         try:
             with pytest.raises(InvalidMeasurement, match="sweep: cannot be written"):
-                draft.finish(record(draft))
+                partial_run.finish(record(partial_run))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert runs.runs(tmp_path) == []
-    with Draft(tmp_path, "sweep", resume=True) as again:
+    with PartialRun(tmp_path, "sweep", resume=True) as again:
         assert len(again.done) == 4
         again.finish(record(again))
     assert len(samples.read(tmp_path / "sweep")) == 200

@@ -21,7 +21,7 @@ from bookstore.lab.record import run_record, samples
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.storage import runs as results
-from bookstore.lab.storage.partial_run import Draft
+from bookstore.lab.storage.partial_run import PartialRun
 from bookstore.lab.storage.runs import folder_name, read, runs, sole_user
 
 MakeRun = Callable[..., Run]
@@ -38,11 +38,11 @@ def sampled(number: int) -> Samples:
 
 
 def store(run: Run, output: Path) -> Path:
-    with Draft(output, run.id) as draft:
+    with PartialRun(output, run.id) as partial_run:
         for each in run.rounds:
             for one in each.measurements:
-                draft.add(each.number, one, sampled(each.number))
-        return draft.finish(run)
+                partial_run.add(each.number, one, sampled(each.number))
+        return partial_run.finish(run)
 
 
 def test_round_trip(run: Run, tmp_path: Path) -> None:

@@ -8,19 +8,19 @@ import time
 import pytest
 
 from bookstore.lab.analysis.validity import problems
-from bookstore.lab.record.run_record import Generator, Quiet
+from bookstore.lab.record.run_record import Generator, HostActivity
 from bookstore.lab.telemetry import host_activity, processes
 from bookstore.lab.telemetry.host_activity import Machine, pressure_s, processors
-from bookstore.lab.telemetry.timeline import Reading, Track
+from bookstore.lab.telemetry.timeline import Reading, Timeline
 from bookstore.lab.testbed.process import wait_until
 
 WITHIN_S = 30
 ONLY_LINUX = pytest.mark.skipif(not host_activity.STAT.exists(), reason="only Linux has /proc/stat")
 
 
-def machine_track(**gained: float) -> Track:
+def machine_track(**gained: float) -> Timeline:
     """Two looks, ten seconds apart."""
-    return Track([Reading(at, {name: value * at / 10 for name, value in gained.items()}) for at in (0.0, 10.0)])
+    return Timeline([Reading(at, {name: value * at / 10 for name, value in gained.items()}) for at in (0.0, 10.0)])
 
 
 def test_processors() -> None:
@@ -40,16 +40,18 @@ def test_pressure() -> None:
 
 def test_shares() -> None:
     """What all cores did, less what the run's own did, is others', as a share of all cores."""
-    found = host_activity.quiet(
+    found = host_activity.host_activity(
         machine_track(busy_s=12, ours_s=10, steal_s=1, all_s=20, pressure_s=5, load1=3, clock_s=0.25), 0, 10
     )
-    assert found == Quiet(steal_ratio=0.05, others_ratio=0.1, pressure_ratio=0.5, load1=3, clock_jump_s=0.25)
+    assert found == HostActivity(steal_ratio=0.05, others_ratio=0.1, pressure_ratio=0.5, load1=3, clock_jump_s=0.25)
 
 
 def test_not_told() -> None:
     """What the system does not tell is unknown; ticks that make the run use more than all did are no others."""
-    assert host_activity.quiet(Track([None, None]), 0, 10) == Quiet()
-    assert host_activity.quiet(machine_track(busy_s=9, ours_s=10, all_s=20), 0, 10) == Quiet(others_ratio=0)
+    assert host_activity.host_activity(Timeline([None, None]), 0, 10) == HostActivity()
+    assert host_activity.host_activity(machine_track(busy_s=9, ours_s=10, all_s=20), 0, 10) == HostActivity(
+        others_ratio=0
+    )
 
 
 @ONLY_LINUX
@@ -65,11 +67,11 @@ def test_ours() -> None:
 @ONLY_LINUX
 def test_one_core_burns() -> None:
     """A process that burns a core, and is not of the run, makes the measurement invalid (fault L7)."""
-    machine, track = Machine(), Track()
+    machine, timeline = Machine(), Timeline()
 
     def look() -> float:
-        track.readings.append(Reading(time.monotonic(), machine.read({os.getpid(): processes.cpu_s(os.getpid())})))
-        last = track.readings[-1]
+        timeline.readings.append(Reading(time.monotonic(), machine.read({os.getpid(): processes.cpu_s(os.getpid())})))
+        last = timeline.readings[-1]
         return last.at_s if last else 0
 
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as burning:
@@ -79,7 +81,7 @@ def test_one_core_burns() -> None:
         burning.kill()
     found = problems(
         requests=1, errors=0, most_errors_ratio=0, steady=True, generator=Generator(), model="closed",
-        quiet=host_activity.quiet(track, begin_s, end_s), cores=os.cpu_count() or 1,
+        quiet=host_activity.host_activity(timeline, begin_s, end_s), cores=os.cpu_count() or 1,
         workers_before=[1], workers_after=[1],
     )  # fmt: skip
     assert [problem.code for problem in found if "other processes" in problem.told] == ["machine_busy"]

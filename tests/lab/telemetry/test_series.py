@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from bookstore.lab.record.samples import Samples
-from bookstore.lab.telemetry.series import of_samples, of_tracks
-from bookstore.lab.telemetry.timeline import Reading, Track
-from bookstore.lab.telemetry.usage import Tracks
+from bookstore.lab.telemetry.series import of_samples, of_timelines
+from bookstore.lab.telemetry.timeline import Reading, Timeline
+from bookstore.lab.telemetry.usage import Timelines
 
 FAR = [0.0, 0.25, 0.5]
 
 
-def looks(*values: dict[str, float] | None) -> Track:
-    return Track([None if one is None else Reading(at, one) for at, one in zip(FAR, values, strict=True)])
+def looks(*values: dict[str, float] | None) -> Timeline:
+    return Timeline([None if one is None else Reading(at, one) for at, one in zip(FAR, values, strict=True)])
 
 
 def test_workers_together() -> None:
@@ -22,8 +22,8 @@ def test_workers_together() -> None:
         2: looks({"rss_bytes": 20, "cpu_s": 0.0}, {"rss_bytes": 22, "cpu_s": 0.05}, {"rss_bytes": 23, "cpu_s": 0.1}),
     }
     lag = {pid: looks(*({"event_loop_lag_max_seconds": pid / 1000 * look} for look in range(3))) for pid in processes}
-    nothing = Track([None, None, None])
-    found = {(one.of, one.name): one.values for one in of_tracks(Tracks(processes, lag, *[nothing] * 4))}
+    nothing = Timeline([None, None, None])
+    found = {(one.of, one.name): one.values for one in of_timelines(Timelines(processes, lag, *[nothing] * 4))}
     assert found["worker 2", "rss_bytes"] == [20, 22, 23]
     assert found["workers", "rss_bytes"] == [30, 33, None]
     assert found["workers", "cpu_ratio"] == [None, pytest.approx(0.6), None]
@@ -37,10 +37,10 @@ def test_shares_of_the_machine() -> None:
         {"busy_s": 0.3, "ours_s": 0.1, "all_s": 0.5, "steal_s": 0.05},
         {"busy_s": 0.4, "ours_s": 0.3, "all_s": 1.0, "steal_s": 0.05},
     )
-    nothing = Track([None, None, None])
+    nothing = Timeline([None, None, None])
     found = {
         one.name: one.values
-        for one in of_tracks(Tracks({}, {}, nothing, nothing, nothing, machine))
+        for one in of_timelines(Timelines({}, {}, nothing, nothing, nothing, machine))
         if one.of == "machine"
     }
     assert found["others_ratio"] == [None, pytest.approx(0.4), 0]

@@ -15,7 +15,7 @@ from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
 from bookstore.lab.telemetry.sessions import APPLICATION_NAME, NoAnswer, Sessions
 from bookstore.lab.testbed.process import wait_until
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 WITHIN_S = 30
 WORKER = 4711
@@ -25,9 +25,9 @@ SETTINGS = {"shared_preload_libraries": "pg_stat_statements", "pg_stat_statement
 
 
 @pytest.fixture(scope="module")
-def cluster(guardian: Guardian) -> Iterator[Cluster]:
+def cluster(reaper: Reaper) -> Iterator[Cluster]:
     """A server with pg_stat_statements and a database `shop`."""
-    with embedded.temporary(guardian, SETTINGS) as cluster:
+    with embedded.temporary(reaper, SETTINGS) as cluster:
         with psycopg.connect(conninfo(cluster.url()), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION pg_stat_statements")
             connection.execute("CREATE DATABASE shop")
@@ -150,9 +150,9 @@ def test_without_the_extension(cluster: Cluster) -> None:
     assert "statements" not in found
 
 
-def test_without_its_library(guardian: Guardian) -> None:
+def test_without_its_library(reaper: Reaper) -> None:
     """So does one where the extension is made and its library not loaded, which refuses to be asked."""
-    with embedded.temporary(guardian) as bare, connect(bare, APPLICATION_NAME, "postgres") as own:
+    with embedded.temporary(reaper) as bare, connect(bare, APPLICATION_NAME, "postgres") as own:
         own.execute("CREATE EXTENSION pg_stat_statements")
         found = asked(Sessions(own, [WORKER], "postgres", named=True))
     assert "connections" in found
@@ -201,9 +201,9 @@ def test_close_with_an_answer_owed(cluster: Cluster) -> None:
             os.kill(backend, signal.SIGCONT)
 
 
-def test_a_server_that_is_gone(guardian: Guardian) -> None:
+def test_a_server_that_is_gone(reaper: Reaper) -> None:
     """A connection that breaks, or is closed from the start, answers nothing and raises nothing else."""
-    with embedded.temporary(guardian) as brief, connect(brief, APPLICATION_NAME, "postgres") as own:
+    with embedded.temporary(reaper) as brief, connect(brief, APPLICATION_NAME, "postgres") as own:
         sessions = Sessions(own, [WORKER], "postgres", named=True)
         asked(sessions)
         brief.stop("immediate")

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from bookstore.lab.telemetry.timeline import EDGE_S, Reading, Track, largest, summed, total
+from bookstore.lab.telemetry.timeline import EDGE_S, Reading, Timeline, largest, summed, total
 
-LOOKS = Track([Reading(0.0, {"n": 0, "level": 3}), Reading(0.5, {"n": 10, "level": 5}), None, Reading(1.5, {"n": 40})])
+LOOKS = Timeline(
+    [Reading(0.0, {"n": 0, "level": 3}), Reading(0.5, {"n": 10, "level": 5}), None, Reading(1.5, {"n": 40})]
+)
 
 
 def test_gauge() -> None:
@@ -21,9 +23,9 @@ def test_changes() -> None:
 
 def test_begun_anew() -> None:
     """A counter that goes down was begun anew: what it gained is not known."""
-    track = Track([Reading(0.0, {"n": 9}), Reading(1.0, {"n": 2}), Reading(2.0, {"n": 3})])
-    assert track.gain("n") == [None, None, 1]
-    assert track.gained("n", 0, 1) is None
+    timeline = Timeline([Reading(0.0, {"n": 9}), Reading(1.0, {"n": 2}), Reading(2.0, {"n": 3})])
+    assert timeline.gain("n") == [None, None, 1]
+    assert timeline.gained("n", 0, 1) is None
 
 
 def test_gained() -> None:
@@ -38,9 +40,9 @@ def test_gained() -> None:
 def test_gained_across_a_long_gap() -> None:
     """What is too far from both looks is not guessed."""
     far = 3 * EDGE_S
-    track = Track([Reading(0.0, {"n": 0}), None, Reading(far, {"n": 30}), Reading(far + 1, {"n": 40})])
-    assert track.gained("n", far / 2, far + 1) is None
-    assert track.gained("n", 0.0, far + 1) == 40
+    timeline = Timeline([Reading(0.0, {"n": 0}), None, Reading(far, {"n": 30}), Reading(far + 1, {"n": 40})])
+    assert timeline.gained("n", far / 2, far + 1) is None
+    assert timeline.gained("n", 0.0, far + 1) == 40
 
 
 def test_within() -> None:

@@ -3,24 +3,24 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bookstore.lab.telemetry.timeline import Reading, Track
-from bookstore.lab.telemetry.usage import Tracks, Usage, split, usage
+from bookstore.lab.telemetry.timeline import Reading, Timeline
+from bookstore.lab.telemetry.usage import Timelines, Usage, split, usage
 
 
 def hundred(_from_s: float, _to_s: float) -> int:
     return 100
 
 
-def track(**gained: float) -> Track:
+def timeline(**gained: float) -> Timeline:
     """Three looks, a second apart, in which each counter gained so much, the same in each."""
-    return Track([Reading(at, {name: value * at / 2 for name, value in gained.items()}) for at in (0.0, 1.0, 2.0)])
+    return Timeline([Reading(at, {name: value * at / 2 for name, value in gained.items()}) for at in (0.0, 1.0, 2.0)])
 
 
-def tracks(
-    processes: dict[int, Track] | None = None, services: dict[int, Track] | None = None, **others: Track
-) -> Tracks:
-    empty = {name: Track([None, None, None]) for name in ("sessions", "postgres", "load", "machine")}
-    return Tracks(processes or {}, services or {}, **(empty | others))
+def timelines(
+    processes: dict[int, Timeline] | None = None, services: dict[int, Timeline] | None = None, **others: Timeline
+) -> Timelines:
+    empty = {name: Timeline([None, None, None]) for name in ("sessions", "postgres", "load", "machine")}
+    return Timelines(processes or {}, services or {}, **(empty | others))
 
 
 SERVICE = {
@@ -39,10 +39,10 @@ SERVICE = {
 def test_per_request() -> None:
     """Counters' gains over requests, all workers' together; peaks of sums; both edges between looks."""
     seen = usage(
-        tracks(
-            {1: track(cpu_s=2, pss_bytes=200), 2: track(cpu_s=4, pss_bytes=400)},
-            postgres=track(cpu_s=1),
-            sessions=track(statements_ms=300, statements=900, rows=5000, connections=8),
+        timelines(
+            {1: timeline(cpu_s=2, pss_bytes=200), 2: timeline(cpu_s=4, pss_bytes=400)},
+            postgres=timeline(cpu_s=1),
+            sessions=timeline(statements_ms=300, statements=900, rows=5000, connections=8),
         ),
         0,
         2,
@@ -60,33 +60,33 @@ def test_a_cost_is_between_two_looks() -> None:
         asked.append((from_s, to_s))
         return 10
 
-    uneven = Track([Reading(at, {"cpu_s": used}) for at, used in ((0.0, 0.0), (0.6, 1.0), (1.1, 3.0), (2.0, 99.0))])
-    assert usage(tracks({1: uneven}), 0.5, 1.5, answered, None).cpu_ms_per_request == pytest.approx(200)
+    uneven = Timeline([Reading(at, {"cpu_s": used}) for at, used in ((0.0, 0.0), (0.6, 1.0), (1.1, 3.0), (2.0, 99.0))])
+    assert usage(timelines({1: uneven}), 0.5, 1.5, answered, None).cpu_ms_per_request == pytest.approx(200)
     assert asked == [(0.6, 1.1)]
 
 
 def test_nobody_told() -> None:
     """Without a word of anybody, and without requests, all is unknown; nothing is 0."""
-    assert usage(tracks(), 0, 2, hundred, 10.0) == Usage()
-    assert usage(tracks({1: track(cpu_s=2)}), 0, 2, lambda *_: 0, 10.0).cpu_ms_per_request is None
+    assert usage(timelines(), 0, 2, hundred, 10.0) == Usage()
+    assert usage(timelines({1: timeline(cpu_s=2)}), 0, 2, lambda *_: 0, 10.0).cpu_ms_per_request is None
 
 
 def test_a_worker_that_died() -> None:
     """What one of two workers used until it died is no figure of both."""
-    dead = Track([Reading(0.0, {"cpu_s": 1, "pss_bytes": 7}), None, None])
-    seen = usage(tracks({1: track(cpu_s=2, pss_bytes=10), 2: dead}), 0, 2, hundred, 10.0)
+    dead = Timeline([Reading(0.0, {"cpu_s": 1, "pss_bytes": 7}), None, None])
+    seen = usage(timelines({1: timeline(cpu_s=2, pss_bytes=10), 2: dead}), 0, 2, hundred, 10.0)
     assert (seen.cpu_ms_per_request, seen.pss_bytes) == (None, 7)
 
 
 def test_memory_read_less_often() -> None:
     """A peak is of the looks that read the memory of all workers."""
-    rare = Track([Reading(0.0, {}), Reading(1.0, {"pss_bytes": 5}), Reading(2.0, {})])
-    assert usage(tracks({1: rare, 2: track(pss_bytes=10)}), 0, 2, hundred, None).pss_bytes == 10
+    rare = Timeline([Reading(0.0, {}), Reading(1.0, {"pss_bytes": 5}), Reading(2.0, {})])
+    assert usage(timelines({1: rare, 2: timeline(pss_bytes=10)}), 0, 2, hundred, None).pss_bytes == 10
 
 
 def test_pool() -> None:
     """Waits of all workers in one histogram, each bucket for itself, and the requests that got no connection."""
-    seen = usage(tracks(services={1: track(**SERVICE), 2: track(**SERVICE)}), 0, 2, hundred, None)
+    seen = usage(timelines(services={1: timeline(**SERVICE), 2: timeline(**SERVICE)}), 0, 2, hundred, None)
     assert seen.pool_wait
     assert (seen.pool_wait.bounds_s, seen.pool_wait.counts) == ([0.001, 0.01], [120, 60, 20])
     assert seen.pool_wait.sum_s == pytest.approx(0.2)
@@ -95,7 +95,7 @@ def test_pool() -> None:
 
 def test_split() -> None:
     """The parts add up to the latency that the load generator saw; what the service did not see was outside."""
-    found = split([track(**SERVICE), track(**SERVICE)], 0, 2, 12.0)
+    found = split([timeline(**SERVICE), timeline(**SERVICE)], 0, 2, 12.0)
     assert found
     assert (found.pool_wait_ms, found.database_ms, found.serialisation_ms) == pytest.approx((1, 4, 2))
     assert (found.python_ms, found.outside_ms) == pytest.approx((3, 2))
@@ -105,6 +105,6 @@ def test_split() -> None:
 
 def test_split_of_other_requests() -> None:
     """Where the service's own parts are more than the whole, there is no split."""
-    assert split([track(**SERVICE)], 0, 2, 6.0) is None
-    assert split([track(request_seconds_count=3)], 0, 2, 6.0) is None
+    assert split([timeline(**SERVICE)], 0, 2, 6.0) is None
+    assert split([timeline(request_seconds_count=3)], 0, 2, 6.0) is None
     assert split([], 0, 2, 6.0) is None

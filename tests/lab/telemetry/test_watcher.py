@@ -16,9 +16,9 @@ from bookstore.database.url import conninfo
 from bookstore.lab.record.run_record import Telemetry
 from bookstore.lab.telemetry.processes import IS_LINUX
 from bookstore.lab.telemetry.timeline import Column
-from bookstore.lab.telemetry.watcher import Cost, Watcher, told
+from bookstore.lab.telemetry.watcher import Cost, Watcher, describe_cost
 from bookstore.lab.testbed.process import free_port, wait_until
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 WITHIN_S = 30
 SERVE = """
@@ -81,7 +81,7 @@ def test_all_that_is_watched(lab: Cluster, connection: psycopg.Connection) -> No
         )
         watched.load_pid = os.getpid()
         with psycopg.connect(conninfo(lab.url()), application_name=f"bookstore/x/{one.pid}"), watched as watcher:
-            assert wait_until(lambda: any(watcher.tracks.services[one.pid].readings), WITHIN_S)
+            assert wait_until(lambda: any(watcher.timelines.services[one.pid].readings), WITHIN_S)
             wait_for_looks(watcher, 6)
         found = watcher.telemetry(time.monotonic())
     assert found.at_s == sorted(found.at_s)
@@ -146,7 +146,7 @@ def test_a_dead_worker_is_a_gap() -> None:
     """From the moment a worker is killed its figures are gaps, and so are those of all workers together (L6)."""
     with worker() as one:
         with Watcher([os.getpid(), one.pid], metrics_url=one.metrics_url) as watcher:
-            assert wait_until(lambda: any(watcher.tracks.services[one.pid].readings), WITHIN_S)
+            assert wait_until(lambda: any(watcher.timelines.services[one.pid].readings), WITHIN_S)
             wait_for_looks(watcher, 1)
             one.process.kill()
             os.waitid(os.P_PID, one.pid, os.WEXITED | os.WNOWAIT)
@@ -163,10 +163,10 @@ def test_a_dead_worker_is_a_gap() -> None:
     assert None not in values(found, f"worker {os.getpid()}", "rss_bytes")
 
 
-def test_a_dead_database_is_a_gap(guardian: Guardian) -> None:
+def test_a_dead_database_is_a_gap(reaper: Reaper) -> None:
     """From the moment the database is stopped its figures are gaps; memory is told on, and nothing is raised (L6)."""
     with (
-        embedded.temporary(guardian) as brief,
+        embedded.temporary(reaper) as brief,
         psycopg.connect(conninfo(brief.url()), autocommit=True, application_name="bookstore-lab") as own,
     ):
         with Watcher([os.getpid()], connection=own, postmaster=brief.pid(), database="postgres") as watcher:
@@ -203,6 +203,6 @@ def test_a_late_look_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_told() -> None:
     """The sentence at the end of a comparison is over all that was watched."""
-    said = told([Cost(10.0, 0.1, 0.01, 40), Cost(30.0, 0.1, 0.01, 120)])
+    said = describe_cost([Cost(10.0, 0.1, 0.01, 40), Cost(30.0, 0.1, 0.01, 120)])
     assert said == "The watcher looked 160 times in 40 s; that took 0.50% of a core, and 0.05% of one in PostgreSQL."
-    assert told([]) == "Nothing was watched."
+    assert describe_cost([]) == "Nothing was watched."

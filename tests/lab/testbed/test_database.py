@@ -10,8 +10,8 @@ import pytest
 from bookstore.catalog import datasets
 from bookstore.database.url import conninfo
 from bookstore.lab.record.run_record import Catalogue
-from bookstore.lab.testbed.database import DATABASE, Laboratory, laboratory
-from bookstore.reaper import Guardian
+from bookstore.lab.testbed.database import DATABASE, BenchmarkDatabase, benchmark_database
+from bookstore.reaper import Reaper
 
 
 def fill(connection: psycopg.Connection) -> Catalogue:
@@ -20,18 +20,18 @@ def fill(connection: psycopg.Connection) -> Catalogue:
 
 
 @pytest.fixture(scope="module")
-def lab(guardian: Guardian) -> Iterator[Laboratory]:
-    with laboratory(guardian, fill, writes=True) as it:
+def lab(reaper: Reaper) -> Iterator[BenchmarkDatabase]:
+    with benchmark_database(reaper, fill, writes=True) as it:
         yield it
 
 
-def books(lab: Laboratory) -> int:
+def books(lab: BenchmarkDatabase) -> int:
     with psycopg.connect(conninfo(lab.url)) as connection:
         row = connection.execute("SELECT count(*) FROM book").fetchone()
     return int(row[0]) if row else 0
 
 
-def test_a_restored_database_is_as_it_was(lab: Laboratory) -> None:
+def test_a_restored_database_is_as_it_was(lab: BenchmarkDatabase) -> None:
     """What a deployment wrote is gone, and who was still connected is thrown out."""
     lab.restore()
     left = psycopg.connect(conninfo(lab.url), autocommit=True)
@@ -47,7 +47,7 @@ def test_a_restored_database_is_as_it_was(lab: Laboratory) -> None:
     assert len(lab.ids) == 60
 
 
-def test_the_statistics_are_there_from_the_start(lab: Laboratory) -> None:
+def test_the_statistics_are_there_from_the_start(lab: BenchmarkDatabase) -> None:
     """The copy's plans rest on the template's ANALYZE; nothing has to be gathered in a round."""
     lab.restore()
     with psycopg.connect(conninfo(lab.url)) as connection:
@@ -56,14 +56,14 @@ def test_the_statistics_are_there_from_the_start(lab: Laboratory) -> None:
 
 
 @pytest.mark.parametrize(("writes", "fsync"), [(True, "on"), (False, "off")])
-def test_commits_are_durable_where_there_are_writes(guardian: Guardian, writes: bool, fsync: str) -> None:
+def test_commits_are_durable_where_there_are_writes(reaper: Reaper, writes: bool, fsync: str) -> None:
     """Reading alone needs no fsync; a workload that writes pays for its commits."""
-    with laboratory(guardian, fill, writes=writes) as it:
+    with benchmark_database(reaper, fill, writes=writes) as it:
         row = it.connection.execute("SELECT current_setting('fsync'), current_setting('synchronous_commit')").fetchone()
         assert row == (fsync, "on")
 
 
-def test_statements_are_counted(lab: Laboratory) -> None:
+def test_statements_are_counted(lab: BenchmarkDatabase) -> None:
     """pg_stat_statements tells of the database that deployments get."""
     lab.restore()
     books(lab)

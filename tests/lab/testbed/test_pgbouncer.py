@@ -18,7 +18,7 @@ from bookstore.database.url import conninfo
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.pgbouncer import PgBouncer, PgBouncerError, pgbouncer
 from bookstore.lab.testbed.process import wait_until
-from bookstore.reaper import Guardian, is_alive
+from bookstore.reaper import Reaper, is_alive
 
 WITHIN_S = 30
 Pooled = Callable[..., AbstractContextManager[PgBouncer]]
@@ -26,9 +26,9 @@ Pooled = Callable[..., AbstractContextManager[PgBouncer]]
 OWNER = """
 import sys
 import sqlalchemy as sa
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 from bookstore.lab.testbed.pgbouncer import pgbouncer
-with Guardian() as guardian, pgbouncer(sa.make_url(sys.argv[1]), guardian) as it:
+with Reaper() as reaper, pgbouncer(sa.make_url(sys.argv[1]), reaper) as it:
     print(it.pid, it.folder, flush=True)
     sys.stdin.read()
 """
@@ -52,7 +52,7 @@ def test_is_ready_and_gone_afterwards(pooled: Pooled, server_url: sa.URL) -> Non
 
 
 def test_leaves_nothing_when_its_owner_is_killed(pooled: Pooled, server_url: sa.URL) -> None:
-    """After kill -9 the guardian ends the PgBouncer and removes its folder."""
+    """After kill -9 the reaper ends the PgBouncer and removes its folder."""
     url = server_url.render_as_string(hide_password=False)
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -75,11 +75,11 @@ def test_tells_why_it_does_not_start(pooled: Pooled) -> None:
 
 
 def test_is_refused_where_it_is_not_installed(
-    server_url: sa.URL, guardian: Guardian, monkeypatch: pytest.MonkeyPatch
+    server_url: sa.URL, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has no PgBouncer is told what to install."""
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
-    with pytest.raises(ConfigurationError, match="apt install pgbouncer"), pgbouncer(server_url, guardian):
+    with pytest.raises(ConfigurationError, match="apt install pgbouncer"), pgbouncer(server_url, reaper):
         pass
 
 

@@ -21,7 +21,7 @@ from bookstore.lab.testbed import limits
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ForeignDeployment
 from bookstore.lab.testbed.external import External
 from bookstore.lab.testbed.process import deploy, deploy_external, free_port, wait_until
-from bookstore.reaper import Guardian, _members
+from bookstore.reaper import Reaper, _members
 
 WITHIN_S = 30
 
@@ -63,7 +63,7 @@ def test_life(
     library: sa.URL,
     connection: psycopg.Connection,
     tmp_path: Path,
-    guardian: Guardian,
+    reaper: Reaper,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A deployment is ready and answers as its own workers while the block lasts, by nothing that is set in
@@ -71,7 +71,7 @@ def test_life(
     is left."""
     for name in ("GRANIAN_WORKERS", "PGOPTIONS", "WEB_CONCURRENCY", "LITESTAR_DEBUG", "MALLOC_ARENA_MAX"):
         monkeypatch.setenv(name, "7")
-    with deploy("asyncpg-json", library, tmp_path, guardian, workers=2) as it:
+    with deploy("asyncpg-json", library, tmp_path, reaper, workers=2) as it:
         assert it.process
         pids = it.prove_identity()
         assert len(pids) == 2
@@ -96,19 +96,19 @@ def test_life(
         it.workers()
 
 
-def test_no_start(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+def test_no_start(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
     """A service that ends at its start is told with the last lines of its log."""
     nowhere = library.set(database="nowhere")
     with (
         pytest.raises(DeploymentError, match=r"(?s)ended at its start:\n.*nowhere"),
-        deploy("asyncpg-json", nowhere, tmp_path, guardian),
+        deploy("asyncpg-json", nowhere, tmp_path, reaper),
     ):
         pytest.fail("it cannot be ready")
 
 
-def test_killed_parent(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, guardian: Guardian) -> None:
+def test_killed_parent(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, reaper: Reaper) -> None:
     """Workers whose parent was killed end with the block."""
-    with deploy("psycopg-sync-joined", library, tmp_path, guardian) as it:
+    with deploy("psycopg-sync-joined", library, tmp_path, reaper) as it:
         assert it.process
         (worker,) = it.prove_identity()
         group = it.process.pid
@@ -151,7 +151,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def test_an_external_service_is_started_and_stopped(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+def test_an_external_service_is_started_and_stopped(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
     """Its command gets the port and the database, its process is watched, and it is gone with the block."""
     (tmp_path / "server.py").write_text(_SERVER)
     service = External(
@@ -160,7 +160,7 @@ def test_an_external_service_is_started_and_stopped(library: sa.URL, tmp_path: P
         directory=tmp_path,
         environment={"DATABASE": "{database_url}"},
     )
-    with deploy_external(service, library, tmp_path, guardian) as it:
+    with deploy_external(service, library, tmp_path, reaper) as it:
         assert it.process
         status, body = it.get("/")
         assert status == 200
@@ -169,27 +169,27 @@ def test_an_external_service_is_started_and_stopped(library: sa.URL, tmp_path: P
         running = ForeignDeployment(None, it.port)
         assert running.prove_identity() == [it.process.pid]
         named = External(name="named", url=it.base)
-        with deploy_external(named, library, tmp_path, guardian) as same:
+        with deploy_external(named, library, tmp_path, reaper) as same:
             assert same.get("/")[0] == 200
         assert it.process.poll() is None
     assert it.process.returncode is not None
 
 
-def test_an_external_service_that_ends_is_told(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+def test_an_external_service_that_ends_is_told(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
     """What it said last is in the error."""
     service = External(name="broken", command=[sys.executable, "-c", "raise SystemExit('no such table')", "{port}"])
     with (
         pytest.raises(DeploymentError, match=r"(?s)ended at its start:\n.*no such table"),
-        deploy_external(service, library, tmp_path, guardian),
+        deploy_external(service, library, tmp_path, reaper),
     ):
         pytest.fail("it cannot be ready")
 
 
-def test_the_fence_holds_the_workers_too(library: sa.URL, tmp_path: Path, guardian: Guardian) -> None:
+def test_the_fence_holds_the_workers_too(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
     """What the service starts is within the limits that it was started in."""
     with (
-        limits.fence(Limits(cpus=1), tmp_path / "no-cgroup-here") as (fence, _),
-        deploy("asyncpg-json", library, tmp_path, guardian, fence=fence) as it,
+        limits.limited(Limits(cpus=1), tmp_path / "no-cgroup-here") as (limiter, _),
+        deploy("asyncpg-json", library, tmp_path, reaper, limiter=limiter) as it,
     ):
         for pid in it.prove_identity():
             assert len(psutil.Process(pid).cpu_affinity()) == 1

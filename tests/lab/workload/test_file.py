@@ -6,7 +6,7 @@ import pytest
 
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import file as workload_file
-from bookstore.lab.workload.spec import Ask, Stage, Workload
+from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
 
 def write(folder: Path, text: str) -> str:
@@ -27,7 +27,7 @@ def test_shipped(name: str) -> None:
 def test_defaults(tmp_path: Path) -> None:
     """A path is all that a workload needs."""
     one = workload_file.load(write(tmp_path, "path: /books"))
-    asked = Ask(name="mine", path="/books")
+    asked = RequestSpec(name="mine", path="/books")
     assert one == Workload(name="mine", requests=[asked], concurrency=5, duration=3.0, warm_up=5.0)
 
 
@@ -191,8 +191,8 @@ requests:
     one = workload_file.load(write(tmp_path, text))
     assert one.keys == "zipf"
     assert one.requests == [
-        Ask(name="detail", path="/books/{id}", weight=9),
-        Ask(
+        RequestSpec(name="detail", path="/books/{id}", weight=9),
+        RequestSpec(
             name="PATCH /books/{id}", method="PATCH", path="/books/{id}", headers={"If-Match": "*"},
             body='{"publication_year": {number}}',
         ),

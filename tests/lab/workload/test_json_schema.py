@@ -10,7 +10,7 @@ import yaml
 from bookstore.config.resources import shipped
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema
-from bookstore.lab.workload.spec import Ask, Stage, Workload
+from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
 
 def test_kept_schema_is_up_to_date() -> None:
@@ -22,7 +22,7 @@ def test_kept_schema_is_up_to_date() -> None:
 def test_every_key_has_a_meaning() -> None:
     """Each field of a workload, a request and a stage is explained, and nothing else is."""
     assert set(json_schema.MEANINGS) - set(workload_file.SHORT) == set(Workload.__struct_fields__) - {"name"}
-    assert set(json_schema.ASK_MEANINGS) == set(Ask.__struct_fields__)
+    assert set(json_schema.ASK_MEANINGS) == set(RequestSpec.__struct_fields__)
     assert set(json_schema.STAGE_MEANINGS) == set(Stage.__struct_fields__)
 
 

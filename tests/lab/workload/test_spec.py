@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from bookstore.lab.workload.spec import Ask, Method, Stage, Workload, of_version_1
+from bookstore.lab.workload.spec import Method, RequestSpec, Stage, Workload, of_version_1
 
-GET: Final = Ask(name="get", path="/books")
+GET: Final = RequestSpec(name="get", path="/books")
 
 
 @pytest.mark.parametrize(
@@ -15,12 +15,12 @@ GET: Final = Ask(name="get", path="/books")
 )
 def test_writes(method: Method, writes: bool) -> None:
     """Any method that may change something makes a workload one that writes."""
-    assert Workload(name="it", requests=[GET, Ask(name="other", method=method, path="/books")]).writes is writes
+    assert Workload(name="it", requests=[GET, RequestSpec(name="other", method=method, path="/books")]).writes is writes
 
 
 def test_path_of() -> None:
     """`{id}` is replaced wherever it stands; a path without it is asked as it is."""
-    assert Ask(name="one", path="/books/{id}?again={id}").path_of(7) == "/books/7?again=7"
+    assert RequestSpec(name="one", path="/books/{id}?again={id}").path_of(7) == "/books/7?again=7"
     assert GET.path_of(7) == "/books"
 
 
@@ -44,7 +44,7 @@ def test_of_version_1() -> None:
         "name": "list-100", "description": "d", "path": "/books?limit=100", "headers": {"Accept": "a"},
         "concurrency": 25, "duration": 5.0, "warm_up": 2.0,
     }  # fmt: skip
-    asked = Ask(name="list-100", path="/books?limit=100", headers={"Accept": "a"})
+    asked = RequestSpec(name="list-100", path="/books?limit=100", headers={"Accept": "a"})
     assert of_version_1(record) == Workload(
         name="list-100", description="d", requests=[asked], concurrency=25, duration=5.0, warm_up=2.0
     )

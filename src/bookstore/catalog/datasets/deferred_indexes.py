@@ -39,7 +39,7 @@ _IMPOSSIBLE: Final = (
 
 
 @contextmanager
-def lifted(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def deferred(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """The block with the links free of keys and indexes; they are back when it ends.
 
     The links have to be empty. They stay as they are where another transaction has read from the tables,

@@ -13,7 +13,7 @@ from bookstore.catalog.datasets import loader
 from bookstore.catalog.datasets.entry import Entry
 from bookstore.catalog.datasets.importer import Progress
 from bookstore.catalog.datasets.loader import BATCH_ROWS, Connection
-from bookstore.catalog.datasets.prefetch import ahead
+from bookstore.catalog.datasets.prefetch import prefetch
 from bookstore.catalog.datasets.vocabulary import (
     ADJECTIVES,
     ENGLISH,
@@ -58,7 +58,7 @@ def generate(
                 "the database has books already; allowed is an empty one, or --append to add to them"
             )
         first = tables.last_id["book"] + 1 if append else 1
-        with closing(ahead(_payloads(seed, first, books))) as payloads:
+        with closing(prefetch(_payloads(seed, first, books))) as payloads:
             for payload in payloads:
                 tables.merge(payload)
                 if progress:
@@ -79,7 +79,7 @@ def entries(seed: int, first: int, position: int, end: int) -> Iterator[Entry]:
 
 def book(seed: int, number: int, *, row: int = 0) -> Entry:
     """Book `number`, from 1, of `seed`."""
-    draws = Draws(seed, number)
+    draws = SeededRandom(seed, number)
     below = draws.below
     language, tongue = _LANGUAGES[bisect_right(_LANGUAGE_ENDS, below(_LANGUAGE_ENDS[-1]))]
     title = _joined_title(draws, tongue) if tongue else _english_title(draws)
@@ -103,7 +103,7 @@ def _isbn13(number: int) -> str:
 def _author(seed: int, index: int) -> str:
     """Author `index` of the seed's pool. While it is small nobody needs a middle initial."""
     tier, place = divmod(index, len(GIVEN_NAMES) * len(SURNAMES))
-    place = (place * _NAME_STEP + mixed(seed, tier)) % (len(GIVEN_NAMES) * len(SURNAMES))
+    place = (place * _NAME_STEP + splitmix64(seed, tier)) % (len(GIVEN_NAMES) * len(SURNAMES))
     surname, given = divmod(place, len(GIVEN_NAMES))
     return f"{GIVEN_NAMES[given]} {_initials(tier)}{SURNAMES[surname]}"
 
@@ -116,7 +116,7 @@ def _initials(tier: int) -> str:
     return letters and letters + " "
 
 
-def _genres(draws: Draws) -> tuple[str, ...]:
+def _genres(draws: SeededRandom) -> tuple[str, ...]:
     count = _GENRE_COUNTS[draws.below(100)]
     if not count:
         return ()
@@ -128,7 +128,7 @@ def _genres(draws: Draws) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _english_title(draws: Draws) -> str:
+def _english_title(draws: SeededRandom) -> str:
     below = draws.below
     form = below(8)
     adjective, noun = ADJECTIVES[below(len(ADJECTIVES))], NOUNS[below(len(NOUNS))]
@@ -146,7 +146,7 @@ def _english_title(draws: Draws) -> str:
     return f"The {adjective} {noun} of {PLACES[below(len(PLACES))]} ({series}, #{1 + below(7)})"
 
 
-def _joined_title(draws: Draws, tongue: Tongue) -> str:
+def _joined_title(draws: SeededRandom, tongue: Tongue) -> str:
     """Nouns of one language, the first as written, the others without the article's capital."""
     nouns = tongue.nouns
     place = draws.below(len(nouns))
@@ -162,7 +162,7 @@ def _joined_title(draws: Draws, tongue: Tongue) -> str:
 _MASK: Final = (1 << 64) - 1
 
 
-def mixed(seed: int, number: int) -> int:
+def splitmix64(seed: int, number: int) -> int:
     """64 bits for `number` under `seed`: SplitMix64 (Steele, Lea, Flood 2014), which needs no state between
     two books, so that book 1,000,001 does not have to wait for the million before."""
     z = (seed * 0xD1342543DE82EF95 + (number + 1) * 0x9E3779B97F4A7C15) & _MASK
@@ -171,7 +171,7 @@ def mixed(seed: int, number: int) -> int:
     return z ^ (z >> 31)
 
 
-class Draws:
+class SeededRandom:
     """Draws for one book, taken from bits of its own; about 10 small ones before it has to mix anew."""
 
     __slots__ = ("_bits", "_number", "_seed")
@@ -179,13 +179,13 @@ class Draws:
     def __init__(self, seed: int, number: int) -> None:
         self._seed = seed
         self._number = number
-        self._bits = mixed(seed, number)
+        self._bits = splitmix64(seed, number)
 
     def below(self, limit: int) -> int:
         """A number from 0 to `limit` - 1; `limit` at most 2**32."""
         if self._bits < 1 << 40:  # too few left to be even
             self._number ^= 1 << 60
             self._seed ^= self._bits
-            self._bits = mixed(self._seed, self._number) | 1 << 64
+            self._bits = splitmix64(self._seed, self._number) | 1 << 64
         self._bits, drawn = divmod(self._bits, limit)
         return drawn

@@ -14,7 +14,7 @@ from bookstore.catalog.datasets.cleaning import clean
 from bookstore.catalog.datasets.csv_reader import BadRow, RawRow, Source
 from bookstore.catalog.datasets.entry import Entry, Finding
 from bookstore.catalog.datasets.loader import BATCH_ROWS, Connection
-from bookstore.catalog.datasets.prefetch import ahead
+from bookstore.catalog.datasets.prefetch import prefetch
 from bookstore.catalog.datasets.report import Rejects, Report, Tally
 
 SAMPLE: Final = Path(__file__).parent / "goodbooks-10k.csv.gz"
@@ -48,7 +48,7 @@ def import_file(
     with (
         csv_reader.opened(path, columns) as file,
         loader.opened(connection) as tables,
-        closing(ahead(_batches(file))) as batches,
+        closing(prefetch(_batches(file))) as batches,
     ):
         rows = 0
         for batch in batches:

@@ -139,7 +139,7 @@ def opened(connection: Connection) -> Iterator[Store]:
             raise ConfigurationError(
                 f"another transaction writes to the books for over {LOCK_TIMEOUT}; try again"
             ) from None
-        with nullcontext() if has_books(connection) else deferred_indexes.lifted(connection):
+        with nullcontext() if has_books(connection) else deferred_indexes.deferred(connection):
             store = Store(connection)
             yield store
             store.finish()

@@ -9,7 +9,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
     """The same items, each made in a thread while the one before is used; never more than one waits.
 
     Python prepares a batch while PostgreSQL stores the last: on two cores a load takes as long as the

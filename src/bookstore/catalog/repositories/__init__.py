@@ -5,7 +5,7 @@ from bookstore.catalog.repositories.book_query import BookQuery
 from bookstore.catalog.repositories.books import BookRepository
 from bookstore.catalog.repositories.genres import GenreRepository
 from bookstore.catalog.repositories.idempotency import IdempotencyRepository
-from bookstore.catalog.repositories.named_entities import NamedQuery, NamedRepository
+from bookstore.catalog.repositories.named_entities import NamedEntityRepository, NamedQuery
 
 __all__ = [
     "AuthorRepository",
@@ -13,6 +13,6 @@ __all__ = [
     "BookRepository",
     "GenreRepository",
     "IdempotencyRepository",
+    "NamedEntityRepository",
     "NamedQuery",
-    "NamedRepository",
 ]

@@ -7,13 +7,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from bookstore.catalog import schemas, search, sorting
-from bookstore.catalog.inputs import AuthorDraft
+from bookstore.catalog.inputs import AuthorInput
 from bookstore.catalog.loading import author
 from bookstore.catalog.models import Author, book_author
-from bookstore.catalog.repositories.named_entities import NamedRepository
+from bookstore.catalog.repositories.named_entities import NamedEntityRepository
 
 
-class AuthorRepository(NamedRepository[Author]):
+class AuthorRepository(NamedEntityRepository[Author]):
     model_type = Author
     table = author
     columns = (author.c.id, author.c.name)
@@ -23,7 +23,7 @@ class AuthorRepository(NamedRepository[Author]):
     orders = sorting.AUTHORS
     item = schemas.Author
     pages = schemas.AuthorPage
-    draft = AuthorDraft
+    draft = AuthorInput
 
     def check_free(self, values: dict[str, Any], of: int | None) -> None:
         """Any name is free."""

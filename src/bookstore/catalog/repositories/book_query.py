@@ -87,7 +87,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         return pagination.convert_values(values[:2], search.Meaning), values[2:]
 
 
-class BookList(NamedTuple):
+class ResolvedQuery(NamedTuple):
     """A query that was understood: the books of a page, how many all pages have, and the values of both."""
 
     selection: Selection
@@ -101,7 +101,7 @@ class BookList(NamedTuple):
         return None if place is None else pagination.encode([*(self.meaning or ()), *place], query.asked())
 
 
-def understand(session: Session, query: BookQuery) -> BookList:
+def resolve(session: Session, query: BookQuery) -> ResolvedQuery:
     """The list that `query` asks for.
 
     What the words mean is found out for the first page and kept in the cursors: a book that comes meanwhile
@@ -126,7 +126,7 @@ def understand(session: Session, query: BookQuery) -> BookList:
     parameters = filters | (pagination.keyset_parameters(values, selection.keys) if values else {})
     if meaning is not None:
         parameters["query"] = meaning.query
-    return BookList(selection, _count(shape._replace(goes_on=False)), parameters, meaning, state)
+    return ResolvedQuery(selection, _count(shape._replace(goes_on=False)), parameters, meaning, state)
 
 
 @lru_cache(maxsize=256)

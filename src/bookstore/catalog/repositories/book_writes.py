@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import search
-from bookstore.catalog.inputs import BookDraft
+from bookstore.catalog.inputs import BookInput
 from bookstore.exceptions import ApiError, FieldError
 
 _IDS: Final = sa.ARRAY(sa.BigInteger)
@@ -70,7 +70,7 @@ Pointer = Callable[[int], str]
 """Where in the body a draft stands, by its place among the drafts."""
 
 
-def add(session: Session, drafts: Sequence[BookDraft], pointer: Pointer) -> list[int]:
+def add(session: Session, drafts: Sequence[BookInput], pointer: Pointer) -> list[int]:
     """Adds the books, all or none, and returns their ids in the same order.
 
     Raises ApiError: invalid_body for an author or a genre that does not exist, or an ISBN that two drafts
@@ -95,7 +95,7 @@ def add(session: Session, drafts: Sequence[BookDraft], pointer: Pointer) -> list
     return ids
 
 
-def link_authors(session: Session, books: Mapping[int, BookDraft]) -> None:
+def link_authors(session: Session, books: Mapping[int, BookInput]) -> None:
     """Writes the authors of books that have none yet."""
     rows = [
         (book_id, position, author_id)
@@ -107,7 +107,7 @@ def link_authors(session: Session, books: Mapping[int, BookDraft]) -> None:
         session.execute(_ADD_AUTHORS, {"books": book_ids, "positions": positions, "authors": author_ids})
 
 
-def link_genres(session: Session, books: Mapping[int, BookDraft]) -> None:
+def link_genres(session: Session, books: Mapping[int, BookInput]) -> None:
     """Writes the genres of books that have none yet."""
     rows = [(book_id, genre_id) for book_id, draft in books.items() for genre_id in draft.genre_ids]
     if rows:
@@ -116,7 +116,7 @@ def link_genres(session: Session, books: Mapping[int, BookDraft]) -> None:
 
 
 def check_references(
-    session: Session, drafts: Sequence[BookDraft], pointer: Pointer, members: Collection[str] = REFERENCES
+    session: Session, drafts: Sequence[BookInput], pointer: Pointer, members: Collection[str] = REFERENCES
 ) -> None:
     """Raises ApiError `invalid_body` with each author and genre of the drafts that does not exist."""
     mistakes: list[FieldError] = []
@@ -136,7 +136,7 @@ def check_references(
         raise ApiError("invalid_body", "The body names authors or genres that do not exist.", *mistakes[:100])
 
 
-def _check_isbns(drafts: Sequence[BookDraft], pointer: Pointer) -> None:
+def _check_isbns(drafts: Sequence[BookInput], pointer: Pointer) -> None:
     seen: dict[str, int] = {}
     mistakes = []
     for place, draft in enumerate(drafts):
@@ -146,7 +146,7 @@ def _check_isbns(drafts: Sequence[BookDraft], pointer: Pointer) -> None:
         raise ApiError("invalid_body", f"{len(mistakes)} ISBNs stand in the body twice.", *mistakes[:100])
 
 
-def _taken(session: Session, drafts: Sequence[BookDraft], pointer: Pointer) -> ApiError:
+def _taken(session: Session, drafts: Sequence[BookInput], pointer: Pointer) -> ApiError:
     return isbn_taken(session, {draft.isbn13: pointer(place) for place, draft in enumerate(drafts) if draft.isbn13})
 
 

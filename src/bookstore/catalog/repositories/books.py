@@ -11,11 +11,11 @@ from msgspec import UNSET
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import schemas, search
-from bookstore.catalog.inputs import BookDraft
+from bookstore.catalog.inputs import BookInput
 from bookstore.catalog.loading import BY_ID, BY_ISBN, Selection, fetch, reader, validators
 from bookstore.catalog.models import Book
 from bookstore.catalog.repositories import book_writes
-from bookstore.catalog.repositories.book_query import BookQuery, understand
+from bookstore.catalog.repositories.book_query import BookQuery, resolve
 from bookstore.profile.engine_profile import Loading
 
 Check = Callable[[str], None]
@@ -47,35 +47,37 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
         self._in = session
         self._reader = reader(loading)
 
-    def page(self, query: BookQuery) -> schemas.Seen:
+    def page(self, query: BookQuery) -> schemas.Representation:
         """The page of books that `query` asks for, and the state it was read in."""
-        found = understand(self._in, query)
+        found = resolve(self._in, query)
         books, place, state = self._reader.page(self._in, found.selection, found.parameters)
         # After the books: the state may be older than what is shown, never newer.
         total = fetch(self._in, found.whole, found.parameters)[0][0] if query.total else UNSET
         tag = state and (found.state or state)
-        return schemas.Seen(schemas.BookPage(books, found.next_cursor(query, place), total), tag)
+        return schemas.Representation(schemas.BookPage(books, found.next_cursor(query, place), total), tag)
 
-    def state(self, **key: Any) -> schemas.Seen | None:
+    def state(self, **key: Any) -> schemas.Representation | None:
         """The validators of the book of this `id` or `isbn13`, without the book; None where there is none."""
         found = validators(self._in, _one(key), key)
-        return None if found is None else schemas.Seen(None, *found)
+        return None if found is None else schemas.Representation(None, *found)
 
-    def one(self, **key: Any) -> schemas.Seen | None:
+    def one(self, **key: Any) -> schemas.Representation | None:
         """The book of this `id` or `isbn13` and its validators, or None."""
         found = self._reader.one(self._in, _one(key), key)
-        return None if found is None else schemas.Seen(*found)
+        return None if found is None else schemas.Representation(*found)
 
-    def create(self, draft: BookDraft) -> int:
+    def create(self, draft: BookInput) -> int:
         """Adds a book and returns its id. Raises ApiError as `shelving.add`."""
         (book_id,) = book_writes.add(self._in, [draft], lambda _: "")
         return book_id
 
-    def create_all(self, drafts: Sequence[BookDraft]) -> list[int]:
+    def create_all(self, drafts: Sequence[BookInput]) -> list[int]:
         """Adds all the books or none, and returns their ids. Raises ApiError as `shelving.add`."""
         return book_writes.add(self._in, drafts, lambda place: f"/items/{place}")
 
-    def change(self, book_id: int, check: Check, edit: Callable[[BookDraft], BookDraft]) -> schemas.Seen | None:
+    def change(
+        self, book_id: int, check: Check, edit: Callable[[BookInput], BookInput]
+    ) -> schemas.Representation | None:
         """Makes what `edit` makes of the book, as a draft, its next version; None where there is no book.
 
         `check` is given the tag of the state that is changed, which nobody else changes until the commit,
@@ -83,7 +85,7 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
         """
         if not self._locked(book_id, check):
             return None
-        was = BookDraft(**self._in.execute(_DRAFT, {"id": book_id}).mappings().one())
+        was = BookInput(**self._in.execute(_DRAFT, {"id": book_id}).mappings().one())
         draft = edit(was)
         if draft != was:
             self._replace(book_id, was, draft)
@@ -106,7 +108,7 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
         check(state.tag)
         return True
 
-    def _replace(self, book_id: int, was: BookDraft, draft: BookDraft) -> None:
+    def _replace(self, book_id: int, was: BookInput, draft: BookInput) -> None:
         changed = {name for name in draft.__struct_fields__ if getattr(draft, name) != getattr(was, name)}
         references = [name for name in book_writes.REFERENCES if name in changed]
         book_writes.check_references(self._in, [draft], lambda _: "", references)

@@ -7,17 +7,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from bookstore.catalog import schemas, sorting
-from bookstore.catalog.inputs import GenreDraft
+from bookstore.catalog.inputs import GenreInput
 from bookstore.catalog.loading import genre
 from bookstore.catalog.models import Genre, book_genre
-from bookstore.catalog.repositories.named_entities import NamedRepository
+from bookstore.catalog.repositories.named_entities import NamedEntityRepository
 from bookstore.exceptions import ApiError, FieldError
 
 # Counted in the index of (genre_id, book_id) alone.
 _BOOK_COUNT = sa.select(sa.func.count()).where(book_genre.c.genre_id == genre.c.id).correlate(genre).scalar_subquery()
 
 
-class GenreRepository(NamedRepository[Genre]):
+class GenreRepository(NamedEntityRepository[Genre]):
     model_type = Genre
     table = genre
     columns = (genre.c.id, genre.c.name, genre.c.slug, _BOOK_COUNT)
@@ -27,7 +27,7 @@ class GenreRepository(NamedRepository[Genre]):
     orders = sorting.GENRES
     item = schemas.GenreDetail
     pages = schemas.GenrePage
-    draft = GenreDraft
+    draft = GenreInput
 
     def check_free(self, values: dict[str, Any], of: int | None) -> None:
         """Raises ApiError `name_taken`, naming the genre that has the name or the slug."""

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import pagination, schemas, search, sorting
-from bookstore.catalog.inputs import AuthorDraft, GenreDraft
+from bookstore.catalog.inputs import AuthorInput, GenreInput
 from bookstore.catalog.loading import book, fetch
 from bookstore.catalog.models import STATE, Author, Genre
 from bookstore.exceptions import ApiError
@@ -32,7 +32,7 @@ class NamedQuery(msgspec.Struct, frozen=True, kw_only=True):
     total: bool = False
 
 
-class NamedRepository(SQLAlchemySyncRepository[M]):
+class NamedEntityRepository(SQLAlchemySyncRepository[M]):
     """Reads rows of `columns` as structs of `item`; `tag` says which state a row is in, `changed_at` since when,
     in seconds since 1970, or null where that is not known. `key` is the column by which books refer to a row."""
 
@@ -44,7 +44,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
     orders: ClassVar[sorting.Orders]
     item: ClassVar[type[msgspec.Struct]]
     pages: ClassVar[type[msgspec.Struct]]
-    draft: ClassVar[type[AuthorDraft | GenreDraft]]
+    draft: ClassVar[type[AuthorInput | GenreInput]]
 
     def __init__(self, session: Session) -> None:
         every: Any = sa.select(self.model_type)  # advanced-alchemy's hint is of SQLAlchemy 2.0
@@ -61,7 +61,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
         """The sentence for a client who asked for what is not there."""
         return f"There is no {cls.table.name} {of}."
 
-    def page(self, query: NamedQuery) -> schemas.Seen:
+    def page(self, query: NamedQuery) -> schemas.Representation:
         """The page that `query` asks for, and the state it was read in."""
         keys, parameters = self._place(query)
         rows = fetch(self._in, self._listed(keys, query.limit, bool(parameters)), parameters)
@@ -72,15 +72,15 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
         following = pagination.encode(list(shown[-1][width:-1]), self._asked(query)) if more else None
         # After the rows: the state may be older than what is shown, never newer.
         total = fetch(self._in, self._count(), {})[0][0] if query.total else UNSET
-        return schemas.Seen(self.pages(items, following, total), shown[-1][-1] if shown else None)
+        return schemas.Representation(self.pages(items, following, total), shown[-1][-1] if shown else None)
 
-    def one(self, of: int) -> schemas.Seen | None:
+    def one(self, of: int) -> schemas.Representation | None:
         """The row of this id and its validators, or None."""
         rows = fetch(self._in, self._single(), {"id": of})
         if not rows:
             return None
         *values, tag, changed_at = rows[0]
-        return schemas.Seen(self.item(*values), tag, changed_at)
+        return schemas.Representation(self.item(*values), tag, changed_at)
 
     def create(self, draft: msgspec.Struct) -> int:
         """Adds a row and returns its id. Raises ApiError `name_taken` where another one has what only one may have."""
@@ -89,7 +89,7 @@ class NamedRepository(SQLAlchemySyncRepository[M]):
         of: int = self._in.execute(sa.insert(self.table).values(values).returning(self.table.c.id)).scalar_one()
         return of
 
-    def change(self, of: int, check: Check, edit: Callable[[Any], msgspec.Struct]) -> schemas.Seen | None:
+    def change(self, of: int, check: Check, edit: Callable[[Any], msgspec.Struct]) -> schemas.Representation | None:
         """Makes what `edit` makes of the row, as a draft, its next version; None where there is no row.
 
         `check` as in BookRepository.change. Raises ApiError `name_taken`.

@@ -56,7 +56,7 @@ def import_(file: Path | None, columns: tuple[str, ...], rejects: Path | None, f
     if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
         raise ConfigurationError(f"--rejects {rejects}: is the file to import; name another")
     with ExitStack() as stack:
-        sink = stack.enter_context(atomic_file.appearing(rejects, force=force)) if rejects else None
+        sink = stack.enter_context(atomic_file.atomic_write(rejects, force=force)) if rejects else None
         connection = stack.enter_context(_connection())
         told = stack.enter_context(_progress("importing"))
         report = books_.import_file(connection, file, columns=mapping, rejects=sink, progress=told)
@@ -86,7 +86,7 @@ def export(file: Path | None, force: bool) -> None:
     with ExitStack() as stack:
         target = cast("BinaryIO", sys.stdout.buffer)
         if file is not None:
-            target = stack.enter_context(atomic_file.appearing(file, force=force))
+            target = stack.enter_context(atomic_file.atomic_write(file, force=force))
             if file.suffix == ".gz":
                 target = cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=target, mode="wb", mtime=0)))
         count = books_.export(stack.enter_context(_connection()), target)

@@ -10,7 +10,7 @@ from litestar.params import SkipValidation
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import schemas
-from bookstore.catalog.inputs import AuthorDraft
+from bookstore.catalog.inputs import AuthorInput
 from bookstore.catalog.repositories import AuthorRepository, BookQuery, NamedQuery
 from bookstore.database.unit_of_work import Database
 from bookstore.http import authorization
@@ -55,7 +55,7 @@ class AuthorController(Controller):
     ) -> Response[schemas.Author]:
         """One author. Two of them may have the same name."""
 
-        def read(session: Session) -> schemas.Seen | None:
+        def read(session: Session) -> schemas.Representation | None:
             return AuthorRepository(session).one(author_id)
 
         return await responses.single(request, database, read, read, AuthorRepository.missing(author_id))
@@ -99,7 +99,7 @@ class AuthorEditor(AuthorController):
     @post(
         operation_id="createAuthor",
         summary="Add an author",
-        operation_class=body(AuthorDraft),
+        operation_class=body(AuthorInput),
         response_headers=[ETAG, LOCATION],
         responses=problems("idempotency_key_reused"),
     )
@@ -107,14 +107,14 @@ class AuthorEditor(AuthorController):
         self, request: Request[Any, Any, Any], database: Db, idempotency_key: IdempotencyKey = None
     ) -> Response[schemas.Author]:
         """Two authors may have the same name: each POST makes one."""
-        draft = await mutations.draft(request, AuthorDraft)
+        draft = await mutations.draft(request, AuthorInput)
         return await mutations.create_named(request, database, idempotency_key, AuthorRepository, draft, "/authors")
 
     @put(
         _ONE,
         operation_id="replaceAuthor",
         summary="Replace an author",
-        operation_class=body(AuthorDraft),
+        operation_class=body(AuthorInput),
         response_headers=[ETAG],
         responses=problems("not_found", "stale", "if_match_required"),
     )
@@ -122,14 +122,14 @@ class AuthorEditor(AuthorController):
         self, request: Request[Any, Any, Any], database: Db, author_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Author]:
         """The author's books show the new name, and are found by it."""
-        draft = await mutations.draft(request, AuthorDraft)
+        draft = await mutations.draft(request, AuthorInput)
         return await mutations.change_named(database, if_match, AuthorRepository, author_id, lambda _: draft)
 
     @patch(
         _ONE,
         operation_id="changeAuthor",
         summary="Change an author",
-        operation_class=merge_patch(AuthorDraft),
+        operation_class=merge_patch(AuthorInput),
         response_headers=[ETAG],
         responses=problems("not_found", "stale", "if_match_required"),
     )
@@ -137,7 +137,7 @@ class AuthorEditor(AuthorController):
         self, request: Request[Any, Any, Any], database: Db, author_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Author]:
         """Members of the body take the place of the author's (RFC 7396)."""
-        edit = await mutations.edit(request, AuthorDraft)
+        edit = await mutations.edit(request, AuthorInput)
         return await mutations.change_named(database, if_match, AuthorRepository, author_id, edit)
 
     @delete(

@@ -10,7 +10,7 @@ from litestar.params import PathParameter, SkipValidation
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import isbn, schemas
-from bookstore.catalog.inputs import BookBatch, BookDraft
+from bookstore.catalog.inputs import BookBatch, BookInput
 from bookstore.catalog.repositories import BookQuery, BookRepository
 from bookstore.database.unit_of_work import Database
 from bookstore.exceptions import ApiError
@@ -81,10 +81,10 @@ class BookController(Controller):
 
 
 async def _single(request: Request[Any, Any, Any], database: Database, missing: str, **key: Any) -> Response[Any]:
-    def read(session: Session) -> schemas.Seen | None:
+    def read(session: Session) -> schemas.Representation | None:
         return BookRepository(session, database.profile.loading).one(**key)
 
-    def state(session: Session) -> schemas.Seen | None:
+    def state(session: Session) -> schemas.Representation | None:
         return BookRepository(session, database.profile.loading).state(**key)
 
     return await responses.single(request, database, read, state, missing)
@@ -103,7 +103,7 @@ class BookEditor(BookController):
     @post(
         operation_id="createBook",
         summary="Add a book",
-        operation_class=body(BookDraft),
+        operation_class=body(BookInput),
         response_headers=[ETAG, LOCATION],
         responses=problems("isbn_taken", "idempotency_key_reused"),
     )
@@ -111,7 +111,7 @@ class BookEditor(BookController):
         self, request: Request[Any, Any, Any], database: Db, idempotency_key: IdempotencyKey = None
     ) -> Response[schemas.Book]:
         """The book is there when the answer is. Where its ISBN is another book's, the answer names that one."""
-        draft = await mutations.draft(request, BookDraft)
+        draft = await mutations.draft(request, BookInput)
 
         def make(session: Session) -> schemas.Answer:
             books = BookRepository(session, database.profile.loading)
@@ -124,7 +124,7 @@ class BookEditor(BookController):
         _ONE,
         operation_id="replaceBook",
         summary="Replace a book",
-        operation_class=body(BookDraft),
+        operation_class=body(BookInput),
         response_headers=[ETAG],
         responses=problems("not_found", "isbn_taken", "stale", "if_match_required"),
     )
@@ -132,14 +132,14 @@ class BookEditor(BookController):
         self, request: Request[Any, Any, Any], database: Db, book_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Book]:
         """All of the book becomes what the body says; what it leaves out becomes null or empty."""
-        draft = await mutations.draft(request, BookDraft)
+        draft = await mutations.draft(request, BookInput)
         return await _changed(database, book_id, if_match, lambda _: draft)
 
     @patch(
         _ONE,
         operation_id="changeBook",
         summary="Change a book",
-        operation_class=merge_patch(BookDraft),
+        operation_class=merge_patch(BookInput),
         response_headers=[ETAG],
         responses=problems("not_found", "isbn_taken", "stale", "if_match_required"),
     )
@@ -147,7 +147,7 @@ class BookEditor(BookController):
         self, request: Request[Any, Any, Any], database: Db, book_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Book]:
         """Members of the body take the place of the book's, null takes them away (RFC 7396)."""
-        return await _changed(database, book_id, if_match, await mutations.edit(request, BookDraft))
+        return await _changed(database, book_id, if_match, await mutations.edit(request, BookInput))
 
     @delete(_ONE, operation_id="deleteBook", summary="Remove a book", responses=problems("not_found", "stale"))
     async def delete_book(self, database: Db, book_id: list_parameters.Id, if_match: IfMatch = None) -> None:
@@ -183,7 +183,7 @@ async def create_books(
 
 
 async def _changed(database: Database, book_id: int, if_match: str | None, edit: Any) -> Response[Any]:
-    def work(session: Session, check: Check) -> schemas.Seen | None:
+    def work(session: Session, check: Check) -> schemas.Representation | None:
         return BookRepository(session, database.profile.loading).change(book_id, check, edit)
 
     return await mutations.change(database, if_match, work, _missing(book_id))

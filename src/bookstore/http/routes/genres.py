@@ -10,7 +10,7 @@ from litestar.params import SkipValidation
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import schemas
-from bookstore.catalog.inputs import GenreDraft
+from bookstore.catalog.inputs import GenreInput
 from bookstore.catalog.repositories import BookQuery, GenreRepository, NamedQuery
 from bookstore.database.unit_of_work import Database
 from bookstore.http import authorization
@@ -55,7 +55,7 @@ class GenreController(Controller):
     ) -> Response[schemas.GenreDetail]:
         """One genre and how many books are of it."""
 
-        def read(session: Session) -> schemas.Seen | None:
+        def read(session: Session) -> schemas.Representation | None:
             return GenreRepository(session).one(genre_id)
 
         return await responses.single(request, database, read, read, GenreRepository.missing(genre_id))
@@ -101,7 +101,7 @@ class GenreEditor(GenreController):
     @post(
         operation_id="createGenre",
         summary="Add a genre",
-        operation_class=body(GenreDraft),
+        operation_class=body(GenreInput),
         response_headers=[ETAG, LOCATION],
         responses=problems("name_taken", "idempotency_key_reused"),
     )
@@ -109,14 +109,14 @@ class GenreEditor(GenreController):
         self, request: Request[Any, Any, Any], database: Db, idempotency_key: IdempotencyKey = None
     ) -> Response[schemas.GenreDetail]:
         """Where the name or the slug is another genre's, the answer names that one."""
-        draft = await mutations.draft(request, GenreDraft)
+        draft = await mutations.draft(request, GenreInput)
         return await mutations.create_named(request, database, idempotency_key, GenreRepository, draft, "/genres")
 
     @put(
         _ONE,
         operation_id="replaceGenre",
         summary="Replace a genre",
-        operation_class=body(GenreDraft),
+        operation_class=body(GenreInput),
         response_headers=[ETAG],
         responses=problems("not_found", "name_taken", "stale", "if_match_required"),
     )
@@ -124,14 +124,14 @@ class GenreEditor(GenreController):
         self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.GenreDetail]:
         """Without a slug the name makes a new one."""
-        draft = await mutations.draft(request, GenreDraft)
+        draft = await mutations.draft(request, GenreInput)
         return await mutations.change_named(database, if_match, GenreRepository, genre_id, lambda _: draft)
 
     @patch(
         _ONE,
         operation_id="changeGenre",
         summary="Change a genre",
-        operation_class=merge_patch(GenreDraft),
+        operation_class=merge_patch(GenreInput),
         response_headers=[ETAG],
         responses=problems("not_found", "name_taken", "stale", "if_match_required"),
     )
@@ -139,7 +139,7 @@ class GenreEditor(GenreController):
         self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.GenreDetail]:
         """Members of the body take the place of the genre's (RFC 7396)."""
-        edit = await mutations.edit(request, GenreDraft)
+        edit = await mutations.edit(request, GenreInput)
         return await mutations.change_named(database, if_match, GenreRepository, genre_id, edit)
 
     @delete(

@@ -12,16 +12,16 @@ from litestar.params import HeaderParameter, QueryParameter
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import schemas
-from bookstore.catalog.inputs import AuthorDraft, BookBatch, BookDraft, GenreDraft
-from bookstore.catalog.repositories import IdempotencyRepository, NamedRepository
+from bookstore.catalog.inputs import AuthorInput, BookBatch, BookInput, GenreInput
+from bookstore.catalog.repositories import IdempotencyRepository, NamedEntityRepository
 from bookstore.database.unit_of_work import Database
 from bookstore.exceptions import ApiError, FieldError
 from bookstore.http import conditional, request_body
 from bookstore.http.routes import responses
 
-D = TypeVar("D", BookDraft, AuthorDraft, GenreDraft)
+D = TypeVar("D", BookInput, AuthorInput, GenreInput)
 Check = Callable[[str], None]
-Change = Callable[[Session, Check], schemas.Seen | None]
+Change = Callable[[Session, Check], schemas.Representation | None]
 Removal = Callable[[Session, Check], bool]
 
 IfMatch = Annotated[
@@ -51,7 +51,7 @@ async def draft(request: Request[Any, Any, Any], kind: type[D]) -> D:
     return request_body.convert(await _document(request, request_body.JSON), kind).settled()
 
 
-async def batch(request: Request[Any, Any, Any]) -> list[BookDraft]:
+async def batch(request: Request[Any, Any, Any]) -> list[BookInput]:
     """The body as the drafts of many books. Raises ApiError for what is wrong with it."""
     return request_body.convert(await _document(request, request_body.JSON), BookBatch).settled()
 
@@ -102,7 +102,7 @@ async def create(
     return Response(answer.body, status_code=answer.status, headers=headers)
 
 
-def created(path: str, of: int, seen: schemas.Seen | None) -> schemas.Answer:
+def created(path: str, of: int, seen: schemas.Representation | None) -> schemas.Answer:
     """201 with what was made, the resource `of` at `path`."""
     assert seen is not None
     headers = responses.validators(seen) | {"Location": f"{path}/{of}"}
@@ -127,7 +127,7 @@ async def create_named(
     request: Request[Any, Any, Any],
     database: Database,
     key: str | None,
-    repository: type[NamedRepository[Any]],
+    repository: type[NamedEntityRepository[Any]],
     draft: msgspec.Struct,
     path: str,
 ) -> Response[Any]:
@@ -144,7 +144,7 @@ async def create_named(
 async def change_named(
     database: Database,
     if_match: str | None,
-    repository: type[NamedRepository[Any]],
+    repository: type[NamedEntityRepository[Any]],
     of: int,
     edit: Callable[[Any], msgspec.Struct],
 ) -> Response[Any]:
@@ -154,7 +154,7 @@ async def change_named(
 
 
 async def remove_named(
-    database: Database, if_match: str | None, repository: type[NamedRepository[Any]], of: int, detach: bool
+    database: Database, if_match: str | None, repository: type[NamedEntityRepository[Any]], of: int, detach: bool
 ) -> None:
     """Removes an author or genre. Raises ApiError as `remove`, and `in_use`."""
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import schemas
 from bookstore.catalog.loading import fetch
 from bookstore.catalog.models import STATE
-from bookstore.catalog.repositories import BookQuery, BookRepository, NamedQuery, NamedRepository
+from bookstore.catalog.repositories import BookQuery, BookRepository, NamedEntityRepository, NamedQuery
 from bookstore.database.unit_of_work import Database
 from bookstore.exceptions import ApiError
 from bookstore.http import conditional
@@ -41,7 +41,7 @@ async def books(
     asked = msgspec.structs.replace(query, **filters)
     asked.check()
 
-    def read(session: Session) -> schemas.Seen:
+    def read(session: Session) -> schemas.Representation:
         seen = BookRepository(session, database.profile.loading).page(asked)
         if seen.tag is None and not exists(session):
             raise ApiError("not_found", missing)
@@ -51,16 +51,16 @@ async def books(
 
 
 async def page(
-    request: Request[Any, Any, Any], database: Database, read: Callable[[Session], schemas.Seen]
+    request: Request[Any, Any, Any], database: Database, read: Callable[[Session], schemas.Representation]
 ) -> Response[Any]:
     """A page of a list. Its weak ETag names the state of the whole database: one statement tells that nothing
     was written since, whatever the list, and nothing is read or serialised."""
 
-    def work(session: Session) -> schemas.Seen:
+    def work(session: Session) -> schemas.Representation:
         if conditional.is_conditional(request.headers):
             (state,) = fetch(session, _STATE, {})[0]
             if conditional.is_known(request.headers, _digest(state), None):
-                return schemas.Seen(None, state)
+                return schemas.Representation(None, state)
         return read(session)
 
     seen = await database.run(work, reading=True)
@@ -75,7 +75,7 @@ async def page(
 
 
 async def named(
-    request: Request[Any, Any, Any], database: Database, repository: type[NamedRepository[Any]], query: NamedQuery
+    request: Request[Any, Any, Any], database: Database, repository: type[NamedEntityRepository[Any]], query: NamedQuery
 ) -> Response[Any]:
     """A page of the authors or genres that `query` asks for. Raises ApiError for what is wrong with it."""
     repository.check(query)
@@ -85,17 +85,17 @@ async def named(
 async def single(
     request: Request[Any, Any, Any],
     database: Database,
-    read: Callable[[Session], schemas.Seen | None],
-    state: Callable[[Session], schemas.Seen | None],
+    read: Callable[[Session], schemas.Representation | None],
+    state: Callable[[Session], schemas.Representation | None],
     missing: str,
 ) -> Response[Any]:
     """One resource, with a strong ETag. Raises ApiError `not_found`, saying `missing`, where there is none."""
 
-    def work(session: Session) -> schemas.Seen | None:
+    def work(session: Session) -> schemas.Representation | None:
         if conditional.is_conditional(request.headers):
             seen = state(session)
             if seen is not None and conditional.is_known(request.headers, seen.tag or "", seen.changed_at):
-                return schemas.Seen(None, seen.tag, seen.changed_at)
+                return schemas.Representation(None, seen.tag, seen.changed_at)
         return read(session)
 
     seen = await database.run(work, reading=True)
@@ -104,7 +104,7 @@ async def single(
     return Response(seen.body, status_code=304 if seen.body is None else 200, headers=validators(seen))
 
 
-def validators(seen: schemas.Seen) -> dict[str, str]:
+def validators(seen: schemas.Representation) -> dict[str, str]:
     """The headers by which a client keeps what it was given."""
     headers = {"Cache-Control": KEEP, "ETag": f'"{seen.tag}"'}
     if seen.changed_at is not None:

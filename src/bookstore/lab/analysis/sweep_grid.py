@@ -78,7 +78,7 @@ def law(run: Run, grid: Grid, variant: Variant) -> Scalability | None:
     return scalability.fit(points) if len({at for at, _ in points}) >= scalability.FEWEST else None
 
 
-def answer(run: Run, grid: Grid) -> str:
+def sweep_answer(run: Run, grid: Grid) -> str:
     """The best cell in a sentence."""
     one = best(run)
     if one is None:
@@ -114,7 +114,7 @@ def _knee(it: Scalability) -> str:
     )
 
 
-def table(run: Run, grid: Grid) -> str:
+def sweep_table(run: Run, grid: Grid) -> str:
     """Requests a second of each cell for the terminal, * at the best; a dash where no round is valid."""
     of_cell = {one.profile: three(one.throughput_per_s) for one in run.summary}
     top = best(run)
@@ -130,7 +130,7 @@ def table(run: Run, grid: Grid) -> str:
     return "\n".join(line.rstrip() for line in [" " * (sizes[0] + 2) + grid.over, *lines])
 
 
-def legend(run: Run, grid: Grid) -> str:
+def sweep_legend(run: Run, grid: Grid) -> str:
     """What was asked, and what the table's marks mean."""
     rounds = "one round" if len(run.rounds) == 1 else f"{len(run.rounds)} rounds"
     return "\n".join(

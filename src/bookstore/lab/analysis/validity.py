@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from bookstore.lab.record.run_record import Generator, Problem, Quiet
+from bookstore.lab.record.run_record import Generator, HostActivity, Problem
 
 GENERATOR_CPU_RATIO: Final = 0.9
 """Of one core: a load generator that has no more is what limits the throughput, and its own waits are in the
@@ -32,7 +32,7 @@ def problems(
     steady: bool,
     generator: Generator,
     model: Literal["closed", "open"],
-    quiet: Quiet,
+    quiet: HostActivity,
     cores: int,
     workers_before: Sequence[int],
     workers_after: Sequence[int] | None,
@@ -76,7 +76,7 @@ def _generator(it: Generator, model: str) -> list[Problem]:
     return found
 
 
-def _machine(it: Quiet, cores: int) -> list[Problem]:
+def _machine(it: HostActivity, cores: int) -> list[Problem]:
     found = []
     others_limit = min(OTHERS_RATIO, OTHERS_CORES / cores)
     if it.others_ratio is not None and it.others_ratio > others_limit:

@@ -10,7 +10,7 @@ import msgspec
 
 from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.testbed.deployment import Deployment
-from bookstore.lab.workload.spec import Ask, Workload
+from bookstore.lab.workload.spec import RequestSpec, Workload
 
 PAGES: Final = 3
 
@@ -68,7 +68,7 @@ def check_declared(label: str, deployment: Deployment, workload: Workload, ids: 
                 )
 
 
-def reading(workload: Workload) -> list[Ask]:
+def reading(workload: Workload) -> list[RequestSpec]:
     """The requests that can be asked twice with the same answer."""
     return [
         ask

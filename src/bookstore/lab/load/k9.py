@@ -30,7 +30,7 @@ from bookstore.lab.load.steady_state import WINDOW_S, WINDOWS, is_steady
 from bookstore.lab.record.run_record import Generator
 from bookstore.lab.record.samples import Samples, empty, joined
 from bookstore.lab.workload.spec import Workload
-from bookstore.reaper import Guardian, end_process
+from bookstore.reaper import Reaper, end_process
 
 VERSION: Final = "k9 0.1.0"
 """What a plan may hold and what its lines look like differs from version to version."""
@@ -83,7 +83,7 @@ def send(
     workload: Workload,
     target: Target,
     folder: Path,
-    guardian: Guardian,
+    reaper: Reaper,
     tick: Tick,
     *,
     seed: int,
@@ -93,7 +93,7 @@ def send(
 
     Raises LoadError where k9 fails, or ends before its time.
     """
-    sender = _Sender(workload, target, folder, guardian, pid)
+    sender = _Sender(workload, target, folder, reaper, pid)
     warm, is_warm = sender.warm_up(seed, tick)
     epoch_s = time.time() - time.monotonic()  # k9 tells the time of day
     points, cpu = sender.measure(seed, tick)
@@ -119,13 +119,13 @@ class _Sender:
         workload: Workload,
         target: Target,
         folder: Path,
-        guardian: Guardian,
+        reaper: Reaper,
         pid: Callable[[int], None] | None,
     ) -> None:
         self.workload = workload
         self.target = target
         self.folder = folder
-        self.guardian = guardian
+        self.reaper = reaper
         self.pid = pid
         self.is_open = workload.model == "open"
 
@@ -203,14 +203,14 @@ class _Sender:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
-            self.guardian.watch("group", process.pid)
+            self.reaper.watch("group", process.pid)
             try:
                 if self.pid:
                     self.pid(process.pid)
                 was_stopped = _wait(process, seconds, look)
             finally:
                 end_process(process, grace_s=2)
-                self.guardian.forget("group", process.pid)
+                self.reaper.forget("group", process.pid)
         if process.returncode != 0 and not was_stopped:
             told = (self.folder / "k9.log").read_text(errors="replace").strip()[-500:]
             raise LoadError(f"k9 ended with code {process.returncode}: {told}")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bookstore.lab.workload.spec import MOST_CLIENTS, Ask, Workload
+from bookstore.lab.workload.spec import MOST_CLIENTS, RequestSpec, Workload
 
 TOKEN: Final = "BOOKSTORE_LAB_TOKEN"  # noqa: S105 - the variable's name
 """The environment variable of k9 that holds the token for writes."""
@@ -80,7 +80,7 @@ def _plan(workload: Workload, base: str, keys_file: Path, pace: dict[str, Any], 
     return {"options": options, "flows": flows, **({"feeders": feeders} if is_fed else {})}
 
 
-def _request(ask: Ask, number: int, base: str, has_token: bool) -> dict[str, Any]:
+def _request(ask: RequestSpec, number: int, base: str, has_token: bool) -> dict[str, Any]:
     headers = dict(ask.headers)
     said = {name.lower() for name in headers}
     if "accept-encoding" not in said:

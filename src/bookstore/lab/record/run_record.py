@@ -155,7 +155,7 @@ class Generator(msgspec.Struct, frozen=True):
     dropped: int = 0
 
 
-class Quiet(msgspec.Struct, frozen=True):
+class HostActivity(msgspec.Struct, frozen=True):
     """What else the machine did meanwhile, as shares of all its cores: `steal_ratio` what the hypervisor
     took, `others_ratio` what processes that are not of the run used; `pressure_ratio` how much of the time
     some process waited for a CPU (PSI), `load1` the load average, `clock_jump_s` how far the wall clock moved
@@ -203,7 +203,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     pool_timeouts: int | None = None
     workers: list[int] = []
     generator: Generator = Generator()
-    quiet: Quiet = Quiet()
+    quiet: HostActivity = HostActivity()
     telemetry: Telemetry = Telemetry()
 
     @property

@@ -33,7 +33,7 @@ def answer(run: Run) -> str:
 
 def _found(run: Run) -> str:
     if grid := grids.of(run):
-        return grids.answer(run, grid)
+        return grids.sweep_answer(run, grid)
     baseline = next((one for one in run.summary if one.profile == run.contenders[0].label), None)
     if baseline is None:
         return f"Nothing can be said: {run.contenders[0].label}, the baseline, has no valid round."

@@ -30,9 +30,9 @@ PARTIAL: Final = ".partial"
 RESUMABLE: Final = ".unfinished"
 
 
-class Draft:
+class PartialRun:
     """A folder below `output` that becomes the folder `run_id`. With `resume` what it held before is kept when it is
-    not finished, and found again under the same `run_id`. Raises Invalid where nothing can be written."""
+    not finished, and found again under the same `run_id`. Raises InvalidMeasurement where nothing can be written."""
 
     def __init__(self, output: Path, run_id: str, *, resume: bool = False) -> None:
         self.run_id = run_id
@@ -87,7 +87,7 @@ class Draft:
             began_s = (one.started_at - run.started_at).total_seconds() if one.started_at else 0.0
             yield Part(label, number, began_s, self.read(label, number))
 
-    def __enter__(self) -> Draft:
+    def __enter__(self) -> PartialRun:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

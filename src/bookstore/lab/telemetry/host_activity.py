@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from bookstore.lab.record.run_record import Quiet
-from bookstore.lab.telemetry.timeline import Track
+from bookstore.lab.record.run_record import HostActivity
+from bookstore.lab.telemetry.timeline import Timeline
 
 STAT: Final = Path("/proc/stat")
 PRESSURE: Final = Path("/proc/pressure/cpu")
@@ -61,17 +61,17 @@ def pressure_s(text: str) -> float:
     return int(some.rpartition("total=")[2]) / 1e6
 
 
-def quiet(track: Track, begin_s: float, end_s: float) -> Quiet:
-    """Of the machine's `track` between two moments. A figure that the system does not tell is None."""
+def host_activity(timeline: Timeline, begin_s: float, end_s: float) -> HostActivity:
+    """Of the machine's `timeline` between two moments. A figure that the system does not tell is None."""
     gained = {
-        name: track.gained(name, begin_s, end_s)
+        name: timeline.gained(name, begin_s, end_s)
         for name in ("busy_s", "ours_s", "steal_s", "all_s", "pressure_s")
     }  # fmt: skip
     everything = gained["all_s"] or None
     busy, ours, steal, pressure = gained["busy_s"], gained["ours_s"], gained["steal_s"], gained["pressure_s"]
-    clocks = track.within("clock_s", begin_s, end_s)
-    loads = track.within("load1", begin_s, end_s)
-    return Quiet(
+    clocks = timeline.within("clock_s", begin_s, end_s)
+    loads = timeline.within("load1", begin_s, end_s)
+    return HostActivity(
         steal_ratio=steal / everything if everything and steal is not None else None,
         others_ratio=max(0.0, busy - ours) / everything
         if everything and busy is not None and ours is not None

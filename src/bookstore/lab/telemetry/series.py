@@ -10,21 +10,25 @@ from numpy.typing import NDArray
 
 from bookstore.lab.record.run_record import Series
 from bookstore.lab.record.samples import Samples
-from bookstore.lab.telemetry.timeline import Column, Track, largest, summed
-from bookstore.lab.telemetry.usage import Tracks
+from bookstore.lab.telemetry.timeline import Column, Timeline, largest, summed
+from bookstore.lab.telemetry.usage import Timelines
 
 STATISTICS_LOOKS: Final = 4
 """Sessions tell pg_stat_database once a second what they did: rates by it are over the last second."""
 
 
-def of_tracks(tracks: Tracks) -> list[Series]:
+def of_timelines(timelines: Timelines) -> list[Series]:
     """All of them, each with a value a look."""
-    workers = {pid: _of_worker(track, tracks.services.get(pid)) for pid, track in tracks.processes.items()}
+    workers = {pid: _of_worker(timeline, timelines.services.get(pid)) for pid, timeline in timelines.processes.items()}
     found = [Series(name, f"worker {pid}", column) for pid, those in workers.items() for name, column in those.items()]
     for name in next(iter(workers.values()), {}):
         merge = largest if name == "loop_lag_ms" else summed
         found.append(Series(name, "workers", merge([those[name] for those in workers.values()])))
-    others = {"postgres": _of_postgres(tracks), "load": _of_load(tracks.load), "machine": _of_machine(tracks.machine)}
+    others = {
+        "postgres": _of_postgres(timelines),
+        "load": _of_load(timelines.load),
+        "machine": _of_machine(timelines.machine),
+    }
     return found + [Series(name, of, column) for of, those in others.items() for name, column in those.items()]
 
 
@@ -42,7 +46,7 @@ def of_samples(samples: Samples, at_s: Sequence[float]) -> list[Series]:
     ]
 
 
-def _of_worker(process: Track, service: Track | None) -> dict[str, Column]:
+def _of_worker(process: Timeline, service: Timeline | None) -> dict[str, Column]:
     own = {name: process.gauge(name) for name in ("pss_bytes", "uss_bytes", "rss_bytes", "threads", "descriptors")}
     own["cpu_ratio"] = process.rate("cpu_s")
     if service is None:
@@ -58,8 +62,8 @@ def _of_worker(process: Track, service: Track | None) -> dict[str, Column]:
     }
 
 
-def _of_postgres(tracks: Tracks) -> dict[str, Column]:
-    told = tracks.sessions
+def _of_postgres(timelines: Timelines) -> dict[str, Column]:
+    told = timelines.sessions
     states = ("active", "idle", "idle_in_transaction", "other", "waiting", "foreign")
     hits, blocks = told.rate("hits", STATISTICS_LOOKS), told.rate("blocks", STATISTICS_LOOKS)
     return {f"sessions_{state}": told.gauge(f"sessions_{state}") for state in states} | {
@@ -68,20 +72,20 @@ def _of_postgres(tracks: Tracks) -> dict[str, Column]:
         "rollbacks_per_s": told.rate("rollbacks", STATISTICS_LOOKS),
         "statements_per_s": told.rate("statements"),
         "rows_per_s": told.rate("rows"),
-        "cpu_ratio": tracks.postgres.rate("cpu_s"),
-        "pss_bytes": tracks.postgres.gauge("pss_bytes"),
+        "cpu_ratio": timelines.postgres.rate("cpu_s"),
+        "pss_bytes": timelines.postgres.gauge("pss_bytes"),
         "cache_hit_ratio": [
             hit / block if hit is not None and block else None for hit, block in zip(hits, blocks, strict=True)
         ],
     }
 
 
-def _of_load(track: Track) -> dict[str, Column]:
-    return {"cpu_ratio": track.rate("cpu_s")}
+def _of_load(timeline: Timeline) -> dict[str, Column]:
+    return {"cpu_ratio": timeline.rate("cpu_s")}
 
 
-def _of_machine(track: Track) -> dict[str, Column]:
-    everything, ours = track.gain("all_s"), track.gain("ours_s")
+def _of_machine(timeline: Timeline) -> dict[str, Column]:
+    everything, ours = timeline.gain("all_s"), timeline.gain("ours_s")
 
     def share(gains: Column) -> Column:
         pairs = zip(gains, everything, strict=True)
@@ -89,13 +93,13 @@ def _of_machine(track: Track) -> dict[str, Column]:
 
     others: Column = [
         max(0.0, busy - own) if busy is not None and own is not None else None
-        for busy, own in zip(track.gain("busy_s"), ours, strict=True)
+        for busy, own in zip(timeline.gain("busy_s"), ours, strict=True)
     ]  # the kernel counts all cores in ticks: within one look the run may seem to have used more than all did
     return {
         "others_ratio": share(others),
-        "steal_ratio": share(track.gain("steal_s")),
-        "pressure_ratio": track.rate("pressure_s"),
-        "load1": track.gauge("load1"),
+        "steal_ratio": share(timeline.gain("steal_s")),
+        "pressure_ratio": timeline.rate("pressure_s"),
+        "load1": timeline.gauge("load1"),
     }
 
 

@@ -22,7 +22,7 @@ class Reading(NamedTuple):
     values: Mapping[str, float]
 
 
-class Track:
+class Timeline:
     """A reading a look; None where the look failed or came too late."""
 
     def __init__(self, readings: Iterable[Reading | None] = ()) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from bookstore.lab.record.run_record import Histogram, Split
-from bookstore.lab.telemetry.timeline import Track, total
+from bookstore.lab.telemetry.timeline import Timeline, total
 
 _MEMORY_EVERY_S: Final = 1.0
 """PSS is read once a second at least: a shorter measurement has the look before it."""
@@ -32,40 +32,40 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     split: Split | None = None
 
 
-class Tracks(msgspec.Struct, frozen=True):
+class Timelines(msgspec.Struct, frozen=True):
     """What was watched: `processes` and `services` (the metrics port's words) by the worker's pid; `sessions` is
     what PostgreSQL says, `postgres` its processes."""
 
-    processes: Mapping[int, Track]
-    services: Mapping[int, Track]
-    sessions: Track
-    postgres: Track
-    load: Track
-    machine: Track
+    processes: Mapping[int, Timeline]
+    services: Mapping[int, Timeline]
+    sessions: Timeline
+    postgres: Timeline
+    load: Timeline
+    machine: Timeline
 
 
 Answered = Callable[[float, float], int]
 """How many requests were answered between two moments of time.monotonic()."""
 
 
-def usage(tracks: Tracks, begin_s: float, end_s: float, answered: Answered, mean_ms: float | None) -> Usage:
+def usage(timelines: Timelines, begin_s: float, end_s: float, answered: Answered, mean_ms: float | None) -> Usage:
     """Of the requests `answered` from `begin_s` to `end_s` (time.monotonic()), which took `mean_ms`. A figure
     that a gap makes unknown, or that nobody told, is None.
 
     A cost is what was counted between the first and the last look, over the requests answered between these two:
     those on their way at both ends are the only error, some five of thousands.
     """
-    workers, services = list(tracks.processes.values()), list(tracks.services.values())
+    workers, services = list(timelines.processes.values()), list(timelines.services.values())
 
-    def gained(some: Sequence[Track], name: str) -> float | None:
-        return total(track.gained(name, begin_s, end_s) for track in some)
+    def gained(some: Sequence[Timeline], name: str) -> float | None:
+        return total(timeline.gained(name, begin_s, end_s) for timeline in some)
 
-    def each(some: Sequence[Track], name: str, factor: float = 1.0) -> float | None:
+    def each(some: Sequence[Timeline], name: str, factor: float = 1.0) -> float | None:
         parts: list[float | None] = []
-        for track in some:
-            found = track.whole(name, begin_s, end_s)
+        for timeline in some:
+            found = timeline.whole(name, begin_s, end_s)
             if found is None:  # too short for two looks
-                gain = track.gained(name, begin_s, end_s)
+                gain = timeline.gained(name, begin_s, end_s)
                 found = None if gain is None else (gain, begin_s, end_s)
             requests = answered(found[1], found[2]) if found else 0
             parts.append(found[0] * factor / requests if found and requests else None)
@@ -75,24 +75,24 @@ def usage(tracks: Tracks, begin_s: float, end_s: float, answered: Answered, mean
     timeouts = gained(services, "pool_requests_errors_total")
     return Usage(
         cpu_ms_per_request=each(workers, "cpu_s", 1000),
-        database_cpu_ms_per_request=each([tracks.postgres], "cpu_s", 1000),
-        database_ms_per_request=each([tracks.sessions], "statements_ms"),
-        statements_per_request=each([tracks.sessions], "statements"),
-        rows_per_request=each([tracks.sessions], "rows"),
+        database_cpu_ms_per_request=each([timelines.postgres], "cpu_s", 1000),
+        database_ms_per_request=each([timelines.sessions], "statements_ms"),
+        statements_per_request=each([timelines.sessions], "statements"),
+        rows_per_request=each([timelines.sessions], "rows"),
         pss_bytes=None if pss is None else round(pss),
-        connections=max(map(int, tracks.sessions.within("connections", begin_s, end_s)), default=None),
+        connections=max(map(int, timelines.sessions.within("connections", begin_s, end_s)), default=None),
         pool_wait=pool_wait(services, begin_s, end_s),
         pool_timeouts=None if timeouts is None else round(timeouts),
         split=None if mean_ms is None else split(services, begin_s, end_s, mean_ms),
     )
 
 
-def pool_wait(services: Sequence[Track], begin_s: float, end_s: float) -> Histogram | None:
+def pool_wait(services: Sequence[Timeline], begin_s: float, end_s: float) -> Histogram | None:
     """How long requests waited for a connection, all workers' together."""
-    seen = {name for track in services for reading in track.readings if reading for name in reading.values}
+    seen = {name for timeline in services for reading in timeline.readings if reading for name in reading.values}
     names = sorted((name for name in seen if name.startswith(_BUCKET)), key=_bound)
-    upto = [total(track.gained(name, begin_s, end_s) for track in services) for name in names]
-    sum_s = total(track.gained("pool_wait_seconds_sum", begin_s, end_s) for track in services)
+    upto = [total(timeline.gained(name, begin_s, end_s) for timeline in services) for name in names]
+    sum_s = total(timeline.gained("pool_wait_seconds_sum", begin_s, end_s) for timeline in services)
     if not names or sum_s is None:
         return None
     cumulative = [0, *(round(count) for count in upto if count is not None)]
@@ -102,7 +102,7 @@ def pool_wait(services: Sequence[Track], begin_s: float, end_s: float) -> Histog
     return Histogram(bounds_s=[_bound(name) for name in names if _bound(name) < math.inf], counts=counts, sum_s=sum_s)
 
 
-def split(services: Sequence[Track], begin_s: float, end_s: float, mean_ms: float) -> Split | None:
+def split(services: Sequence[Timeline], begin_s: float, end_s: float, mean_ms: float) -> Split | None:
     """Where the mean request's `mean_ms` goes, by the service's own sums over its own count of requests.
 
     What the service did not see passed outside; what it saw and did not spend waiting, asking or writing JSON,
@@ -110,7 +110,7 @@ def split(services: Sequence[Track], begin_s: float, end_s: float, mean_ms: floa
     """
 
     def spent(name: str) -> float | None:
-        return total(track.gained(name, begin_s, end_s) for track in services)
+        return total(timeline.gained(name, begin_s, end_s) for timeline in services)
 
     count, served = spent("request_seconds_count"), spent("request_seconds_sum")
     pool, database, json = (
@@ -137,11 +137,11 @@ def _bound(name: str) -> float:
     return float(name.removeprefix(_BUCKET))
 
 
-def _peak_of_sum(tracks: Sequence[Track], name: str, begin_s: float, end_s: float) -> float | None:
-    """The largest sum over all of one look's. Each track has a reading a look."""
+def _peak_of_sum(timelines: Sequence[Timeline], name: str, begin_s: float, end_s: float) -> float | None:
+    """The largest sum over all of one look's. Each timeline has a reading a look."""
     sums = [
         total(reading.values.get(name) if reading else None for reading in look)
-        for look in zip(*(track.readings for track in tracks), strict=True)
+        for look in zip(*(timeline.readings for timeline in timelines), strict=True)
         if look[0] and begin_s <= look[0].at_s <= end_s
     ]
     return max((one for one in sums if one is not None), default=None)

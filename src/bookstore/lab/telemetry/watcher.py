@@ -18,15 +18,15 @@ from typing import Final, NamedTuple, TypeVar
 
 import psycopg
 
-from bookstore.lab.record.run_record import Quiet, Series, Telemetry
+from bookstore.lab.record.run_record import HostActivity, Series, Telemetry
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.telemetry import processes, series
-from bookstore.lab.telemetry.host_activity import Machine, quiet
+from bookstore.lab.telemetry.host_activity import Machine, host_activity
 from bookstore.lab.telemetry.metrics_port import NoMetrics, Port
 from bookstore.lab.telemetry.processes import Family, Gone, Pace
 from bookstore.lab.telemetry.sessions import NoAnswer, Sessions
-from bookstore.lab.telemetry.timeline import Column, Reading, Track
-from bookstore.lab.telemetry.usage import Answered, Tracks, Usage, usage
+from bookstore.lab.telemetry.timeline import Column, Reading, Timeline
+from bookstore.lab.telemetry.usage import Answered, Timelines, Usage, usage
 
 INTERVAL_S: Final = 0.25
 LATEST_S: Final = INTERVAL_S / 2
@@ -78,13 +78,13 @@ class Watcher:
         beside: Sequence[int] = (),
     ) -> None:
         self.load_pid: int | None = None
-        self.tracks = Tracks(
-            processes={pid: Track() for pid in workers},
-            services={pid: Track() for pid in workers} if metrics_url else {},
-            sessions=Track(),
-            postgres=Track(),
-            load=Track(),
-            machine=Track(),
+        self.timelines = Timelines(
+            processes={pid: Timeline() for pid in workers},
+            services={pid: Timeline() for pid in workers} if metrics_url else {},
+            sessions=Timeline(),
+            postgres=Timeline(),
+            load=Timeline(),
+            machine=Timeline(),
         )
         self._moments: list[float] = []
         self._workers = {pid: processes.process(pid) for pid in workers}
@@ -121,27 +121,27 @@ class Watcher:
     @property
     def cost(self) -> Cost:
         seconds = self._moments[-1] - self._moments[0] if self._moments else 0.0
-        own_ms = self.tracks.sessions.within("own_ms", -math.inf, math.inf) or [0.0]
+        own_ms = self.timelines.sessions.within("own_ms", -math.inf, math.inf) or [0.0]
         return Cost(seconds, self._cpu_s, (own_ms[-1] - own_ms[0]) / 1000, len(self._moments))
 
     def usage(self, begin_s: float, end_s: float, answered: Answered, mean_ms: float | None = None) -> Usage:
         """What each of the requests cost that were `answered` from `begin_s` to `end_s`; `mean_ms` is their mean
         latency, without which there is no split."""
-        return usage(self.tracks, begin_s, end_s, answered, mean_ms)
+        return usage(self.timelines, begin_s, end_s, answered, mean_ms)
 
-    def quiet(self, begin_s: float, end_s: float) -> Quiet:
-        return quiet(self.tracks.machine, begin_s, end_s)
+    def quiet(self, begin_s: float, end_s: float) -> HostActivity:
+        return host_activity(self.timelines.machine, begin_s, end_s)
 
     def load_cpu_ratio(self, begin_s: float, end_s: float) -> float | None:
         """The load generator's CPU, of one core."""
-        used = self.tracks.load.gained("cpu_s", begin_s, end_s)
+        used = self.timelines.load.gained("cpu_s", begin_s, end_s)
         return None if used is None else used / (end_s - begin_s)
 
     def telemetry(self, begin_s: float, samples: Samples | None = None) -> Telemetry:
         """All series, in seconds since `begin_s`, those of `samples` too. Left out are those that never had a
         value: nobody was there to tell them."""
         at_s = [round(moment - begin_s, 3) for moment in self._moments]
-        found = [*series.of_tracks(self.tracks), *(series.of_samples(samples, at_s) if samples else [])]
+        found = [*series.of_timelines(self.timelines), *(series.of_samples(samples, at_s) if samples else [])]
         told = [one for one in found if any(value is not None for value in one.values)]
         return Telemetry(at_s=at_s, series=[Series(one.name, one.of, _rounded(one.values)) for one in told])
 
@@ -161,8 +161,8 @@ class Watcher:
 
     def _miss(self, moment_s: float) -> None:
         self._moments.append(moment_s)
-        for track in self._all_tracks():
-            track.readings.append(None)
+        for timeline in self._all_tracks():
+            timeline.readings.append(None)
 
     def _look(self, moment_s: float) -> None:
         until_s = moment_s + PATIENCE_S
@@ -175,20 +175,22 @@ class Watcher:
                 ours[pid] = processes.cpu_s(pid)
         with self._paced("workers") as with_memory:
             for pid, worker in self._workers.items():
-                ours |= _used(pid, _add(self.tracks.processes[pid], partial(worker.read, with_memory)))
+                ours |= _used(pid, _add(self.timelines.processes[pid], partial(worker.read, with_memory)))
         with self._paced("postgres") as with_memory:
             read = partial(self._family.read, with_memory) if self._family else None
-            ours |= _used(0, _add(self.tracks.postgres, read))
+            ours |= _used(0, _add(self.timelines.postgres, read))
         load_pid = self.load_pid
-        ours |= _used(-1, _add(self.tracks.load, (lambda: {"cpu_s": processes.cpu_s(load_pid)}) if load_pid else None))
-        _add(self.tracks.machine, lambda: self._machine.read(ours))
+        ours |= _used(
+            -1, _add(self.timelines.load, (lambda: {"cpu_s": processes.cpu_s(load_pid)}) if load_pid else None)
+        )
+        _add(self.timelines.machine, lambda: self._machine.read(ours))
         sessions, port = self._sessions, self._port
-        _add(self.tracks.sessions, (lambda: sessions.answer(until_s)) if sessions else None)
+        _add(self.timelines.sessions, (lambda: sessions.answer(until_s)) if sessions else None)
         services = _told(lambda: port.answer(until_s)) if port else None
         at_s = time.monotonic()
-        for pid, track in self.tracks.services.items():
+        for pid, timeline in self.timelines.services.items():
             told = services.get(self._own_pids[pid]) if services else None
-            track.readings.append(None if told is None else Reading(at_s, told))
+            timeline.readings.append(None if told is None else Reading(at_s, told))
         self._moments.append(moment_s)
 
     @contextmanager
@@ -201,8 +203,8 @@ class Watcher:
         else:
             yield False
 
-    def _all_tracks(self) -> Iterable[Track]:
-        them = self.tracks
+    def _all_tracks(self) -> Iterable[Timeline]:
+        them = self.timelines
         return [
             *them.processes.values(),
             *them.services.values(),
@@ -213,7 +215,7 @@ class Watcher:
         ]
 
 
-def told(costs: Iterable[Cost]) -> str:
+def describe_cost(costs: Iterable[Cost]) -> str:
     """The sentence on what watching cost, over all of them."""
     every = list(costs)
     seconds = sum(cost.seconds for cost in every)
@@ -226,10 +228,10 @@ def told(costs: Iterable[Cost]) -> str:
     )
 
 
-def _add(track: Track, read: Callable[[], Mapping[str, float]] | None) -> Mapping[str, float] | None:
+def _add(timeline: Timeline, read: Callable[[], Mapping[str, float]] | None) -> Mapping[str, float] | None:
     """Reads, and keeps what was read with the moment it was."""
     values = _told(read) if read else None
-    track.readings.append(None if values is None else Reading(time.monotonic(), values))
+    timeline.readings.append(None if values is None else Reading(time.monotonic(), values))
     return values
 
 

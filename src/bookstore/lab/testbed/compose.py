@@ -19,11 +19,11 @@ from bookstore.lab.record.run_record import Limits, Machine
 from bookstore.lab.testbed import limits, machine
 from bookstore.lab.testbed.compose_project import Project, running
 from bookstore.lab.testbed.contender import PlannedContender
-from bookstore.lab.testbed.database import Fill, Laboratory, filled, server_settings
+from bookstore.lab.testbed.database import BenchmarkDatabase, Fill, filled, server_settings
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.testbed.process import free_port, wait_ready
 from bookstore.profile import rendering
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 STOPPED_WITHIN_S: Final = 20
 INITS: Final = frozenset({"catatonit", "docker-init", "podman-init", "tini"})
@@ -43,11 +43,11 @@ print(json.dumps(found))
 
 
 @contextmanager
-def site(it: Plan, fill: Fill, guardian: Guardian, folder: Path) -> Iterator[Containers]:
+def testbed(it: Plan, fill: Fill, reaper: Reaper, folder: Path) -> Iterator[ComposeTestbed]:
     """Containers for the plan, with the catalogue that `fill` made; all of it is gone when the block ends."""
     settings = server_settings(writes=it.workload.writes)
-    with running(guardian, folder, it.protocol.limits, settings) as project, filled(project, fill) as lab:
-        yield Containers(lab, project, folder, guardian, it.protocol.limits)
+    with running(reaper, folder, it.protocol.limits, settings) as project, filled(project, fill) as lab:
+        yield ComposeTestbed(lab, project, folder, reaper, it.protocol.limits)
 
 
 class ContainerDeployment(Deployment):
@@ -71,13 +71,13 @@ class ContainerDeployment(Deployment):
             raise DeploymentError("the service ended while it was needed") from None
 
 
-class Containers:
+class ComposeTestbed:
     """A Site."""
 
-    def __init__(self, lab: Laboratory, project: Project, folder: Path, guardian: Guardian, asked: Limits) -> None:
+    def __init__(self, lab: BenchmarkDatabase, project: Project, folder: Path, reaper: Reaper, asked: Limits) -> None:
         self.lab = lab
         self.folder = folder
-        self.guardian = guardian
+        self.reaper = reaper
         self._project = project
         self._asked = asked
         self._held = Limits()

@@ -28,7 +28,7 @@ from bookstore.lab.testbed.container_engine import Engine
 from bookstore.lab.testbed.database import MAX_CONNECTIONS, connected
 from bookstore.lab.testbed.deployment import HOST, DeploymentError
 from bookstore.lab.testbed.process import free_port, wait_until
-from bookstore.reaper import Guardian, end_project
+from bookstore.reaper import Reaper, end_project
 
 FILE: Final = "compose.yaml"
 USER: Final = "bookstore"
@@ -76,7 +76,7 @@ def check(folder: Path | None = None) -> Engine:
 
 
 def sweep(program: str) -> None:
-    """Removes what labs left that are gone, and their guardians with them."""
+    """Removes what labs left that are gone, and their reapers with them."""
     listings = (
         ("ps", "-a", "--format", "{{.Names}}"),
         *(((it, "ls", "--format", "{{.Name}}")) for it in ("network", "volume")),
@@ -90,30 +90,30 @@ def sweep(program: str) -> None:
 
 
 @contextmanager
-def running(guardian: Guardian, folder: Path, limits: Limits, settings: Mapping[str, str]) -> Iterator[Project]:
+def running(reaper: Reaper, folder: Path, limits: Limits, settings: Mapping[str, str]) -> Iterator[Project]:
     """The project with its database alone, which has the `settings`; all of it is gone when the block ends."""
     found = check()
     sweep(found.program)
     name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     target = f"{found.program} {name}"
-    guardian.watch("project", target)
+    reaper.watch("project", target)
     try:
-        project = Project(found, name, folder / "compose", guardian, limits)
+        project = Project(found, name, folder / "compose", reaper, limits)
         project.start_database(settings)
         yield project
     finally:
         end_project(found.program, name)
-        guardian.forget("project", target)
+        reaper.forget("project", target)
 
 
 class Project:
     """A Server, and what contenders are deployed by."""
 
-    def __init__(self, found: Engine, name: str, folder: Path, guardian: Guardian, limits: Limits) -> None:
+    def __init__(self, found: Engine, name: str, folder: Path, reaper: Reaper, limits: Limits) -> None:
         self.engine = found
         self.name = name
         self.folder = folder
-        self._guardian = guardian
+        self._reaper = reaper
         self._port = free_port()
         self._password = secrets.token_urlsafe(24)
         folder.mkdir(mode=0o700)  # what is in it the containers' users may read, who enter by their mounts
@@ -146,7 +146,7 @@ class Project:
 
     def compose(self, *arguments: str, **environment: str) -> str:
         command = ["-p", self.name, "-f", FILE, "-f", "lab.yaml", *arguments]
-        return self.engine.composed(command, self.folder, self._environment | environment, self._guardian)
+        return self.engine.composed(command, self.folder, self._environment | environment, self._reaper)
 
     def containers(self, *services: str) -> list[str]:
         """The names of those containers of the project that are of one of these services, or of any."""

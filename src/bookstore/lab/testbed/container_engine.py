@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.deployment import DeploymentError
-from bookstore.reaper import Guardian, end_group
+from bookstore.reaper import Reaper, end_group
 
 ANSWERS_WITHIN_S: Final = 120
 _MISSING: Final = (
@@ -81,7 +81,7 @@ class Engine(NamedTuple):
     def has(self, image: str) -> bool:
         return _answer((self.program, "image", "inspect", image))[0] == 0
 
-    def composed(self, arguments: list[str], folder: Path, environment: Mapping[str, str], guardian: Guardian) -> str:
+    def composed(self, arguments: list[str], folder: Path, environment: Mapping[str, str], reaper: Reaper) -> str:
         """Runs compose in `folder`, and returns its output. What it starts there lives on; it does not outlive us."""
         process = subprocess.Popen(
             [*self.compose, *arguments],
@@ -93,7 +93,7 @@ class Engine(NamedTuple):
             text=True,
             start_new_session=True,  # Ctrl-C is for the lab, which then removes what is there
         )
-        guardian.watch("group", process.pid)
+        reaper.watch("group", process.pid)
         try:
             said, _ = process.communicate(timeout=ANSWERS_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -102,7 +102,7 @@ class Engine(NamedTuple):
             if process.poll() is None:
                 end_group(process.pid)
                 process.wait()
-            guardian.forget("group", process.pid)
+            reaper.forget("group", process.pid)
         if process.returncode:
             raise DeploymentError(f"{' '.join([*self.compose, *arguments[-1:]])} failed:\n{said.strip()[-1500:]}")
         return said

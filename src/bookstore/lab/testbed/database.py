@@ -18,7 +18,7 @@ from psycopg import sql
 from bookstore.database import embedded, migrations
 from bookstore.database.url import conninfo
 from bookstore.lab.record.run_record import Catalogue
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 MAX_CONNECTIONS: Final = 100
 """PostgreSQL's own default, as the article's server had."""
@@ -62,7 +62,7 @@ class Server(Protocol):
         """The process's id, as this machine knows it."""
 
 
-class Laboratory:
+class BenchmarkDatabase:
     """A running server with a filled template. `connection` is the lab's own, of a superuser, to the database
     `postgres`, in autocommit."""
 
@@ -99,11 +99,11 @@ class Laboratory:
 
 
 @contextmanager
-def laboratory(guardian: Guardian, fill: Fill, *, writes: bool) -> Iterator[Laboratory]:
-    """A Laboratory with a cluster of its own, whose catalogue `fill` made; with `writes`, commits are durable as in
-    production. All of it is gone when the block ends."""
+def benchmark_database(reaper: Reaper, fill: Fill, *, writes: bool) -> Iterator[BenchmarkDatabase]:
+    """A BenchmarkDatabase with a cluster of its own, whose catalogue `fill` made; with `writes`, commits are durable as
+    in production. All of it is gone when the block ends."""
     settings = {**_SETTINGS, **server_settings(writes=writes), **(_DURABLE if writes else {})}
-    with embedded.temporary(guardian, settings) as cluster, filled(cluster, fill) as lab:
+    with embedded.temporary(reaper, settings) as cluster, filled(cluster, fill) as lab:
         yield lab
 
 
@@ -113,8 +113,8 @@ def server_settings(*, writes: bool) -> dict[str, str]:
 
 
 @contextmanager
-def filled(server: Server, fill: Fill) -> Iterator[Laboratory]:
-    """A Laboratory on a running server of the lab's own, with the catalogue that `fill` made."""
+def filled(server: Server, fill: Fill) -> Iterator[BenchmarkDatabase]:
+    """A BenchmarkDatabase on a running server of the lab's own, with the catalogue that `fill` made."""
     with connected(server) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
@@ -126,7 +126,7 @@ def filled(server: Server, fill: Fill) -> Iterator[Laboratory]:
         ids = [row[0] for row in connection.execute("SELECT id FROM book ORDER BY id")]
     with connected(server) as connection:
         connection.execute("CHECKPOINT")  # or the first rounds would pay for the load
-        yield Laboratory(server, connection, catalogue, ids)
+        yield BenchmarkDatabase(server, connection, catalogue, ids)
 
 
 def connected(server: Server, database: str = "postgres") -> psycopg.Connection:

@@ -26,7 +26,7 @@ LEAST_MEMORY_BYTES: Final = 64 * 2**20
 _PREFIX: Final = "bookstore-lab-"
 
 
-class Fence:
+class ResourceLimiter:
     """What holds the service to its share: every process that is entered, and all that those start. This one
     holds nothing."""
 
@@ -39,10 +39,10 @@ class Fence:
         """From now on `pid` is held."""
 
     def close(self) -> None:
-        """Takes the fence away. The processes in it have ended."""
+        """Takes the limiter away. The processes in it have ended."""
 
 
-class _Groups(Fence):
+class _Groups(ResourceLimiter):
     """Control groups, one or, in version 1, one for each controller. Raises OSError where none can be made."""
 
     def __init__(self, folders: dict[Path, dict[str, str]], means: str) -> None:
@@ -71,7 +71,7 @@ class _Groups(Fence):
                 folder.rmdir()
 
 
-class _Affinity(Fence):
+class _Affinity(ResourceLimiter):
     """The first CPUs of those that this process may use."""
 
     means = "taskset"
@@ -139,19 +139,19 @@ def _amount(text: str) -> float | None:
 
 
 @contextmanager
-def fence(asked: Limits, root: Path = ROOT) -> Iterator[tuple[Fence, Limits]]:
-    """A fence of the `asked` size, and the Limits as they hold: with the means used, and what it cannot do."""
+def limited(asked: Limits, root: Path = ROOT) -> Iterator[tuple[ResourceLimiter, Limits]]:
+    """A limiter of the `asked` size, and the Limits as they hold: with the means used, and what it cannot do."""
     _sweep(root)
-    made = _made(asked, root)
+    made = _limiter(asked, root)
     try:
         yield made, Limits(asked.cpus, asked.memory_bytes, made.means, made.told)
     finally:
         made.close()
 
 
-def _made(asked: Limits, root: Path) -> Fence:
+def _limiter(asked: Limits, root: Path) -> ResourceLimiter:
     if asked.cpus is None and asked.memory_bytes is None:
-        return Fence()
+        return ResourceLimiter()
     name = f"{_PREFIX}{os.getpid()}"
     try:
         if (root / "cgroup.controllers").exists():
@@ -160,7 +160,7 @@ def _made(asked: Limits, root: Path) -> Fence:
     except OSError as error:
         reason = f"no control group could be made ({error.strerror})"
     if not hasattr(os, "sched_setaffinity") or asked.cpus is None:
-        return Fence(f"nothing is limited: {reason}")
+        return ResourceLimiter(f"nothing is limited: {reason}")
     told = reason
     if asked.cpus != round(asked.cpus) or asked.cpus < 1:
         told += f"; affinity knows whole CPUs only: {max(1, round(asked.cpus))} instead of {asked.cpus:g}"

@@ -12,32 +12,34 @@ from bookstore.lab.plan import Plan
 from bookstore.lab.record.run_record import Limits, Machine
 from bookstore.lab.testbed import limits, machine
 from bookstore.lab.testbed.contender import PlannedContender
-from bookstore.lab.testbed.database import DATABASE, Fill, Laboratory, laboratory
+from bookstore.lab.testbed.database import DATABASE, BenchmarkDatabase, Fill, benchmark_database
 from bookstore.lab.testbed.deployment import Deployment, Pooler
-from bookstore.lab.testbed.limits import Fence
+from bookstore.lab.testbed.limits import ResourceLimiter
 from bookstore.lab.testbed.pgbouncer import pgbouncer
 from bookstore.lab.testbed.process import deploy, deploy_external
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 
 @contextmanager
-def site(it: Plan, fill: Fill, guardian: Guardian, folder: Path) -> Iterator[Host]:
+def testbed(it: Plan, fill: Fill, reaper: Reaper, folder: Path) -> Iterator[LocalTestbed]:
     """A Host for the plan, whose catalogue `fill` made; all of it is gone when the block ends."""
     with (
-        laboratory(guardian, fill, writes=it.workload.writes) as lab,
-        limits.fence(it.protocol.limits) as (fence, held),
+        benchmark_database(reaper, fill, writes=it.workload.writes) as lab,
+        limits.limited(it.protocol.limits) as (limiter, held),
     ):
-        yield Host(lab, folder, guardian, fence, held)
+        yield LocalTestbed(lab, folder, reaper, limiter, held)
 
 
-class Host:
+class LocalTestbed:
     """A Site."""
 
-    def __init__(self, lab: Laboratory, folder: Path, guardian: Guardian, fence: Fence, held: Limits) -> None:
+    def __init__(
+        self, lab: BenchmarkDatabase, folder: Path, reaper: Reaper, limiter: ResourceLimiter, held: Limits
+    ) -> None:
         self.lab = lab
         self.folder = folder
-        self.guardian = guardian
-        self._fence = fence
+        self.reaper = reaper
+        self._fence = limiter
         self._held = held
 
     @contextmanager
@@ -47,7 +49,7 @@ class Host:
             token_file.add(tokens, token)  # in the deployment's own data folder
         if contender.service:
             with deploy_external(
-                contender.service, self.lab.url, self.folder, self.guardian, fence=self._fence
+                contender.service, self.lab.url, self.folder, self.reaper, limiter=self._fence
             ) as deployment:
                 yield deployment
             return
@@ -57,8 +59,8 @@ class Host:
                 contender.spec,
                 self.lab.url,
                 self.folder,
-                self.guardian,
-                fence=self._fence,
+                self.reaper,
+                limiter=self._fence,
                 metrics=inspect,
                 pooler=pooler,
             ) as deployment,
@@ -71,7 +73,7 @@ class Host:
         if not (contender.profile and contender.profile.behind_pooler):
             yield None
             return
-        with pgbouncer(self.lab.server.url(), self.guardian) as it:
+        with pgbouncer(self.lab.server.url(), self.reaper) as it:
             yield Pooler(it.pid, it.url(DATABASE))
 
     def left(self) -> list[str]:

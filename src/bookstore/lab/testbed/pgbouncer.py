@@ -24,7 +24,7 @@ from bookstore.database.embedded import SUPERUSER, run_as_owner
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.testbed.process import wait_until
-from bookstore.reaper import Guardian, end_process
+from bookstore.reaper import Reaper, end_process
 
 READY_WITHIN_S: Final = 10
 STOPPED_WITHIN_S: Final = 5
@@ -52,10 +52,10 @@ class PgBouncerError(InvalidMeasurement):
 class PgBouncer:
     """PgBouncer with its settings, its log and its socket in `folder`."""
 
-    def __init__(self, folder: Path, program: str, guardian: Guardian) -> None:
+    def __init__(self, folder: Path, program: str, reaper: Reaper) -> None:
         self.folder = folder
         self._program = program
-        self._guardian = guardian
+        self._reaper = reaper
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -85,13 +85,13 @@ class PgBouncer:
             start_new_session=True,
             **run_as_owner(),  # PgBouncer, too, refuses to run as root
         )
-        self._guardian.watch("group", self.pid)
+        self._reaper.watch("group", self.pid)
 
     def stop(self) -> None:
         """Ends it, and every connection through it."""
         if self._process:
             end_process(self._process, STOPPED_WITHIN_S)
-            self._guardian.forget("group", self.pid)
+            self._reaper.forget("group", self.pid)
             self._process = None
 
     def _is_ready(self) -> bool:
@@ -110,14 +110,14 @@ class PgBouncer:
 
 @contextmanager
 def pgbouncer(
-    server: sa.URL, guardian: Guardian, settings: Mapping[str, str] = {}, *, connect_query: str = CONNECT_QUERY
+    server: sa.URL, reaper: Reaper, settings: Mapping[str, str] = {}, *, connect_query: str = CONNECT_QUERY
 ) -> Iterator[PgBouncer]:
     """A PgBouncer before the `server`, which is on a Unix socket of this machine; gone when the block ends, however
     this process ends. Raises ConfigurationError where it is not installed."""
     program = executable()
     folder = Path(tempfile.mkdtemp(prefix="bookstore-pgbouncer-"))
-    guardian.watch("folder", folder)
-    it = PgBouncer(folder, program, guardian)
+    reaper.watch("folder", folder)
+    it = PgBouncer(folder, program, reaper)
     try:
         _write(folder, server, {**SETTINGS, **settings}, connect_query)
         it.start()
@@ -125,7 +125,7 @@ def pgbouncer(
     finally:
         it.stop()
         shutil.rmtree(folder, ignore_errors=True)
-        guardian.forget("folder", folder)
+        reaper.forget("folder", folder)
 
 
 def executable() -> str:

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from bookstore.database.url import conninfo
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ForeignDeployment, Pooler
 from bookstore.lab.testbed.external import External, filled
-from bookstore.lab.testbed.limits import Fence
-from bookstore.reaper import Guardian, end_process
+from bookstore.lab.testbed.limits import ResourceLimiter
+from bookstore.reaper import Reaper, end_process
 
 READY_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15
@@ -35,10 +35,10 @@ def deploy(
     spec: str,
     url: sa.URL,
     folder: Path,
-    guardian: Guardian,
+    reaper: Reaper,
     workers: int | None = None,
     *,
-    fence: Fence | None = None,
+    limiter: ResourceLimiter | None = None,
     metrics: bool = False,
     pooler: Pooler | None = None,
 ) -> Iterator[Deployment]:
@@ -60,7 +60,7 @@ def deploy(
     if workers:
         environment["WEB_CONCURRENCY"] = str(workers)
     command = [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)]
-    with _started(command, environment, folder, Path.cwd(), guardian, fence) as process:
+    with _started(command, environment, folder, Path.cwd(), reaper, limiter) as process:
         deployment = Deployment(process, port, metrics_url=metrics_url, pooler=pooler)
         wait_ready(deployment, "/health/ready", lambda: _tail(folder / LOG))
         yield deployment
@@ -68,7 +68,7 @@ def deploy(
 
 @contextmanager
 def deploy_external(
-    service: External, url: sa.URL, folder: Path, guardian: Guardian, *, fence: Fence | None = None
+    service: External, url: sa.URL, folder: Path, reaper: Reaper, *, limiter: ResourceLimiter | None = None
 ) -> Iterator[Deployment]:
     """Another service, ready; stopped when the block ends, unless it ran before. Raises DeploymentError."""
     if service.url:
@@ -80,7 +80,7 @@ def deploy_external(
     port, database = free_port(), conninfo(url)
     environment = _environment() | {k: filled(v, port, database) for k, v in service.environment.items()}
     command = [filled(word, port, database) for word in service.command]
-    with _started(command, environment, folder, service.directory, guardian, fence) as process:
+    with _started(command, environment, folder, service.directory, reaper, limiter) as process:
         deployment = ForeignDeployment(process, port)
         wait_ready(deployment, service.ready, lambda: _tail(folder / LOG))
         yield deployment
@@ -92,10 +92,10 @@ def _started(
     environment: dict[str, str],
     folder: Path,
     directory: Path,
-    guardian: Guardian,
-    fence: Fence | None,
+    reaper: Reaper,
+    limiter: ResourceLimiter | None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process group of its own, within `fence`, that is gone when the block ends."""
+    """A process group of its own, within `limiter`, that is gone when the block ends."""
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -106,14 +106,14 @@ def _started(
             cwd=directory,
             start_new_session=True,
         )
-    guardian.watch("group", process.pid)
+    reaper.watch("group", process.pid)
     try:
-        if fence:
-            fence.enter(process.pid)  # before Python has read its first module: all it starts is in it
+        if limiter:
+            limiter.enter(process.pid)  # before Python has read its first module: all it starts is in it
         yield process
     finally:
         end_process(process, STOPPED_WITHIN_S)
-        guardian.forget("group", process.pid)
+        reaper.forget("group", process.pid)
 
 
 def _environment() -> dict[str, str]:

@@ -9,17 +9,17 @@ from typing import Protocol
 from bookstore.auth.tokens import Token
 from bookstore.lab.record.run_record import Limits, Machine
 from bookstore.lab.testbed.contender import PlannedContender
-from bookstore.lab.testbed.database import Laboratory
+from bookstore.lab.testbed.database import BenchmarkDatabase
 from bookstore.lab.testbed.deployment import Deployment
-from bookstore.reaper import Guardian
+from bookstore.reaper import Reaper
 
 
-class Site(Protocol):
+class Testbed(Protocol):
     """The lab's database, a folder for files, what ends all that is started, and how a contender is deployed."""
 
-    lab: Laboratory
+    lab: BenchmarkDatabase
     folder: Path
-    guardian: Guardian
+    reaper: Reaper
 
     def deployed(
         self, contender: PlannedContender, token: Token | None, *, inspect: bool

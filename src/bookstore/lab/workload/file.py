@@ -17,7 +17,7 @@ from bookstore.config.text import excerpt
 from bookstore.config.validation import SourceValue, SourceValues, Violations
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import thresholds
-from bookstore.lab.workload.spec import MOST_CLIENTS, Ask, Stage, Workload
+from bookstore.lab.workload.spec import MOST_CLIENTS, RequestSpec, Stage, Workload
 from bookstore.profile import layers
 
 SHORT: Final = ("path", "headers")
@@ -69,7 +69,7 @@ def read(spec: str) -> tuple[Workload, dict[str, str]]:
     if not {"path", "requests"} & entries.keys() and not mistakes.incomplete:
         mistakes.add(str(path), "path", "nothing", f"{_PATH_IN_WORDS}; or a list of requests")
     values = _values(path.stem[:80], entries, mistakes)
-    workload = Workload(name=layers.label(spec), **{"requests": [Ask(name="", path="/")], **values})
+    workload = Workload(name=layers.label(spec), **{"requests": [RequestSpec(name="", path="/")], **values})
     _contradictions(entries, workload, mistakes)
     mistakes.raise_any()
     return workload, origins
@@ -107,10 +107,10 @@ def _values(name: str, entries: SourceValues, mistakes: Violations) -> dict[str,
         for key in SHORT:
             if entry := rest.pop(key, None):
                 mistakes.add(entry.place, key, "it beside requests", "either requests, or the path of one GET")
-        requests = [_ask(item, mistakes) for item in _taken(rest, "requests")]
+        requests = [_request(item, mistakes) for item in _taken(rest, "requests")]
     else:
         short = {key: rest.pop(key) for key in SHORT if key in rest}
-        requests = [_ask(SourceValue(short, "", ""), mistakes, name)] if short else []
+        requests = [_request(SourceValue(short, "", ""), mistakes, name)] if short else []
     stages = [_stage(item, mistakes) for item in _taken(rest, "stages")]
     texts = [_threshold(item, mistakes) for item in _taken(rest, "thresholds")]
     values = validation.validate(Workload, rest, mistakes, {}, beside=SHORT)
@@ -139,14 +139,14 @@ def _counts(entries: SourceValues, mistakes: Violations) -> None:
             mistakes.add(entries[key].place, key, f"a list of {len(found)}", f"a list of {least} {MOST_ITEMS}")
 
 
-def _ask(item: SourceValue, mistakes: Violations, default: str | None = None) -> Ask | None:
+def _request(item: SourceValue, mistakes: Violations, default: str | None = None) -> RequestSpec | None:
     if not isinstance(item.value, dict):
         mistakes.add(item.place, "requests", f"'{excerpt(item.text)}'", "a mapping with a path")
         return None
     entries = dict(item.value)
     name = entries.pop("name", None)
     headers = _headers(entries, mistakes)
-    values = validation.validate(Ask, entries, mistakes, {}, beside=("name",))
+    values = validation.validate(RequestSpec, entries, mistakes, {}, beside=("name",))
     if "path" not in entries and item.place:
         mistakes.add(item.place, "path", "nothing", _PATH_IN_WORDS)
     if "path" in entries and (not _PATH.fullmatch(path := str(values.get("path", ""))) or TEMPLATE in path):
@@ -161,7 +161,7 @@ def _ask(item: SourceValue, mistakes: Violations, default: str | None = None) ->
     if not values.get("path"):
         return None
     title = name.text if name else default or f"{values.get('method', 'GET')} {values['path']}"[:80]
-    return Ask(name=title, headers=headers, **values)
+    return RequestSpec(name=title, headers=headers, **values)
 
 
 def _stage(item: SourceValue, mistakes: Violations) -> Stage | None:

@@ -9,7 +9,7 @@ import msgspec
 from bookstore.config.scalars import DURATION_PATTERN, duration_text
 from bookstore.config.validation import is_duration, unpacked
 from bookstore.lab.workload.file import MOST_ITEMS
-from bookstore.lab.workload.spec import Ask, Stage, Workload
+from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
 MEANINGS: Final[dict[str, str]] = {
     "description": "What the workload is for, in a line.",
@@ -68,7 +68,7 @@ def default(key: str) -> str:
 
 def _properties(cls: type[msgspec.Struct], meanings: dict[str, str]) -> dict[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
-    hints |= {key: hints.get(key) or get_type_hints(Ask, include_extras=True)[key] for key in meanings}
+    hints |= {key: hints.get(key) or get_type_hints(RequestSpec, include_extras=True)[key] for key in meanings}
     return {key: {"description": meanings[key], **_type(key, hints[key])} for key in meanings}
 
 
@@ -89,8 +89,8 @@ def _type(key: str, hint: Any) -> dict[str, Any]:
 
 
 def _items(kind: Any) -> dict[str, Any]:
-    if kind is Ask:
-        return _object(_properties(Ask, ASK_MEANINGS), ["path"])
+    if kind is RequestSpec:
+        return _object(_properties(RequestSpec, ASK_MEANINGS), ["path"])
     if kind is Stage:
         return _object(_properties(Stage, STAGE_MEANINGS), ["duration", "target"])
     return {"type": "string"}

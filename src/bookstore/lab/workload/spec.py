@@ -19,7 +19,7 @@ _SECONDS: Final = {"duration": True}
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class RequestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of request, sent `weight` times as often as one of weight 1. `{id}` in path and body is a book's id,
     `{number}` a whole number from 1 to 1000, `{uuid}` a text that no other request has. `expects` is a text that a
     service other than ours has to answer with."""
@@ -59,7 +59,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     description: Annotated[str, Meta(max_length=400)] = ""
-    requests: Annotated[list[Ask], Meta(min_length=1, max_length=50)]
+    requests: Annotated[list[RequestSpec], Meta(min_length=1, max_length=50)]
     keys: Literal["uniform", "zipf"] = "uniform"
     model: Literal["closed", "open"] = "closed"
     concurrency: Annotated[int, Meta(ge=1, le=MOST_CLIENTS)] = 5

@@ -21,7 +21,7 @@ _TICKS: Final = 10
 
 
 @asynccontextmanager
-async def beat(block: Block, pool: sa.Pool) -> AsyncIterator[None]:
+async def sample_runtime(block: Block, pool: sa.Pool) -> AsyncIterator[None]:
     """Looks at the event loop, the collector and `pool` for as long as the `async with` block lasts."""
     pauses = _Pauses(block)
     gc.callbacks.append(pauses)
