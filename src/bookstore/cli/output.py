@@ -33,11 +33,9 @@ def printed(record: Run, form: str, read: Read | None = None) -> None:
 
 def _text(record: Run) -> None:
     swept = sweep_grid.of(record)
-    click.echo(
-        sweep_grid.sweep_table(record, swept) if swept else table.table(record, shutil.get_terminal_size().columns)
-    )
+    click.echo(table.sweep_table(record, swept) if swept else table.table(record, shutil.get_terminal_size().columns))
     click.echo()
-    click.echo(sweep_grid.sweep_legend(record, swept) if swept else table.legend(record))
+    click.echo(table.sweep_legend(record, swept) if swept else table.legend(record))
     for sentence in conclusions.sentences(record):
         click.echo(textwrap.fill(sentence, 80, replace_whitespace=False, break_on_hyphens=False))
 

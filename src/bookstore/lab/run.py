@@ -28,8 +28,7 @@ from bookstore.lab.storage import runs
 from bookstore.lab.storage.partial_run import PartialRun
 from bookstore.lab.telemetry import watcher  # fmt: skip
 from bookstore.lab.telemetry.watcher import Cost
-from bookstore.lab.testbed import compose
-from bookstore.lab.testbed import local as host
+from bookstore.lab.testbed import compose, local
 from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import DATABASE, Fill
 from bookstore.lab.testbed.deployment import Deployment, DeploymentError
@@ -40,8 +39,8 @@ CEILING_ROUNDS: Final = 3
 """Rounds in which the ceiling is measured too: it is the database's, and changes less than a service does."""
 
 
-_SITES: Final[Mapping[Deploy, Callable[[Plan, Fill, Reaper, Path], AbstractContextManager[Testbed]]]] = {
-    "process": host.testbed,
+_TESTBEDS: Final[Mapping[Deploy, Callable[..., AbstractContextManager[Testbed]]]] = {
+    "process": local.testbed,
     "compose": compose.testbed,
 }
 
@@ -73,7 +72,8 @@ def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) 
         run_id = resumable or runs.folder_name(started_at, [contender.label for contender in it.contenders])
         partial_run = stack.enter_context(PartialRun(it.output, run_id, resume=resumable is not None))
         progress("making a database", 0)
-        testbed = stack.enter_context(_SITES[it.protocol.deploy](it, fill, reaper, folder))
+        limits, writes = it.protocol.limits, it.workload.writes
+        testbed = stack.enter_context(_TESTBEDS[it.protocol.deploy](fill, reaper, folder, limits, writes=writes))
         return _Runner(it, testbed, partial_run, progress, started_at).carry_out()
 
 

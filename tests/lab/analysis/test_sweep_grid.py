@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from bookstore.lab.analysis import sweep_grid as grids
 from bookstore.lab.analysis.sweep_grid import Grid
 from bookstore.lab.record.run_record import Contender, Run
+from bookstore.lab.report import conclusions, table
 from bookstore.lab.report.conclusions import answer, sentences
 
 from .. import records
@@ -43,7 +44,7 @@ def test_what_is_the_same_for_all_cells_is_no_axis(swept: Run) -> None:
     """Overrides that all cells share are of the profile; of one axis the profile is the only row."""
     grid = grid_of(of_cells(swept, [(f"default@workers=2,pool_size={size}", {}) for size in (1, 5)]))
     assert (grid.over, grid.values, [it.name for it in grid.variants]) == ("pool_size", ["1", "5"], ["default"])
-    assert grids.knees(swept, grid) == []
+    assert conclusions.knees(swept, grid) == []
 
 
 def test_a_comparison_is_no_grid(swept: Run, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_the_answer_is_the_best_cell(swept: Run) -> None:
 
 def test_each_variant_has_a_word_on_its_knee(swept: Run) -> None:
     """Where the law fits, its knee is told; where it does not, why there is none."""
-    told = dict(one.split(": ", 1) for one in grids.knees(swept, grid_of(swept)))
+    told = dict(one.split(": ", 1) for one in conclusions.knees(swept, grid_of(swept)))
     assert told["pool_size=1"].startswith("no knee is told, the law does not fit")
     assert told["pool_size=10"].startswith("the knee is at ")
 
@@ -75,14 +76,14 @@ def test_each_variant_has_a_word_on_its_knee(swept: Run) -> None:
 def test_three_concurrencies_tell_no_knee(tmp_path: Path) -> None:
     """Too few concurrencies for the law are said once."""
     run = records.sweep(tmp_path, clients=(1, 5, 25))
-    assert grids.knees(run, grid_of(run)) == ["No knee is told: the scalability law needs 4 concurrencies."]
+    assert conclusions.knees(run, grid_of(run)) == ["No knee is told: the scalability law needs 4 concurrencies."]
 
 
 def test_the_table_has_each_cell_and_marks_the_best(swept: Run) -> None:
     """A row a variant, a column a concurrency; a cell without a valid round is a dash."""
     lost = swept.contenders[0].label
     run = replace(swept, summary=[one for one in swept.summary if one.profile != lost])
-    head, names, first, *_, last = grids.sweep_table(run, grid_of(run)).splitlines()
+    head, names, first, *_, last = table.sweep_table(run, grid_of(run)).splitlines()
     assert head.strip() == "concurrency"
     assert names.split() == ["req/s", "1", "2", "5", "20", "50"]
     assert first.split()[:2] == ["pool_size=1", "-"]

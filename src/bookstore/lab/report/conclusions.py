@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from bookstore.lab.analysis import scalability
 from bookstore.lab.analysis import sweep_grid as grids
+from bookstore.lab.analysis.scalability import Scalability
+from bookstore.lab.analysis.sweep_grid import Grid, best, law
 from bookstore.lab.record.run_record import Comparison, Interval, Metric, Run, Status, Summary
 from bookstore.lab.report.table import headline_of, span, three
 
@@ -33,7 +36,7 @@ def answer(run: Run) -> str:
 
 def _found(run: Run) -> str:
     if grid := grids.of(run):
-        return grids.sweep_answer(run, grid)
+        return sweep_answer(run, grid)
     baseline = next((one for one in run.summary if one.profile == run.contenders[0].label), None)
     if baseline is None:
         return f"Nothing can be said: {run.contenders[0].label}, the baseline, has no valid round."
@@ -85,7 +88,7 @@ def sentences(run: Run) -> list[str]:
     the answer, the knees, what was not counted: every cell against the first would say no more than its grid."""
     said = [answer(run)]
     if grid := grids.of(run):
-        return said + grids.knees(run, grid) + ([run.told] if run.told else []) + invalid(run)
+        return said + knees(run, grid) + ([run.told] if run.told else []) + invalid(run)
     if run.steps:
         said.append("One key at a time:")
         said += [
@@ -152,3 +155,39 @@ def times(it: Interval) -> str:
 
 def _percent(share: float | None) -> str:
     return "nothing" if share is None else f"{100 * share:.{0 if share >= 0.1 else 1}f} %"
+
+
+def sweep_answer(run: Run, grid: Grid) -> str:
+    """The best cell in a sentence."""
+    one = best(run)
+    if one is None:
+        return "Nothing can be said: no cell of the sweep has a valid round."
+    variant = next(it for it in grid.variants if one.profile in it.labels)
+    at = f"{grid.over}={grid.values[variant.labels.index(one.profile)]}"
+    where = " and ".join(part for part in (variant.name, at) if part != grid.profile)
+    cells = len(grid.values) * len(grid.variants)
+    return (
+        f"{grid.profile} serves the most with {where}, of {cells} cells: {three(one.throughput_per_s)} requests a "
+        f"second, 99 of 100 within {three(one.p99_ms)} ms."
+    )
+
+
+def knees(run: Run, grid: Grid) -> list[str]:
+    """A sentence on each variant's knee, and why there is none."""
+    if grid.over != "concurrency":
+        return []
+    laws = {variant.name: law(run, grid, variant) for variant in grid.variants}
+    if not any(laws.values()):
+        return [f"No knee is told: the scalability law needs {scalability.FEWEST} concurrencies."]
+    return [f"{name}: {_knee(it)}" for name, it in laws.items() if it]
+
+
+def _knee(it: Scalability) -> str:
+    if it.is_poor:
+        return f"no knee is told, {it.told}."
+    if it.knee is None:
+        return "no knee: each client more gets as much as the first."
+    peak = f"; the most throughput is at {three(it.peak)}" if it.peak else ""
+    return (
+        f"the knee is at {three(it.knee)} clients, from where on one gets less than half of what one alone gets{peak}."
+    )

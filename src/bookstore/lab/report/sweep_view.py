@@ -12,6 +12,7 @@ from bookstore.lab.analysis.scalability import Scalability
 from bookstore.lab.analysis.statistics import ratio
 from bookstore.lab.analysis.sweep_grid import Grid
 from bookstore.lab.record.run_record import Interval, Run
+from bookstore.lab.report import conclusions
 
 CURVE_POINTS: Final = 40
 MOST_CHOSEN: Final = 4
@@ -52,7 +53,7 @@ def sweep(run: Run) -> Sweep | None:
         throughput={label: ratio(values, [1.0] * len(values)) for label, values in figures.items()},
         best=best.profile if best else None,
         laws=_laws(run, grid),
-        knees=grids.knees(run, grid),
+        knees=conclusions.knees(run, grid),
         chosen=_chosen(run, grid),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bookstore.config.scalars import duration_text
+from bookstore.lab.analysis.sweep_grid import Grid, best
 from bookstore.lab.analysis.verdict import headline
 from bookstore.lab.record.run_record import Metric, Run, Verdict
 from bookstore.lab.workload.spec import Workload
@@ -143,3 +144,30 @@ def _place(run: Run) -> list[str]:
 
 def _rounds(number: int) -> str:
     return "1 round" if number == 1 else f"{number} rounds"
+
+
+def sweep_table(run: Run, grid: Grid) -> str:
+    """Requests a second of each cell for the terminal, * at the best; a dash where no round is valid."""
+    of_cell = {one.profile: three(one.throughput_per_s) for one in run.summary}
+    top = best(run)
+    rows = [["req/s", *(f"{value} " for value in grid.values)]]
+    for variant in grid.variants:
+        figures = [of_cell.get(label, "-") + ("*" if top and label == top.profile else " ") for label in variant.labels]
+        rows.append([variant.name, *figures])
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(sizes[0]), *(it.rjust(size) for it, size in zip(row[1:], sizes[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in [" " * (sizes[0] + 2) + grid.over, *lines])
+
+
+def sweep_legend(run: Run, grid: Grid) -> str:
+    """What was asked, and what the table's marks mean."""
+    rounds = "one round" if len(run.rounds) == 1 else f"{len(run.rounds)} rounds"
+    return "\n".join(
+        [
+            *asked(run.workload),
+            f"with {grid.over} as in the table; {rounds}, {run.catalogue.books:,} books; * the most",
+        ],
+    )

@@ -13,7 +13,6 @@ import psutil
 
 from bookstore.auth import tokens
 from bookstore.auth.tokens import Token
-from bookstore.lab.plan import Plan
 from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Limits, Machine
 from bookstore.lab.testbed import limits, machine
@@ -43,11 +42,12 @@ print(json.dumps(found))
 
 
 @contextmanager
-def testbed(it: Plan, fill: Fill, reaper: Reaper, folder: Path) -> Iterator[ComposeTestbed]:
-    """Containers for the plan, with the catalogue that `fill` made; all of it is gone when the block ends."""
-    settings = server_settings(writes=it.workload.writes)
-    with running(reaper, folder, it.protocol.limits, settings) as project, filled(project, fill) as lab:
-        yield ComposeTestbed(lab, project, folder, reaper, it.protocol.limits)
+def testbed(fill: Fill, reaper: Reaper, folder: Path, wanted: Limits, *, writes: bool) -> Iterator[ComposeTestbed]:
+    """A testbed of containers within the `wanted` limits, whose catalogue `fill` made; `writes` makes commits
+    durable. All of it is gone when the block ends."""
+    settings = server_settings(writes=writes)
+    with running(reaper, folder, wanted, settings) as project, filled(project, fill) as lab:
+        yield ComposeTestbed(lab, project, folder, reaper, wanted)
 
 
 class ContainerDeployment(Deployment):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bookstore.auth import token_file
 from bookstore.auth.tokens import Token
-from bookstore.lab.plan import Plan
 from bookstore.lab.record.run_record import Limits, Machine
 from bookstore.lab.testbed import limits, machine
 from bookstore.lab.testbed.contender import PlannedContender
@@ -21,17 +20,15 @@ from bookstore.reaper import Reaper
 
 
 @contextmanager
-def testbed(it: Plan, fill: Fill, reaper: Reaper, folder: Path) -> Iterator[LocalTestbed]:
-    """A Host for the plan, whose catalogue `fill` made; all of it is gone when the block ends."""
-    with (
-        benchmark_database(reaper, fill, writes=it.workload.writes) as lab,
-        limits.limited(it.protocol.limits) as (limiter, held),
-    ):
+def testbed(fill: Fill, reaper: Reaper, folder: Path, wanted: Limits, *, writes: bool) -> Iterator[LocalTestbed]:
+    """A testbed of local processes within the `wanted` limits, whose catalogue `fill` made; `writes` makes commits
+    durable. All of it is gone when the block ends."""
+    with benchmark_database(reaper, fill, writes=writes) as lab, limits.limited(wanted) as (limiter, held):
         yield LocalTestbed(lab, folder, reaper, limiter, held)
 
 
 class LocalTestbed:
-    """A Site."""
+    """A `Testbed` of processes on this machine."""
 
     def __init__(
         self, lab: BenchmarkDatabase, folder: Path, reaper: Reaper, limiter: ResourceLimiter, held: Limits
