@@ -25,9 +25,9 @@ def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
     for folder in ("profiles", "workloads", "migrations"):
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert files
-        assert {f"bookstore/{path.relative_to(ROOT).as_posix()}" for path in files} <= packed
+        assert {f"bookstore/shipped/{path.relative_to(ROOT).as_posix()}" for path in files} <= packed
     assert {
-        "bookstore/docs/problems.md",
+        "bookstore/shipped/docs/problems.md",
         "bookstore/py.typed",
         "bookstore/catalog/datasets/goodbooks-10k.csv.gz",
         "bookstore/catalog/datasets/NOTICE.md",
@@ -60,4 +60,4 @@ def test_an_installed_package_works_outside_of_the_checkout(wheel: Path, tmp_pat
     where, what, workloads = result.stdout.splitlines()
     assert where.startswith(str(tmp_path))
     assert what == "default ['0001', '0002']"
-    assert workloads == str(tmp_path / "bookstore" / "workloads")
+    assert workloads == str(tmp_path / "bookstore" / "shipped" / "workloads")

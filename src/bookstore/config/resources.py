@@ -1,4 +1,4 @@
-"""Where the shipped folders lie: beside the code in a wheel, at the top of a checkout; and an operator's profiles."""
+"""Shipped folders: in `shipped/` beside the code in a wheel, at the top of a checkout; and an operator's profiles."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PROFILES_DIR: Final = "BOOKSTORE_PROFILES_DIR"
 def shipped(folder: str) -> Path:
     """`profiles`, `workloads`, `migrations` or `docs` (its problems.md alone) as a path that exists."""
     package = Path(__file__).parents[1]
-    installed = package / folder
-    return installed if installed.is_dir() else package.parents[1] / folder
+    installed = package / "shipped"
+    return (installed if installed.is_dir() else package.parents[1]) / folder
 
 
 def profiles(environ: Mapping[str, str] = os.environ) -> dict[str, Path]:
