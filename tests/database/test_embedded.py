@@ -258,7 +258,7 @@ def test_db_commands(place: Path) -> None:
     url = bookstore(place, "db", "url").stdout.strip()
     assert unquote(url) == f"postgresql://postgres@/bookstore?host={place}/postgres/socket&port=5432"
     assert Cluster(place / "postgres").pid()
-    running = re.fullmatch(r"embedded: runs, pid (\d+), in .*\n", bookstore(place, "db", "status").stdout)
+    running = re.fullmatch(r"embedded: running, pid (\d+), in .*\n", bookstore(place, "db", "status").stdout)
     assert running
     assert is_alive(int(running[1]))
 
@@ -268,7 +268,7 @@ def test_db_commands(place: Path) -> None:
     assert "bookstore db upgrade" in check.stderr
     assert bookstore(place, "db", "upgrade").stdout == f"{newest}\n"
     assert bookstore(place, "db", "current").stdout == f"{newest} (newest: {newest})\n"
-    assert bookstore(place, "db", "check").stdout == "tables and models agree\n"
+    assert bookstore(place, "db", "check").stdout == "the tables match the models\n"
     assert bookstore(place, "db", "downgrade", "base").stdout == "base\n"
 
     assert bookstore(place, "db", "stop").stdout == "stopped\n"

@@ -294,7 +294,7 @@ def test_other_variables_are_ignored(run: Callable[..., Any], port: int) -> None
     with run(serve("default@pool_size=1", port), **foreign) as server:
         assert set(server.workers(1)) == {1}
         assert server.get("/books").status_code == 200
-        assert f"ignored, the profile decides: {', '.join(sorted(foreign))}" in server.told
+        assert f"ignored environment variables (the profile decides): {', '.join(sorted(foreign))}" in server.told
         assert server.told.count("ignored") == 1
 
 
@@ -303,7 +303,7 @@ def test_workers_by_environment(run: Callable[..., Any], port: int) -> None:
     command = [BIN / "bookstore", "serve", "--port", str(port)]
     with run(command, WEB_CONCURRENCY="2", BOOKSTORE_PROFILE="default@pool_size=1") as server:
         assert set(server.workers(2)) == {1, 2}
-        assert "WEB_CONCURRENCY=2 goes over the profile's workers" in server.told
+        assert "WEB_CONCURRENCY=2 overrides the profile's workers" in server.told
 
 
 @pytest.mark.parametrize(

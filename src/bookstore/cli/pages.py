@@ -1,4 +1,4 @@
-"""Report pages on disk: the page of one or more runs, and the index of all runs, written atomically."""
+"""HTML pages on disk, written atomically: the report on one or more runs, and the index of all runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.report import index as report_index
 from bookstore.lab.report import page
-from bookstore.lab.storage import runs as results
+from bookstore.lab.storage import runs
 
 
 def render(folders: Sequence[Path]) -> str:
-    """The page about the runs in these folders. Raises ConfigurationError where one cannot be read."""
-    records = [results.read(folder) for folder in folders]
-    return page.page([(it, results.reader(folder, it)) for it, folder in zip(records, folders, strict=True)])
+    """Return the HTML report on the runs in `folders`. Raises ConfigurationError if one cannot be read."""
+    records = [runs.read(folder) for folder in folders]
+    return page.page([(record, runs.reader(folder, record)) for record, folder in zip(records, folders, strict=True)])
 
 
 def write_after_run(folder: Path) -> Path:
-    """Writes the page of the run that has just been measured, and the index of all beside it; returns the page. Raises
-    ConfigurationError where one cannot be written."""
+    """Write the report of the run in `folder`, and the index of all runs beside it. Return the report's path.
+
+    Raises ConfigurationError if one of them cannot be written.
+    """
     _replace(folder / page.FILE, render([folder]))
     read, unreadable = read_all(folder.parent)
     _replace(folder.parent / report_index.FILE, report_index.index(read, unreadable))
@@ -31,24 +33,25 @@ def write_after_run(folder: Path) -> Path:
 
 
 def read_all(folder: Path) -> tuple[list[tuple[Run, Path]], list[str]]:
-    """Every run below `folder`, and why others could not be read."""
+    """Return the runs below `folder` with their folders, and messages about unreadable ones, which go to stderr too."""
     read, unreadable = [], []
-    for path in results.runs(folder):
+    for path in runs.runs(folder):
         try:
-            read.append((results.read(path), path))
-        except ConfigurationError as refusal:
-            unreadable.append(str(refusal))
-            click.echo(f"left out: {refusal}", err=True)
+            read.append((runs.read(path), path))
+        except ConfigurationError as error:
+            unreadable.append(str(error))
+            click.echo(f"skipped: {error}", err=True)
     return read, unreadable
 
 
 def write(file: Path, text: str) -> None:
+    """Write `text` to `file` and print its path. Raises ConfigurationError if the file cannot be written."""
     _replace(file, text)
     click.echo(file)
 
 
 def _replace(file: Path, text: str) -> None:
-    """The whole page or the one that was there before, on a full disk too."""
+    """Replace `file`; if that fails, on a full disk for example, its previous content stays."""
     partial = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Units that arguments come in: 5s, 3%, 512MB."""
+"""Click parameter types for arguments with a unit: 5s, 3%, 512MB."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BYTES: Final = {"": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 2**10, 
 
 
 class Duration(click.ParamType[float]):
-    """Seconds."""
+    """A duration such as `5s`, converted to seconds."""
 
     name = "duration"
 
@@ -21,28 +21,30 @@ class Duration(click.ParamType[float]):
         try:
             return scalars.duration(value)
         except ValueError:
-            self.fail(f"{value!r} is no duration; allowed is a number with ms, s, m or h, such as 5s", param, ctx)
+            self.fail(f"{value!r} is not a duration; allowed is a number with ms, s, m or h, such as 5s", param, ctx)
 
 
 class Percent(click.ParamType[float]):
-    """A share, 0.03 for 3%."""
+    """A percentage such as `3%`, converted to a share: 0.03."""
 
     name = "percent"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = re.fullmatch(r"([0-9]{1,3}(\.[0-9]{1,3})?)\s*%", value)
-        if not found or not 0 < float(found[1]) <= 100:
-            self.fail(f"{value!r} is no share; allowed is more than 0% and up to 100%, such as 3%", param, ctx)
-        return float(found[1]) / 100
+        match = re.fullmatch(r"([0-9]{1,3}(\.[0-9]{1,3})?)\s*%", value)
+        if not match or not 0 < float(match[1]) <= 100:
+            self.fail(f"{value!r} is not a percentage; allowed is more than 0% and up to 100%, such as 3%", param, ctx)
+        return float(match[1]) / 100
 
 
 class Size(click.ParamType[int]):
-    """Bytes."""
+    """A size such as `512MB`, converted to bytes."""
 
     name = "size"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)\s*([A-Za-z]*)", value)
-        if not found or found[2].lower() not in _BYTES:
-            self.fail(f"{value!r} is no size; allowed is a number with MB, GB, MiB or GiB, such as 512MB", param, ctx)
-        return int(float(found[1]) * _BYTES[found[2].lower()])
+        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)\s*([A-Za-z]*)", value)
+        if not match or match[2].lower() not in _BYTES:
+            self.fail(
+                f"{value!r} is not a size; allowed is a number with MB, GB, MiB or GiB, such as 512MB", param, ctx
+            )
+        return int(float(match[1]) * _BYTES[match[2].lower()])

@@ -1,4 +1,4 @@
-"""How far a long command is, on stderr; and an end in good order when it is told to stop."""
+"""Progress of a long command on stderr, and an orderly end on SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-Tell = Callable[[str, float], None]
-"""What is done next, and the share of the whole that is behind us, 0 to 1."""
+ProgressCallback = Callable[[str, float], None]
+"""Called with the step that begins and the share of all work that is done, 0 to 1."""
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
-    """A bar at a terminal; in a pipe, a line for each thing that is begun."""
+def progress() -> Iterator[ProgressCallback]:
+    """Yield a callback that shows progress: a bar at a terminal; otherwise a line for each new step."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        said = set[str]()
+        printed = set[str]()
 
-        def say(what: str, done: float) -> None:
-            if what not in said:
-                said.add(what)
-                click.echo(f"{done * 100:3.0f}%  {what}", err=True)
+        def print_step(step: str, done: float) -> None:
+            if step not in printed:
+                printed.add(step)
+                click.echo(f"{done * 100:3.0f}%  {step}", err=True)
 
-        yield say
+        yield print_step
         return
-    what = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-    columns = (BarColumn(20), TaskProgressColumn(), TimeElapsedColumn(), what)
+    description = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+    columns = (BarColumn(20), TaskProgressColumn(), TimeElapsedColumn(), description)
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1)
-        yield lambda what, done: bar.update(task, description=what, completed=done)
+        yield lambda step, done: bar.update(task, description=step, completed=done)
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM is taken as Ctrl-C is: what was started is stopped."""
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Handle SIGTERM like Ctrl-C, so that the command stops the processes it has started."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

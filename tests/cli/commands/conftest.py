@@ -1,4 +1,4 @@
-"""Fixtures for the commands' tests: doctor's, which runs the command in this process or in another."""
+"""Fixtures for the tests of commands; those of doctor run the command in this process or in another one."""
 
 from tests.doctor.conftest import environment, free_port, run_doctor, run_doctor_outside
 

@@ -1,4 +1,4 @@
-"""`bookstore catalog`: what goes to stdout, what is refused before anything starts."""
+"""`bookstore catalog`: output on stdout, and errors before anything starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The commands find the test's own database in the environment."""
+    """Point the commands to the test's own database."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     return database_url
 
@@ -38,7 +38,7 @@ def run(*arguments: str | Path) -> Result:
     return result
 
 
-def books(database_url: str) -> int:
+def count_books(database_url: str) -> int:
     with psycopg.connect(database_url) as connection:
         row = connection.execute("SELECT count(*) FROM book").fetchone()
     assert row is not None
@@ -46,7 +46,7 @@ def books(database_url: str) -> int:
 
 
 def test_report_as_json(file: Path) -> None:
-    """--json prints the report, and nothing else, on stdout."""
+    """--json prints only the report on stdout."""
     report = json.loads(run("import", file, "--json").stdout)
     counts = {key: report[key] for key in ("rows", "imported", "already_there", "refused", "mended")}
     assert counts == {"rows": 3, "imported": 2, "already_there": 0, "refused": 1, "mended": 1}
@@ -60,19 +60,19 @@ def test_report_as_json(file: Path) -> None:
 
 
 def test_without_file_the_sample_is_announced() -> None:
-    """Without FILE the shipped sample is imported, and stderr says so."""
+    """Without FILE, the shipped sample is imported, and stderr says so."""
     result = run("import", "--json")
     assert "importing the shipped sample, goodbooks-10k.csv.gz" in result.stderr
     assert json.loads(result.stdout)["imported"] == 10_000
 
 
-def test_existing_rejects_are_refused_first(file: Path, tmp_path: Path, database: str) -> None:
-    """--rejects on a file that exists is refused before a book is read; --force replaces it."""
+def test_existing_rejects_file_is_not_overwritten(file: Path, tmp_path: Path, database: str) -> None:
+    """An existing --rejects file is an error before any book is read; --force replaces it."""
     rejects = tmp_path / "rejects.csv"
     rejects.write_text("mine")
-    with pytest.raises(ConfigurationError, match=r"rejects.csv: exists; .*--force"):
+    with pytest.raises(ConfigurationError, match=r"rejects.csv: already exists; .*--force"):
         run("import", file, "--rejects", rejects)
-    assert (rejects.read_text(), books(database)) == ("mine", 0)
+    assert (rejects.read_text(), count_books(database)) == ("mine", 0)
     run("import", file, "--rejects", rejects, "--force")
     assert rejects.read_text().splitlines()[1:] == [
         '3,mended,isbn13,9.78e+12,"damaged by a spreadsheet, dropped"',
@@ -80,15 +80,15 @@ def test_existing_rejects_are_refused_first(file: Path, tmp_path: Path, database
     ]
 
 
-def test_rejects_over_the_source_are_refused(file: Path) -> None:
-    """--rejects never writes over the file that is imported, not even with --force."""
+def test_rejects_never_overwrite_the_source(file: Path) -> None:
+    """--rejects never overwrites the imported file, not even with --force."""
     with pytest.raises(ConfigurationError, match="is the file to import"):
         run("import", file, "--rejects", file, "--force")
     assert file.read_text() == BOOKS
 
 
 def test_failed_import_leaves_no_rejects(file: Path, tmp_path: Path) -> None:
-    """When the import is refused there is neither a rejects file nor a part of one."""
+    """A failed import leaves no rejects file, not even a partial one."""
     file.write_bytes(b"title,authors\nA\xff,Ann\n")
     with pytest.raises(ConfigurationError, match="not UTF-8"):
         run("import", file, "--rejects", tmp_path / "rejects.csv")
@@ -100,28 +100,28 @@ def test_failed_import_leaves_no_rejects(file: Path, tmp_path: Path) -> None:
     [(["title"], "allowed is OURS=THEIRS"), (["title=A", "title=B"], "given twice"), (["a=title"], "known are")],
 )
 def test_column_option(file: Path, texts: list[str], message: str) -> None:
-    """--column takes OURS=THEIRS once for each of our columns."""
+    """--column accepts OURS=THEIRS, once for each of our columns."""
     options = [part for text in texts for part in ("--column", text)]
     with pytest.raises(ConfigurationError, match=message):
         run("import", file, *options)
 
 
 def test_generate_and_export(tmp_path: Path, database: str) -> None:
-    """generate adds what is asked; export writes CSV to stdout, or packed to FILE, the same content."""
+    """generate adds the requested books; export writes the same CSV to stdout, or compressed to FILE."""
     assert "7 books added" in run("generate", "--books", "7", "--seed", "2").stderr
-    assert books(database) == 7
-    packed = tmp_path / "all.csv.gz"
+    assert count_books(database) == 7
+    compressed = tmp_path / "all.csv.gz"
     text = run("export").stdout
-    run("export", packed)
-    assert gzip.decompress(packed.read_bytes()).decode() == text
+    run("export", compressed)
+    assert gzip.decompress(compressed.read_bytes()).decode() == text
     assert text.count("\n") >= 8
-    with pytest.raises(ConfigurationError, match="exists"):
-        run("export", packed)
+    with pytest.raises(ConfigurationError, match="already exists"):
+        run("export", compressed)
 
 
-def test_no_database_is_refused_without_a_secret(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that cannot be reached is named, its password is not."""
+def test_unreachable_database_error_has_no_secret(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error about an unreachable database names the database but not its password."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://someone:s3cret@127.0.0.1:1/nowhere")
-    with pytest.raises(ConfigurationError, match=r"no connection to nowhere at 127\.0\.0\.1:1") as caught:
+    with pytest.raises(ConfigurationError, match=r"cannot connect to nowhere at 127\.0\.0\.1:1") as caught:
         run("import", file)
     assert "s3cret" not in str(caught.value)

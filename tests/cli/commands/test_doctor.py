@@ -1,4 +1,4 @@
-"""`bookstore doctor` at a terminal and in a pipe."""
+"""Output and exit codes of `bookstore doctor`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SCHEMA = {
 
 
 def test_json(run_doctor_outside: Doctor, database_url: str, free_port: int) -> None:
-    """The JSON has the documented shape, the worst first, and says where each value came from."""
+    """The JSON has the documented shape, starts with the most severe finding, and has the origin of each value."""
     run = run_doctor_outside(
         "--json",
         *("-p", "asyncpg-rows@pool_size=7", "--port", str(free_port)),
@@ -55,23 +55,23 @@ def test_json(run_doctor_outside: Doctor, database_url: str, free_port: int) -> 
         BOOKSTORE_SLOW_STATEMENT="250ms",
         PGSSLMODE="require",
     )
-    told = parsed(run)
-    jsonschema.validate(told, SCHEMA)
-    levels = [one["level"] for one in told["findings"]]
+    report = parsed(run)
+    jsonschema.validate(report, SCHEMA)
+    levels = [finding["level"] for finding in report["findings"]]
     assert levels == sorted(levels, key=["problem", "warning", "note", "ok"].index)
-    found = {one["name"]: (one["value"], one["origin"]) for one in told["configuration"]}
-    assert found["BOOKSTORE_PORT"] == (str(free_port), "argument")
-    assert found["BOOKSTORE_SLOW_STATEMENT"] == ("250ms", "environment")
-    assert found["BOOKSTORE_HOST"] == ("127.0.0.1", "default")
-    assert found["pool_size"] == ("7", "asyncpg-rows@pool_size=7")
-    assert found["loading"] == ("rows", "profiles/asyncpg-rows.yaml:4")
-    assert found["workers"] == ("2", "WEB_CONCURRENCY")
-    assert found["gc"] == ("freeze", "default")
-    assert "PGSSLMODE" in str([one for one in told["findings"] if one["check"] == "environment"])
+    values = {value["name"]: (value["value"], value["origin"]) for value in report["configuration"]}
+    assert values["BOOKSTORE_PORT"] == (str(free_port), "argument")
+    assert values["BOOKSTORE_SLOW_STATEMENT"] == ("250ms", "environment")
+    assert values["BOOKSTORE_HOST"] == ("127.0.0.1", "default")
+    assert values["pool_size"] == ("7", "asyncpg-rows@pool_size=7")
+    assert values["loading"] == ("rows", "profiles/asyncpg-rows.yaml:4")
+    assert values["workers"] == ("2", "WEB_CONCURRENCY")
+    assert values["gc"] == ("freeze", "default")
+    assert "PGSSLMODE" in str([finding for finding in report["findings"] if finding["check"] == "environment"])
 
 
 def test_text_fits_a_terminal(run_doctor_outside: Doctor, database_url: str, free_port: int) -> None:
-    """In a pipe, the text has no colour and no line beyond 80 columns, and the worst is said first."""
+    """In a pipe, the text has no colour and at most 80 columns, and starts with the most severe finding."""
     run = run_doctor_outside("-p", "default@pool_size=300", "--port", str(free_port), DATABASE_URL=database_url)
     assert run.returncode == 2
     assert run.stdout.startswith("serve would refuse to start: 1 problem, ")
@@ -82,11 +82,11 @@ def test_text_fits_a_terminal(run_doctor_outside: Doctor, database_url: str, fre
 
 
 @pytest.mark.parametrize("place", ["url", "file", "PGPASSWORD", "unreachable", "broken", "wrong parameter"])
-@pytest.mark.parametrize("form", [["--json"], []], ids=["json", "text"])
+@pytest.mark.parametrize("options", [["--json"], []], ids=["json", "text"])
 def test_no_secret_is_shown(
-    run_doctor: Doctor, url: sa.URL, place: str, form: list[str], tmp_path_factory: pytest.TempPathFactory
+    run_doctor: Doctor, url: sa.URL, place: str, options: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A password is nowhere in what doctor says, not encoded either, nor is a token's digest."""
+    """The output contains no password, encoded or not, and no token digest."""
     secret = quote(CANARY, safe="")
     file = tmp_path_factory.mktemp("secret") / "password"
     file.write_text(CANARY)
@@ -99,27 +99,27 @@ def test_no_secret_is_shown(
         "wrong parameter": {"DATABASE_URL": f"postgresql://me@127.0.0.1/books?password={secret}"},
     }[place]
     digest = "0123456789abcdef" * 4
-    run = run_doctor(*form, BOOKSTORE_API_TOKENS=f"ci catalog:write {digest}", **variables)
-    said = run.stdout + run.stderr
-    assert "DATABASE_URL" in said or place == "broken"
-    assert [text for text in (CANARY, secret, quote(CANARY), "c4n", digest) if text in said] == []
+    run = run_doctor(*options, BOOKSTORE_API_TOKENS=f"ci catalog:write {digest}", **variables)
+    text = run.stdout + run.stderr
+    assert "DATABASE_URL" in text or place == "broken"
+    assert [form for form in (CANARY, secret, quote(CANARY), "c4n", digest) if form in text] == []
 
 
-def test_a_silent_database_is_told(run_doctor: Doctor) -> None:
-    """A server that takes connections and says nothing is a problem, found in bounded time."""
+def test_unresponsive_database(run_doctor: Doctor) -> None:
+    """A server that accepts connections but never answers is a problem, found in bounded time."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         run = run_doctor("--json", DATABASE_URL=f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/books")
     assert run.returncode == 2
-    [problem] = [one for one in parsed(run)["findings"] if one["level"] == "problem"]
+    [problem] = [finding for finding in parsed(run)["findings"] if finding["level"] == "problem"]
     assert problem["check"] == "database"
     assert "cannot be reached" in problem["found"]
 
 
 def test_the_embedded_database_is_not_started(run_doctor: Doctor, environment: dict[str, str]) -> None:
-    """Where the embedded PostgreSQL does not run, doctor says so; nothing is made."""
+    """If the embedded PostgreSQL is not running, doctor says so and creates nothing."""
     run = run_doctor("--json")
     assert run.returncode == 0
-    [database] = [one for one in parsed(run)["findings"] if one["check"] == "database"]
+    [database] = [finding for finding in parsed(run)["findings"] if finding["check"] == "database"]
     assert database["level"] == "note"
     assert "does not run" in database["found"]
     assert not Path(environment["BOOKSTORE_DATA_DIR"]).exists()

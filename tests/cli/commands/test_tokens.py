@@ -25,27 +25,27 @@ def _run(*arguments: str, **environ: str) -> Result:
     return CliRunner().invoke(tokens, arguments, env=environ)
 
 
-def _refusal(result: Result) -> str:
+def _error_message(result: Result) -> str:
     assert isinstance(result.exception, ConfigurationError)
     assert result.stdout == ""
     return str(result.exception)
 
 
 def test_create(data: Path) -> None:
-    """The token alone is on stdout, once; the file that serve reads by default has its digest only."""
+    """stdout has only the token, once; the file that serve reads by default has only its digest."""
     result = _run("create", "ci", "--scope", "catalog:write")
     presented = result.stdout.removesuffix("\n")
     text = (data / "tokens").read_text()
     today = datetime.now(UTC).date()
     assert text == f"ci catalog:write {hashlib.sha256(presented.encode()).hexdigest()} {today}\n"
-    assert result.stderr == f"{data}/tokens: added ci (catalog:write); the token is shown only now\n"
-    found = keyring.read(Settings(data_dir=data)).find(presented)
-    assert found
-    assert found.name == "ci"
+    assert result.stderr == f"{data}/tokens: added ci (catalog:write); the token is not shown again\n"
+    token = keyring.read(Settings(data_dir=data)).find(presented)
+    assert token
+    assert token.name == "ci"
 
 
 def test_create_elsewhere(data: Path) -> None:
-    """A token in a file that serve does not read says what to set."""
+    """If serve does not read the file, stderr says which variable to set."""
     (data / "of us").mkdir()
     path = data / "of us" / "tokens"
     result = _run("create", "ci", "--scope", "admin", "--file", str(path))
@@ -57,9 +57,9 @@ def test_create_elsewhere(data: Path) -> None:
 
 
 def test_tokens_in_the_environment(data: Path) -> None:
-    """Where the tokens stand in the environment, no file is written that nobody would read."""
+    """With tokens in the environment, no file is written, because serve would not read it."""
     for command in (("create", "ci", "--scope", "admin"), ("revoke", "ci")):
-        assert "BOOKSTORE_API_TOKENS is set" in _refusal(_run(*command, BOOKSTORE_API_TOKENS="# none"))
+        assert "BOOKSTORE_API_TOKENS is set" in _error_message(_run(*command, BOOKSTORE_API_TOKENS="# none"))
     assert list(data.iterdir()) == []
     line = f"ci admin {'0' * 64}"
     assert "ci    admin" in _run("list", BOOKSTORE_API_TOKENS=line).stdout
@@ -67,13 +67,13 @@ def test_tokens_in_the_environment(data: Path) -> None:
 
 @pytest.mark.parametrize("scopes", [[], ["--scope", "write"], ["--scope", ""]])
 def test_scope_is_needed(data: Path, scopes: list[str]) -> None:
-    """A token without a known scope is not made."""
+    """A token without a known scope is not created."""
     assert _run("create", "ci", *scopes).exit_code == 2
     assert list(data.iterdir()) == []
 
 
 def test_list(data: Path) -> None:
-    """The list has names, scopes and days, as a table and as JSON, and no digest; an empty one is empty."""
+    """The list has names, scopes and dates, as a table and as JSON, and no digests; it can be empty."""
     empty = _run("list")
     assert (empty.stdout, empty.stderr) == ("", f"no tokens in {data}/tokens\n")
     assert _run("list", "--json").stdout == "[]\n"
@@ -91,18 +91,18 @@ def test_list(data: Path) -> None:
     ]
 
 
-def test_list_of_a_wrong_file(data: Path) -> None:
-    """A file with a mistake, or a named one that is not there, is refused."""
+def test_list_of_an_invalid_file(data: Path) -> None:
+    """An invalid file, or a named file that does not exist, is an error."""
     (data / "tokens").write_text("oops")
-    assert f"{data}/tokens:1: found 1 words" in _refusal(_run("list"))
-    assert "none: cannot be read" in _refusal(_run("list", "--file", str(data / "none")))
+    assert f"{data}/tokens:1: found 1 words" in _error_message(_run("list"))
+    assert "none: cannot be read" in _error_message(_run("list", "--file", str(data / "none")))
 
 
 def test_revoke(data: Path) -> None:
-    """A revoked token is gone from the file; another time there is none."""
+    """A revoked token is removed from the file; revoking it again is an error."""
     presented = _run("create", "ci", "--scope", "admin").stdout.strip()
     result = _run("revoke", "ci")
     assert (result.stdout, result.stderr) == ("", f"{data}/tokens: revoked ci\n")
     assert keyring.read(Settings(data_dir=data)).find(presented) is None
-    assert "found no token ci" in _refusal(_run("revoke", "ci"))
-    assert presented not in _refusal(_run("revoke", presented))
+    assert "found no token ci" in _error_message(_run("revoke", "ci"))
+    assert presented not in _error_message(_run("revoke", presented))

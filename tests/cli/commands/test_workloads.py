@@ -19,31 +19,36 @@ def _run(*arguments: str) -> Result:
 
 
 def test_list() -> None:
-    """Each shipped workload stands in the list, nothing wider than 80 columns."""
+    """The list shows each shipped workload, within 80 columns."""
     lines = _run("list").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == workload_file.names()
 
 
 def test_list_json() -> None:
-    """The list as JSON says of each whether it writes."""
-    told = {one["name"]: one["writes"] for one in json.loads(_run("list", "--json").stdout)}
-    assert list(told) == workload_file.names()
-    assert {name for name, writes in told.items() if writes} == {"create", "update", "mixed-90-10", "mixed-50-50"}
+    """The list as JSON says whether each workload writes."""
+    writes_by_name = {row["name"]: row["writes"] for row in json.loads(_run("list", "--json").stdout)}
+    assert list(writes_by_name) == workload_file.names()
+    assert {name for name, writes in writes_by_name.items() if writes} == {
+        "create",
+        "update",
+        "mixed-90-10",
+        "mixed-50-50",
+    }
 
 
 @pytest.mark.parametrize("spec", [*workload_file.names(), "list-20@concurrency=9,books=50"])
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_show_prints_a_workload(spec: str, flags: list[str], tmp_path: Path) -> None:
-    """What show prints, as YAML or as JSON, is a file that loads back as the same workload."""
+    """The output of show, as YAML or JSON, loads as the same workload."""
     path = tmp_path / "again.yaml"
     path.write_text(_run("show", spec, *flags).stdout)
-    meant = workload_file.load(spec)
-    assert msgspec.structs.replace(workload_file.load(str(path)), name=meant.name) == meant
+    original = workload_file.load(spec)
+    assert msgspec.structs.replace(workload_file.load(str(path)), name=original.name) == original
 
 
-def test_show_says_where(tmp_path: Path) -> None:
-    """Behind each key stands where it was said."""
+def test_show_names_origins(tmp_path: Path) -> None:
+    """show adds the origin of each value as a comment."""
     path = tmp_path / "mine.yaml"
     path.write_text("path: /books\nduration: 2s\nheaders: {Accept: '0x10'}")
     shown = _run("show", f"{path}@concurrency=9").stdout.splitlines()
@@ -55,22 +60,22 @@ def test_show_says_where(tmp_path: Path) -> None:
 
 
 def test_show_json_fits_the_schema() -> None:
-    """What show prints as JSON fits the schema."""
+    """The JSON of show conforms to the schema."""
     jsonschema.validate(json.loads(_run("show", "mixed-50-50", "--json").stdout), json_schema.schema())
 
 
 def test_check(tmp_path: Path) -> None:
-    """check names what is fine, and refuses with every mistake of every file."""
+    """check lists valid workloads, and reports every error of every file."""
     assert _run("check").stdout == "".join(f"{name}: OK\n" for name in workload_file.names())
-    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
-    one.write_text("path: books")
-    other.write_text("path: /books\nrate: 5")
-    result = _run("check", str(one), "list-20", str(other))
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("path: books")
+    second.write_text("path: /books\nrate: 5")
+    result = _run("check", str(first), "list-20", str(second))
     assert result.stdout == "list-20: OK\n"
     assert isinstance(result.exception, ConfigurationError)
     assert [line.split(": ")[1] for line in str(result.exception).splitlines()] == ["path", "rate"]
 
 
 def test_schema() -> None:
-    """schema prints the schema."""
+    """schema prints the JSON Schema."""
     assert json.loads(_run("schema").stdout) == json_schema.schema()

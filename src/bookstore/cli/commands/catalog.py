@@ -16,7 +16,7 @@ import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bookstore.catalog import datasets as books_
+from bookstore.catalog import datasets
 from bookstore.catalog.datasets.generate import MOST_BOOKS
 from bookstore.catalog.datasets.report import lines
 from bookstore.cli import atomic_file
@@ -38,28 +38,30 @@ def catalog() -> None:
     "columns",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="Read THEIRS as our column, as title=Title.",
+    help="Read column OURS from the CSV column THEIRS, such as title=Title.",
 )
-@click.option("--rejects", type=click.Path(path_type=Path), help="Write every row mended or refused to this CSV.")
-@click.option("--force", is_flag=True, help="Write --rejects over a file that exists.")
+@click.option(
+    "--rejects", type=click.Path(path_type=Path), help="Write every repaired or rejected row to this CSV file."
+)
+@click.option("--force", is_flag=True, help="Overwrite the file of --rejects if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def import_(file: Path | None, columns: tuple[str, ...], rejects: Path | None, force: bool, as_json: bool) -> None:
-    """Add the books of FILE, a CSV (or .csv.gz) with a header.
+    """Import books from FILE, a CSV file (or .csv.gz) with a header.
 
-    Without FILE: the 10,000 real books that come with the program. All is added or, on any error, nothing.
-    Books that are there already stay as they are, so importing twice changes nothing.
+    Without FILE, import the shipped sample of 10,000 real books. On any error, nothing is imported. Existing
+    books stay unchanged, so a second import of the same file changes nothing.
     """
     if file is None:
-        file = books_.sample_path()
-        click.echo(f"no FILE given: importing the shipped sample, {file.name}", err=True)
+        file = datasets.sample_path()
+        click.echo(f"importing the shipped sample, {file.name}", err=True)
     mapping = _mapping(columns)
     if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
-        raise ConfigurationError(f"--rejects {rejects}: is the file to import; name another")
+        raise ConfigurationError(f"--rejects {rejects}: is the file to import; choose another file")
     with ExitStack() as stack:
         sink = stack.enter_context(atomic_file.atomic_write(rejects, force=force)) if rejects else None
         connection = stack.enter_context(_connection())
-        told = stack.enter_context(_progress("importing"))
-        report = books_.import_file(connection, file, columns=mapping, rejects=sink, progress=told)
+        progress = stack.enter_context(_progress("importing"))
+        report = datasets.import_file(connection, file, columns=mapping, rejects=sink, progress=progress)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
@@ -68,40 +70,46 @@ def import_(file: Path | None, columns: tuple[str, ...], rejects: Path | None, f
 
 
 @catalog.command()
-@click.option("--books", required=True, type=click.IntRange(1, MOST_BOOKS), help="How many to add.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Which ones.")
-@click.option("--append", is_flag=True, help="Add to the books that are there: the next ones of the seed.")
+@click.option("--books", required=True, type=click.IntRange(1, MOST_BOOKS), help="Number of books to add.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Seed of the generator.")
+@click.option("--append", is_flag=True, help="Continue after existing books with the seed's next ones.")
 def generate(books: int, seed: int, append: bool) -> None:
-    """Add believable books; the same seed and number make the same catalogue anywhere."""
-    with _connection() as connection, _progress("generating") as told:
-        added = books_.generate(connection, books=books, seed=seed, append=append, progress=told)
+    """Generate realistic books.
+
+    The same seed and number of books give the same catalogue on every machine.
+    """
+    with _connection() as connection, _progress("generating") as progress:
+        added = datasets.generate(connection, books=books, seed=seed, append=append, progress=progress)
     click.echo(f"{added:,} books added", err=True)
 
 
 @catalog.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Write over FILE if it exists.")
+@click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 def export(file: Path | None, force: bool) -> None:
-    """Write every book as CSV to FILE (packed if it ends in .gz), or to stdout; import reads it again."""
+    """Export all books as CSV to FILE, or to stdout.
+
+    The file is compressed if its name ends in .gz. `bookstore catalog import` reads it.
+    """
     with ExitStack() as stack:
         target = cast("BinaryIO", sys.stdout.buffer)
         if file is not None:
             target = stack.enter_context(atomic_file.atomic_write(file, force=force))
             if file.suffix == ".gz":
                 target = cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=target, mode="wb", mtime=0)))
-        count = books_.export(stack.enter_context(_connection()), target)
+        count = datasets.export(stack.enter_context(_connection()), target)
         if file is None:
             target.flush()
-    click.echo(f"{count:,} books written", err=True)
+    click.echo(f"{count:,} books exported", err=True)
 
 
 def _mapping(columns: tuple[str, ...]) -> Mapping[str, str]:
-    """`("title=Title",)` as a mapping."""
+    """Parse `("title=Title",)` as a mapping. Raises ConfigurationError."""
     mapping: dict[str, str] = {}
     for text in columns:
         ours, equals, theirs = text.partition("=")
         if not (ours and equals and theirs):
-            raise ConfigurationError(f"--column {text}: allowed is OURS=THEIRS, for example title=Title")
+            raise ConfigurationError(f"--column {text}: allowed is OURS=THEIRS, such as title=Title")
         if ours in mapping:
             raise ConfigurationError(f"--column {text}: {ours} is given twice; allowed is once")
         mapping[ours] = theirs
@@ -110,25 +118,28 @@ def _mapping(columns: tuple[str, ...]) -> Mapping[str, str]:
 
 @contextmanager
 def _connection() -> Iterator[psycopg.Connection[Any]]:
-    """The database of the settings. What libpq says of a failure names the host, never the password."""
+    """Connect to the configured database. libpq's error messages name the host, never the password.
+
+    Raises ConfigurationError if the connection fails or the role lacks a privilege.
+    """
     url = psycopg_url()
     try:
-        # Nothing is prepared: behind PgBouncer it would stay in a session which others get next.
+        # Behind PgBouncer a prepared statement would stay in a session that other clients use next.
         connection = psycopg.connect(conninfo(url), application_name=APPLICATION_NAME, prepare_threshold=None)
     except psycopg.OperationalError as error:
-        raise ConfigurationError(f"no connection to {server(url)}: {str(error).strip()}") from None
+        raise ConfigurationError(f"cannot connect to {server(url)}: {str(error).strip()}") from None
     with connection:
         try:
             yield connection
         except psycopg.errors.InsufficientPrivilege as error:
             raise ConfigurationError(
-                f"{server(url)}: {error.diag.message_primary}; ask its owner for the right"
+                f"{server(url)}: {error.diag.message_primary}; ask the database's owner for the privilege"
             ) from None
 
 
 @contextmanager
-def _progress(doing: str) -> Iterator[books_.Progress | None]:
-    """A bar on stderr, where somebody watches; else None."""
+def _progress(activity: str) -> Iterator[datasets.Progress | None]:
+    """Yield a callback for a progress bar on stderr, or None if stderr is not a terminal."""
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 80)
     if not console.is_terminal:
         yield None
@@ -136,5 +147,5 @@ def _progress(doing: str) -> Iterator[books_.Progress | None]:
     columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.percentage:>3.0f} %"))
     books = TextColumn("{task.fields[books]:,} books")
     with Progress(*columns, books, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=1.0, books=0)
+        task = bar.add_task(activity, total=1.0, books=0)
         yield lambda ratio, count: bar.update(task, completed=ratio, books=count)

@@ -1,4 +1,4 @@
-"""`bookstore db`: the schema, and the embedded PostgreSQL."""
+"""`bookstore db`: schema migrations and the embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bookstore.exceptions import ConfigurationError
 
 @click.group()
 def db() -> None:
-    """Migrate the database; look at or stop the embedded one."""
+    """Migrate the database, and control the embedded PostgreSQL."""
 
 
 @db.command()
@@ -24,13 +24,13 @@ def db() -> None:
     type=click.IntRange(1, 3600),
     is_flag=False,
     flag_value=60,
-    help="Wait for the database, so many seconds at most  [60 without a number]",
+    help="Wait for the database, at most this many seconds.  [60 without a number]",
 )
 def upgrade(revision: str, within_s: int | None) -> None:
     """Migrate up to REVISION (default: the newest)."""
     url = database_url.psycopg_url()
     if within_s:
-        migrations.wait(url, within_s, lambda reason: click.echo(f"waiting: {reason}", err=True))
+        migrations.wait(url, within_s, lambda reason: click.echo(f"waiting for the database: {reason}", err=True))
     migrations.upgrade(url, revision)
     click.echo(migrations.current(url) or "base")
 
@@ -38,7 +38,7 @@ def upgrade(revision: str, within_s: int | None) -> None:
 @db.command()
 @click.argument("revision")
 def downgrade(revision: str) -> None:
-    """Migrate down to REVISION; `base` takes all tables away, with what is in them."""
+    """Migrate down to REVISION. `base` drops all tables with their data."""
     url = database_url.psycopg_url()
     migrations.downgrade(url, revision)
     click.echo(migrations.current(url) or "base")
@@ -46,45 +46,45 @@ def downgrade(revision: str) -> None:
 
 @db.command()
 def current() -> None:
-    """Print the revision the database is at, and the newest one."""
-    at = migrations.current(database_url.psycopg_url())
-    click.echo(f"{at or 'base'} (newest: {models.SCHEMA_REVISION})")
+    """Print the database's schema revision and the newest one."""
+    revision = migrations.current(database_url.psycopg_url())
+    click.echo(f"{revision or 'base'} (newest: {models.SCHEMA_REVISION})")
 
 
 @db.command()
 def check() -> None:
-    """Check that the tables are what the models say; exit code 2 where they differ."""
+    """Check that the tables match the models. Exit with code 2 if they differ."""
     url = database_url.psycopg_url()
-    at = migrations.current(url)
-    if at != models.SCHEMA_REVISION:
+    revision = migrations.current(url)
+    if revision != models.SCHEMA_REVISION:
         raise ConfigurationError(
-            f"the schema is at {at or 'base'}, the newest is {models.SCHEMA_REVISION}: bookstore db upgrade"
+            f"the schema is at {revision or 'base'}, the newest is {models.SCHEMA_REVISION}: run bookstore db upgrade"
         )
     if differences := migrations.differences(url):
         raise ConfigurationError(differences)
-    click.echo("tables and models agree")
+    click.echo("the tables match the models")
 
 
 @db.command()
 def status() -> None:
-    """Say which database is used and whether the embedded one runs."""
-    found = settings.read()
-    if found.database_url:
-        click.echo(f"DATABASE_URL: {database_url.server(database_url.parse(found.database_url))}")
-    cluster = database_url.embedded(found)
+    """Show the database in use and the embedded PostgreSQL's state."""
+    configured = settings.read()
+    if configured.database_url:
+        click.echo(f"DATABASE_URL: {database_url.server(database_url.parse(configured.database_url))}")
+    cluster = database_url.embedded(configured)
     pid = cluster.pid()
-    click.echo(f"embedded: {f'runs, pid {pid}' if pid else 'does not run'}, in {cluster.folder}")
+    click.echo(f"embedded: {f'running, pid {pid}' if pid else 'not running'}, in {cluster.folder}")
 
 
 @db.command()
 def url() -> None:
-    """Print the URL of the embedded database, started if need be; with DATABASE_URL set, without secrets."""
-    found = database_url.resolve(settings.read())
-    click.echo(found.render_as_string(hide_password=True))
+    """Print the database URL without its password. Start the embedded PostgreSQL if needed."""
+    resolved = database_url.resolve(settings.read())
+    click.echo(resolved.render_as_string(hide_password=True))
 
 
 @db.command()
 def stop() -> None:
     """Stop the embedded PostgreSQL; its data stays."""
     cluster = database_url.embedded(settings.read())
-    click.echo("stopped" if cluster.stop() else "did not run")
+    click.echo("stopped" if cluster.stop() else "was not running")

@@ -1,4 +1,4 @@
-"""`bookstore doctor`: would the service start, and be well?"""
+"""`bookstore doctor`: check configuration, database, files and machine before startup."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ WIDTH = 80
 
 @click.command()
 @click.option("--profile", "-p", "spec", help="Engine profile: NAME, FILE or NAME@key=value,…")
-@click.option("--host", help="Address that the service would listen on")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port that the service would listen on")
-@click.option("--over-budget", is_flag=True, help="As of serve: the budget is no obstacle.")
-@click.option("--read-only", is_flag=True, help="As of serve: nobody writes.")
-@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Port for Prometheus's scraper")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.  [default: 8000]")
+@click.option("--over-budget", is_flag=True, help="Report an exceeded connection budget as a warning.")
+@click.option("--read-only", is_flag=True, help="Check a service without routes that write.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Port of /metrics for Prometheus.  [default: none]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(
@@ -39,17 +39,16 @@ def doctor(
     metrics_port: int | None,
     as_json: bool,
 ) -> None:
-    """Say whether the service would start, what is wrong, and what to do.
+    """Check configuration, database, files and machine.
 
-    Takes what `bookstore serve` takes, from the same arguments and environment, and looks at the
-    configuration, the database, the files and the machine. It starts and changes nothing, and never shows a
-    password or token.
+    The command accepts the arguments and the environment of `bookstore serve`. It reports whether the service
+    would start, what is wrong and how to fix it. It starts and changes nothing, and shows no password or token.
 
-    A problem stops a start: serve would refuse for the same reason, and the exit code is 2. A warning is to be
-    mended, a note to be known. Where the service runs already, its own port is in use: name another --port.
+    A problem prevents startup; the exit code is then 2. A warning should be fixed; a note is worth knowing.
+    If the service is already running, its port is in use: choose another --port.
     """
-    logging.getLogger("bookstore").setLevel(logging.CRITICAL)  # what the looks would log, they tell
-    given = {
+    logging.getLogger("bookstore").setLevel(logging.CRITICAL)  # the findings report what the checks would log
+    arguments = {
         "BOOKSTORE_PROFILE": spec or "",
         "BOOKSTORE_HOST": host or "",
         "BOOKSTORE_PORT": str(port or ""),
@@ -57,36 +56,37 @@ def doctor(
         "BOOKSTORE_METRICS_PORT": "" if metrics_port is None else str(metrics_port),
     }
     ignored = settings.shed_interfering()
-    found = examine(os.environ, {name: text for name, text in given.items() if text}, ignored, over_budget=over_budget)
+    given = {name: text for name, text in arguments.items() if text}
+    examination = examine(os.environ, given, ignored, over_budget=over_budget)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(msgspec.to_builtins(examination), indent=2, ensure_ascii=False))
     else:
-        for line in _lines(found):
+        for line in _format(examination):
             click.echo(line)
-    if not found.starts:
+    if not examination.starts:
         context.exit(EXIT_REFUSED)
 
 
-def _lines(found: Examination) -> Iterator[str]:
-    counted = Counter(one.level for one in found.findings)
-    counts = ", ".join(f"{counted[level]} {level}{'s' if counted[level] != 1 else ''}" for level in LEVELS[:-1])
-    yield f"serve would {'start' if found.starts else 'refuse to start'}: {counts}"
+def _format(examination: Examination) -> Iterator[str]:
+    counts = Counter(finding.level for finding in examination.findings)
+    summary = ", ".join(f"{counts[level]} {level}{'s' if counts[level] != 1 else ''}" for level in LEVELS[:-1])
+    yield f"serve would {'start' if examination.starts else 'refuse to start'}: {summary}"
     yield ""
-    for one in found.findings:
-        yield from _wrapped(f"{one.level:<8} {one.check}: {one.found}", 9)
-        if one.do:
-            yield from _wrapped(f"{'':<8} -> {one.do}", 12)
+    for finding in examination.findings:
+        yield from _wrap(f"{finding.level:<8} {finding.check}: {finding.found}", 9)
+        if finding.do:
+            yield from _wrap(f"{'':<8} -> {finding.do}", 12)
     yield ""
     yield "configuration"
-    for value in found.configuration:
-        said = f"  {value.name} = {value.value}"
-        gap = WIDTH - len(said) - len(value.origin)
+    for value in examination.configuration:
+        setting = f"  {value.name} = {value.value}"
+        gap = WIDTH - len(setting) - len(value.origin)
         if gap >= 2:
-            yield said + " " * gap + value.origin
+            yield setting + " " * gap + value.origin
         else:
-            yield from _wrapped(said, 6)
+            yield from _wrap(setting, 6)
             yield f"{value.origin:>{WIDTH}}"
 
 
-def _wrapped(text: str, indent: int) -> list[str]:
+def _wrap(text: str, indent: int) -> list[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False, drop_whitespace=True)

@@ -1,4 +1,4 @@
-"""`bookstore openapi`: the API's contract as a file, without a service that runs."""
+"""`bookstore openapi`: print the API's OpenAPI document without a running service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bookstore.profile.loader import load
 
 @click.command()
 def openapi() -> None:
-    """Print the OpenAPI 3.1 document as JSON; needs no database."""
-    nowhere = make_url("postgresql://")  # no connection is made before the app starts
-    app = make_app(make_database(load("default"), nowhere))
+    """Print the OpenAPI 3.1 document as JSON. No database is needed."""
+    unused_url = make_url("postgresql://")  # the app connects only when it starts
+    app = make_app(make_database(load("default"), unused_url))
     click.echo(json.dumps(document(app), indent=2, ensure_ascii=False))

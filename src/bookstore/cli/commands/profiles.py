@@ -1,4 +1,4 @@
-"""`bookstore profiles`: look at engine profiles without deploying any."""
+"""`bookstore profiles`: list, show, check and diff engine profiles without deploying any."""
 
 from __future__ import annotations
 
@@ -18,92 +18,95 @@ from bookstore.profile import engine_profile, json_schema, layers, loader, rende
 from bookstore.profile.engine_profile import EngineProfile
 
 if TYPE_CHECKING:
-    from bookstore.database.preflight import ServerProbe  # which needs the drivers
+    from bookstore.database.preflight import ServerProbe  # imports the drivers
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
 def profiles() -> None:
-    """List, show, check and compare engine profiles.
+    """List, show, check and diff engine profiles.
 
-    A profile is named by the name of a shipped one or by the path of a file. NAME@key=value,key=value
+    A profile is given by the name of a shipped one or by the path of a file. NAME@key=value,key=value
     overrides single keys.
     """
 
 
 @profiles.command("list")
-@as_json
+@_json_option
 def list_(as_json: bool) -> None:
     """List the shipped profiles."""
-    every = [loader.load(name) for name in layers.names()]
+    shipped = [loader.load(name) for name in layers.names()]
     if as_json:
         keys = ("name", "driver", "loading", "description")
-        _print_json([{key: getattr(one, key) for key in keys} for one in every])
+        _print_json([{key: getattr(profile, key) for key in keys} for profile in shipped])
         return
     rows = [("name", "driver", "loading", "description")]
-    rows += [(one.name, one.driver, one.loading, one.description) for one in every]
-    for line in output.lines(rows):
+    rows += [(profile.name, profile.driver, profile.loading, profile.description) for profile in shipped]
+    for line in output.align_columns(rows):
         click.echo(line)
 
 
 @profiles.command()
 @click.argument("name")
-@as_json
+@_json_option
 def show(name: str, as_json: bool) -> None:
-    """Print the effective profile NAME, defaults filled. What it prints is a profile, too."""
-    shown = loader.load(name)
+    """Print the effective profile NAME, including defaults. The output is a valid profile file."""
+    profile = loader.load(name)
     if as_json:
-        _print_json(_typed(shown))
+        _print_json(_typed_values(profile))
     else:
-        click.echo(rendering.to_yaml(shown), nl=False)
+        click.echo(rendering.to_yaml(profile), nl=False)
 
 
 @profiles.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--no-database", is_flag=True, help="Check the files only, print what they need.")
-@as_json
+@click.option("--no-database", is_flag=True, help="Check only the files, and print the connections that they need.")
+@_json_option
 def check(names: tuple[str, ...], no_database: bool, as_json: bool) -> None:
     """Check profiles and their connection budgets (default: all shipped ones).
 
-    A budget is (workers + 1) x (pool_size + max_overflow): while a worker is replaced, the old one and the
-    new one both hold a pool. It has to fit into what the server has left; through a PgBouncer, what that may
-    open has to, and the budget into its max_client_conn. Exit code 2 if a profile is refused or over budget.
+    The budget is (workers + 1) x (pool_size + max_overflow): while a worker is replaced, the old and the new
+    one both have a pool. It must fit into the server's free connections. With PgBouncer, the budget must fit into
+    its max_client_conn, and the connections that it may open must fit into the server's free ones. Exit with code 2
+    if a profile is invalid or over budget.
     """
-    fine, refusals = _sorted_out(names or layers.names())
-    found = _look() if fine and not no_database else None
-    sums = [(one, _budget(one, found)) for one in fine]
+    valid, errors = _load_profiles(names or layers.names())
+    probe = _probe_server() if valid and not no_database else None
+    budgets = [(profile, _budget(profile, probe)) for profile in valid]
     if as_json:
-        _print_json([_json(one, it, found) for one, it in sums])
-    elif sums:
-        _print_sums(sums, found)
-    over = [
-        f"profile {one.name}: over the connection budget: {budget.sentence(one, it)}; {budget.advice(one, it)}"
-        for one, it in sums
-        if _verdict(one, it, found) == "over"
+        _print_json([_budget_as_json(profile, needed, probe) for profile, needed in budgets])
+    elif budgets:
+        _print_budgets(budgets, probe)
+    errors += [
+        f"profile {profile.name}: over the connection budget: {budget.sentence(profile, needed)}; "
+        f"{budget.advice(profile, needed)}"
+        for profile, needed in budgets
+        if _verdict(profile, needed, probe) == "over"
     ]
-    if refusals or over:
-        raise ConfigurationError("\n".join([*refusals, *over]))
+    if errors:
+        raise ConfigurationError("\n".join(errors))
 
 
 @profiles.command()
 @click.argument("a")
 @click.argument("b")
-@as_json
+@_json_option
 def diff(a: str, b: str, as_json: bool) -> None:
-    """Print the keys in which the effective profiles A and B differ; descriptions do not count."""
-    one, other = loader.load(a), loader.load(b)
-    left, right = _typed(one), _typed(other)
+    """Print the keys that differ between the effective profiles A and B. Descriptions are ignored."""
+    first, second = loader.load(a), loader.load(b)
+    left, right = _typed_values(first), _typed_values(second)
     differing = [key for key in engine_profile.KEYS if key != "description" and left.get(key, "") != right.get(key, "")]
     if as_json:
         _print_json({key: [left.get(key), right.get(key)] for key in differing})
         return
     if not differing:
-        click.echo("no difference")
+        click.echo("no differences")
         return
-    said, heard = rendering.effective(one), rendering.effective(other)
-    rows = [("", one.name, other.name)]
-    for line in output.lines(rows + [(key, said.get(key, "-"), heard.get(key, "-")) for key in differing]):
+    left_text, right_text = rendering.effective(first), rendering.effective(second)
+    rows = [("", first.name, second.name)]
+    rows += [(key, left_text.get(key, "-"), right_text.get(key, "-")) for key in differing]
+    for line in output.align_columns(rows):
         click.echo(line)
 
 
@@ -113,97 +116,100 @@ def schema() -> None:
     _print_json(json_schema.schema())
 
 
-def _sorted_out(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
-    """The profiles that load, as `serve` would start them, and what is wrong with the others."""
+def _load_profiles(names: Iterable[str]) -> tuple[list[EngineProfile], list[str]]:
+    """Return the valid profiles, with `workers` as `serve` would set them, and the errors in the others."""
     workers = settings.read().workers
     if workers:
-        click.echo(f"WEB_CONCURRENCY={workers} goes over the profiles' workers", err=True)
-    fine: list[EngineProfile] = []
-    refusals: list[str] = []
+        click.echo(f"WEB_CONCURRENCY={workers} overrides the profiles' workers", err=True)
+    valid: list[EngineProfile] = []
+    errors: list[str] = []
     for name in names:
         try:
-            fine.append(loader.with_workers(loader.load(name), workers))
-        except ConfigurationError as refusal:
-            refusals.append(str(refusal))
-    return fine, refusals
+            valid.append(loader.with_workers(loader.load(name), workers))
+        except ConfigurationError as error:
+            errors.append(str(error))
+    return valid, errors
 
 
-def _look() -> ServerProbe:
-    from bookstore.database.url import psycopg_url  # noqa: PLC0415 - as above
+def _probe_server() -> ServerProbe:
+    from bookstore.database.url import psycopg_url  # noqa: PLC0415 - imports the drivers
 
-    found = preflight.probe(psycopg_url())
-    if isinstance(found.pooler, str):
-        click.echo(found.pooler, err=True)
-    return found
-
-
-def _budget(one: EngineProfile, found: ServerProbe | None) -> Budget:
-    if found is None:
-        return budget.budget(one, ServerCapacity(max_connections=0, reserved=0, in_use=0))
-    return budget.budget(one, found.capacity, found.pooler_capacity)
+    probe = preflight.probe(psycopg_url())
+    if isinstance(probe.pooler, str):
+        click.echo(probe.pooler, err=True)
+    return probe
 
 
-def _verdict(one: EngineProfile, it: Budget, found: ServerProbe | None) -> str:
-    """`fits` or `over`; why it cannot be said, where it cannot."""
-    if found is None:
+def _budget(profile: EngineProfile, probe: ServerProbe | None) -> Budget:
+    if probe is None:
+        return budget.budget(profile, ServerCapacity(max_connections=0, reserved=0, in_use=0))
+    return budget.budget(profile, probe.capacity, probe.pooler_capacity)
+
+
+def _verdict(profile: EngineProfile, needed: Budget, probe: ServerProbe | None) -> str:
+    """Return `fits` or `over`, or else why neither can be said; without a probe an empty string."""
+    if probe is None:
         return ""
-    if one.behind_pooler != found.is_pooled:
-        return "wants a pooler" if one.behind_pooler else "wants no pooler"
-    if found.is_pooled and not found.pooler_capacity:
+    if profile.behind_pooler != probe.is_pooled:
+        return "needs a pooler" if profile.behind_pooler else "not for a pooler"
+    if probe.is_pooled and not probe.pooler_capacity:
         return "unknown"
-    return "fits" if it.fits else "over"
+    return "fits" if needed.fits else "over"
 
 
-def _json(one: EngineProfile, it: Budget, found: ServerProbe | None) -> dict[str, object]:
-    """`usable` and `fits` are null where no server was asked, or one that the profile is not made for."""
-    verdict = _verdict(one, it, found)
+def _budget_as_json(profile: EngineProfile, needed: Budget, probe: ServerProbe | None) -> dict[str, object]:
+    """`usable` and `fits` are null without a probe, or if the verdict is neither `fits` nor `over`."""
+    verdict = _verdict(profile, needed, probe)
     is_known = verdict in {"fits", "over"}
     return {
-        "name": one.name,
-        "workers": it.workers,
-        "connections_per_worker": it.per_worker,
-        "needed": it.needed,
-        "usable": it.usable if is_known else None,
+        "name": profile.name,
+        "workers": needed.workers,
+        "connections_per_worker": needed.per_worker,
+        "needed": needed.needed,
+        "usable": needed.usable if is_known else None,
         "fits": verdict == "fits" if is_known else None,
     }
 
 
-def _print_sums(sums: Sequence[tuple[EngineProfile, Budget]], found: ServerProbe | None) -> None:
-    if found:
-        capacity = found.capacity
+def _print_budgets(budgets: Sequence[tuple[EngineProfile, Budget]], probe: ServerProbe | None) -> None:
+    if probe:
+        capacity = probe.capacity
         click.echo(
-            f"server: {capacity.usable} connections usable = max_connections {capacity.max_connections} "
+            f"server: {capacity.usable} usable connections = max_connections {capacity.max_connections} "
             f"- reserved {capacity.reserved} - in use {capacity.in_use}"
         )
-        if found.pooler_capacity:
-            _print_pooler(found.pooler_capacity)
+        if probe.pooler_capacity:
+            _print_pooler(probe.pooler_capacity)
     rows = [("name", "file", "(workers + 1) x connections", "budget")]
-    for one, it in sums:
-        rows.append((one.name, "OK", f"({it.workers} + 1) x {_each(one)} = {it.needed}", _verdict(one, it, found)))
-    for line in output.lines(rows if found else [row[:3] for row in rows]):
+    for profile, needed in budgets:
+        formula = f"({needed.workers} + 1) x {_connections_formula(profile)} = {needed.needed}"
+        rows.append((profile.name, "OK", formula, _verdict(profile, needed, probe)))
+    for line in output.align_columns(rows if probe else [row[:3] for row in rows]):
         click.echo(line)
 
 
 def _print_pooler(pooler: PoolerCapacity) -> None:
     most = "" if pooler.most is None else f", at most {pooler.most}"
     click.echo(
-        f"PgBouncer: {pooler.usable} connections usable = max_client_conn {pooler.max_client_conn} "
+        f"PgBouncer: {pooler.usable} usable connections = max_client_conn {pooler.max_client_conn} "
         f"- in use {pooler.clients}"
     )
     click.echo(
-        f"           {pooler.sessions} of the server's it may open = pool_size {pooler.pool_size} "
+        f"           {pooler.sessions} server connections it may open = pool_size {pooler.pool_size} "
         f"+ reserve_pool_size {pooler.reserve_pool_size}{most}"
     )
 
 
-def _each(one: EngineProfile) -> str:
-    return f"({one.pool_size} + {one.max_overflow})" if one.pool == "queue" else str(one.connections_per_worker)
+def _connections_formula(profile: EngineProfile) -> str:
+    if profile.pool == "queue":
+        return f"({profile.pool_size} + {profile.max_overflow})"
+    return str(profile.connections_per_worker)
 
 
-def _typed(one: EngineProfile) -> dict[str, Any]:
-    """The effective profile for JSON: numbers and booleans as such, durations as texts such as `2s`."""
-    told = rendering.effective(one)
-    return {key: text if key in {"description", "pool"} else scalar(text) for key, text in told.items()}
+def _typed_values(profile: EngineProfile) -> dict[str, Any]:
+    """Return the effective profile for JSON: numbers and booleans as such, durations as strings such as `2s`."""
+    texts = rendering.effective(profile)
+    return {key: text if key in {"description", "pool"} else scalar(text) for key, text in texts.items()}
 
 
 def _print_json(value: object) -> None:

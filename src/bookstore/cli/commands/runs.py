@@ -1,4 +1,4 @@
-"""`bookstore runs`: look at what was measured."""
+"""`bookstore runs`: list and show stored runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final
 import click
 import msgspec
 
-from bookstore.cli.output import FORMATS, printed
+from bookstore.cli.output import FORMATS, print_run
 from bookstore.config import validation
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.storage import runs as results
+from bookstore.lab.storage import runs as run_storage
 
 RUNS: Final = Path("runs")
 
 output_option = click.option(
     "--output", "-o", type=click.Path(file_okay=False, path_type=Path), default=RUNS, show_default=True,
-    help="Where runs are kept.",
+    help="Folder of the stored runs.",
 )  # fmt: skip
 
 
@@ -28,45 +28,53 @@ def runs() -> None:
 
 @runs.command("list")
 @output_option
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(output: Path, as_json: bool) -> None:
-    """List the runs, oldest first."""
-    found = []
-    for path in results.runs(output):
+    """List the stored runs, oldest first."""
+    records = []
+    for path in run_storage.runs(output):
         try:
-            found.append((path, results.read(path)))
-        except ConfigurationError as refusal:
-            click.echo(f"left out: {refusal}", err=True)
+            records.append((path, run_storage.read(path)))
+        except ConfigurationError as error:
+            click.echo(f"skipped: {error}", err=True)
     if as_json:
         rows = [
-            {"path": str(path), "id": it.id, "started_at": it.started_at, "status": it.status} for path, it in found
+            {"path": str(path), "id": run.id, "started_at": run.started_at, "status": run.status}
+            for path, run in records
         ]
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2))
         return
-    if not found:
+    if not records:
         click.echo(f"no runs in {output}", err=True)
-    for path, it in found:
-        best = max((one.throughput_per_s for one in it.summary), default=0.0)
-        status = "" if it.status == "complete" else f"  {it.status}"
-        click.echo(f"{it.started_at:%Y-%m-%d %H:%M}  {it.workload.name:<10} {best:6.0f} req/s  {path}{status}")
+    for path, run in records:
+        best = max((summary.throughput_per_s for summary in run.summary), default=0.0)
+        status = "" if run.status == "complete" else f"  {run.status}"
+        click.echo(f"{run.started_at:%Y-%m-%d %H:%M}  {run.workload.name:<10} {best:6.0f} req/s  {path}{status}")
 
 
 @runs.command()
 @click.argument("run")
 @output_option
-@click.option("--format", "-f", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json: the whole record.")
+@click.option(
+    "--format", "-f", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the full record; the same as --format json.")
 def show(run: str, output: Path, form: str, as_json: bool) -> None:
-    """Show RUN: a folder, its run.json, its id, or `latest`."""
-    path = find(run, output)
-    record = results.read(path)
+    """Show a stored run.
+
+    RUN is a folder, its run.json, its ID, or `latest`.
+    """
+    path = find_run(run, output)
+    record = run_storage.read(path)
     form = "json" if as_json else form
-    printed(record, form, results.reader(path if path.is_dir() else path.parent, record) if form == "ab" else None)
+    print_run(
+        record, form, run_storage.reader(path if path.is_dir() else path.parent, record) if form == "ab" else None
+    )
 
 
-def find(run: str, output: Path) -> Path:
-    """The folder or file of a run: a path, an id below `output`, or `latest`. Raises ConfigurationError for none."""
-    known = results.runs(output)
+def find_run(run: str, output: Path) -> Path:
+    """Return the path of a run, given as a path, an ID below `output` or `latest`. Raises ConfigurationError."""
+    known = run_storage.runs(output)
     if run == "latest":
         if not known:
             raise ConfigurationError(f"no runs in {output}")

@@ -1,4 +1,4 @@
-"""`bookstore tokens`: who may write."""
+"""`bookstore tokens`: create, list and revoke access tokens."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 import click
 
 from bookstore.auth import keyring, token_file
-from bookstore.auth import tokens as kinds
+from bookstore.auth import tokens as access_tokens
 from bookstore.config import settings
 from bookstore.config.settings import Settings
 from bookstore.exceptions import ConfigurationError
 
-_file = click.option(
-    "--file", "path", type=click.Path(path_type=Path), help="The tokens file  [default: the one that serve reads]"
+_file_option = click.option(
+    "--file", "path", type=click.Path(path_type=Path), help="Tokens file.  [default: the file that serve reads]"
 )
 
 
 @click.group()
 def tokens() -> None:
-    """Make, list and revoke the tokens that may write.
+    """Create, list and revoke access tokens for writing.
 
-    The file keeps digests only. It is the one of BOOKSTORE_API_TOKENS_FILE, else `tokens` in the data folder
-    (BOOKSTORE_DATA_DIR). A service that runs takes a change at once.
+    The tokens file contains digests only. It is BOOKSTORE_API_TOKENS_FILE, or else `tokens` in the data folder
+    (BOOKSTORE_DATA_DIR). A running service applies a change at once.
     """
 
 
@@ -34,44 +34,46 @@ def tokens() -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(kinds.SCOPES),
+    type=click.Choice(access_tokens.SCOPES),
     multiple=True,
     required=True,
-    help="What it may do; admin may do all.",
+    help="Permission of the token; admin includes all others.",
 )
-@_file
+@_file_option
 def create(name: str, scopes: tuple[str, ...], path: Path | None) -> None:
-    """Make the token NAME and print it, this once."""
-    found = settings.read()
-    where = path or _served(found)
-    presented, token = kinds.make(name, scopes, datetime.now(UTC).date())
-    token_file.add(where, token)
+    """Create the token NAME and print it. It is shown only once."""
+    configured = settings.read()
+    file = path or _serve_tokens_file(configured)
+    presented, token = access_tokens.make(name, scopes, datetime.now(UTC).date())
+    token_file.add(file, token)
     click.echo(presented)
-    click.echo(f"{where}: added {name} ({', '.join(token.scopes)}); the token is shown only now", err=True)
-    if found.api_tokens or where.absolute() != keyring.file(found):
+    click.echo(f"{file}: added {name} ({', '.join(token.scopes)}); the token is not shown again", err=True)
+    if configured.api_tokens or file.absolute() != keyring.file(configured):
         click.echo(
-            f"for bookstore serve, set BOOKSTORE_API_TOKENS_FILE={shlex.quote(str(where.absolute()))}"
-            + (" and unset BOOKSTORE_API_TOKENS" if found.api_tokens else ""),
+            f"for bookstore serve, set BOOKSTORE_API_TOKENS_FILE={shlex.quote(str(file.absolute()))}"
+            + (" and unset BOOKSTORE_API_TOKENS" if configured.api_tokens else ""),
             err=True,
         )
 
 
 @tokens.command("list")
-@_file
+@_file_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(path: Path | None, as_json: bool) -> None:
-    """List the tokens: name, scopes, day of creation."""
-    found = settings.read()
+    """List the tokens with name, scopes and creation date."""
+    configured = settings.read()
     if path:
-        found = Settings(data_dir=found.data_dir, api_tokens_file=path)
-    every = keyring.read(found).accepted()
+        configured = Settings(data_dir=configured.data_dir, api_tokens_file=path)
+    tokens = keyring.read(configured).accepted()
     if as_json:
-        click.echo(json.dumps([{"name": one.name, "scopes": one.scopes, "created": _day(one)} for one in every]))
+        fields = [{"name": token.name, "scopes": token.scopes, "created": _creation_date(token)} for token in tokens]
+        click.echo(json.dumps(fields))
         return
-    if not every:
-        click.echo(f"no tokens in {keyring.file(found)}", err=True)
+    if not tokens:
+        click.echo(f"no tokens in {keyring.file(configured)}", err=True)
         return
-    rows = [("name", "scopes", "created"), *((one.name, ",".join(one.scopes), _day(one) or "") for one in every)]
+    rows = [("name", "scopes", "created")]
+    rows += [(token.name, ",".join(token.scopes), _creation_date(token) or "") for token in tokens]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -79,22 +81,22 @@ def list_(path: Path | None, as_json: bool) -> None:
 
 @tokens.command()
 @click.argument("name")
-@_file
+@_file_option
 def revoke(name: str, path: Path | None) -> None:
-    """Take the token NAME out of the file."""
-    where = path or _served(settings.read())
-    token_file.revoke(where, name)
-    click.echo(f"{where}: revoked {name}", err=True)
+    """Revoke the token NAME by removing it from the file."""
+    file = path or _serve_tokens_file(settings.read())
+    token_file.revoke(file, name)
+    click.echo(f"{file}: revoked {name}", err=True)
 
 
-def _served(found: Settings) -> Path:
-    """The file that serve reads. Raises ConfigurationError where the tokens stand in the environment."""
-    if found.api_tokens:
+def _serve_tokens_file(configured: Settings) -> Path:
+    """Return the file that serve reads. Raises ConfigurationError if the tokens are in the environment."""
+    if configured.api_tokens:
         raise ConfigurationError(
-            "BOOKSTORE_API_TOKENS is set, so serve reads no file: change the variable, or name a --file"
+            "BOOKSTORE_API_TOKENS is set, so serve reads no file; change the variable, or choose a --file"
         )
-    return keyring.file(found)
+    return keyring.file(configured)
 
 
-def _day(one: kinds.Token) -> str | None:
-    return str(one.created) if one.created else None
+def _creation_date(token: access_tokens.Token) -> str | None:
+    return str(token.created) if token.created else None

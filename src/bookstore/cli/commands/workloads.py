@@ -1,4 +1,4 @@
-"""`bookstore workloads`: look at workloads without sending a request."""
+"""`bookstore workloads`: list, show and check workloads without sending a request."""
 
 from __future__ import annotations
 
@@ -13,57 +13,60 @@ from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema, rendering
 from bookstore.lab.workload.spec import Workload
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
 def workloads() -> None:
     """List, show and check workloads.
 
-    A workload is named by the name of a shipped one or by the path of a file. NAME@key=value,key=value
+    A workload is given by the name of a shipped one or by the path of a file. NAME@key=value,key=value
     overrides single keys.
     """
 
 
 @workloads.command("list")
-@_as_json
+@_json_option
 def list_(as_json: bool) -> None:
     """List the shipped workloads."""
-    every = [workload_file.load(name) for name in workload_file.names()]
+    shipped = [workload_file.load(name) for name in workload_file.names()]
     if as_json:
         keys = ("name", "model", "writes", "description")
-        _print_json([{key: getattr(one, key) for key in keys} for one in every])
+        _print_json([{key: getattr(workload, key) for key in keys} for workload in shipped])
         return
     rows = [("name", "load", "description")]
-    for line in output.lines(rows + [(one.name, pace(one), one.description) for one in every]):
+    rows += [(workload.name, describe_load(workload), workload.description) for workload in shipped]
+    for line in output.align_columns(rows):
         click.echo(line)
 
 
 @workloads.command()
 @click.argument("name")
-@_as_json
+@_json_option
 def show(name: str, as_json: bool) -> None:
-    """Print the effective workload NAME, defaults filled, and where each value was said. What it prints is a
-    workload, too."""
-    shown, origins = workload_file.read(name)
+    """Print the effective workload NAME, including defaults.
+
+    The output is a valid workload file; comments say where each value comes from.
+    """
+    workload, origins = workload_file.read(name)
     if as_json:
-        _print_json(rendering.effective(shown))
+        _print_json(rendering.effective(workload))
     else:
-        click.echo(rendering.to_yaml(shown, origins), nl=False)
+        click.echo(rendering.to_yaml(workload, origins), nl=False)
 
 
 @workloads.command()
 @click.argument("files", nargs=-1)
 def check(files: tuple[str, ...]) -> None:
-    """Check workloads (default: all shipped ones). Exit code 2 if one is refused."""
-    refusals = []
+    """Check workloads (default: all shipped ones). Exit with code 2 if one is invalid."""
+    errors = []
     for name in files or workload_file.names():
         try:
             click.echo(f"{workload_file.load(name).name}: OK")
-        except ConfigurationError as refusal:
-            refusals.append(str(refusal))
-    if refusals:
-        raise ConfigurationError("\n".join(refusals))
+        except ConfigurationError as error:
+            errors.append(str(error))
+    if errors:
+        raise ConfigurationError("\n".join(errors))
 
 
 @workloads.command()
@@ -72,11 +75,11 @@ def schema() -> None:
     _print_json(json_schema.schema())
 
 
-def pace(one: Workload) -> str:
-    """How fast it asks, in a few words: `5 clients, 5 s`."""
-    unit = "clients" if one.model == "closed" else "requests/s"
-    way = " to ".join(f"{level:g}" for level in dict.fromkeys([one.start, *(stage.target for stage in one.stages)]))
-    return f"{way} {unit}, {one.duration:g} s"
+def describe_load(workload: Workload) -> str:
+    """Return load and duration as a phrase: `5 clients, 5 s`."""
+    unit = "clients" if workload.model == "closed" else "requests/s"
+    levels = dict.fromkeys([workload.start, *(stage.target for stage in workload.stages)])
+    return f"{' to '.join(f'{level:g}' for level in levels)} {unit}, {workload.duration:g} s"
 
 
 def _print_json(value: object) -> None:
