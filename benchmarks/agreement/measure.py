@@ -48,9 +48,9 @@ OURS: Final = "bookstore"
 MOST_REQUESTS: Final = 500_000
 """ab stops after 50,000 requests by default."""
 
-_TELL: Final = """
+_SCRIPT: Final = """
 done = function(summary, latency, _)
-  io.write(string.format("told %f %f\\n", summary.requests * 1e6 / summary.duration, latency:percentile(50) / 1000))
+  io.write(string.format("result %f %f\\n", summary.requests * 1e6 / summary.duration, latency:percentile(50) / 1000))
 end
 """
 
@@ -61,10 +61,10 @@ class Figure(NamedTuple):
 
 
 def main() -> None:
-    given = [argument for argument in sys.argv[1:] if argument != "--apart"]
-    profile = given[0] if given else PROFILE
-    rounds = int(given[1]) if len(given) > 1 else ROUNDS
-    seconds = float(given[2]) if len(given) > 2 else SECONDS
+    arguments = [argument for argument in sys.argv[1:] if argument != "--apart"]
+    profile = arguments[0] if arguments else PROFILE
+    rounds = int(arguments[1]) if len(arguments) > 1 else ROUNDS
+    seconds = float(arguments[2]) if len(arguments) > 2 else SECONDS
     for tool in ("wrk", "ab"):
         if not shutil.which(tool):
             sys.exit(f"{tool}: not found; install wrk and apache2-utils")
@@ -75,7 +75,7 @@ def main() -> None:
         sys.exit("--apart needs at least two cores; only one is available")
     if is_apart:
         os.sched_setaffinity(0, cores[:-1])  # PostgreSQL and the service inherit it
-    asked = msgspec.structs.replace(workload_file.load("list-20"), duration=seconds)
+    workload = msgspec.structs.replace(workload_file.load("list-20"), duration=seconds)
     figures: dict[str, list[Figure]] = {OURS: [], "wrk": [], "ab": []}
     with Reaper() as reaper, tempfile.TemporaryDirectory(prefix="bookstore-agreement-") as text:
         folder = Path(text)
@@ -88,75 +88,79 @@ def main() -> None:
             with deploy(profile, url, folder, reaper) as deployment:
                 if is_apart:
                     os.sched_setaffinity(0, cores[-1:])  # the tools inherit it
-                _ours(asked, deployment.base, folder, reaper)  # warm-up
-                quick = msgspec.structs.replace(asked, warm_up=0)
+                _run_lab(workload, deployment.base, folder, reaper)  # warm-up
+                quick = msgspec.structs.replace(workload, warm_up=0)
                 for number in range(1, rounds + 1):
                     for tool in random.sample(list(figures), len(figures)):
                         print(f"round {number}/{rounds} {tool}", file=sys.stderr)
                         if tool == OURS:
-                            figure = _ours(quick, deployment.base, folder, reaper)
+                            figure = _run_lab(quick, deployment.base, folder, reaper)
                         else:
-                            figure = (_wrk if tool == "wrk" else _ab)(asked, deployment.base, folder)
+                            figure = (_run_wrk if tool == "wrk" else _run_ab)(workload, deployment.base, folder)
                         figures[tool].append(figure)
-    _print(profile, asked, rounds, figures)
+    _print(profile, workload, rounds, figures)
 
 
-def _ours(asked: Workload, base: str, folder: Path, reaper: Reaper) -> Figure:
-    sent = k9.send(asked, Target(base, []), folder, reaper, lambda *_: None, seed=1)
-    counted = sent.samples.measured(asked.duration, asked.model)
-    if not counted.ok.all():
+def _run_lab(workload: Workload, base: str, folder: Path, reaper: Reaper) -> Figure:
+    outcome = k9.send(workload, Target(base, []), folder, reaper, lambda *_: None, seed=1)
+    measured = outcome.samples.measured(workload.duration, workload.model)
+    if not measured.ok.all():
         sys.exit("requests failed")
-    return Figure(len(counted) / asked.duration, float(np.median(counted.latency_ms)))
+    return Figure(len(measured) / workload.duration, float(np.median(measured.latency_ms)))
 
 
-def _wrk(asked: Workload, base: str, folder: Path) -> Figure:
-    script = folder / "tell.lua"
-    script.write_text(_TELL)
-    clients, seconds = f"-c{asked.concurrency}", f"-d{asked.duration:.0f}s"
-    told = _run(["wrk", "-t1", clients, seconds, "-s", str(script), base + asked.requests[0].path], asked.duration)
-    found = re.search(r"^told (\S+) (\S+)$", told, re.MULTILINE)
-    if not found or "Non-2xx" in told:
-        sys.exit(f"wrk: {told}")
-    return Figure(float(found[1]), float(found[2]))
+def _run_wrk(workload: Workload, base: str, folder: Path) -> Figure:
+    script = folder / "report.lua"
+    script.write_text(_SCRIPT)
+    clients, seconds = f"-c{workload.concurrency}", f"-d{workload.duration:.0f}s"
+    output = _run_tool(
+        ["wrk", "-t1", clients, seconds, "-s", str(script), base + workload.requests[0].path], workload.duration
+    )
+    match = re.search(r"^result (\S+) (\S+)$", output, re.MULTILINE)
+    if not match or "Non-2xx" in output:
+        sys.exit(f"wrk: {output}")
+    return Figure(float(match[1]), float(match[2]))
 
 
-def _ab(asked: Workload, base: str, folder: Path) -> Figure:
+def _run_ab(workload: Workload, base: str, folder: Path) -> Figure:
     percentiles = folder / "ab.csv"
     command = [
-        "ab", "-q", "-k", f"-c{asked.concurrency}", f"-t{asked.duration:.0f}", f"-n{MOST_REQUESTS}",
-        "-e", str(percentiles), base + asked.requests[0].path,
+        "ab", "-q", "-k", f"-c{workload.concurrency}", f"-t{workload.duration:.0f}", f"-n{MOST_REQUESTS}",
+        "-e", str(percentiles), base + workload.requests[0].path,
     ]  # fmt: skip
-    told = _run(command, asked.duration)
-    found = re.search(r"^Requests per second: +(\S+)", told, re.MULTILINE)
-    if not found or "Non-2xx" in told:
-        sys.exit(f"ab: {told}")
+    output = _run_tool(command, workload.duration)
+    match = re.search(r"^Requests per second: +(\S+)", output, re.MULTILINE)
+    if not match or "Non-2xx" in output:
+        sys.exit(f"ab: {output}")
     with percentiles.open() as rows:
         p50_ms = next(float(row[1]) for row in csv.reader(rows) if row[0] == "50")
-    return Figure(float(found[1]), p50_ms)
+    return Figure(float(match[1]), p50_ms)
 
 
-def _run(command: list[str], seconds: float) -> str:
+def _run_tool(command: list[str], seconds: float) -> str:
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + SPARE_S)
     if result.returncode:
         sys.exit(f"{command[0]}: {result.stderr.strip() or result.stdout.strip()}")
     return result.stdout
 
 
-def _print(profile: str, asked: Workload, rounds: int, figures: dict[str, list[Figure]]) -> None:
-    path = asked.requests[0].path
-    print(f"{profile}: GET {path}, {asked.concurrency} clients, {rounds} rounds of {asked.duration:.0f} s\n")
-    for tool, found in figures.items():
-        throughput, p50_ms = (median(column) for column in zip(*found, strict=True))
+def _print(profile: str, workload: Workload, rounds: int, figures: dict[str, list[Figure]]) -> None:
+    path = workload.requests[0].path
+    print(f"{profile}: GET {path}, {workload.concurrency} clients, {rounds} rounds of {workload.duration:.0f} s\n")
+    for tool, rows in figures.items():
+        throughput, p50_ms = (median(column) for column in zip(*rows, strict=True))
         print(f"{tool:<10} {throughput:8.1f} req/s   p50 {p50_ms:7.3f} ms   (medians over the rounds)")
     for name in Figure._fields:
         print(f"\n{name}, ratio to {OURS}")
         ours = [getattr(figure, name) for figure in figures[OURS]]
         for tool in ("wrk", "ab"):
             theirs = [getattr(figure, name) for figure in figures[tool]]
-            each = [one / other for one, other in zip(theirs, ours, strict=True)]
-            it = ratio(theirs, ours)
-            interval = "" if it.low is None else f"  95 % interval: {it.low:.3f} to {it.high:.3f}"
-            print(f"{tool:<10} {it.estimate:.3f}{interval}  range: {min(each):.3f} to {max(each):.3f}")
+            ratios = [their / our for their, our in zip(theirs, ours, strict=True)]
+            comparison = ratio(theirs, ours)
+            interval = (
+                "" if comparison.low is None else f"  95 % interval: {comparison.low:.3f} to {comparison.high:.3f}"
+            )
+            print(f"{tool:<10} {comparison.estimate:.3f}{interval}  range: {min(ratios):.3f} to {max(ratios):.3f}")
 
 
 if __name__ == "__main__":

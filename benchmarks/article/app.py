@@ -87,7 +87,7 @@ async def get_session() -> AsyncIterator[AsyncSession]:
 
 @app.get("/books", response_model=list[BookRead])
 async def list_books(limit: int = 100, session: AsyncSession = Depends(get_session)) -> list[Book]:  # noqa: B008 - FastAPI's convention
-    found = await session.execute(
+    result = await session.execute(
         select(Book).options(joinedload(Book.authors), joinedload(Book.genres)).order_by(Book.id).limit(limit)
     )
-    return list(found.unique().scalars().all())
+    return list(result.unique().scalars().all())

@@ -72,7 +72,7 @@ def article(url: sa.URL, folder: Path, reaper: Reaper) -> Iterator[Deployment]:
 
 
 def main() -> None:
-    asked = workload_file.load("list-100")
+    workload = workload_file.load("list-100")
     figures: dict[str, list[float]] = {name: [] for name in (DESIGN, *PROFILES)}
     latencies: dict[str, list[float]] = {name: [] for name in figures}
     with Reaper() as reaper, tempfile.TemporaryDirectory() as text:
@@ -86,28 +86,28 @@ def main() -> None:
             for number in range(1, ROUNDS + 1):
                 for name in random.sample(list(figures), len(figures)):
                     print(f"round {number}/{ROUNDS} {name}", file=sys.stderr)
-                    started = article(url, folder, reaper) if name == DESIGN else deploy(name, url, folder, reaper)
-                    with started as deployment:
-                        answer = json.loads(deployment.get("/books?limit=100")[1])
-                        items = answer if name == DESIGN else answer["items"]
+                    running = article(url, folder, reaper) if name == DESIGN else deploy(name, url, folder, reaper)
+                    with running as deployment:
+                        body = json.loads(deployment.get("/books?limit=100")[1])
+                        items = body if name == DESIGN else body["items"]
                         expected = expected or items
                         if items != expected:
                             sys.exit(f"{name}: the response contains different books")
                         target = k9.Target(deployment.base, [])
-                        sent = k9.send(asked, target, folder, reaper, lambda *_: None, seed=number)
-                    counted = sent.samples.measured(asked.duration, asked.model)
-                    if not counted.ok.all():
+                        outcome = k9.send(workload, target, folder, reaper, lambda *_: None, seed=number)
+                    measured = outcome.samples.measured(workload.duration, workload.model)
+                    if not measured.ok.all():
                         sys.exit(f"{name}: requests failed")
-                    figures[name].append(len(counted) / asked.duration)
-                    latencies[name] += counted.latency_ms.tolist()
-    path = asked.requests[0].path
-    print(f"GET {path}, {asked.concurrency} clients, {ROUNDS} interleaved rounds of {asked.duration:g} s")
+                    figures[name].append(len(measured) / workload.duration)
+                    latencies[name] += measured.latency_ms.tolist()
+    path = workload.requests[0].path
+    print(f"GET {path}, {workload.concurrency} clients, {ROUNDS} interleaved rounds of {workload.duration:g} s")
     for name, throughput in figures.items():
-        times = ratio(throughput, figures[DESIGN])
+        speedup = ratio(throughput, figures[DESIGN])
         ordered = sorted(latencies[name])
-        interval = "" if times.low == times.high else f" ({times.low:.2f} to {times.high:.2f})"
+        interval = "" if speedup.low == speedup.high else f" ({speedup.low:.2f} to {speedup.high:.2f})"
         print(
-            f"{name:<18}{sum(throughput) / ROUNDS:8.1f} req/s  x {times.estimate:.2f}{interval}"
+            f"{name:<18}{sum(throughput) / ROUNDS:8.1f} req/s  x {speedup.estimate:.2f}{interval}"
             f"  p50 {percentile(ordered, 0.5):.1f} ms  p99 {percentile(ordered, 0.99):.1f} ms"
         )
 

@@ -63,7 +63,7 @@ def student(logs: Floats, confidence: float) -> tuple[Floats, Floats]:
     return logs.mean(1) - half, logs.mean(1) + half
 
 
-def resampled(logs: Floats, many: int = 1000) -> Floats:
+def resample(logs: Floats, many: int = 1000) -> Floats:
     """Return the means of `many` resamples of each row's rounds, drawn with replacement, in ascending order."""
     runs, rounds = logs.shape
     drawn = RANDOM.multinomial(rounds, [1 / rounds] * rounds, (runs, many))
@@ -71,13 +71,13 @@ def resampled(logs: Floats, many: int = 1000) -> Floats:
 
 
 def bootstrap(logs: Floats) -> tuple[Floats, Floats]:
-    means = resampled(logs)
+    means = resample(logs)
     return np.quantile(means, 0.025, axis=1), np.quantile(means, 0.975, axis=1)
 
 
 def bca(logs: Floats) -> tuple[Floats, Floats]:
     """Return bounds of the bias-corrected and accelerated bootstrap (Efron 1987)."""
-    means = resampled(logs)
+    means = resample(logs)
     below = np.clip((means < logs.mean(1)[:, None]).mean(1), 1e-3, 1 - 1e-3)
     bias = stats.norm.ppf(below)
     apart = logs.mean(1)[:, None] - logs
@@ -111,7 +111,7 @@ def coverage_of_p99(runs: int = 1000, many: int = 400) -> None:
     for requests in (300, 3000):
         rank = math.ceil(0.99 * requests) - 1
         for rounds in (5, 10, 15):
-            logs, held = [], 0
+            logs, covered = [], 0
             for _ in range(runs):
                 shifts = heavy((2, rounds), 0.08)
                 latencies = np.sort(0.5 * RANDOM.standard_normal((2, rounds, requests)) + shifts[..., None])
@@ -122,9 +122,9 @@ def coverage_of_p99(runs: int = 1000, many: int = 400) -> None:
                 places = (ranks * requests).astype(int)
                 drawn = latencies[0, chosen, places[0]] - latencies[1, chosen, places[1]]
                 ends = np.quantile(drawn.mean(1), (0.025, 0.975))
-                held += bool(ends[0] <= 0 <= ends[1])
-            found = np.array(logs)
-            shares = (covers(student(found, 0.95)), held / runs, covers(bca(found)))
+                covered += bool(ends[0] <= 0 <= ends[1])
+            ratios = np.array(logs)
+            shares = (covers(student(ratios, 0.95)), covered / runs, covers(bca(ratios)))
             print(f"| {requests} | {rounds} |", " | ".join(f"{100 * share:.1f} %" for share in shares), "|")
 
 
@@ -138,7 +138,7 @@ def half_widths(logs: Floats, confidence: float) -> Floats:
     return np.concatenate([np.full((len(logs), 1), np.inf), quantiles * np.sqrt(variances / counts)], axis=1)
 
 
-def stopped(logs: Floats, least: int, confidence: float) -> tuple[Floats, Floats, NDArray[np.int64]]:
+def stop(logs: Floats, least: int, confidence: float) -> tuple[Floats, Floats, NDArray[np.int64]]:
     """Return the mean, half-width and number of rounds of each contender in each run.
 
     `logs` has the axes run, contender, round. A run is checked after each round from the `least`-th on, and ends
@@ -162,21 +162,21 @@ def stopping(runs: int = 20_000) -> None:
     for confidence in (0.95, QUANTILE):
         for least, most in ((3, 15), (5, 12), (5, 15), (6, 12), (6, 15), (6, 20), (10, 15), (15, 15)):
 
-            def ended(noise: Noise, spread: float, least: int = least, most: int = most, level: float = confidence,
-                      shift: float = 0) -> tuple[Floats, Floats, NDArray[np.int64]]:  # fmt: skip
-                return stopped(noise((runs, most), spread)[:, None] + shift, least, level)
+            def simulate(noise: Noise, spread: float, least: int = least, most: int = most, level: float = confidence,
+                         shift: float = 0) -> tuple[Floats, Floats, NDArray[np.int64]]:  # fmt: skip
+                return stop(noise((runs, most), spread)[:, None] + shift, least, level)
 
             alarms = []
             for noise in NOISES.values():
-                judged = [ended(noise, spread) for spread in SPREADS]
-                alarms.append(max(float(np.mean(np.abs(mean) > half)) for mean, half, _ in judged))
-            found = []
+                results = [simulate(noise, spread) for spread in SPREADS]
+                alarms.append(max(float(np.mean(np.abs(mean) > half)) for mean, half, _ in results))
+            detected = []
             for spread in (0.04, 0.08):
-                judged = [ended(noise, spread, shift=math.log(0.9)) for noise in NOISES.values()]
-                found.append(min(float(np.mean(mean + half < 0)) for mean, half, _ in judged))
-            lasted = ", ".join(f"{ended(heavy, spread)[2].mean():.1f}" for spread in (0.03, 0.05, 0.08))
-            figures = " | ".join(f"{100 * share:.1f} %" for share in (*alarms, *found))
-            print(f"| {confidence} | {least} | {most} | {figures} | {lasted} |")
+                results = [simulate(noise, spread, shift=math.log(0.9)) for noise in NOISES.values()]
+                detected.append(min(float(np.mean(mean + half < 0)) for mean, half, _ in results))
+            rounds_needed = ", ".join(f"{simulate(heavy, spread)[2].mean():.1f}" for spread in (0.03, 0.05, 0.08))
+            figures = " | ".join(f"{100 * share:.1f} %" for share in (*alarms, *detected))
+            print(f"| {confidence} | {least} | {most} | {figures} | {rounds_needed} |")
 
 
 def families(runs: int = 20_000, least: int = 6, most: int = 15) -> None:
@@ -186,7 +186,7 @@ def families(runs: int = 20_000, least: int = 6, most: int = 15) -> None:
         alarms = []
         for spread in SPREADS:
             own = normal((runs * (contenders + 1), most), spread / math.sqrt(2)).reshape(runs, contenders + 1, most)
-            mean, half, _ = stopped(own[:, 1:] - own[:, :1], least, QUANTILE)
+            mean, half, _ = stop(own[:, 1:] - own[:, :1], least, QUANTILE)
             alarms.append(float((np.abs(mean) > half).any(1).mean()))
         print(f"| {contenders} | {100 * max(alarms):.1f} % |")
 

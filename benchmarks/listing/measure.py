@@ -64,14 +64,14 @@ class Catalogue:
     """One of the two databases: runs the measured unit of work and explains its plan."""
 
     def __init__(self, url: sa.URL) -> None:
-        made = make_database(loader.load("default"), url)
-        assert isinstance(made, AsyncDatabase)
-        self._database = made
+        database = make_database(loader.load("default"), url)
+        assert isinstance(database, AsyncDatabase)
+        self._database = database
         self._info = conninfo(url)
         self._sent: list[tuple[str, Any]] = []
-        sa.event.listen(made._reading.sync_engine, "before_cursor_execute", self._note)  # noqa: SLF001 - its SQL
+        sa.event.listen(database._reading.sync_engine, "before_cursor_execute", self._record_statement)  # noqa: SLF001 - its SQL
 
-    def _note(self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+    def _record_statement(self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         self._sent.append((statement, parameters))
 
     def value(self, statement: str, *parameters: Any) -> Any:
@@ -81,25 +81,25 @@ class Catalogue:
     async def page(self, query: BookQuery) -> tuple[float, int, str | None]:
         """Fetch one page. Return (milliseconds, number of books, next_cursor)."""
         loading = self._database.profile.loading
-        begun = time.perf_counter()
-        seen = await self._database.run(lambda session: BookRepository(session, loading).page(query), reading=True)
-        taken = (time.perf_counter() - begun) * 1000
-        body = json.loads(msgspec.json.encode(seen.body))
-        return taken, len(body["items"]), body["next_cursor"]
+        started_s = time.perf_counter()
+        result = await self._database.run(lambda session: BookRepository(session, loading).page(query), reading=True)
+        taken_ms = (time.perf_counter() - started_s) * 1000
+        body = json.loads(msgspec.json.encode(result.body))
+        return taken_ms, len(body["items"]), body["next_cursor"]
 
-    async def last(self, query: BookQuery) -> BookQuery:
+    async def last_page_query(self, query: BookQuery) -> BookQuery:
         """Return the query of the last page: it starts where the reversed order is after one page.
 
         Books without a year come last in both directions, so for these orders it is the last page of the
         books with a year.
         """
         sort = query.order()
-        turned = sort[1:] if sort.startswith("-") else f"-{sort}"
-        backwards = BookQuery(**_values(query) | {"sort": turned})
-        _, _, following = await self.page(backwards)
-        if following is None:
+        reversed_sort = sort[1:] if sort.startswith("-") else f"-{sort}"
+        reversed_query = BookQuery(**_values(query) | {"sort": reversed_sort})
+        _, _, next_cursor = await self.page(reversed_query)
+        if next_cursor is None:
             return query
-        place = pagination.decode(following, backwards.asked())
+        place = pagination.decode(next_cursor, reversed_query.asked())
         return BookQuery(**_values(query) | {"cursor": pagination.encode(place, query.asked())})
 
     async def plan(self, query: BookQuery) -> str:
@@ -109,18 +109,18 @@ class Catalogue:
         statement, parameters = next(sent for sent in reversed(self._sent) if "FROM book" in sent[0])
         values = ", ".join(sql.Literal(value).as_string() for value in parameters or ())
         with psycopg.connect(self._info) as connection:
-            connection.execute(f"PREPARE asked AS {statement}".encode())
-            explain = f"EXPLAIN (FORMAT JSON) EXECUTE asked{f'({values})' if values else ''}".encode()
+            connection.execute(f"PREPARE measured AS {statement}".encode())
+            explain = f"EXPLAIN (FORMAT JSON) EXECUTE measured{f'({values})' if values else ''}".encode()
             for _ in range(7):  # from the sixth execution on, PostgreSQL may use the generic plan
-                (found,) = connection.execute(explain).fetchone() or ([],)
-        plan = found if isinstance(found, list) else json.loads(found)
-        bad = {
+                (explained,) = connection.execute(explain).fetchone() or ([],)
+        plan = explained if isinstance(explained, list) else json.loads(explained)
+        slow_nodes = {
             node["Node Type"] + (f" on {node['Relation Name']}" if "Relation Name" in node else "")
             for node in _nodes(plan[0]["Plan"])
             if (node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in TABLES)
             or (node["Node Type"] == "Sort" and node["Plan Rows"] > 20 * LIMIT)
         }
-        return ", ".join(sorted(bad)) or "index"
+        return ", ".join(sorted(slow_nodes)) or "index"
 
 
 def _values(query: BookQuery) -> dict[str, Any]:
@@ -133,18 +133,18 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
-def queries(of: Catalogue) -> dict[str, BookQuery]:
+def queries(catalogue: Catalogue) -> dict[str, BookQuery]:
     """Return every case by name, with values from this catalogue."""
-    asked: dict[str, dict[str, Any]] = {}
+    filters: dict[str, dict[str, Any]] = {}
     for kind, statements in (("many", MANY), ("few", FEW)):
         for name, statement in statements.items():
-            asked[f"{name} ({kind})"] = {name: of.value(statement)}
+            filters[f"{name} ({kind})"] = {name: catalogue.value(statement)}
     for name in ORDERS:
-        asked |= {f"sort={sign}{name}": {"sort": f"{sign}{name}"} for sign in ("", "-")}
-    asked["language (no such region)"] = {"language": f"{str(of.value(MANY['language']))[:2]}-ZZ"}
-    asked |= {f"q ({name})": {"q": of.value(WORD, books)} for name, books in WORDS.items()}
-    asked["q (mistyped)"] = {"q": of.value(WORD, WORDS["rare"])[:-1] + "q"}
-    return {name: BookQuery(limit=LIMIT, **values) for name, values in asked.items()}
+        filters |= {f"sort={sign}{name}": {"sort": f"{sign}{name}"} for sign in ("", "-")}
+    filters["language (no such region)"] = {"language": f"{str(catalogue.value(MANY['language']))[:2]}-ZZ"}
+    filters |= {f"q ({name})": {"q": catalogue.value(WORD, books)} for name, books in WORDS.items()}
+    filters["q (mistyped)"] = {"q": catalogue.value(WORD, WORDS["rare"])[:-1] + "q"}
+    return {name: BookQuery(limit=LIMIT, **values) for name, values in filters.items()}
 
 
 async def main() -> None:
@@ -153,24 +153,24 @@ async def main() -> None:
     missed = 0
     in_small, in_large = queries(small), queries(large)
     for name, first in in_small.items():
-        for which in ("first", "last"):
+        for page in ("first", "last"):
             pair = [(small, first), (large, in_large[name])]
-            if which == "last":
-                pair = [(of, await of.last(query)) for of, query in pair]
+            if page == "last":
+                pair = [(catalogue, await catalogue.last_page_query(query)) for catalogue, query in pair]
             times: list[list[float]] = [[], []]
             books = [0, 0]
             for number in range(ROUNDS + 8):  # the first eight prepare the statements
-                for place, (of, query) in enumerate(pair):
-                    taken, books[place], _ = await of.page(query)
+                for place, (catalogue, query) in enumerate(pair):
+                    taken_ms, books[place], _ = await catalogue.page(query)
                     if number >= 8:
-                        times[place].append(taken)
-            before, after = (statistics.median(one) for one in times)
-            most = TARGET_Q_MS if name.startswith("q ") else TARGET * before
-            fine = after <= most or books[0] < books[1]
-            missed += not fine
-            mark = "" if fine else "  << target missed"
+                        times[place].append(taken_ms)
+            before, after = (statistics.median(values) for values in times)
+            limit_ms = TARGET_Q_MS if name.startswith("q ") else TARGET * before
+            is_met = after <= limit_ms or books[0] < books[1]
+            missed += not is_met
+            mark = "" if is_met else "  << target missed"
             print(
-                f"{name + ' ' + which:<28}{books[0]:4}{before:8.2f}ms{books[1]:6}{after:8.2f}ms{after / before:8.2f}   "
+                f"{name + ' ' + page:<28}{books[0]:4}{before:8.2f}ms{books[1]:6}{after:8.2f}ms{after / before:8.2f}   "
                 f"{await large.plan(pair[1][1])}{mark}",
                 flush=True,
             )

@@ -54,11 +54,11 @@ def ways() -> Ways:
 
 
 @contextmanager
-def served(profile: str, url: str, watching: Mapping[str, str], log: Path, reaper: Reaper) -> Iterator[Deployment]:
+def serve(profile: str, url: str, variables: Mapping[str, str], log: Path, reaper: Reaper) -> Iterator[Deployment]:
     """Run the service until it is ready, with its log in the file `log`."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKSTORE_")}
-    environment |= {"BOOKSTORE_PROFILE": profile, "DATABASE_URL": url, "BOOKSTORE_LOG_FORMAT": "json", **watching}
+    environment |= {"BOOKSTORE_PROFILE": profile, "DATABASE_URL": url, "BOOKSTORE_LOG_FORMAT": "json", **variables}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)],
@@ -115,19 +115,20 @@ def _cpu_s(deployment: Deployment) -> float:
     return float(sum(sum(worker.cpu_times()[:2]) for worker in deployment.workers()))
 
 
-def told(name: str, figures: list[tuple[float, float]], base: list[tuple[float, float]]) -> str:
+def format_row(name: str, figures: list[tuple[float, float]], base: list[tuple[float, float]]) -> str:
     """Return a table row: the medians, and the differences in percent with their 95 % intervals."""
     line = f"{name:<18}"
     for place, unit in ((0, "/s"), (1, " µs")):
-        mine, theirs = ([row[place] for row in rows] for rows in (figures, base))
-        line += f"{statistics.median(mine):9.0f}{unit}"
-        found = ratio(mine, theirs)
+        own, others = ([row[place] for row in rows] for rows in (figures, base))
+        line += f"{statistics.median(own):9.0f}{unit}"
+        comparison = ratio(own, others)
         if name == UNWATCHED:
             line += " " * 24
-        elif found.low is None or found.high is None:
-            line += f"{_percent(found.estimate):>8}" + " " * 16
+        elif comparison.low is None or comparison.high is None:
+            line += f"{_percent(comparison.estimate):>8}" + " " * 16
         else:
-            line += f"{_percent(found.estimate):>8} {f'({_percent(found.low)} to {_percent(found.high)})':<15}"
+            interval = f"({_percent(comparison.low)} to {_percent(comparison.high)})"
+            line += f"{_percent(comparison.estimate):>8} {interval:<15}"
     return line.rstrip()
 
 
@@ -137,8 +138,8 @@ def _percent(times: float) -> str:
 
 def main() -> None:
     profile, rounds, seconds = [*sys.argv[1:], *["default", str(ROUNDS), str(SECONDS)][len(sys.argv) - 1 :]]
-    todo = ways()
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
+    variables_by_way = ways()
+    figures_by_way: dict[str, list[tuple[float, float]]] = {name: [] for name in variables_by_way}
     with Reaper() as reaper, tempfile.TemporaryDirectory() as text, embedded.temporary(reaper) as cluster:
         folder, url = Path(text), cluster.url()
         migrations.upgrade(url.set(drivername="postgresql+psycopg"))
@@ -146,20 +147,20 @@ def main() -> None:
             datasets.import_file(connection, datasets.sample_path())
         with ExitStack() as stack:
             servers = {
-                name: stack.enter_context(served(profile, conninfo(url), watching, folder / f"{number}.log", reaper))
-                for number, (name, watching) in enumerate(todo.items())
+                name: stack.enter_context(serve(profile, conninfo(url), variables, folder / f"{number}.log", reaper))
+                for number, (name, variables) in enumerate(variables_by_way.items())
             }
             for number in range(int(rounds) + 1):  # round 0 is the warm-up
-                for name in random.sample(list(todo), len(todo)):
+                for name in random.sample(list(variables_by_way), len(variables_by_way)):
                     print(f"round {number}/{rounds} {name}", file=sys.stderr)
-                    figures = load(servers[name], float(seconds), folder)
+                    figure = load(servers[name], float(seconds), folder)
                     if number:
-                        found[name].append(figures)
+                        figures_by_way[name].append(figure)
     print(f"{profile}: GET {PATH}, {CLIENTS} clients, {rounds} interleaved rounds of {seconds} s")
     print("medians; difference in % from the unmonitored server of the same round, with 95 % interval")
     print(f"{'monitoring':<18}{'throughput':>11}{'%':>8}{'CPU per request':>28}{'%':>8}")
-    for name, figures_of in found.items():
-        print(told(name, figures_of, found[UNWATCHED]))
+    for name, figures in figures_by_way.items():
+        print(format_row(name, figures, figures_by_way[UNWATCHED]))
 
 
 if __name__ == "__main__":

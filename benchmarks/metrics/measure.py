@@ -76,9 +76,9 @@ async def _serve_chunks() -> None:
     async with app.lifespan():
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, sys.stdin.readline):
-            began = time.process_time()
+            began_s = time.process_time()
             await asyncio.gather(*(client() for _ in range(CLIENTS)))
-            print(time.process_time() - began, flush=True)
+            print(time.process_time() - began_s, flush=True)
 
 
 def _child(url: str, profile: str, *, counts: bool) -> subprocess.Popen[str]:
@@ -100,15 +100,15 @@ def _chunk_s(child: subprocess.Popen[str]) -> float:
     return float(child.stdout.readline())
 
 
-def _of_a_request(url: str, profile: str) -> None:
+def _measure_requests(url: str, profile: str) -> None:
     children = [(counts, _child(url, profile, counts=counts)) for counts in (False, True) * PAIRS]
     took: dict[bool, list[float]] = {False: [], True: []}
     try:
         for number in range(ROUNDS + 5):
             for counts, child in random.sample(children, len(children)):
-                found = _chunk_s(child)
+                chunk_s = _chunk_s(child)
                 if number >= 5:  # the first five are the warm-up
-                    took[counts].append(found / CHUNK * 1e6)
+                    took[counts].append(chunk_s / CHUNK * 1e6)
     finally:
         for _, child in children:
             child.communicate()
@@ -117,7 +117,7 @@ def _of_a_request(url: str, profile: str) -> None:
         print(f"{profile}, {name}: off {off[place]:.1f} µs, on {on[place]:.1f} µs; x {on[place] / off[place]:.4f}")
 
 
-def _by_cells() -> Callable[[], None]:
+def _count_in_cells() -> Callable[[], None]:
     with shared_memory.blocks(1) as blocks:
         block: Block = blocks[0]
     cells = block.cells
@@ -142,7 +142,7 @@ def _by_cells() -> Callable[[], None]:
     return count
 
 
-def _by_library() -> Callable[[], None]:
+def _count_with_library() -> Callable[[], None]:
     from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415 - after PROMETHEUS_MULTIPROC_DIR is set
 
     flight = Gauge("flight", "", multiprocess_mode="livesum")
@@ -178,15 +178,15 @@ def main() -> None:
     profile = sys.argv[1] if len(sys.argv) > 1 else "default"
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Path(folder))
-        for name, made in {"shared cells": _by_cells, "prometheus_client": _by_library}.items():
-            best = min(timeit.repeat(made(), number=20_000, repeat=5)) / 20_000
+        for name, prepare in {"shared cells": _count_in_cells, "prometheus_client": _count_with_library}.items():
+            best = min(timeit.repeat(prepare(), number=20_000, repeat=5)) / 20_000
             print(f"counting one request with {name}: {best * 1e6:.2f} µs")
     with Reaper() as reaper, embedded.temporary(reaper) as cluster:
         url = cluster.url()
         migrations.upgrade(url.set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(url)) as connection:
             datasets.import_file(connection, datasets.sample_path())
-        _of_a_request(conninfo(url), profile)
+        _measure_requests(conninfo(url), profile)
 
 
 if __name__ == "__main__":

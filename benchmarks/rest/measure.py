@@ -84,7 +84,7 @@ def cases(token: str) -> dict[str, Case]:
 
 
 @contextmanager
-def served(profile: str, url: sa.URL, line: str, folder: Path, reaper: Reaper) -> Iterator[Deployment]:
+def serve(profile: str, url: sa.URL, line: str, folder: Path, reaper: Reaper) -> Iterator[Deployment]:
     """Run the service until it is ready; the token in the tokens-file line `line` may write."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKSTORE_")}
@@ -148,10 +148,10 @@ def send(case: Case, deployment: Deployment, folder: Path) -> tuple[float, float
 
 
 def _etag(deployment: Deployment, path: str) -> str:
-    shown = subprocess.run(
+    headers = subprocess.run(
         ["curl", "-sI", deployment.base + path], check=True, capture_output=True, text=True
     ).stdout.splitlines()
-    return next(line.partition(":")[2].strip() for line in shown if line.lower().startswith("etag:"))
+    return next(line.partition(":")[2].strip() for line in headers if line.lower().startswith("etag:"))
 
 
 def _cpu_s(deployment: Deployment) -> float:
@@ -161,8 +161,8 @@ def _cpu_s(deployment: Deployment) -> float:
 def main() -> None:
     profile = sys.argv[1] if len(sys.argv) > 1 else "default"
     token, entry = tokens.make("benchmark", ["catalog:write"], date.today())  # noqa: DTZ011 - a label
-    todo = cases(token)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
+    cases_by_name = cases(token)
+    figures_by_name: dict[str, list[tuple[float, float]]] = {name: [] for name in cases_by_name}
     with Reaper() as reaper, tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         durable = {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB"}
@@ -171,17 +171,19 @@ def main() -> None:
             migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:
                 datasets.import_file(connection, datasets.sample_path())
-            with served(profile, url, entry.line(), folder, reaper) as deployment:
+            with serve(profile, url, entry.line(), folder, reaper) as deployment:
                 for number in range(ROUNDS + 1):  # round 0 is the warm-up
-                    for name in random.sample(list(todo), len(todo)):
+                    for name in random.sample(list(cases_by_name), len(cases_by_name)):
                         print(f"round {number}/{ROUNDS} {name}", file=sys.stderr)
-                        figures = send(todo[name], deployment, folder)
+                        figures = send(cases_by_name[name], deployment, folder)
                         if number:
-                            found[name].append(figures)
+                            figures_by_name[name].append(figures)
     print(f"{profile}: {CLIENTS} clients, {ROUNDS} interleaved rounds of {SECONDS:g} s, medians")
-    for name, case in todo.items():
-        rates, costs = zip(*found[name], strict=True)
-        ratios = [cost / base for (_, cost), (_, base) in zip(found[name], found[case.of], strict=True)]
+    for name, case in cases_by_name.items():
+        rates, costs = zip(*figures_by_name[name], strict=True)
+        ratios = [
+            cost / base for (_, cost), (_, base) in zip(figures_by_name[name], figures_by_name[case.of], strict=True)
+        ]
         compared = f"  CPU x {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         print(
             f"{name:<26}{statistics.median(rates) * case.each:8.0f}/s  CPU {statistics.median(costs):7.0f} µs"

@@ -35,63 +35,66 @@ ENDS: Final = {0, 3, -signal.SIGKILL, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 """Accepted exit codes: complete, invalid, killed, stopped by SIGINT or SIGTERM."""
 
 
-def started(workplace: Path, output: Path) -> subprocess.Popen[bytes]:
-    with (output.parent / "said").open("wb") as said:
+def start(workplace: Path, output: Path) -> subprocess.Popen[bytes]:
+    with (output.parent / "output.log").open("wb") as log:
         return subprocess.Popen(
             [*COMPARE, "--output", str(output)],
             env=os.environ | {"TMPDIR": str(workplace)},
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
         )
 
 
-def ended(process: subprocess.Popen[bytes], output: Path) -> int:
+def wait_for_exit(process: subprocess.Popen[bytes], output: Path) -> int:
     """Return the exit code; print the end of the output if the comparison failed by itself."""
     code = process.wait()
     if code not in ENDS:
-        print((output.parent / "said").read_text(errors="replace")[-3000:], flush=True)
+        print((output.parent / "output.log").read_text(errors="replace")[-3000:], flush=True)
     return code
 
 
-def left(workplace: Path) -> list[str]:
+def leftovers(workplace: Path) -> list[str]:
     """Return the files and processes that are left; the lock file may stay."""
-    found = [path.name for path in workplace.iterdir() if path.suffix != ".lock"]
+    files = [path.name for path in workplace.iterdir() if path.suffix != ".lock"]
     commands = (" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
-    return found + [command for command in commands if str(workplace) in command]
+    return files + [command for command in commands if str(workplace) in command]
 
 
 def main(count: int) -> int:
     dice = random.Random(1)  # noqa: S311 - not used for secrets
-    bad = 0
+    failures = 0
     with tempfile.TemporaryDirectory(prefix="killed-") as folder:
         workplace, output = Path(folder) / "temporary", Path(folder) / "runs"
         workplace.mkdir()
         for path in (Path(folder), workplace):
             path.chmod(0o755)  # PostgreSQL's system user must be able to enter
         began_s = time.monotonic()
-        whole = ended(started(workplace, output), output)
+        code = wait_for_exit(start(workplace, output), output)
         takes_s = time.monotonic() - began_s
-        print(f"complete comparison: exit code {whole}, {takes_s:.1f} s", flush=True)
+        print(f"complete comparison: exit code {code}, {takes_s:.1f} s", flush=True)
         for number in range(1, count + 1):
-            how, after_s = dice.choice(SIGNALS), dice.uniform(0, takes_s)
-            process = started(workplace, output)
+            sent, after_s = dice.choice(SIGNALS), dice.uniform(0, takes_s)
+            process = start(workplace, output)
             try:
                 process.wait(after_s)
             except subprocess.TimeoutExpired:
-                process.send_signal(how)
-            code = ended(process, output)
-            is_clean = wait_until(lambda: not left(workplace), GONE_WITHIN_S)
-            kept = [runs.read(path).status for path in runs.runs(output)]  # raises if a stored run is incomplete
-            bad += not is_clean or code not in ENDS
-            told = "nothing left" if is_clean else f"left: {left(workplace)}"
-            print(f"{number:3d}  {how.name} after {after_s:4.1f} s: code {code}, {len(kept)} runs, {told}", flush=True)
-        last = ended(started(workplace, output), output)
+                process.send_signal(sent)
+            code = wait_for_exit(process, output)
+            is_clean = wait_until(lambda: not leftovers(workplace), GONE_WITHIN_S)
+            statuses = [runs.read(path).status for path in runs.runs(output)]  # raises if a stored run is incomplete
+            failures += not is_clean or code not in ENDS
+            outcome = "nothing left" if is_clean else f"left: {leftovers(workplace)}"
+            print(
+                f"{number:3d}  {sent.name} after {after_s:4.1f} s: code {code}, {len(statuses)} runs, {outcome}",
+                flush=True,
+            )
+        last = wait_for_exit(start(workplace, output), output)
         partial = [path.name for path in output.glob(".*.partial")]
-    print(f"\n{count - bad} of {count} ended as expected and left nothing behind")
+    print(f"\n{count - failures} of {count} ended as expected and left nothing behind")
     print(f"final comparison: exit code {last}; partial runs left: {partial}")
-    return 1 if bad or last or partial else 0
+    return 1 if failures or last or partial else 0
 
 
 if __name__ == "__main__":

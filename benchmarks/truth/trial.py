@@ -20,7 +20,7 @@ from bookstore.lab.record.run_record import Run
 from bookstore.lab.storage import runs
 
 HERE: Final = Path(__file__).parent
-KEPT: Final = Path("runs/truth")
+STORED: Final = Path("runs/truth")
 TRIALS: Final = {
     "aa": (["asyncpg-json", "asyncpg-json"], 40),
     "power": ([str(HERE / "steady.yaml"), str(HERE / "slower.yaml")], 20),
@@ -30,8 +30,8 @@ DIFFERENT: Final = {"faster", "slower", "less", "more"}
 
 def trial(kind: str, number: int, extra: Sequence[str]) -> Run | None:
     """Return the record of one comparison, run it first if needed; None if too few rounds were valid."""
-    output = KEPT / kind / f"{number:03d}"
-    if not _kept(output):
+    output = STORED / kind / f"{number:03d}"
+    if not _stored_record(output):
         command = [sys.executable, "-m", "bookstore", "compare", *TRIALS[kind][0], "--seed", str(number)]
         result = subprocess.run(
             [*command, "--output", str(output), *extra],
@@ -42,11 +42,11 @@ def trial(kind: str, number: int, extra: Sequence[str]) -> Run | None:
         )
         if result.returncode not in {0, 3}:
             sys.exit(f"trial {number} exited with code {result.returncode}:\n{result.stderr[-2000:]}")
-    record = _kept(output)
+    record = _stored_record(output)
     return record if record and record.status == "complete" else None
 
 
-def _kept(output: Path) -> Run | None:
+def _stored_record(output: Path) -> Run | None:
     """Return the record of a trial that was not aborted, if there is one."""
     records = [runs.read(path) for path in runs.runs(output)]
     return next((record for record in records if record.status != "aborted"), None)
@@ -61,19 +61,19 @@ def main(kind: str, count: int, extra: Sequence[str]) -> None:
             invalid += 1
             print(f"{number:3d}  invalid", flush=True)
             continue
-        for one in record.summary[1].comparisons:
-            verdicts.setdefault(one.metric, Counter())[one.verdict] += 1
-        shown = record.summary[1].compared_by("throughput_per_s")
-        assert shown
-        low, high = shown.ratio.low or 0, shown.ratio.high or 0
-        span = f"x {shown.ratio.estimate:.3f} ({low:.3f} to {high:.3f}), {shown.rounds} rounds"
+        for each in record.summary[1].comparisons:
+            verdicts.setdefault(each.metric, Counter())[each.verdict] += 1
+        comparison = record.summary[1].compared_by("throughput_per_s")
+        assert comparison
+        low, high = comparison.ratio.low or 0, comparison.ratio.high or 0
+        span = f"x {comparison.ratio.estimate:.3f} ({low:.3f} to {high:.3f}), {comparison.rounds} rounds"
         print(
-            f"{number:3d}  {span}: {shown.verdict}",
+            f"{number:3d}  {span}: {comparison.verdict}",
             flush=True,
         )
     print(f"\n{kind}: {count - invalid} comparisons, {invalid} invalid; comparisons with a difference:")
-    for metric, found in verdicts.items():
-        print(f"  {metric:<22} {sum(found[word] for word in DIFFERENT):3d} of {found.total()}   {dict(found)}")
+    for metric, counts in verdicts.items():
+        print(f"  {metric:<22} {sum(counts[word] for word in DIFFERENT):3d} of {counts.total()}   {dict(counts)}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def main() -> None:
         with psycopg.connect(conninfo(cluster.url())) as connection:
             datasets.generate(connection, books=10_000, seed=1)
             connection.execute("CREATE EXTENSION pg_stat_statements")
-        own = stack.enter_context(
+        watcher_connection = stack.enter_context(
             psycopg.connect(conninfo(cluster.url()), autocommit=True, application_name="bookstore-lab")
         )
         deployment = stack.enter_context(deploy(profile, cluster.url(), folder, reaper))
@@ -82,27 +82,27 @@ def main() -> None:
         load = start_load(deployment.base + PATH, folder, reaper)
         costs: list[Cost] = []
 
-        def slice_(watched: bool) -> Slice:
+        def measure_slice(watched: bool) -> Slice:
             if not watched:
-                return one_slice(pids)
-            with Watcher(pids, connection=own, postmaster=cluster.pid(), database="postgres") as watcher:
+                return take_slice(pids)
+            with Watcher(pids, connection=watcher_connection, postmaster=cluster.pid(), database="postgres") as watcher:
                 watcher.load_pid = load.pid
-                found = one_slice(pids)
+                measured = take_slice(pids)
             costs.append(watcher.cost)
-            return found
+            return measured
 
         try:
             time.sleep(WARM_UP_S)
-            found: list[dict[bool, Slice]] = []
+            slices: list[dict[bool, Slice]] = []
             for number in range(pairs):
                 print(f"pair {number + 1}/{pairs}", file=sys.stderr)
                 order = random.sample([True, False], 2)
-                found.append({watched: slice_(watched) for watched in order})
+                slices.append({watched: measure_slice(watched) for watched in order})
         finally:
             end_process(load, grace_s=2)
             reaper.forget("group", load.pid)
         done = done_s(folder / "samples.jsonl")
-    report(profile, found, done)
+    report(profile, slices, done)
     print(describe_cost(costs))
 
 
@@ -122,7 +122,7 @@ def start_load(url: str, folder: Path, reaper: Reaper) -> subprocess.Popen[bytes
     return process
 
 
-def one_slice(pids: list[int]) -> Slice:
+def take_slice(pids: list[int]) -> Slice:
     time.sleep(SETTLE_S)
     begin_s, used_s = time.time(), sum(map(processes.cpu_s, pids))
     time.sleep(SLICE_S)
@@ -143,10 +143,10 @@ def done_s(file: Path) -> list[float]:
 
 
 def report(profile: str, pairs: list[dict[bool, Slice]], done: list[float]) -> None:
-    def count(one: Slice) -> int:
-        return bisect_left(done, one.end_s) - bisect_left(done, one.begin_s)
+    def count(part: Slice) -> int:
+        return bisect_left(done, part.end_s) - bisect_left(done, part.begin_s)
 
-    def compared(figure: Callable[[Slice], float]) -> Interval:
+    def compare(figure: Callable[[Slice], float]) -> Interval:
         ratios = sorted(figure(pair[True]) / figure(pair[False]) for pair in pairs)
         rank = int(binom.ppf(0.025, len(ratios), 0.5))  # bounds: rank-th from either end, counted from 1
         return Interval(statistics.median(ratios), ratios[rank - 1], ratios[-rank])
@@ -154,12 +154,12 @@ def report(profile: str, pairs: list[dict[bool, Slice]], done: list[float]) -> N
     rates = [count(pair[False]) / (pair[False].end_s - pair[False].begin_s) for pair in pairs]
     print(f"{profile}: {len(pairs)} pairs of {SLICE_S:g} s, {statistics.median(rates):.0f} req/s unwatched")
     print("watched / unwatched, with 95 % interval:")
-    found = {
-        "throughput": compared(lambda one: count(one) / (one.end_s - one.begin_s)),
-        "CPU a request": compared(lambda one: one.cpu_s / count(one)),
+    ratios_by_figure = {
+        "throughput": compare(lambda part: count(part) / (part.end_s - part.begin_s)),
+        "CPU a request": compare(lambda part: part.cpu_s / count(part)),
     }
-    for name, it in found.items():
-        print(f"  {name:<14}{it.estimate:.4f} ({it.low:.4f} to {it.high:.4f})")
+    for name, interval in ratios_by_figure.items():
+        print(f"  {name:<14}{interval.estimate:.4f} ({interval.low:.4f} to {interval.high:.4f})")
 
 
 if __name__ == "__main__":
