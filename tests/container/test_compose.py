@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from tests.container.conftest import Podman, say
+from tests.container.conftest import Podman, log
 
 pytestmark = pytest.mark.timeout(600)  # building takes a minute
 
 PATIENCE_S: Final = 60.0
 REQUESTS: Final = 5
-"""As many as the pool of the default profile has connections: each is then at work in the database."""
+"""The pool size of the default profile, so that each request occupies one connection."""
 
-# Runs in the container of the service: the database is reached from nowhere else.
+# Runs in the container of the service, because the database is not reachable from elsewhere.
 _LOCK: Final = """
 import os, psycopg, sys
 def connect():
@@ -38,17 +38,17 @@ with connect() as blocker, connect() as observer, blocker.transaction():
 """
 
 
-def until(holds: Callable[[], Any], what: str) -> Any:
-    """Waits for what comes about in a container, and returns it; fails where it does not."""
+def wait_for(poll: Callable[[], Any], failure: str) -> Any:
+    """Return the first true result of `poll`; fail with the message `failure` after PATIENCE_S."""
     end = time.monotonic() + PATIENCE_S
-    while not (found := holds()):
-        assert time.monotonic() < end, what
+    while not (result := poll()):
+        assert time.monotonic() < end, failure
         time.sleep(0.1)
-    return found
+    return result
 
 
 class Deployment:
-    """compose.yaml under a project name of its own."""
+    """compose.yaml under a separate project name."""
 
     def __init__(self, podman: Podman, project: str, secrets_dir: Path, environ: dict[str, str]) -> None:
         self.podman = podman
@@ -61,46 +61,46 @@ class Deployment:
         return self.podman.compose(self.project, *arguments, **self.environ | environ)
 
     def name(self, service: str) -> str:
-        """The name of the container of `service`."""
+        """Return the name of the container of `service`."""
         label = f"label=com.docker.compose.service={service}"
         ours = f"label=com.docker.compose.project={self.project}"
         return self.podman("ps", "-a", "--filter", label, "--filter", ours, "--format", "{{.Names}}").strip()
 
     def run(self, *command: str) -> str:
-        """What a command in the container of the service prints."""
-        # podman's resolver of names starts anew when networks of other containers come and go
-        done = until(lambda: self._resolved(*command), "names are not resolved")
-        assert done.returncode == 0, done.stderr
-        said: str = done.stdout
-        return said
+        """Run a command in the container of the service, and return its stdout."""
+        # podman's name resolver restarts when networks of other containers appear or disappear
+        result = wait_for(lambda: self._resolved(*command), "names are not resolved")
+        assert result.returncode == 0, result.stderr
+        stdout: str = result.stdout
+        return stdout
 
     def _resolved(self, *command: str) -> subprocess.CompletedProcess[str] | None:
-        done = self.podman.attempt("exec", self.name("api"), *command)
-        return None if "failure in name resolution" in done.stderr else done
+        result = self.podman.attempt("exec", self.name("api"), *command)
+        return None if "failure in name resolution" in result.stderr else result
 
     def ready(self) -> Any:
-        """What /health/ready says once it is."""
+        """Wait until the service is ready, and return the JSON of /health/ready."""
 
-        def told() -> Any:
+        def poll() -> Any:
             with suppress(httpx.TransportError):
-                answer = httpx.get(f"{self.base}/health/ready")
-                return answer.json() if answer.status_code == 200 else None
+                response = httpx.get(f"{self.base}/health/ready")
+                return response.json() if response.status_code == 200 else None
 
-        return until(told, "not ready")
+        return wait_for(poll, "not ready")
 
     def logs(self, service: str = "api") -> str:
-        done = self.podman.attempt("logs", self.name(service))
-        return done.stdout + done.stderr
+        result = self.podman.attempt("logs", self.name(service))
+        return result.stdout + result.stderr
 
     def everything(self) -> str:
-        """All that podman tells about the containers, and all that they said."""
+        """Return the containers' descriptions by `podman inspect`, and their logs."""
         names = self.podman("ps", "-a", "--filter", f"name={self.project}", "--format", "{{.Names}}").split()
         return "".join(self.podman("inspect", name) for name in names) + "".join(
             self.logs(service) for service in ("db", "migrate", "api")
         )
 
-    def left(self) -> list[str]:
-        """What of the project podman still has."""
+    def leftovers(self) -> list[str]:
+        """Return the IDs of the project's containers, volumes and networks."""
         ours = f"label=com.docker.compose.project={self.project}"
         kinds = (("ps", "-a", "-q"), ("volume", "ls", "-q"), ("network", "ls", "-q"))
         return [line for kind in kinds for line in self.podman(*kind, "--filter", ours).split()]
@@ -110,7 +110,7 @@ class Deployment:
 def deployment(
     podman: Podman, image: str, postgres_image: str, tag: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """The database, migrated, and the service before it, with secrets of its own."""
+    """The service with a migrated database and its own secrets."""
     folder = tmp_path_factory.mktemp("secrets")
     password = secrets.token_hex(16)
     (folder / "db_password").write_text(f"{password}\n")
@@ -118,7 +118,7 @@ def deployment(
     as_us = ("--user", f"{os.getuid()}:{os.getgid()}")
     (folder / "token").write_text(podman("run", "--rm", *as_us, "-v", f"{folder}:/secrets", image, *command))
     for file in folder.iterdir():
-        file.chmod(0o644)  # for the users of both containers; the folder keeps others out
+        file.chmod(0o644)  # readable by the users of both containers; other users cannot enter the folder
     profiles = tmp_path_factory.mktemp("profiles")
     (profiles / "ours.yaml").write_text("extends: asyncpg-json\npool_size: 3\n")
     profiles.chmod(0o755)
@@ -133,16 +133,16 @@ def deployment(
         "API_CPUS": "1.5",
         "API_MEMORY": "300m",
     }
-    it = Deployment(podman, tag, folder, environ)
+    running = Deployment(podman, tag, folder, environ)
     try:
-        say("starting db, migrate and api")
-        it.compose("up", "-d", "--no-build")
-        it.ready()
-        yield it
+        log("starting db, migrate and api")
+        running.compose("up", "-d", "--no-build")
+        running.ready()
+        yield running
     finally:
-        say("stopping all, with the volume")
-        it.compose("--profile", "pgbouncer", "down", "--volumes")
-        assert it.left() == []
+        log("stopping all, with the volume")
+        running.compose("--profile", "pgbouncer", "down", "--volumes")
+        assert running.leftovers() == []
 
 
 def _free_port() -> int:
@@ -153,56 +153,56 @@ def _free_port() -> int:
 
 
 def test_books_are_imported_and_read(deployment: Deployment) -> None:
-    """The migration ended well before the service; the sample is imported within it and read from outside, and who
-    has the token writes."""
+    """The migration has succeeded; the sample can be imported inside the container, read from outside, and written
+    with the token."""
     migrated = deployment.podman.inspect("container", deployment.name("migrate"))
     assert migrated["State"]["ExitCode"] == 0
-    told = deployment.run("bookstore", "catalog", "import")
-    say(told.splitlines()[1].strip())
-    assert [line.split()[:2] for line in told.splitlines() if "imported" in line] == [["imported", "10,000"]]
+    report = deployment.run("bookstore", "catalog", "import")
+    log(report.splitlines()[1].strip())
+    assert [line.split()[:2] for line in report.splitlines() if "imported" in line] == [["imported", "10,000"]]
     books = httpx.get(f"{deployment.base}/books", params={"limit": 3}).json()["items"]
-    say(f"reads {', '.join(book['title'] for book in books)}")
+    log(f"reads {', '.join(book['title'] for book in books)}")
     assert len(books) == 3
     token = (deployment.secrets_dir / "token").read_text().strip()
-    written = {"title": "A Book of the Container"}
-    assert httpx.post(f"{deployment.base}/books", json=written).status_code == 401
+    book = {"title": "A Book of the Container"}
+    assert httpx.post(f"{deployment.base}/books", json=book).status_code == 401
     headers = {"Authorization": f"Bearer {token}"}
-    answer = httpx.post(f"{deployment.base}/books", json=written, headers=headers)
-    assert answer.status_code == 201, answer.text
+    response = httpx.post(f"{deployment.base}/books", json=book, headers=headers)
+    assert response.status_code == 201, response.text
 
 
-def test_the_variables_arrive(deployment: Deployment) -> None:
-    """Limits, capabilities and the database's settings are those of compose.yaml and its variables."""
-    found = deployment.podman.inspect("container", deployment.name("api"))
-    assert found["HostConfig"]["Memory"] == 300 * 1024**2
-    assert found["HostConfig"]["NanoCpus"] == 1_500_000_000
-    assert found["HostConfig"]["ReadonlyRootfs"] is True
-    assert found["EffectiveCaps"] in (None, [])
-    assert found["BoundingCaps"] in (None, [])
+def test_settings_are_applied(deployment: Deployment) -> None:
+    """Limits, capabilities and the database's settings match compose.yaml and its variables."""
+    container = deployment.podman.inspect("container", deployment.name("api"))
+    assert container["HostConfig"]["Memory"] == 300 * 1024**2
+    assert container["HostConfig"]["NanoCpus"] == 1_500_000_000
+    assert container["HostConfig"]["ReadonlyRootfs"] is True
+    assert container["EffectiveCaps"] in (None, [])
+    assert container["BoundingCaps"] in (None, [])
     code = _LOCK.split("with connect")[0] + "print(connect().execute('SHOW max_connections').fetchone()[0])"
     assert deployment.run("python", "-c", code).strip() == "40"
 
 
-def test_nobody_can_change_the_service(deployment: Deployment) -> None:
-    """Within the service a process is no root, cannot write to its root file system, and gets no more rights."""
+def test_the_service_is_unprivileged(deployment: Deployment) -> None:
+    """Processes of the service are not root, cannot write to the root file system and cannot gain privileges."""
     status = deployment.run("cat", "/proc/1/status")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert fields["Uid"].split() == ["10001"] * 4
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
     assert fields["NoNewPrivs"] == "1"
-    done = deployment.podman.attempt("exec", "--user", "0", deployment.name("api"), "touch", "/opt/bookstore/x")
-    assert "Read-only file system" in done.stderr
+    result = deployment.podman.attempt("exec", "--user", "0", deployment.name("api"), "touch", "/opt/bookstore/x")
+    assert "Read-only file system" in result.stderr
 
 
 def test_health_check(deployment: Deployment) -> None:
-    """The images' health checks say that both are well."""
+    """The health checks of both images succeed."""
     for service in ("db", "api"):
-        done = deployment.podman.attempt("healthcheck", "run", deployment.name(service))
-        assert done.returncode == 0, (service, done.stdout, done.stderr)
+        result = deployment.podman.attempt("healthcheck", "run", deployment.name(service))
+        assert result.returncode == 0, (service, result.stdout, result.stderr)
 
 
-def test_metrics_are_for_the_network(deployment: Deployment) -> None:
-    """The metrics port answers the other containers, and is not published."""
+def test_metrics_stay_in_the_network(deployment: Deployment) -> None:
+    """Other containers can reach the metrics port, which is not published."""
     code = "import urllib.request as u; print(u.urlopen('http://api:9400/metrics').read().decode())"
     assert "bookstore_profile_info" in deployment.run("python", "-c", code)
     ports = deployment.podman.inspect("container", deployment.name("api"))["NetworkSettings"]["Ports"]
@@ -210,22 +210,21 @@ def test_metrics_are_for_the_network(deployment: Deployment) -> None:
 
 
 def test_another_profile_by_one_variable(deployment: Deployment) -> None:
-    """BOOKSTORE_PROFILE changes the engine and nothing else: a shipped one, one that was mounted, one of the
-    operator's making."""
+    """BOOKSTORE_PROFILE changes only the engine; it accepts a shipped profile with an override and a mounted one."""
     before = httpx.get(f"{deployment.base}/books").json()
     assert deployment.ready()["profile"] == "default"
     for spec in ("asyncpg-json@pool_size=2", "ours"):
-        say(f"BOOKSTORE_PROFILE={spec}")
+        log(f"BOOKSTORE_PROFILE={spec}")
         deployment.compose("up", "-d", "--no-build", "api", BOOKSTORE_PROFILE=spec)
-        until(lambda: deployment.ready()["profile"] == spec, spec)  # noqa: B023 - it is called here
+        wait_for(lambda: deployment.ready()["profile"] == spec, spec)  # noqa: B023 - called in this iteration
         assert httpx.get(f"{deployment.base}/books").json() == before
     deployment.compose("up", "-d", "--no-build", "api")
     assert deployment.ready()["profile"] == "default"
 
 
 def test_secrets_stay_secret(deployment: Deployment) -> None:
-    """Neither password nor token is in what podman tells of the containers, in their logs, or in the environment of
-    the service's processes."""
+    """Neither password nor token appears in `podman inspect`, in the logs, or in the environment of the service's
+    processes."""
     environments = deployment.run("sh", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'")
     assert "DATABASE_PASSWORD_FILE=/run/secrets/db_password" in environments
     for file in ("db_password", "token"):
@@ -234,13 +233,13 @@ def test_secrets_stay_secret(deployment: Deployment) -> None:
         assert secret not in environments
 
 
-def test_stops_without_a_loss(deployment: Deployment) -> None:
-    """Requests at work when SIGTERM comes are answered whole; then PID 1 ends with 0, and starts again."""
+def test_graceful_shutdown(deployment: Deployment) -> None:
+    """Requests in flight at SIGTERM get complete responses; PID 1 then exits with 0, and can be started again."""
     name = deployment.name("api")
     books = _get(deployment.base).json()
     command = ["podman", "exec", "-i", name, "python", "-c", _LOCK, str(REQUESTS)]
-    answers: list[httpx.Response] = []
-    readers = [threading.Thread(target=lambda: answers.append(_get(deployment.base))) for _ in range(REQUESTS)]
+    responses: list[httpx.Response] = []
+    readers = [threading.Thread(target=lambda: responses.append(_get(deployment.base))) for _ in range(REQUESTS)]
     with subprocess.Popen(
         command, env=deployment.podman.environ, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as blocker:
@@ -250,85 +249,85 @@ def test_stops_without_a_loss(deployment: Deployment) -> None:
         for reader in readers:
             reader.start()
         assert blocker.stdout.readline() == "waiting\n"
-        say(f"SIGTERM while {REQUESTS} requests are at work")
+        log(f"SIGTERM while {REQUESTS} requests are in flight")
         stop = threading.Thread(target=deployment.podman, args=("stop", "--time", "20", name))
         stop.start()
-        until(lambda: "Shutting down" in deployment.logs(), "the signal was not taken")
-        assert answers == []
+        wait_for(lambda: "Shutting down" in deployment.logs(), "the service does not shut down")
+        assert responses == []
         blocker.stdin.close()
     for reader in readers:
         reader.join(PATIENCE_S)
     stop.join(PATIENCE_S)
-    say(f"answered: {[answer.status_code for answer in answers]}")
-    ended = deployment.podman.inspect("container", name)["State"]["ExitCode"]
-    told = deployment.logs()
+    log(f"answered: {[response.status_code for response in responses]}")
+    exit_code = deployment.podman.inspect("container", name)["State"]["ExitCode"]
+    logs = deployment.logs()
     deployment.compose("start", "api")
     deployment.ready()
-    assert [(answer.status_code, answer.json()) for answer in answers] == [(200, books)] * REQUESTS
-    assert ended == 0
-    assert "Traceback" not in told
+    assert [(response.status_code, response.json()) for response in responses] == [(200, books)] * REQUESTS
+    assert exit_code == 0
+    assert "Traceback" not in logs
 
 
 def _get(base: str) -> httpx.Response:
     return httpx.get(f"{base}/books", timeout=PATIENCE_S)
 
 
-def test_the_migration_may_run_again(deployment: Deployment) -> None:
-    """`migrate` of a database that is up to date changes nothing, and says at which revision it is."""
-    told = deployment.run("bookstore", "db", "current")
-    again = deployment.compose("run", "--rm", "--no-deps", "migrate")
-    assert again.split()[-1] == told.split()[0]
+def test_migration_can_run_again(deployment: Deployment) -> None:
+    """`migrate` on an up-to-date database changes nothing and prints the revision."""
+    current = deployment.run("bookstore", "db", "current")
+    output = deployment.compose("run", "--rm", "--no-deps", "migrate")
+    assert output.split()[-1] == current.split()[0]
 
 
-def test_a_backup_comes_back(deployment: Deployment, tmp_path: Path) -> None:
-    """What pg_dump wrote while the service went on is restored as docs/deploy.md says, over a database that has lost
-    its books."""
+def test_restore_from_backup(deployment: Deployment, tmp_path: Path) -> None:
+    """A dump taken while the service runs can be restored as in docs/deploy.md, into a database that has lost its
+    books."""
     books = _get(deployment.base).json()
     dump = tmp_path / "bookstore.dump"
-    say("pg_dump, TRUNCATE, pg_restore")
+    log("pg_dump, TRUNCATE, pg_restore")
     with dump.open("wb") as file:
-        _database(deployment, "pg_dump --username=bookstore --format=custom --dbname=bookstore", stdout=file)
-    _database(deployment, "psql --username=bookstore --command='TRUNCATE book CASCADE'")
-    until(lambda: _get(deployment.base).json() != books, "the books are still there")
+        _run_in_database(deployment, "pg_dump --username=bookstore --format=custom --dbname=bookstore", stdout=file)
+    _run_in_database(deployment, "psql --username=bookstore --command='TRUNCATE book CASCADE'")
+    wait_for(lambda: _get(deployment.base).json() != books, "the books are still there")
     deployment.compose("stop", "api")
     with dump.open("rb") as file:
         command = "pg_restore --username=bookstore --dbname=bookstore --clean --if-exists --exit-on-error"
-        _database(deployment, command, stdin=file)
+        _run_in_database(deployment, command, stdin=file)
     deployment.compose("start", "api")
     deployment.ready()
     assert _get(deployment.base).json() == books
 
 
-def _database(deployment: Deployment, command: str, **streams: Any) -> None:
-    """Runs a command in the container of the database, which finds the server's socket."""
-    found = "for it in /tmp /var/run/postgresql; do [ -S $it/.s.PGSQL.5432 ] && export PGHOST=$it; done"
-    whole = ["podman", "exec", "-i", deployment.name("db"), "sh", "-c", f"{found}; exec {command}"]
-    done = subprocess.run(whole, env=deployment.podman.environ, stderr=subprocess.PIPE, check=False, **streams)
-    assert done.returncode == 0, done.stderr
+def _run_in_database(deployment: Deployment, command: str, **streams: Any) -> None:
+    """Run a command in the database's container, with PGHOST set to the folder of the server's socket."""
+    find_socket = "for d in /tmp /var/run/postgresql; do [ -S $d/.s.PGSQL.5432 ] && export PGHOST=$d; done"
+    arguments = ["podman", "exec", "-i", deployment.name("db"), "sh", "-c", f"{find_socket}; exec {command}"]
+    result = subprocess.run(arguments, env=deployment.podman.environ, stderr=subprocess.PIPE, check=False, **streams)
+    assert result.returncode == 0, result.stderr
 
 
 def test_pgbouncer_in_front(deployment: Deployment, pgbouncer_image: str) -> None:
-    """The compose profile `pgbouncer` lets in who knows the password, in transaction mode, and nobody else."""
-    say("starting pgbouncer")
+    """The compose profile `pgbouncer` accepts only clients with the password, and uses transaction mode."""
+    log("starting pgbouncer")
     command = ("--profile", "pgbouncer", "up", "-d", "--no-build", "--no-deps", "pgbouncer")
     deployment.compose(*command, PGBOUNCER_IMAGE=pgbouncer_image)
     code = _LOCK.split("with connect")[0].replace('os.environ["DATABASE_URL"]', "sys.argv[1]")
     through = "postgresql://bookstore@pgbouncer:6432/"
-    asked = f"{code}print(connect().execute('TABLE book LIMIT 3').rowcount)"
-    until(lambda: _ran(deployment, asked, through + "bookstore"), "PgBouncer lets nobody in")
-    assert _ran(deployment, asked, through + "bookstore") == "3"
-    wrong = asked.replace(".strip()", ".strip() + 'x'")
-    assert not _ran(deployment, wrong, through + "bookstore")
-    shown = code + "print(psycopg.ClientCursor(connect()).execute('SHOW CONFIG').fetchall())"
-    assert "('pool_mode', 'transaction'" in _ran(deployment, shown, through + "pgbouncer")
+    query = f"{code}print(connect().execute('TABLE book LIMIT 3').rowcount)"
+    wait_for(lambda: _run_python(deployment, query, through + "bookstore"), "PgBouncer accepts no client")
+    assert _run_python(deployment, query, through + "bookstore") == "3"
+    wrong_password = query.replace(".strip()", ".strip() + 'x'")
+    assert not _run_python(deployment, wrong_password, through + "bookstore")
+    show_config = code + "print(psycopg.ClientCursor(connect()).execute('SHOW CONFIG').fetchall())"
+    assert "('pool_mode', 'transaction'" in _run_python(deployment, show_config, through + "pgbouncer")
     books = _get(deployment.base).json()
-    behind = {"BOOKSTORE_PROFILE": "asyncpg-pgbouncer", "DATABASE_HOST": "pgbouncer", "DATABASE_PORT": "6432"}
-    say(f"serving through it: {behind['BOOKSTORE_PROFILE']}")
-    deployment.compose("up", "-d", "--no-build", "--no-deps", "api", **behind)
-    until(lambda: deployment.ready()["profile"] == behind["BOOKSTORE_PROFILE"], "not the profile")
+    variables = {"BOOKSTORE_PROFILE": "asyncpg-pgbouncer", "DATABASE_HOST": "pgbouncer", "DATABASE_PORT": "6432"}
+    log(f"serving through it: {variables['BOOKSTORE_PROFILE']}")
+    deployment.compose("up", "-d", "--no-build", "--no-deps", "api", **variables)
+    wait_for(lambda: deployment.ready()["profile"] == variables["BOOKSTORE_PROFILE"], "another profile is running")
     assert _get(deployment.base).json() == books
 
 
-def _ran(deployment: Deployment, code: str, *arguments: str) -> str:
-    done = deployment.podman.attempt("exec", deployment.name("api"), "python", "-c", code, *arguments)
-    return done.stdout.strip()
+def _run_python(deployment: Deployment, code: str, *arguments: str) -> str:
+    result = deployment.podman.attempt("exec", deployment.name("api"), "python", "-c", code, *arguments)
+    return result.stdout.strip()
