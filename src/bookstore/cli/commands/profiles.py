@@ -147,7 +147,7 @@ def _budget(profile: EngineProfile, probe: ServerProbe | None) -> Budget:
 
 
 def _verdict(profile: EngineProfile, needed: Budget, probe: ServerProbe | None) -> str:
-    """Return `fits` or `over`, or else why neither can be said; without a probe an empty string."""
+    """Return `fits`, `over` or the reason why neither applies; an empty string without a probe."""
     if probe is None:
         return ""
     if profile.behind_pooler != probe.is_pooled:
