@@ -99,8 +99,8 @@ class Catalogue:
         _, _, next_cursor = await self.page(reversed_query)
         if next_cursor is None:
             return query
-        place = pagination.decode(next_cursor, reversed_query.asked())
-        return BookQuery(**_values(query) | {"cursor": pagination.encode(place, query.asked())})
+        place = pagination.decode(next_cursor, reversed_query.list_key())
+        return BookQuery(**_values(query) | {"cursor": pagination.encode(place, query.list_key())})
 
     async def plan(self, query: BookQuery) -> str:
         """Return the plan nodes that scan or sort more than a page, once the statement is prepared; else "index"."""

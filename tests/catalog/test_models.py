@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from bookstore.catalog import models
-from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE, Book
+from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, MAX_NAME_LENGTH, MAX_TITLE_LENGTH, Book
 from bookstore.database.url import conninfo
 
 Connection = psycopg.Connection[Any]
@@ -139,8 +139,8 @@ def test_an_isbn_is_used_once(connection: Connection) -> None:
         ("language", "language", "zh", ""),
         ("language", "language", "de", "de\n"),
         ("title", "title", "T", ""),
-        ("title", "title", "T" * LONGEST_TITLE, "T" * (LONGEST_TITLE + 1)),
-        ("title", "title", "\N{SNOWMAN}" * LONGEST_TITLE, "\N{SNOWMAN}" * (LONGEST_TITLE + 1)),
+        ("title", "title", "T" * MAX_TITLE_LENGTH, "T" * (MAX_TITLE_LENGTH + 1)),
+        ("title", "title", "\N{SNOWMAN}" * MAX_TITLE_LENGTH, "\N{SNOWMAN}" * (MAX_TITLE_LENGTH + 1)),
     ],
 )
 def test_book_columns_have_bounds(connection: Connection, constraint: str, column: str, good: Any, bad: Any) -> None:
@@ -161,9 +161,9 @@ def test_a_book_needs_a_title(connection: Connection) -> None:
 def test_names_have_bounds(connection: Connection, table: LiteralString) -> None:
     """A name of one character and of the most is stored; none, an empty and a longer one are refused."""
     slug = {"slug": "a"} if table == "genre" else {}
-    for name in ("N", "N" * LONGEST_NAME):
+    for name in ("N", "N" * MAX_NAME_LENGTH):
         add(connection, table, name=name, **(slug and {"slug": f"a{len(name)}"}))
-    for name in ("", "N" * (LONGEST_NAME + 1)):
+    for name in ("", "N" * (MAX_NAME_LENGTH + 1)):
         with pytest.raises(errors.CheckViolation) as caught:
             add(connection, table, name=name, **slug)
         assert caught.value.diag.constraint_name == f"ck_{table}_name"

@@ -47,7 +47,7 @@ def engine(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Itera
                         sa.text(f"WITH a AS ({add}) INSERT INTO book_author SELECT :book, :place, id FROM a"),  # noqa: S608 - a constant
                         {"name": name, "book": book_id, "place": place},
                     )
-            search.refresh(session, list(BOOKS))
+            search.refresh_documents(session, list(BOOKS))
             session.commit()
         yield made
         made.dispose()
@@ -130,7 +130,7 @@ def test_any_text(engine: sa.Engine, q: str) -> None:
         if answer["next_cursor"]:
             assert page(session, q=q, limit=1, cursor=answer["next_cursor"])["items"] != answer["items"]
         meaning, _ = search.interpret(session, q)
-        assert msgspec.convert(list(meaning), search.Meaning) == meaning
+        assert msgspec.convert(list(meaning), search.Interpretation) == meaning
 
 
 @given(st.lists(st.sampled_from(["common", "hobbit", "tolkien", "the", "j", "one"]), min_size=1, max_size=3))
@@ -160,7 +160,7 @@ def test_the_best_come_first(session: Session) -> None:
 def test_common_words_are_not_ranked(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """What more books than MOST_RANKED have is ordered by the id, and by nothing else; the list goes on
     like that though the word becomes rare meanwhile."""
-    lowered = str(search._INTERPRET).replace(str(search.MOST_RANKED), "2")
+    lowered = str(search._INTERPRET).replace(str(search.MAX_RANKED), "2")
     monkeypatch.setattr(search, "_INTERPRET", sa.text(lowered))
     assert search.interpret(session, "common")[0].is_common
     assert not search.interpret(session, "hobbit")[0].is_common
@@ -178,7 +178,7 @@ def test_new_words_do_not_change_a_running_list(session: Session) -> None:
     """A book that brings the very word that was mistyped does not end the list of the likest ones."""
     first = page(session, q="hobit", limit=1)
     session.execute(sa.text("INSERT INTO book (id, title) VALUES (99, 'Hobit')"))
-    search.refresh(session, [99])
+    search.refresh_documents(session, [99])
     assert found(session, "hobit") == [99]
     rest = page(session, q="hobit", limit=5, cursor=first["next_cursor"])
     assert {book["id"] for book in first["items"] + rest["items"]} == {1, 2}
@@ -187,7 +187,7 @@ def test_new_words_do_not_change_a_running_list(session: Session) -> None:
 def test_refresh(session: Session) -> None:
     """After a change the new words are found and the old ones are not."""
     session.execute(sa.text("UPDATE book SET title = 'Renamed' WHERE id = 4"))
-    search.refresh(session, [4])
+    search.refresh_documents(session, [4])
     assert found(session, "renamed hugo") == [4]
     assert found(session, "miserables") == []
     session.execute(sa.text("DELETE FROM book WHERE id = 4"))

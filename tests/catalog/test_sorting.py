@@ -14,7 +14,7 @@ def names(text: str) -> list[tuple[str, bool]]:
     return [(by_column[str(key.column).replace("-32768", "32767")], key.descending) for key in parse(text)]
 
 
-def parse(text: str) -> sorting.Keys:
+def parse(text: str) -> sorting.SortKeys:
     return sorting.parse(text, sorting.BOOKS)
 
 
@@ -45,12 +45,12 @@ def test_what_is_not_known(text: str) -> None:
 @pytest.mark.parametrize("text", ["title", "-title", "publication_year", "-publication_year", "created_at"])
 def test_one_direction_is_one_range(text: str) -> None:
     """Where all keys go one way, what follows is one comparison of rows, which an index answers as a range."""
-    condition = str(sorting.beyond(parse(text)).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    condition = str(sorting.keyset_condition(parse(text)).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     assert (" < (" if text.startswith("-") else " > (") in condition
     assert " OR " not in condition
 
 
 def test_mixed_directions_begin_with_a_range() -> None:
     """In mixed directions the first key bounds all, for an index to begin there."""
-    condition = str(sorting.beyond(parse("-created_at,id")).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    condition = str(sorting.keyset_condition(parse("-created_at,id")).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     assert condition.startswith("book.created_at <= ")

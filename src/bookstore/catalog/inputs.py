@@ -11,18 +11,18 @@ import msgspec
 from msgspec import Meta
 
 from bookstore.catalog import isbn
-from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
+from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, MAX_NAME_LENGTH, MAX_TITLE_LENGTH
 from bookstore.catalog.slug import slug
 from bookstore.config.text import normalise
 from bookstore.exceptions import ApiError, FieldError
 
-MOST_IDS: Final = 1000
+MAX_IDS: Final = 1000
 """Of authors or genres on one book."""
 
-MOST_BOOKS: Final = 1000
+MAX_BATCH_BOOKS: Final = 1000
 """In one batch."""
 
-MOST_MISTAKES: Final = 100
+MAX_ERRORS: Final = 100
 """Told at once."""
 
 # What the OpenAPI document says of rules whose own sentences tell more than a pattern that was not met.
@@ -32,9 +32,9 @@ _SLUG: Final = {"pattern": "^([0-9]+(-[a-z0-9]+)+|[0-9]*[a-z][a-z0-9]*(-[a-z0-9]
 _UNIQUE: Final = {"uniqueItems": True}
 
 _Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-_Ids = Annotated[list[_Id], Meta(max_length=MOST_IDS, examples=[[1]], extra_json_schema=_UNIQUE)]
+_Ids = Annotated[list[_Id], Meta(max_length=MAX_IDS, examples=[[1]], extra_json_schema=_UNIQUE)]
 _Name = Annotated[
-    str, Meta(min_length=1, max_length=LONGEST_NAME, examples=["Ursula K. Le Guin"], extra_json_schema=_TEXT)
+    str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, examples=["Ursula K. Le Guin"], extra_json_schema=_TEXT)
 ]
 
 
@@ -43,7 +43,9 @@ class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     title: Annotated[
         str,
-        Meta(min_length=1, max_length=LONGEST_TITLE, examples=["The Left Hand of Darkness"], extra_json_schema=_TEXT),
+        Meta(
+            min_length=1, max_length=MAX_TITLE_LENGTH, examples=["The Left Hand of Darkness"], extra_json_schema=_TEXT
+        ),
     ]
     isbn13: (
         Annotated[
@@ -62,12 +64,12 @@ class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     author_ids: _Ids = []
     genre_ids: _Ids = []
 
-    def settled(self) -> BookInput:
+    def validate(self) -> BookInput:
         """The draft as it is kept: its text normalised, its ISBN with 13 digits, its genres in order.
 
         Raises ApiError `invalid_body` for what no type tells.
         """
-        _refuse(self.mistakes(""))
+        _raise_errors(self.mistakes(""))
         return self._normal()
 
     def _normal(self) -> BookInput:
@@ -94,11 +96,11 @@ class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class BookBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Books that are made together: all of them, or none."""
 
-    items: Annotated[list[BookInput], Meta(min_length=1, max_length=MOST_BOOKS)]
+    items: Annotated[list[BookInput], Meta(min_length=1, max_length=MAX_BATCH_BOOKS)]
 
-    def settled(self) -> list[BookInput]:
+    def validate(self) -> list[BookInput]:
         """The drafts as they are kept. Raises ApiError `invalid_body` as theirs, for all of them."""
-        _refuse(mistake for place, item in enumerate(self.items) for mistake in item.mistakes(f"/items/{place}"))
+        _raise_errors(mistake for place, item in enumerate(self.items) for mistake in item.mistakes(f"/items/{place}"))
         return [item._normal() for item in self.items]  # noqa: SLF001 - of the same module
 
 
@@ -107,16 +109,16 @@ class AuthorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     name: _Name
 
-    def settled(self) -> AuthorInput:
+    def validate(self) -> AuthorInput:
         """The draft as it is kept. Raises ApiError `invalid_body` for a blank name."""
-        return AuthorInput(name=_named(self.name))
+        return AuthorInput(name=_validate_name(self.name))
 
 
 class GenreInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A genre as it is written. Without a `slug` the name makes one."""
 
     name: Annotated[
-        str, Meta(min_length=1, max_length=LONGEST_NAME, examples=["Science Fiction"], extra_json_schema=_TEXT)
+        str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, examples=["Science Fiction"], extra_json_schema=_TEXT)
     ]
     slug: (
         Annotated[
@@ -131,22 +133,22 @@ class GenreInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         | None
     ) = None
 
-    def settled(self) -> GenreInput:
+    def validate(self) -> GenreInput:
         """The draft as it is kept. Raises ApiError `invalid_body` for a blank name and for a slug like an id."""
         if self.slug is not None and not re.match(_SLUG["pattern"], self.slug):
             detail = "A slug is made of a-z, 0-9 and single hyphens between them; a number alone would be an id."
             raise ApiError("invalid_body", f"slug: {detail}", FieldError(detail, pointer="/slug"))
-        name = _named(self.name)
+        name = _validate_name(self.name)
         return GenreInput(name=name, slug=self.slug or slug(name))
 
 
-def _refuse(mistakes: Iterable[FieldError]) -> None:
-    found = list(islice(mistakes, MOST_MISTAKES))
+def _raise_errors(mistakes: Iterable[FieldError]) -> None:
+    found = list(islice(mistakes, MAX_ERRORS))
     if found:
         raise ApiError("invalid_body", f"The body is not valid in {len(found)} of its members.", *found)
 
 
-def _named(text: str) -> str:
+def _validate_name(text: str) -> str:
     name = normalise(text)
     if not name:
         detail = "A name needs more than white space."

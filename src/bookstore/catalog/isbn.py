@@ -11,7 +11,7 @@ from typing import Final
 
 _PREFIXES: Final = ("978", "979")
 _WEIGHTS10: Final = tuple(range(10, 1, -1))
-_MOST_ZEROS_LOST: Final = 3
+_MAX_LOST_ZEROS: Final = 3
 """0-00-7…, HarperCollins, has three; a shorter number fits by chance more often than by right."""
 
 _ZERO: Final = ord("0")
@@ -53,7 +53,7 @@ def to_isbn13(text: str, *, restore_zeros: bool = True) -> str | None:
     number = text.translate(_SEPARATORS) if not text.isdigit() else text
     if len(number) == 13:
         return number if is_isbn13(number) else None
-    if restore_zeros and 10 - _MOST_ZEROS_LOST <= len(number) < 10:
+    if restore_zeros and 10 - _MAX_LOST_ZEROS <= len(number) < 10:
         number = number.rjust(10, "0")
     if not is_isbn10(number):
         return None

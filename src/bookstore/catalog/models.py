@@ -32,8 +32,8 @@ VERSION_TABLE: Final = "schema_version"
 
 EARLIEST_YEAR: Final = -3000
 LATEST_YEAR: Final = 9999
-LONGEST_TITLE: Final = 1000
-LONGEST_NAME: Final = 300
+MAX_TITLE_LENGTH: Final = 1000
+MAX_NAME_LENGTH: Final = 300
 """Characters, not bytes. Real titles go up to 186, real names to 52."""
 
 # ISO 2108: the digits weigh 1, 3, 1, 3 … and their sum is a multiple of ten. A CASE, because AND does
@@ -95,7 +95,7 @@ idempotency = Table(
 """The answers to requests with an Idempotency-Key: `owner` is the token's name, `request` a digest."""
 
 
-class Changed:
+class Versioned:
     """Columns of what clients change: `version` counts the changes, from 1."""
 
     version: Mapped[int] = mapped_column(server_default="1", sort_order=3001)
@@ -110,12 +110,12 @@ class Changed:
         return {"version_id_col": cls.version}
 
 
-class Author(Changed, IdentityBase):
+class Author(Versioned, IdentityBase):
     """A person or body named on a title page. Two of them may share a name."""
 
     __tablename__ = "author"
     __table_args__ = (
-        CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="name"),
+        CheckConstraint(f"name <> '' AND length(name) <= {MAX_NAME_LENGTH}", name="name"),
         Index("ix_author_name", "name"),
         Index("ix_author_sort_key", text("sort_key(name)"), "id"),
     )
@@ -123,12 +123,12 @@ class Author(Changed, IdentityBase):
     name: Mapped[str]
 
 
-class Genre(Changed, IdentityBase):
+class Genre(Versioned, IdentityBase):
     """A shelf; `slug` is its name in a URL."""
 
     __tablename__ = "genre"
     __table_args__ = (
-        CheckConstraint(f"name <> '' AND length(name) <= {LONGEST_NAME}", name="name"),
+        CheckConstraint(f"name <> '' AND length(name) <= {MAX_NAME_LENGTH}", name="name"),
         CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug"),
         CheckConstraint("slug !~ '^[0-9]+$'", name="slug_is_no_id"),
     )
@@ -137,12 +137,12 @@ class Genre(Changed, IdentityBase):
     slug: Mapped[str] = mapped_column(String(100), unique=True)
 
 
-class Book(Changed, IdentityBase):
+class Book(Versioned, IdentityBase):
     """An edition: its authors in the order of the title page, its genres in the order of their ids."""
 
     __tablename__ = "book"
     __table_args__ = (
-        CheckConstraint(f"title <> '' AND length(title) <= {LONGEST_TITLE}", name="title"),
+        CheckConstraint(f"title <> '' AND length(title) <= {MAX_TITLE_LENGTH}", name="title"),
         CheckConstraint(_ISBN13_VALID, name="isbn13"),
         CheckConstraint(f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="publication_year"),
         CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="language"),

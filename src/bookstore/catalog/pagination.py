@@ -20,7 +20,7 @@ from bookstore.exceptions import ApiError, FieldError
 T = TypeVar("T")
 
 _DIGEST_BYTES: Final = 9
-_FORM: Final = b"cursor 2"
+_FORMAT: Final = b"cursor 2"
 
 
 def encode(place: Sequence[Any], asked: str) -> str:
@@ -39,13 +39,13 @@ def decode(text: str, asked: str) -> list[Any]:
         values = whole[_DIGEST_BYTES:]
         place = msgspec.json.decode(values, type=list[Any])
     except (ValueError, msgspec.MsgspecError, RecursionError):  # binascii.Error and UnicodeError are ValueErrors
-        raise _foreign() from None
+        raise _invalid_cursor() from None
     if _digest(values, asked) != whole[:_DIGEST_BYTES] or encode(place, asked) != text:
-        raise _foreign()
+        raise _invalid_cursor()
     return place
 
 
-def sort_keys(sort: str, orders: sorting.Orders) -> sorting.Keys:
+def sort_keys(sort: str, orders: sorting.Orders) -> sorting.SortKeys:
     """Return the sort keys of the parameter `sort`. Raises ApiError for an unknown order."""
     try:
         return sorting.parse(sort, orders)
@@ -58,13 +58,13 @@ def convert_values(values: list[Any], kind: type[T]) -> T:
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError:
-        raise _foreign() from None
+        raise _invalid_cursor() from None
 
 
-def keyset_parameters(values: list[Any], orders: sorting.Keys) -> dict[str, Any]:
+def keyset_parameters(values: list[Any], orders: sorting.SortKeys) -> dict[str, Any]:
     """Return a cursor's values as the parameters of `sorting.beyond`. Raises ApiError if they belong to other keys."""
     kind: Any = tuple[tuple(key.kind for key in orders)]  # type: ignore[misc] # made at run time
-    return {sorting.parameter(number): value for number, value in enumerate(convert_values(values, kind))}
+    return {sorting.keyset_parameter(number): value for number, value in enumerate(convert_values(values, kind))}
 
 
 def invalid_parameter(parameter: str, detail: str) -> ApiError:
@@ -73,9 +73,9 @@ def invalid_parameter(parameter: str, detail: str) -> ApiError:
 
 
 def _digest(values: bytes, asked: str) -> bytes:
-    return hashlib.blake2s(values + asked.encode(), digest_size=_DIGEST_BYTES, person=_FORM).digest()
+    return hashlib.blake2s(values + asked.encode(), digest_size=_DIGEST_BYTES, person=_FORMAT).digest()
 
 
-def _foreign() -> ApiError:
+def _invalid_cursor() -> ApiError:
     detail = "not a cursor of this list; take next_cursor as it came, with the same filters and sort"
     return invalid_parameter("cursor", detail)

@@ -83,7 +83,7 @@ class Representation(msgspec.Struct, frozen=True):
     changed_at: int | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class StoredResponse(msgspec.Struct, frozen=True):
     """The answer to a write, as it is given once more to the same request: JSON and headers."""
 
     status: int

@@ -17,23 +17,23 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import models
 from bookstore.catalog.models import book_document
 
-MOST_RANKED: Final = 5000
+MAX_RANKED: Final = 5000
 """Books. Words that more of them have tell no book from another, and ranking those would take a second."""
 
-LIKE_WORDS: Final = 4
+MAX_SIMILAR_WORDS: Final = 4
 """How many words a mistyped one may stand for."""
 
 
 # Checked in cursors, which anybody can write: `('word' | 'like') & ('other')`, a quote and a backslash doubled.
 _WORD: Final = r"'(?:[^'\\\x00]|''|\\\\){1,400}'"
 _TERM: Final = rf"\({_WORD}(?: \| {_WORD})*\)"
-_FORM: Final = rf"\A(?:{_TERM}(?: & {_TERM})*)?\Z"
+_TSQUERY: Final = rf"\A(?:{_TERM}(?: & {_TERM})*)?\Z"
 
 
-class Meaning(NamedTuple):
+class Interpretation(NamedTuple):
     """`query` is a tsquery; `is_common` says that more than MOST_RANKED books match it."""
 
-    query: Annotated[str, Meta(pattern=_FORM)]
+    query: Annotated[str, Meta(pattern=_TSQUERY)]
     is_common: bool
 
 
@@ -44,7 +44,7 @@ _INTERPRET: Final = sa.text(rf"""
         SELECT known.word, coalesce(known.meant, likest.word, known.word) AS meant FROM known LEFT JOIN LATERAL (
             SELECT search_word.word FROM search_word WHERE known.meant IS NULL AND search_word.word % known.word
             AND abs(length(search_word.word) - length(known.word)) <= 2
-            ORDER BY similarity(search_word.word, known.word) DESC, search_word.word LIMIT {LIKE_WORDS}
+            ORDER BY similarity(search_word.word, known.word) DESC, search_word.word LIMIT {MAX_SIMILAR_WORDS}
         ) AS likest ON true
     ),
     terms AS (
@@ -53,22 +53,22 @@ _INTERPRET: Final = sa.text(rf"""
     ),
     whole AS (SELECT coalesce(string_agg('(' || term || ')', ' & '), '') AS query FROM terms)
     SELECT query, (
-        SELECT count(*) > {MOST_RANKED}
-        FROM (SELECT FROM book_document WHERE document @@ query::tsquery LIMIT {MOST_RANKED} + 1) AS counted
+        SELECT count(*) > {MAX_RANKED}
+        FROM (SELECT FROM book_document WHERE document @@ query::tsquery LIMIT {MAX_RANKED} + 1) AS counted
     ), {models.STATE_SQL} FROM whole""")  # noqa: S608 - made of constants
 
 _DOCUMENT: Final = book_document.c.document
 _QUERY: Final = sa.cast(sa.bindparam("query", type_=sa.Text), TSQUERY)
 
 
-def interpret(session: Session, text: str) -> tuple[Meaning, str]:
+def interpret(session: Session, text: str) -> tuple[Interpretation, str]:
     """What `text` asks for, and the state of the vocabulary. A text without any word matches no book."""
     composed = unicodedata.normalize("NFC", text)  # as the catalogue is: an accent of its own ends a word
     query, is_common, state = session.execute(_INTERPRET, {"text": composed}).one()
-    return Meaning(query, is_common), state
+    return Interpretation(query, is_common), state
 
 
-def matching() -> sa.CTE:
+def matches() -> sa.CTE:
     """(book_id, distance) of the books that match the parameter `query`; the best have the least distance.
 
     The words' number and nearness count, those of the title more than those of names, and short documents
@@ -82,7 +82,7 @@ def matching() -> sa.CTE:
     return found.cte("matching").prefix_with("MATERIALIZED")
 
 
-def has_words() -> sa.ColumnElement[bool]:
+def document_matches() -> sa.ColumnElement[bool]:
     """Whether a joined document matches the parameter `query`, which is common."""
     return _DOCUMENT.bool_op("@@")(_QUERY)
 
@@ -102,7 +102,7 @@ _REFRESH: Final = sa.text("""
     ORDER BY word ON CONFLICT DO NOTHING""").bindparams(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))
 
 
-def refresh(session: Session, book_ids: list[int]) -> None:
+def refresh_documents(session: Session, book_ids: list[int]) -> None:
     """Writes the documents of these books anew, after their title, authors or an author's name changed.
 
     This transaction has made or locked the books, with a statement before: else one who changes the title and

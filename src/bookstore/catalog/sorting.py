@@ -17,53 +17,53 @@ from bookstore.catalog.models import Author, Book, Genre
 Column = sa.ColumnElement[Any]
 
 
-class Key(NamedTuple):
+class SortKey(NamedTuple):
     """What a list is ordered by; `kind` is the type of its values, in Python and in a cursor."""
 
     column: Column
     kind: type
     descending: bool = False
 
-    def ordered(self) -> Column:
+    def order_by(self) -> Column:
         return self.column.desc() if self.descending else self.column.asc()
 
 
-Keys = tuple[Key, ...]
-Orders = Mapping[str, Callable[[bool], Key]]
+SortKeys = tuple[SortKey, ...]
+Orders = Mapping[str, Callable[[bool], SortKey]]
 """By name: the key, given whether it is descending."""
 
 
-def plain(column: Column, kind: type) -> Callable[[bool], Key]:
-    return lambda descending: Key(column, kind, descending)
+def column_key(column: Column, kind: type) -> Callable[[bool], SortKey]:
+    return lambda descending: SortKey(column, kind, descending)
 
 
-def _text(column: Column) -> Callable[[bool], Key]:
+def _text_key(column: Column) -> Callable[[bool], SortKey]:
     """Without accents and case, and the same on every server, whatever its locale."""
-    return plain(sa.collate(sa.func.sort_key(column, type_=sa.Text()), "C"), str)
+    return column_key(sa.collate(sa.func.sort_key(column, type_=sa.Text()), "C"), str)
 
 
-def _year(descending: bool) -> Key:
+def _year_key(descending: bool) -> SortKey:
     """A book without a year comes last, upwards and downwards: it stands for a year beyond all."""
     absent = sa.literal_column("-32768" if descending else "32767", sa.Integer())
-    return Key(sa.func.coalesce(sa.cast(Book.publication_year, sa.Integer), absent), int, descending)
+    return SortKey(sa.func.coalesce(sa.cast(Book.publication_year, sa.Integer), absent), int, descending)
 
 
 BOOKS: Final[Orders] = {
-    "id": plain(Book.id.expression, int),
-    "title": _text(Book.title.expression),
-    "publication_year": _year,
-    "created_at": plain(Book.created_at.expression, datetime),
+    "id": column_key(Book.id.expression, int),
+    "title": _text_key(Book.title.expression),
+    "publication_year": _year_key,
+    "created_at": column_key(Book.created_at.expression, datetime),
 }
-AUTHORS: Final[Orders] = {"id": plain(Author.id.expression, int), "name": _text(Author.name.expression)}
-GENRES: Final[Orders] = {"id": plain(Genre.id.expression, int), "name": _text(Genre.name.expression)}
+AUTHORS: Final[Orders] = {"id": column_key(Author.id.expression, int), "name": _text_key(Author.name.expression)}
+GENRES: Final[Orders] = {"id": column_key(Genre.id.expression, int), "name": _text_key(Genre.name.expression)}
 
 
-def parse(text: str, orders: Orders) -> Keys:
+def parse(text: str, orders: Orders) -> SortKeys:
     """The keys of `text`, names of `orders` by comma, `-` before one for descending; `id` comes last in any.
 
     Raises ValueError naming what is not known or stands twice.
     """
-    keys: list[Key] = []
+    keys: list[SortKey] = []
     seen: set[str] = set()
     for part in text.split(","):
         name = part.removeprefix("-")
@@ -83,18 +83,18 @@ def pattern(names: Iterable[str]) -> str:
     return f"^{name}(,{name})*$"
 
 
-def parameter(place: int) -> str:
+def keyset_parameter(place: int) -> str:
     """The name of the parameter that holds the last row's value of key `place`."""
     return f"after_{place}"
 
 
-def beyond(keys: Keys) -> sa.ColumnElement[bool]:
+def keyset_condition(keys: SortKeys) -> sa.ColumnElement[bool]:
     """The rows that follow the place in the parameters.
 
     One row comparison where all keys go the same way, which is one range of an index. Otherwise the keys
     are compared one after the other, and the first one again by itself, so that an index can begin there.
     """
-    at = [sa.bindparam(parameter(place), type_=key.column.type) for place, key in enumerate(keys)]
+    at = [sa.bindparam(keyset_parameter(place), type_=key.column.type) for place, key in enumerate(keys)]
     if len({key.descending for key in keys}) == 1:
         row, place = sa.tuple_(*(key.column for key in keys)), sa.tuple_(*at)
         return row < place if keys[0].descending else row > place

@@ -15,7 +15,7 @@ from bookstore.exceptions import ConfigurationError
 
 
 def read(path: Path, columns: Mapping[str, str] | None = None) -> list[RawRow | BadRow]:
-    with csv_reader.opened(path, columns) as file:
+    with csv_reader.open_csv(path, columns) as file:
         return list(file.rows())
 
 
@@ -51,7 +51,7 @@ def test_columns_can_be_mapped(tmp_path: Path) -> None:
     """--column names another file's header, and what is not read is known."""
     path = tmp_path / "books.csv"
     path.write_bytes(b"Writer,Name,Shelf\nAnn,A,7\n")
-    with csv_reader.opened(path, {"title": "Name", "authors": "Writer"}) as file:
+    with csv_reader.open_csv(path, {"title": "Name", "authors": "Writer"}) as file:
         (row,) = file.rows()
         assert isinstance(row, RawRow)
         assert (row.title, row.authors, file.unread) == ("A", "Ann", ["Shelf"])

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from bookstore.catalog.datasets import import_file, importer, loader, sample_path
-from bookstore.catalog.datasets.report import Report, lines
+from bookstore.catalog.datasets.report import Report, format_lines
 from bookstore.exceptions import ConfigurationError
 
 Connection = psycopg.Connection[Any]
@@ -44,7 +44,7 @@ def test_sample_is_imported_whole(connection: Connection) -> None:
     counts = {kind.reason: kind.count for kind in report.kinds}
     assert counts["damaged by a spreadsheet, computed from isbn"] > 9_000
     assert counts["leading zeros restored"] > 6_000
-    assert all(len(line) <= 80 for line in lines(report) if not line.startswith(report.file))
+    assert all(len(line) <= 80 for line in format_lines(report) if not line.startswith(report.file))
 
 
 def test_importing_twice_changes_nothing(connection: Connection, contents: Contents) -> None:

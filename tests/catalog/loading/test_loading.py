@@ -101,7 +101,7 @@ async def database(request: pytest.FixtureRequest, books_url: sa.URL) -> Any:
 
 def following(book_id: int) -> str:
     """The cursor of a page by id, whose last book is `book_id`."""
-    return pagination.encode([book_id], BookQuery(limit=1).asked())
+    return pagination.encode([book_id], BookQuery(limit=1).list_key())
 
 
 def query(after: int | None, limit: int) -> BookQuery:
@@ -120,7 +120,7 @@ async def page(database: Database, loading: Loading, after: int | None, limit: i
 
 
 async def one(database: Database, loading: Loading, book_id: int) -> Any:
-    found = await database.run(lambda session: BookRepository(session, loading).one(id=book_id), reading=True)
+    found = await database.run(lambda session: BookRepository(session, loading).find(id=book_id), reading=True)
     return None if found is None else msgspec.json.decode(msgspec.json.encode(found.body))
 
 

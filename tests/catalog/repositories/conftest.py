@@ -132,7 +132,7 @@ def shelf(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterat
             connection.execute("ALTER TABLE book ALTER id RESTART 1000")
         engine = sa.create_engine(for_driver(url, "psycopg-sync")[0], poolclass=sa.NullPool)
         with Session(engine) as session:
-            search.refresh(session, [book["id"] for book in books])
+            search.refresh_documents(session, [book["id"] for book in books])
             session.commit()
         yield Shelf(url, books)
 

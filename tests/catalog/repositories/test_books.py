@@ -292,7 +292,7 @@ def test_tampered_cursors(session: Session, asked: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_forged_cursors(asked: dict[str, Any], place: list[Any]) -> None:
     """A cursor with the right digest and what no page ends with is refused before the database is asked."""
-    forged = pagination.encode(place, BookQuery(limit=1, **asked).asked())
+    forged = pagination.encode(place, BookQuery(limit=1, **asked).list_key())
     refused(BookQuery(limit=1, cursor=forged, **asked))
 
 

@@ -39,7 +39,7 @@ SECRETS = ["SELECT", "select ", "book_author", "sqlalchemy", "psycopg", "asyncpg
 
 def following(book_id: int) -> str:
     """The cursor of a page by id, whose last book is `book_id`."""
-    return pagination.encode([book_id], BookQuery(limit=1).asked())
+    return pagination.encode([book_id], BookQuery(limit=1).list_key())
 
 
 def is_problem(response: Any, status: int, code: str) -> Any:

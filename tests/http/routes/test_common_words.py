@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bookstore.catalog.search import MOST_RANKED
+from bookstore.catalog.search import MAX_RANKED
 from bookstore.profile.engine_profile import Driver
 
 from .conftest import Serve
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 async def test_common_words(own_database: Callable[..., Any], driver: Driver, serve: Serve) -> None:
     """They are paged by id, counted, and combined with a filter; another order is refused with a reason."""
     with own_database(
-        f"INSERT INTO book (title) SELECT 'the book ' || n FROM generate_series(1, {MOST_RANKED + 1}) n",  # noqa: S608 - a constant
+        f"INSERT INTO book (title) SELECT 'the book ' || n FROM generate_series(1, {MAX_RANKED + 1}) n",  # noqa: S608 - a constant
         "INSERT INTO book_document SELECT id, search_document(title, NULL) FROM book",
         "INSERT INTO search_word VALUES ('the'), ('book')",
         "INSERT INTO author (name) VALUES ('Ann')",
@@ -31,9 +31,9 @@ async def test_common_words(own_database: Callable[..., Any], driver: Driver, se
                 return [book["id"] for book in page["items"]], page
 
             first, page = await ids("q=the&total=true")
-            assert (first, page["total"]) == ([1, 2, 3], MOST_RANKED + 1)
+            assert (first, page["total"]) == ([1, 2, 3], MAX_RANKED + 1)
             assert (await ids(f"q=the&cursor={page['next_cursor']}"))[0] == [4, 5, 6]
-            assert (await ids("q=the&sort=-id"))[0] == [MOST_RANKED + 1, MOST_RANKED, MOST_RANKED - 1]
+            assert (await ids("q=the&sort=-id"))[0] == [MAX_RANKED + 1, MAX_RANKED, MAX_RANKED - 1]
             assert (await ids("q=the&author_id=1"))[0] == [7, 4000]
             refused = await client.get("/books?q=the&sort=title")
             assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (400, "sort")

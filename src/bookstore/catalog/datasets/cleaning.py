@@ -8,12 +8,12 @@ from typing import Final
 
 from bookstore.catalog.datasets.csv_reader import BadRow, RawRow
 from bookstore.catalog.datasets.entry import Entry, Finding, Outcome
-from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, GENRE_SEPARATOR, split
+from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, GENRE_SEPARATOR, split_names
 from bookstore.catalog.isbn import is_isbn13, to_isbn13
-from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, LONGEST_NAME, LONGEST_TITLE
+from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, MAX_NAME_LENGTH, MAX_TITLE_LENGTH
 from bookstore.config.text import normalise
 
-MOST_AUTHORS: Final = 1000
+MAX_NAMES: Final = 1000
 """On one book; the database counts them in two bytes, and a cell with more is not a list of authors."""
 
 _FLOAT: Final = re.compile(r"\d+(\.\d*)?([eE]\+?\d+)?")
@@ -50,7 +50,7 @@ class _Row:
         self._findings.append(Finding(self._number, Outcome.MENDED, column, found, reason))
 
     def _refused(self, column: str, found: str, reason: str) -> None:
-        self._findings.append(Finding(self._number, Outcome.REFUSED, column, _shortened(found), reason))
+        self._findings.append(Finding(self._number, Outcome.REFUSED, column, _truncate(found), reason))
 
     def title(self, cell: str, original: str) -> str | None:
         title = normalise(cell)
@@ -61,18 +61,18 @@ class _Row:
         if not title:
             self._refused("title", "", "a book needs a title")
             return None
-        if len(title) > LONGEST_TITLE:
-            self._refused("title", title, f"longer than {LONGEST_TITLE} characters")
+        if len(title) > MAX_TITLE_LENGTH:
+            self._refused("title", title, f"longer than {MAX_TITLE_LENGTH} characters")
             return None
         return title
 
     def names(self, column: str, cell: str, separator: str) -> tuple[str, ...] | None:
-        names, repeated, longest = _names(cell, separator)
-        if longest > LONGEST_NAME:
-            self._refused(column, cell, f"a name is longer than {LONGEST_NAME} characters")
+        names, repeated, longest = _parse_names(cell, separator)
+        if longest > MAX_NAME_LENGTH:
+            self._refused(column, cell, f"a name is longer than {MAX_NAME_LENGTH} characters")
             return None
-        if len(names) > MOST_AUTHORS:
-            self._refused(column, f"{len(names)} names", f"more than {MOST_AUTHORS} names")
+        if len(names) > MAX_NAMES:
+            self._refused(column, f"{len(names)} names", f"more than {MAX_NAMES} names")
             return None
         if repeated:
             self._mended(column, repeated, "repeated within the row, dropped")
@@ -80,18 +80,18 @@ class _Row:
 
     def isbn13(self, long: str, short: str) -> str | None:
         """`long` where it is whole; else what `short` gives; else None."""
-        computed = to_isbn13(_bare(short)) if short else None
+        computed = to_isbn13(_strip_spreadsheet_marks(short)) if short else None
         if short and computed is None:
             self._mended("isbn", short, "not a valid ISBN, dropped")
         chosen = self._long_or_computed(long, computed) if long else computed
-        if computed is not None and chosen == computed and len(bare := _bare(short)) < 10:
+        if computed is not None and chosen == computed and len(bare := _strip_spreadsheet_marks(short)) < 10:
             self._mended("isbn", bare, "leading zeros restored")
         return chosen
 
     def _long_or_computed(self, long: str, computed: str | None) -> str | None:
         if is_isbn13(long):
             whole: str | None = long
-        elif (whole := to_isbn13(_bare(long))) is not None:
+        elif (whole := to_isbn13(_strip_spreadsheet_marks(long))) is not None:
             self._mended("isbn13", long, "written as 13 digits")
         if whole is not None:
             if computed is not None and computed != whole:
@@ -103,10 +103,10 @@ class _Row:
         return computed
 
     def year(self, cell: str) -> int | None:
-        year = _year(cell)
+        year = _parse_year(cell)
         if year is None and cell.strip():
             allowed = f"no year from {EARLIEST_YEAR} to {LATEST_YEAR}, dropped"
-            self._mended("publication_year", _shortened(cell), allowed)
+            self._mended("publication_year", _truncate(cell), allowed)
         return year
 
     def language(self, cell: str) -> str | None:
@@ -114,21 +114,21 @@ class _Row:
         language = short_code(written)
         if language != (written or None):
             reason = "no language code, dropped" if language is None else "shortest code taken"
-            self._mended("language", _shortened(cell), reason)
+            self._mended("language", _truncate(cell), reason)
         return language
 
 
 @lru_cache(4096)
-def _names(cell: str, separator: str) -> tuple[tuple[str, ...], str, int]:
+def _parse_names(cell: str, separator: str) -> tuple[tuple[str, ...], str, int]:
     """The names in `cell`, the first of them that repeats, and the length of the longest."""
-    names = [name for part in split(cell, separator) if (name := normalise(part))]
+    names = [name for part in split_names(cell, separator) if (name := normalise(part))]
     once = tuple(dict.fromkeys(names))
     repeated = "" if len(once) == len(names) else next(name for name in once if names.count(name) > 1)
     return once, repeated, max(map(len, once), default=0)
 
 
 @lru_cache(4096)
-def _year(cell: str) -> int | None:
+def _parse_year(cell: str) -> int | None:
     # Data frames write whole numbers with missing ones between them as floats: 2008.0.
     match = _WHOLE.fullmatch(cell.strip())
     if match is None or len(match[1]) > 6:
@@ -137,16 +137,16 @@ def _year(cell: str) -> int | None:
     return year if EARLIEST_YEAR <= year <= LATEST_YEAR else None
 
 
-def _bare(number: str) -> str:
+def _strip_spreadsheet_marks(number: str) -> str:
     """`number` without what spreadsheets put around it and loses nothing: ="0439023483", 439023483.0."""
     return number.strip('="').removesuffix(".0")
 
 
-def _shortened(text: str, most: int = 100) -> str:
+def _truncate(text: str, most: int = 100) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-_TAG: Final = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{2}))?")
+_LANGUAGE_TAG: Final = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{2}))?")
 
 # ISO 639-1 code, then its three-letter codes of ISO 639-2: where there are two, one is after the English
 # name (B), one after the native (T). BCP 47 (RFC 5646, 2.2.1) wants the two-letter code where it exists.
@@ -174,7 +174,7 @@ _SHORTEST: Final = {long: two for two, *longs in (entry.split() for entry in _CO
 @lru_cache(4096)
 def short_code(text: str) -> str | None:
     """`en` for eng, `en-US` for en_us, `fil` for fil, which has no two letters; None for anything else."""
-    match = _TAG.fullmatch(text)
+    match = _LANGUAGE_TAG.fullmatch(text)
     if match is None or (language := match[1].lower()) == "und":
         return None
     language = _SHORTEST.get(language, language)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from bookstore.exceptions import ConfigurationError
 
-KNOWN: Final = {
+COLUMN_ALIASES: Final = {
     "title": ("title",),
     "authors": ("authors",),
     "isbn": ("isbn",),
@@ -28,7 +28,7 @@ KNOWN: Final = {
 """Our columns and the header names they go by, the names of goodbooks-10k among them."""
 
 REQUIRED: Final = ("title", "authors")
-PASSED_OVER: Final = frozenset({"book_id", "average_rating", "ratings_count"})
+IGNORED_COLUMNS: Final = frozenset({"book_id", "average_rating", "ratings_count"})
 """Columns of goodbooks-10k that a bookstore has no use for."""
 
 
@@ -54,24 +54,24 @@ class BadRow(NamedTuple):
     expected: int
 
 
-class Source:
+class CsvSource:
     """An open CSV file: `unread` are its columns we do not know, `rows()` its rows."""
 
     def __init__(self, path: Path, text: Iterable[str], raw: BinaryIO, columns: Mapping[str, str]) -> None:
         self._path = path
         self._raw = raw
         self._size = os.fstat(raw.fileno()).st_size
-        self._reader = csv.reader(_without_nul(path, text), strict=True)
+        self._reader = csv.reader(_check_no_nul(path, text), strict=True)
         self._row_starts_at = 1
         header = self._next()
         if not header:
             raise ConfigurationError(f"{path}:1: the file is empty; the first row has to name the columns")
-        places = _places(path, header, columns)
+        places = _column_positions(path, header, columns)
         self._width = len(header)
-        self._pick = itemgetter(*(places.get(name, self._width) for name in KNOWN))
+        self._pick = itemgetter(*(places.get(name, self._width) for name in COLUMN_ALIASES))
         used = set(places.values())
         names = enumerate(header)
-        self.unread = [name for place, name in names if place not in used and name.strip() not in PASSED_OVER]
+        self.unread = [name for place, name in names if place not in used and name.strip() not in IGNORED_COLUMNS]
 
     @property
     def done_ratio(self) -> float:
@@ -94,7 +94,7 @@ class Source:
         try:
             return next(self._reader, None)
         except UnicodeDecodeError:
-            raise ConfigurationError(_not_utf8(self._path)) from None
+            raise ConfigurationError(_not_utf8_message(self._path)) from None
         except csv.Error as error:
             raise ConfigurationError(self._malformed(error)) from None
         except (EOFError, gzip.BadGzipFile, OSError) as error:
@@ -111,7 +111,7 @@ class Source:
 
 
 @contextmanager
-def opened(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Source]:
+def open_csv(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[CsvSource]:
     """`path`, a CSV file or one packed as .gz, as a Source; `columns` says which header stands for ours.
 
     Raises ConfigurationError, then and while reading, naming file and line, what was found and what is allowed.
@@ -126,10 +126,10 @@ def opened(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Sou
         cast("BinaryIO", gzip.open(raw)) if path.suffix == ".gz" else raw as file,
         io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text,
     ):
-        yield Source(path, text, raw, columns or {})
+        yield CsvSource(path, text, raw, columns or {})
 
 
-def _without_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
+def _check_no_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
     """The lines as they are. PostgreSQL stores no NUL; a file that has one is seldom text at all."""
     for number, line in enumerate(lines, 1):
         if "\0" in line:
@@ -137,30 +137,32 @@ def _without_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
-def _places(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[str, int]:
+def _column_positions(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[str, int]:
     """Where our columns stand in the file."""
     names = [name.strip() for name in header]
     if doubled := sorted({name for name in names if name and names.count(name) > 1}):
         raise ConfigurationError(f"{path}:1: column {doubled[0]!r} stands twice; allowed is once")
     for ours, theirs in columns.items():
-        if ours not in KNOWN:
-            raise ConfigurationError(f"--column {ours}={theirs}: no column {ours!r}; known are {', '.join(KNOWN)}")
+        if ours not in COLUMN_ALIASES:
+            raise ConfigurationError(
+                f"--column {ours}={theirs}: no column {ours!r}; known are {', '.join(COLUMN_ALIASES)}"
+            )
         if theirs not in names:
             raise ConfigurationError(f"--column {ours}={theirs}: {path}:1 has no {theirs!r}; it has {', '.join(names)}")
     places = {}
-    for ours, aliases in KNOWN.items():
+    for ours, aliases in COLUMN_ALIASES.items():
         wanted = (columns[ours],) if ours in columns else aliases
         if present := [name for name in wanted if name in names]:
             places[ours] = names.index(present[0])
     if missing := [ours for ours in REQUIRED if ours not in places]:
-        raise ConfigurationError(_missing(path, missing[0], names))
+        raise ConfigurationError(_missing_column_message(path, missing[0], names))
     return places
 
 
-def _missing(path: Path, ours: str, names: list[str]) -> str:
+def _missing_column_message(path: Path, ours: str, names: list[str]) -> str:
     by_lower = {name.lower(): name for name in names if name}
     likely = difflib.get_close_matches(ours, by_lower, n=1) or list(by_lower)[:1]
-    known = ", ".join(alias for aliases in KNOWN.values() for alias in aliases)
+    known = ", ".join(alias for aliases in COLUMN_ALIASES.values() for alias in aliases)
     example = f"--column {ours}={by_lower[likely[0]]!r}" if likely else f"--column {ours}=NAME"
     return (
         f"{path}:1: no column {ours!r}; found {', '.join(names)}; known are {known}. "
@@ -168,7 +170,7 @@ def _missing(path: Path, ours: str, names: list[str]) -> str:
     )
 
 
-def _not_utf8(path: Path) -> str:
+def _not_utf8_message(path: Path) -> str:
     """Which line is not UTF-8. Text is decoded in blocks, so the line is looked for anew."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, 1):

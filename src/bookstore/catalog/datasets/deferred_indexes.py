@@ -31,7 +31,7 @@ _STATEMENTS: Final[LiteralString] = """
         AND has_schema_privilege(relnamespace, 'CREATE')
     ORDER BY last, 2"""
 
-_IMPOSSIBLE: Final = (
+_NOT_DEFERRABLE: Final = (
     psycopg.errors.LockNotAvailable,  # somebody is reading
     psycopg.errors.InsufficientPrivilege,  # who may write need not own the tables
     psycopg.errors.DependentObjectsStillExist,  # somebody else's object needs an index
@@ -52,7 +52,7 @@ def deferred(connection: psycopg.Connection[Any]) -> Iterator[None]:
             statements = connection.execute(_STATEMENTS).fetchall()
             for drop, _, _ in reversed(statements):
                 connection.execute(drop.encode())
-    except _IMPOSSIBLE:
+    except _NOT_DEFERRABLE:
         statements = []
     yield
     for _, create, _ in statements:

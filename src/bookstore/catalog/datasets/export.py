@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import BinaryIO, Final
 
 from bookstore.catalog.datasets.loader import Connection, check_migrated
-from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, GENRE_SEPARATOR, escaped_sql
+from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, GENRE_SEPARATOR, escape_sql
 
-_AUTHOR: Final = escaped_sql("author.name", AUTHOR_SEPARATOR)
-_GENRE: Final = escaped_sql("genre.name", GENRE_SEPARATOR)
+_AUTHOR: Final = escape_sql("author.name", AUTHOR_SEPARATOR)
+_GENRE: Final = escape_sql("genre.name", GENRE_SEPARATOR)
 
 # One index lookup a book, not one hash of all: the first line comes at once and memory stays flat.
 _COPY: Final = f"""

@@ -16,19 +16,19 @@ from bookstore.catalog.datasets.loader import BATCH_ROWS, Connection
 from bookstore.catalog.datasets.prefetch import prefetch
 from bookstore.catalog.datasets.vocabulary import (
     ADJECTIVES,
-    ENGLISH,
+    ENGLISH_CODES,
     GENRES,
     GIVEN_NAMES,
     NOUNS,
     PLACES,
     SURNAMES,
-    TONGUES,
-    Tongue,
+    TITLE_LANGUAGES,
+    TitleLanguage,
 )
 from bookstore.catalog.isbn import check_digit13
 from bookstore.exceptions import ConfigurationError
 
-MOST_BOOKS: Final = 100_000_000
+MAX_BOOKS: Final = 100_000_000
 
 # 979-2 to 979-7 are given to no country, so that no generated book takes a real book's number.
 _ISBN_FIRST: Final = 979_200_000_000
@@ -36,8 +36,8 @@ _ISBN_ROOM: Final = 600_000_000
 _ISBN_STEP: Final = 370_248_451
 """Prime, so that a walk by it through the room meets every number once."""
 
-_LANGUAGES: Final = tuple((code, None) for code, _ in ENGLISH) + tuple((t.language, t) for t in TONGUES)
-_LANGUAGE_ENDS: Final = tuple(accumulate([weight for _, weight in ENGLISH] + [t.weight for t in TONGUES]))
+_LANGUAGES: Final = tuple((code, None) for code, _ in ENGLISH_CODES) + tuple((t.language, t) for t in TITLE_LANGUAGES)
+_LANGUAGE_ENDS: Final = tuple(accumulate([weight for _, weight in ENGLISH_CODES] + [t.weight for t in TITLE_LANGUAGES]))
 _AUTHOR_COUNTS: Final = (1,) * 63 + (2,) * 27 + (3,) * 8 + (4,) * 2  # 1.5 on average
 _GENRE_COUNTS: Final = (0,) * 5 + (1,) * 27 + (2,) * 38 + (3,) * 20 + (4,) * 10  # 2.0
 _NAME_STEP: Final = 10_007
@@ -52,7 +52,7 @@ def generate(
 
     Raises ConfigurationError where there are books already, unless `append`: then these are the next books of the seed.
     """
-    with loader.opened(connection) as tables:
+    with loader.bulk_load(connection) as tables:
         if not append and loader.has_books(connection):
             raise ConfigurationError(
                 "the database has books already; allowed is an empty one, or --append to add to them"
@@ -82,7 +82,7 @@ def book(seed: int, number: int, *, row: int = 0) -> Entry:
     draws = SeededRandom(seed, number)
     below = draws.below
     language, tongue = _LANGUAGES[bisect_right(_LANGUAGE_ENDS, below(_LANGUAGE_ENDS[-1]))]
-    title = _joined_title(draws, tongue) if tongue else _english_title(draws)
+    title = _foreign_title(draws, tongue) if tongue else _english_title(draws)
     isbn13 = None if below(20) == 0 else _isbn13(number)
     age = below(64) * below(64) * below(48) // 1000  # most books are young, few are from before 1900
     year = None if below(300) == 0 else 2025 - age
@@ -146,7 +146,7 @@ def _english_title(draws: SeededRandom) -> str:
     return f"The {adjective} {noun} of {PLACES[below(len(PLACES))]} ({series}, #{1 + below(7)})"
 
 
-def _joined_title(draws: SeededRandom, tongue: Tongue) -> str:
+def _foreign_title(draws: SeededRandom, tongue: TitleLanguage) -> str:
     """Nouns of one language, the first as written, the others without the article's capital."""
     nouns = tongue.nouns
     place = draws.below(len(nouns))

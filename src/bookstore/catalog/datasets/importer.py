@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 from bookstore.catalog.datasets import csv_reader, loader
 from bookstore.catalog.datasets.cleaning import clean
-from bookstore.catalog.datasets.csv_reader import BadRow, RawRow, Source
+from bookstore.catalog.datasets.csv_reader import BadRow, CsvSource, RawRow
 from bookstore.catalog.datasets.entry import Entry, Finding
 from bookstore.catalog.datasets.loader import BATCH_ROWS, Connection
 from bookstore.catalog.datasets.prefetch import prefetch
@@ -46,8 +46,8 @@ def import_file(
     tally = Tally()
     sink = Rejects(rejects) if rejects else None
     with (
-        csv_reader.opened(path, columns) as file,
-        loader.opened(connection) as tables,
+        csv_reader.open_csv(path, columns) as file,
+        loader.bulk_load(connection) as tables,
         closing(prefetch(_batches(file))) as batches,
     ):
         rows = 0
@@ -81,7 +81,7 @@ def import_file(
 class _Batch:
     """So many rows of the file: what is to be stored, and what was found. `done_ratio` of it is read."""
 
-    def __init__(self, file: Source, raws: Iterator[RawRow | BadRow]) -> None:
+    def __init__(self, file: CsvSource, raws: Iterator[RawRow | BadRow]) -> None:
         self.findings: list[Finding] = []
         entries: list[Entry] = []
         self.rows = 0
@@ -94,7 +94,7 @@ class _Batch:
         self.done_ratio = file.done_ratio
 
 
-def _batches(file: Source) -> Iterator[_Batch]:
+def _batches(file: CsvSource) -> Iterator[_Batch]:
     rows = file.rows()
     while (batch := _Batch(file, rows)).rows:
         yield batch

@@ -19,13 +19,13 @@ from bookstore.catalog.datasets import deferred_indexes
 from bookstore.catalog.datasets import sql as statements
 from bookstore.catalog.datasets.entry import Entry, Finding, Outcome
 from bookstore.catalog.models import SCHEMA_REVISION, VERSION_TABLE
-from bookstore.catalog.slug import free_slug, slug
+from bookstore.catalog.slug import slug, unused_slug
 from bookstore.exceptions import ConfigurationError
 
 BATCH_ROWS: Final = 20_000
 """Rows a merge; smaller ones pay more for planning, larger ones gain nothing and take more memory."""
 
-NAMES: Final = "\x1f"
+NAME_SEPARATOR: Final = "\x1f"
 """Between names in one column of the temporary table. It is white space, so no clean name holds it."""
 
 LOCK_TIMEOUT: Final = "10s"
@@ -35,7 +35,7 @@ _TABLES: Final[dict[str, LiteralString]] = {"book": "book", "author": "author", 
 Connection = psycopg.Connection[Any]
 
 
-class Stored(msgspec.Struct):
+class LoadCounts(msgspec.Struct):
     """What a load has added so far, and how many of its entries were there before."""
 
     books: int = 0
@@ -44,7 +44,7 @@ class Stored(msgspec.Struct):
     already_there: int = 0
 
 
-class Store:
+class BulkLoad:
     """The tables, while this transaction alone may write to them."""
 
     def __init__(self, connection: Connection) -> None:
@@ -53,7 +53,7 @@ class Store:
             self._run(statement)
         self.last_id = {table: self._last_id(table) for table in _TABLES}
         self._base = self.last_id["book"] - 1
-        self.stored = Stored()
+        self.stored = LoadCounts()
 
     def merge(self, rows: bytes) -> list[Finding]:
         """Adds the books of a `payload` that are not there yet, and returns the refused: those whose book
@@ -73,7 +73,7 @@ class Store:
     def finish(self) -> None:
         """Lets the identity columns go on behind the last id."""
         for table, before in self.last_id.items():
-            self._connection.execute(_of(table, statements.SET_LAST_ID), {"before": before})
+            self._connection.execute(_for_table(table, statements.SET_LAST_ID), {"before": before})
 
     def _copy(self, rows: bytes) -> None:
         self._run("TRUNCATE load_row")
@@ -105,14 +105,14 @@ class Store:
         last = self.last_id["genre"] + self.stored.genres
         for name in names:
             last += 1
-            taken.add(free := free_slug(name, taken))
+            taken.add(free := unused_slug(name, taken))
             self._run(statements.ADD_GENRE, id=last, name=name, slug=free)
         self.stored.genres += len(names)
         self._run(statements.ADD_BOOK_GENRES, base=self._base)
 
     def _last_id(self, table: str) -> int:
         # An id given out and rolled back, or whose book was deleted, is not used again.
-        row = self._connection.execute(_of(table, statements.LAST_ID)).fetchone()
+        row = self._connection.execute(_for_table(table, statements.LAST_ID)).fetchone()
         return int(row[0]) if row else 0
 
     def _run(self, statement: LiteralString, **values: Any) -> int:
@@ -121,7 +121,7 @@ class Store:
 
 
 @contextmanager
-def opened(connection: Connection) -> Iterator[Store]:
+def bulk_load(connection: Connection) -> Iterator[BulkLoad]:
     """A Store in a transaction of its own: everything in the block is kept, or, on any error, nothing.
 
     Writers wait meanwhile; readers do only where there is no book yet. Raises ConfigurationError where the database is
@@ -140,7 +140,7 @@ def opened(connection: Connection) -> Iterator[Store]:
                 f"another transaction writes to the books for over {LOCK_TIMEOUT}; try again"
             ) from None
         with nullcontext() if has_books(connection) else deferred_indexes.deferred(connection):
-            store = Store(connection)
+            store = BulkLoad(connection)
             yield store
             store.finish()
 
@@ -177,13 +177,13 @@ def payload(entries: Iterable[Entry]) -> bytes:
     """`entries` as COPY's text format has them, empty meaning NULL."""
     lines = [
         f"{row}\t{title}\t{isbn13 or ''}\t{'' if year is None else year}\t{language or ''}\t"
-        f"{NAMES.join(authors)}\t{NAMES.join(genres)}\n"
+        f"{NAME_SEPARATOR.join(authors)}\t{NAME_SEPARATOR.join(genres)}\n"
         for row, title, isbn13, year, language, authors, genres in entries
     ]
     # Clean texts hold no tab and no line end; the backslash is all that is left to escape.
     return "".join(lines).replace("\\", "\\\\").encode()
 
 
-def _of(table: str, statement: LiteralString) -> sql.Composed:
+def _for_table(table: str, statement: LiteralString) -> sql.Composed:
     # pg_get_serial_sequence takes the name as a text, which the quotes around {table} make of it.
     return sql.SQL(statement).format(table=sql.SQL(_TABLES[table]))

@@ -15,7 +15,7 @@ _PART: Final = {mark: re.compile(rf"((?:\\[\\{mark}]|[^{mark}])*){mark}?") for m
 _ESCAPED: Final = {mark: re.compile(rf"\\([\\{mark}])") for mark in ",;"}
 
 
-def split(cell: str, separator: str) -> list[str]:
+def split_names(cell: str, separator: str) -> list[str]:
     r"""The names in `cell`, unstripped; `\,` is a comma within a name, `\\` a backslash.
 
     Any other backslash stands for itself: files of others know nothing of this convention.
@@ -26,6 +26,6 @@ def split(cell: str, separator: str) -> list[str]:
     return [_ESCAPED[separator].sub(r"\1", part) for part in parts]
 
 
-def escaped_sql(column: str, separator: str) -> str:
+def escape_sql(column: str, separator: str) -> str:
     """The SQL that writes a name in `column` so that `split` gives it back."""
     return rf"replace(replace({column}, '\', '\\'), '{separator}', '\{separator}')"

@@ -11,7 +11,7 @@ import msgspec
 
 from bookstore.catalog.datasets.entry import Finding, Outcome
 
-MOST_EXAMPLES = 3
+MAX_EXAMPLES = 3
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class Tally:
         if kind is None:
             kind = self._kinds[key] = Kind(finding.outcome, finding.column, finding.reason)
         kind.count += 1
-        if kind.count <= MOST_EXAMPLES:
+        if kind.count <= MAX_EXAMPLES:
             kind.examples.append(Example(finding.row, finding.found))
         if finding.outcome is Outcome.REFUSED:
             self.refused_rows += 1
@@ -76,7 +76,7 @@ class Tally:
         return sorted(self._kinds.values(), key=lambda kind: (kind.outcome == Outcome.MENDED, -kind.count))
 
 
-def lines(report: Report) -> Iterator[str]:
+def format_lines(report: Report) -> Iterator[str]:
     """The report for a person, in lines of at most 80 characters."""
     yield f"{report.file}: {report.rows:,} rows in {report.duration_s:.1f} s"
     yield f"  imported       {report.imported:>9,}   new authors {report.authors:,}, genres {report.genres:,}"
@@ -84,14 +84,14 @@ def lines(report: Report) -> Iterator[str]:
     yield f"  refused        {report.refused:>9,}"
     yield f"  mended         {report.mended:>9,}   (rows, new or not)"
     if report.unread_columns:
-        yield _cut(f"columns not read: {', '.join(report.unread_columns)}")
+        yield _truncate(f"columns not read: {', '.join(report.unread_columns)}")
     for kind in report.kinds:
-        yield _cut(f"{kind.outcome} {kind.count:,}: {kind.column}: {kind.reason}")
+        yield _truncate(f"{kind.outcome} {kind.count:,}: {kind.column}: {kind.reason}")
         first = kind.examples[0]
-        yield _cut(f"  first in row {first.row}: {first.found or '(empty)'}")
+        yield _truncate(f"  first in row {first.row}: {first.found or '(empty)'}")
 
 
-def _cut(line: str) -> str:
+def _truncate(line: str) -> str:
     return line if len(line) <= 80 else line[:79] + "…"
 
 

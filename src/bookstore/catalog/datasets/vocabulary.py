@@ -10,7 +10,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def _nouns(text: str) -> tuple[str, ...]:
+def _split_nouns(text: str) -> tuple[str, ...]:
     return tuple(noun.strip() for noun in text.split(","))
 
 
@@ -92,7 +92,7 @@ PLACES: Final = _words(
 )
 
 
-class Tongue(NamedTuple):
+class TitleLanguage(NamedTuple):
     """A language whose titles are `two` or `three` of its `nouns`; share `weight` of all books."""
 
     language: str
@@ -102,39 +102,39 @@ class Tongue(NamedTuple):
     nouns: tuple[str, ...]
 
 
-ENGLISH: Final = (("en", 440), ("en-US", 170), ("en-GB", 40), (None, 90))
+ENGLISH_CODES: Final = (("en", 440), ("en-US", 170), ("en-GB", 40), (None, 90))
 """Language codes of English titles and their shares; None is a language nobody wrote down."""
 
-TONGUES: Final = (
-    Tongue("es", 50, "{} y {}", "{}, {} y {}", _nouns(
+TITLE_LANGUAGES: Final = (
+    TitleLanguage("es", 50, "{} y {}", "{}, {} y {}", _split_nouns(
         "El mar, La noche, El viento, La casa, El espejo, La sombra, El reloj, La lluvia, El bosque, La reina, "
         "El jardín, La ciudad, El fuego, La memoria, El puente, La luna, El lobo, La carta, El sueño, La montaña")),
-    Tongue("fr", 45, "{} et {}", "{}, {} et {}", _nouns(
+    TitleLanguage("fr", 45, "{} et {}", "{}, {} et {}", _split_nouns(
         "La mer, Le silence, La nuit, Le vent, La maison, Le miroir, L'hiver, La forêt, Le jardin, La reine, "
         "L'étranger, La lettre, Le fleuve, L'été, La pluie, Le château, La mémoire, Le loup, L'île, Le secret")),
-    Tongue("de", 45, "{} und {}", "{}, {} und {}", _nouns(
+    TitleLanguage("de", 45, "{} und {}", "{}, {} und {}", _split_nouns(
         "Das Meer, Die Nacht, Der Wind, Das Haus, Der Spiegel, Die Stille, Der Wald, Die Königin, Der Garten, "
         "Die Stadt, Das Feuer, Die Brücke, Der Mond, Der Fluss, Die Uhr, Der Schnee, Das Schloss, Der Fremde")),
-    Tongue("pt", 20, "{} e {}", "{}, {} e {}", _nouns(
+    TitleLanguage("pt", 20, "{} e {}", "{}, {} e {}", _split_nouns(
         "O mar, A noite, O vento, A casa, O espelho, A sombra, O relógio, A chuva, A floresta, A rainha, "
         "O jardim, A cidade, O fogo, A memória, A ponte, A lua, O lobo, A carta, O sonho, O coração")),
-    Tongue("it", 20, "{} e {}", "{}, {} e {}", _nouns(
+    TitleLanguage("it", 20, "{} e {}", "{}, {} e {}", _split_nouns(
         "Il mare, La notte, Il vento, La casa, Lo specchio, L'ombra, L'orologio, La pioggia, Il bosco, "
         "La regina, Il giardino, La città, Il fuoco, La memoria, Il ponte, La luna, Il lupo, La lettera")),
-    Tongue("pl", 10, "{} i {}", "{}, {} i {}", _nouns(
+    TitleLanguage("pl", 10, "{} i {}", "{}, {} i {}", _split_nouns(
         "Morze, Noc, Wiatr, Dom, Lustro, Cień, Zegar, Deszcz, Las, Królowa, Ogród, Miasto, Ogień, Pamięć, "
         "Most, Księżyc, Wilk, List, Sen, Śnieg, Źródło, Łąka")),
-    Tongue("ru", 25, "{} и {}", "{}, {} и {}", _nouns(
+    TitleLanguage("ru", 25, "{} и {}", "{}, {} и {}", _split_nouns(
         "Море, Ночь, Ветер, Дом, Зеркало, Тень, Часы, Дождь, Лес, Королева, Сад, Город, Огонь, Память, "
         "Мост, Луна, Волк, Письмо, Сон, Гора, Война, Тишина")),
-    Tongue("ja", 20, "{}と{}", "{}と{}と{}", _nouns(
+    TitleLanguage("ja", 20, "{}と{}", "{}と{}と{}", _split_nouns(
         "海, 夜, 風, 家, 鏡, 影, 時計, 雨, 森, 女王, 庭, 街, 炎, 記憶, 橋, 月, 狼, 手紙, 夢, 山, 沈黙, 雪国")),
-    Tongue("zh", 10, "{}与{}", "{}、{}与{}", _nouns(
+    TitleLanguage("zh", 10, "{}与{}", "{}、{}与{}", _split_nouns(
         "大海, 黑夜, 风, 家, 镜子, 影子, 时钟, 雨, 森林, 女王, 花园, 城市, 火焰, 记忆, 桥, 月亮, 狼, 信, 梦, 山")),
-    Tongue("ar", 10, "{} و{}", "{} و{} و{}", _nouns(
+    TitleLanguage("ar", 10, "{} و{}", "{} و{} و{}", _split_nouns(
         "البحر, الليل, الريح, البيت, المرآة, الظل, الساعة, المطر, الغابة, الملكة, الحديقة, المدينة, النار, "
         "الذاكرة, الجسر, القمر, الذئب, الرسالة, الحلم, الجبل")),
-    Tongue("el", 5, "{} και {}", "{}, {} και {}", _nouns(
+    TitleLanguage("el", 5, "{} και {}", "{}, {} και {}", _split_nouns(
         "Η θάλασσα, Η νύχτα, Ο άνεμος, Το σπίτι, Ο καθρέφτης, Η σκιά, Το ρολόι, Η βροχή, Το δάσος, "
         "Η βασίλισσα, Ο κήπος, Η πόλη, Η φωτιά, Η μνήμη, Η γέφυρα, Το φεγγάρι, Ο λύκος, Το όνειρο")),
 )  # fmt: skip

@@ -23,15 +23,25 @@ from bookstore.catalog.loading.etags import BY_ID, BY_ISBN, validators
 from bookstore.catalog.loading.json_aggregate import AggregateReader
 from bookstore.catalog.loading.orm import OrmReader
 from bookstore.catalog.loading.rows import RowsReader
-from bookstore.catalog.loading.selection import MEMBERS, Found, One, Reader, Selection, author, book, fetch, genre
+from bookstore.catalog.loading.selection import (
+    MEMBERS,
+    LoadedBook,
+    LoadedPage,
+    Reader,
+    Selection,
+    author,
+    book,
+    fetch,
+    genre,
+)
 from bookstore.profile.engine_profile import Loading
 
 __all__ = [
     "BY_ID",
     "BY_ISBN",
     "MEMBERS",
-    "Found",
-    "One",
+    "LoadedBook",
+    "LoadedPage",
     "Reader",
     "Selection",
     "author",

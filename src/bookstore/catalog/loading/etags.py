@@ -16,7 +16,7 @@ from bookstore.catalog.loading.selection import Parameters, Selection, author, b
 from bookstore.catalog.models import book_author, book_genre
 
 
-def _of(target: sa.Table, link: sa.Table, key: sa.Column[Any]) -> sa.FromClause:
+def _links_state(target: sa.Table, link: sa.Table, key: sa.Column[Any]) -> sa.FromClause:
     return (
         sa.select(
             sa.func.coalesce(sa.func.sum(target.c.version), 0).label("version"),
@@ -28,8 +28,8 @@ def _of(target: sa.Table, link: sa.Table, key: sa.Column[Any]) -> sa.FromClause:
     )
 
 
-_AUTHORS: Final = _of(author, book_author, book_author.c.author_id)
-_GENRES: Final = _of(genre, book_genre, book_genre.c.genre_id)
+_AUTHORS: Final = _links_state(author, book_author, book_author.c.author_id)
+_GENRES: Final = _links_state(genre, book_genre, book_genre.c.genre_id)
 
 TAG: Final = sa.func.concat_ws(
     sa.literal_column("'.'"), book.c.id, book.c.version, _AUTHORS.c.version, _GENRES.c.version, type_=sa.Text()

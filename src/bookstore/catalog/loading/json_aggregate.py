@@ -21,7 +21,17 @@ from sqlalchemy.sql.functions import GenericFunction
 
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
-from bookstore.catalog.loading.selection import BY_ID, Found, One, Parameters, Selection, author, book, fetch, genre
+from bookstore.catalog.loading.selection import (
+    ORDER_BY_ID,
+    LoadedBook,
+    LoadedPage,
+    Parameters,
+    Selection,
+    author,
+    book,
+    fetch,
+    genre,
+)
 from bookstore.catalog.models import STATE, book_author, book_genre
 
 Text = sa.ColumnElement[str]
@@ -45,24 +55,26 @@ def _compile_quoted(element: _Quoted, compiler: SQLCompiler, **options: Any) -> 
 class AggregateReader:
     """One statement and one row: the books' JSON, comma-separated, and what is known of the whole page."""
 
-    def page(self, session: Session, selection: Selection, parameters: Parameters) -> Found:
-        items, more, state, *place = fetch(session, _page(selection), parameters)[0]
+    def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
+        items, more, state, *place = fetch(session, _page_statement(selection), parameters)[0]
         json = msgspec.Raw(f"[{items or ''}]".encode())
-        return Found(cast("list[schemas.ListedBook]", json), tuple(place) if more else None, state if items else None)
+        return LoadedPage(
+            cast("list[schemas.ListedBook]", json), tuple(place) if more else None, state if items else None
+        )
 
-    def one(self, session: Session, selection: Selection, parameters: Parameters) -> One | None:
-        item, tag, changed_at = fetch(session, _one(selection), parameters)[0]
-        return None if item is None else One(cast("schemas.Book", msgspec.Raw(item.encode())), tag, changed_at)
+    def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
+        item, tag, changed_at = fetch(session, _book_statement(selection), parameters)[0]
+        return None if item is None else LoadedBook(cast("schemas.Book", msgspec.Raw(item.encode())), tag, changed_at)
 
 
 @lru_cache(maxsize=512)
-def _page(selection: Selection) -> sa.Select[Any]:
-    page = selection.apply(sa.select(book.c.id, *_others(selection), *selection.key_columns)).cte("page")
+def _page_statement(selection: Selection) -> sa.Select[Any]:
+    page = selection.apply(sa.select(book.c.id, *_columns_without_id(selection), *selection.key_columns)).cte("page")
     keys = [page.c[column.name] for column in selection.key_columns]
     order = [key.desc() if said.descending else key.asc() for key, said in zip(keys, selection.keys, strict=True)]
     limit: sa.ColumnElement[int] = sa.literal_column(str(selection.limit))
     ordered = sa.select(page).order_by(*order).limit(limit)
-    if selection.keys == BY_ID:  # the shortest way for what is asked most
+    if selection.keys == ORDER_BY_ID:  # the shortest way for what is asked most
         shown = ordered.cte("shown")
         place: sa.ColumnElement[Any] = shown.c.id
         last: list[sa.ColumnElement[Any]] = [sa.func.max(shown.c.id)]
@@ -71,20 +83,20 @@ def _page(selection: Selection) -> sa.Select[Any]:
         place = shown.c.place
         last = [sa.func.max(shown.c[key.name]).filter(place == limit) for key in keys]
     more = sa.select(sa.func.count() > limit).select_from(page).scalar_subquery()
-    return _items(shown, selection, place, more, STATE, *last)
+    return _aggregate_books(shown, selection, place, more, STATE, *last)
 
 
 @lru_cache(maxsize=8)
-def _one(selection: Selection) -> sa.Select[Any]:
-    found = selection.apply(sa.select(book.c.id, *_others(selection), TAG, CHANGED_AT)).cte("found")
-    return _items(found, selection, found.c.id, sa.func.max(found.c.tag), sa.func.max(found.c.changed_at))
+def _book_statement(selection: Selection) -> sa.Select[Any]:
+    found = selection.apply(sa.select(book.c.id, *_columns_without_id(selection), TAG, CHANGED_AT)).cte("found")
+    return _aggregate_books(found, selection, found.c.id, sa.func.max(found.c.tag), sa.func.max(found.c.changed_at))
 
 
-def _others(selection: Selection) -> list[sa.Column[Any]]:
+def _columns_without_id(selection: Selection) -> list[sa.Column[Any]]:
     return [column for column in selection.columns if column.name != "id"]
 
 
-def _items(
+def _aggregate_books(
     books: sa.CTE, selection: Selection, place: sa.ColumnElement[Any], *columns: sa.ColumnElement[Any]
 ) -> sa.Select[Any]:
     """The JSON of the books in the order of `place`, comma-separated, and `columns`."""
@@ -96,7 +108,7 @@ def _items(
     values: dict[str, Text] = {}
     for name in selection.members:
         if name in lists:
-            made = _aggregated(books, *lists[name])
+            made = _aggregate_links(books, *lists[name])
             source = source.outerjoin(made, made.c.book_id == books.c.id)
             values[name] = _array(made.c["items"])
         else:
@@ -105,7 +117,9 @@ def _items(
     return sa.select(sa.func.string_agg(item, aggregate_order_by(_literal(","), place)), *columns).select_from(source)
 
 
-def _aggregated(shown: sa.CTE, link: sa.Table, target: sa.Table, key: sa.Column[Any], order: sa.Column[Any]) -> sa.CTE:
+def _aggregate_links(
+    shown: sa.CTE, link: sa.Table, target: sa.Table, key: sa.Column[Any], order: sa.Column[Any]
+) -> sa.CTE:
     """book_id -> its authors' or genres' JSON, comma-separated in `order`."""
     item = _object(id=sa.cast(key, sa.Text), name=_quoted(target.c.name))
     ids = sa.any_(sa.func.array(sa.select(shown.c.id).scalar_subquery()))

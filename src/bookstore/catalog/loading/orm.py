@@ -12,10 +12,10 @@ from sqlalchemy.orm.strategy_options import _AbstractLoad
 
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
-from bookstore.catalog.loading.selection import MEMBERS, Found, One, Parameters, Selection
+from bookstore.catalog.loading.selection import MEMBERS, LoadedBook, LoadedPage, Parameters, Selection
 from bookstore.catalog.models import STATE, Author, Book, Genre
 
-_PLAIN: Final[Mapping[str, Any]] = {
+_COLUMNS: Final[Mapping[str, Any]] = {
     name: getattr(Book, name) for name in schemas.ListedBook.__struct_fields__ if name not in {"authors", "genres"}
 }
 
@@ -27,24 +27,27 @@ class OrmReader:
         self._load = load
         self._statement = lru_cache(maxsize=512)(self._made)
 
-    def page(self, session: Session, selection: Selection, parameters: Parameters) -> Found:
+    def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
         rows = session.execute(self._statement(selection), parameters).unique().all()
         shown = rows[: selection.limit]
         if not shown:
-            return Found([], None, None)
+            return LoadedPage([], None, None)
         whole = selection.members == MEMBERS
-        books = [_struct(row[0], schemas.ListedBook) if whole else _part(row[0], selection.members) for row in shown]
+        books = [
+            _struct(row[0], schemas.ListedBook) if whole else _partial_struct(row[0], selection.members)
+            for row in shown
+        ]
         *place, state = shown[-1][1:]
-        return Found(books, tuple(place) if len(rows) > selection.limit else None, state)
+        return LoadedPage(books, tuple(place) if len(rows) > selection.limit else None, state)
 
-    def one(self, session: Session, selection: Selection, parameters: Parameters) -> One | None:
+    def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
         row = session.execute(self._statement(selection, one=True), parameters).unique().one_or_none()
-        return None if row is None else One(_struct(row[0], schemas.Book), row.tag, row.changed_at)
+        return None if row is None else LoadedBook(_struct(row[0], schemas.Book), row.tag, row.changed_at)
 
     def _made(self, selection: Selection, *, one: bool = False) -> sa.Select[Any]:
         members = selection.members
         # What the wire does not need stays in the database: for 100 books, joined, that is 560 rows of it.
-        options = [load_only(Book.id, *(_PLAIN[name] for name in members if name in _PLAIN))]
+        options = [load_only(Book.id, *(_COLUMNS[name] for name in members if name in _COLUMNS))]
         if "authors" in members:
             options.append(self._load(Book.authors).load_only(Author.id, Author.name))
         if "genres" in members:
@@ -66,7 +69,7 @@ def _struct(item: Book, kind: Any) -> Any:
     )
 
 
-def _part(item: Book, members: tuple[str, ...]) -> schemas.ListedBook:
+def _partial_struct(item: Book, members: tuple[str, ...]) -> schemas.ListedBook:
     lists: dict[str, Callable[[Book], Any]] = {"authors": _authors, "genres": _genres}
     values: Any = {name: lists[name](item) if name in lists else getattr(item, name) for name in members}
     return schemas.ListedBook(**values)

@@ -12,7 +12,16 @@ from sqlalchemy.orm import Session
 
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
-from bookstore.catalog.loading.selection import Found, One, Parameters, Selection, author, book, fetch, genre
+from bookstore.catalog.loading.selection import (
+    LoadedBook,
+    LoadedPage,
+    Parameters,
+    Selection,
+    author,
+    book,
+    fetch,
+    genre,
+)
 from bookstore.catalog.models import STATE, book_author, book_genre
 
 _IDS: Final = sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))
@@ -35,29 +44,29 @@ _GENRES_OF: Final = (
 class RowsReader:
     """Three statements: the books, all their authors, all their genres."""
 
-    def page(self, session: Session, selection: Selection, parameters: Parameters) -> Found:
-        found = fetch(session, _page(selection), parameters)
+    def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
+        found = fetch(session, _page_statement(selection), parameters)
         shown = found[: selection.limit]
         if not shown:
-            return Found([], None, None)
+            return LoadedPage([], None, None)
         *place, state = shown[-1][1 + len(selection.columns) :]
         books = _structs(session, shown, selection, schemas.ListedBook)
-        return Found(books, tuple(place) if len(found) > selection.limit else None, state)
+        return LoadedPage(books, tuple(place) if len(found) > selection.limit else None, state)
 
-    def one(self, session: Session, selection: Selection, parameters: Parameters) -> One | None:
-        rows = fetch(session, _one(selection), parameters)
+    def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
+        rows = fetch(session, _book_statement(selection), parameters)
         if not rows:
             return None
-        return One(_structs(session, rows, selection, schemas.Book)[0], *rows[0][-2:])
+        return LoadedBook(_structs(session, rows, selection, schemas.Book)[0], *rows[0][-2:])
 
 
 @lru_cache(maxsize=512)
-def _page(selection: Selection) -> sa.Select[Any]:
+def _page_statement(selection: Selection) -> sa.Select[Any]:
     return selection.apply(sa.select(book.c.id, *selection.columns, *selection.key_columns, STATE))
 
 
 @lru_cache(maxsize=8)
-def _one(selection: Selection) -> sa.Select[Any]:
+def _book_statement(selection: Selection) -> sa.Select[Any]:
     return selection.apply(sa.select(book.c.id, *selection.columns, TAG, CHANGED_AT))
 
 

@@ -20,7 +20,7 @@ MEMBERS: Final = schemas.Book.__struct_fields__
 """Of a book on the wire, where nobody asks for others."""
 
 Parameters = Mapping[str, Any]
-BY_ID: Final = (sorting.BOOKS["id"](False),)
+ORDER_BY_ID: Final = (sorting.BOOKS["id"](False),)
 
 
 class Selection:
@@ -36,7 +36,7 @@ class Selection:
         *where: sa.ColumnElement[bool],
         limit: int,
         joins: Sequence[tuple[sa.FromClause, sa.ColumnElement[bool]]] = (),
-        keys: sorting.Keys = BY_ID,
+        keys: sorting.SortKeys = ORDER_BY_ID,
         members: Sequence[str] = MEMBERS,
     ) -> None:
         self.where = where
@@ -58,11 +58,11 @@ class Selection:
         """Asks for one book more than the limit, to know whether there is one."""
         for table, on in self.joins:
             statement = statement.join(table, on)
-        order = [key.ordered() for key in self.keys]
+        order = [key.order_by() for key in self.keys]
         return statement.where(*self.where).order_by(*order).limit(sa.literal_column(str(self.limit + 1)))
 
 
-class Found(NamedTuple):
+class LoadedPage(NamedTuple):
     """Up to the limit's number of books; the last one's values of the keys where more follow; the state they
     were read in or an older one, None where there is no book.
 
@@ -74,7 +74,7 @@ class Found(NamedTuple):
     state: str | None
 
 
-class One(NamedTuple):
+class LoadedBook(NamedTuple):
     """A book; its tag and when it was changed, as in `validators`."""
 
     book: schemas.Book
@@ -85,9 +85,9 @@ class One(NamedTuple):
 class Reader(Protocol):
     """A strategy. Reads within the session's transaction."""
 
-    def page(self, session: Session, selection: Selection, parameters: Parameters) -> Found: ...
+    def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage: ...
 
-    def one(self, session: Session, selection: Selection, parameters: Parameters) -> One | None: ...
+    def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None: ...
 
 
 def fetch(session: Session, statement: sa.Select[Any], parameters: Parameters) -> Sequence[Any]:

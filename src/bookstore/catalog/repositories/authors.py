@@ -30,4 +30,4 @@ class AuthorRepository(NamedEntityRepository[Author]):
 
     def renamed(self, of: int) -> None:
         """The author's books are found by the new name."""
-        search.refresh(self._in, self.books(of, locked=True))
+        search.refresh_documents(self._session, self.books(of, locked=True))

@@ -16,8 +16,8 @@ from bookstore.catalog.models import book_document
 from bookstore.catalog.repositories.filters import FILTERS, YEARS
 
 _ALL_MEMBERS: Final = schemas.ListedBook.__struct_fields__
-_MATCHING: Final = search.matching()
-_RANKED: Final = {**sorting.BOOKS, "relevance": sorting.plain(_MATCHING.c.distance, int)}
+_MATCHING: Final = search.matches()
+_RANKED: Final = {**sorting.BOOKS, "relevance": sorting.column_key(_MATCHING.c.distance, int)}
 
 
 class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
     def order(self) -> str:
         return self.sort or ("id" if self.q is None else "relevance")
 
-    def asked(self) -> str:
+    def list_key(self) -> str:
         """What a cursor belongs to: the filters, the words and the order, as one text."""
         return repr((sorted(self.filters().items()), self.q, self.order()))
 
@@ -71,20 +71,22 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         meaning, values = self.place()
         if self.cursor is not None:
             is_common = meaning is not None and meaning.is_common
-            pagination.keyset_parameters(values, keys(self.order(), has_words=meaning is not None, is_common=is_common))
+            pagination.keyset_parameters(
+                values, sort_keys(self.order(), has_words=meaning is not None, is_common=is_common)
+            )
 
-    def place(self) -> tuple[search.Meaning | None, list[Any]]:
+    def place(self) -> tuple[search.Interpretation | None, list[Any]]:
         """What the words were taken for, and the last row's values; (None, []) without a cursor.
 
         Raises ApiError for a cursor or an order that does not belong here.
         """
-        keys(self.order(), has_words=self.q is not None)
+        sort_keys(self.order(), has_words=self.q is not None)
         if self.cursor is None:
             return None, []
-        values = pagination.decode(self.cursor, self.asked())
+        values = pagination.decode(self.cursor, self.list_key())
         if self.q is None:
             return None, values
-        return pagination.convert_values(values[:2], search.Meaning), values[2:]
+        return pagination.convert_values(values[:2], search.Interpretation), values[2:]
 
 
 class ResolvedQuery(NamedTuple):
@@ -93,12 +95,12 @@ class ResolvedQuery(NamedTuple):
     selection: Selection
     whole: sa.Select[Any]
     parameters: Mapping[str, Any]
-    meaning: search.Meaning | None
+    meaning: search.Interpretation | None
     state: str | None
     """The one in which the words got their meaning, None where no database was asked."""
 
     def next_cursor(self, query: BookQuery, place: tuple[Any, ...] | None) -> str | None:
-        return None if place is None else pagination.encode([*(self.meaning or ()), *place], query.asked())
+        return None if place is None else pagination.encode([*(self.meaning or ()), *place], query.list_key())
 
 
 def resolve(session: Session, query: BookQuery) -> ResolvedQuery:
@@ -130,7 +132,7 @@ def resolve(session: Session, query: BookQuery) -> ResolvedQuery:
 
 
 @lru_cache(maxsize=256)
-def keys(order: str, *, has_words: bool, is_common: bool = False) -> sorting.Keys:
+def sort_keys(order: str, *, has_words: bool, is_common: bool = False) -> sorting.SortKeys:
     """The keys of `order`. What is common is not ranked: its relevance is the id.
 
     Raises ApiError for unknown ones, for relevance without words, and for common words in another order: no
@@ -140,7 +142,7 @@ def keys(order: str, *, has_words: bool, is_common: bool = False) -> sorting.Key
     if not has_words and "relevance" in names:
         raise pagination.invalid_parameter("sort", "found 'relevance' without q: there are no words to be relevant to")
     if is_common and not names <= {"relevance", "id"}:
-        detail = f"more than {search.MOST_RANKED} books have the words of q; allowed is relevance or id, or more words"
+        detail = f"more than {search.MAX_RANKED} books have the words of q; allowed is relevance or id, or more words"
         raise pagination.invalid_parameter("sort", detail)
     return (
         pagination.sort_keys("-id" if order == "-id" else "id", _RANKED)
@@ -180,18 +182,18 @@ def _conditions(shape: _Shape, has_words: sa.ColumnElement[bool]) -> tuple[Joins
 @lru_cache(maxsize=512)
 def _selection(shape: _Shape) -> Selection:
     # IS TRUE keeps PostgreSQL from collecting all matches where it only needs the first ones of an order.
-    joins, where = _conditions(shape, search.has_words().is_(sa.true()))
-    order = keys(shape.order, has_words=shape.is_common is not None, is_common=bool(shape.is_common))
+    joins, where = _conditions(shape, search.document_matches().is_(sa.true()))
+    order = sort_keys(shape.order, has_words=shape.is_common is not None, is_common=bool(shape.is_common))
     if shape.goes_on:
-        where.append(sorting.beyond(order))
+        where.append(sorting.keyset_condition(order))
         if len(order) == 1:  # the id; PostgreSQL passes on to a joined table what is equal, but no range
-            where += [sorting.beyond((order[0]._replace(column=table.c.book_id),)) for table in joins]
+            where += [sorting.keyset_condition((order[0]._replace(column=table.c.book_id),)) for table in joins]
     return Selection(*where, limit=shape.limit, joins=tuple(joins.items()), keys=order, members=shape.members)
 
 
 @lru_cache(maxsize=512)
 def _count(shape: _Shape) -> sa.Select[Any]:
-    joins, where = _conditions(shape, search.has_words())
+    joins, where = _conditions(shape, search.document_matches())
     statement = sa.select(sa.func.count()).select_from(book)
     for table, on in joins.items():
         statement = statement.join(table, on)

@@ -17,7 +17,7 @@ _INTS: Final = sa.ARRAY(sa.Integer)
 _TEXTS: Final = sa.ARRAY(sa.Text)
 
 
-def _arrays(statement: str, **kinds: sa.ARRAY[Any]) -> sa.TextClause:
+def _array_statement(statement: str, **kinds: sa.ARRAY[Any]) -> sa.TextClause:
     return sa.text(statement).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in kinds.items()))
 
 
@@ -25,20 +25,20 @@ def _arrays(statement: str, **kinds: sa.ARRAY[Any]) -> sa.TextClause:
 _KNOWN: Final = {
     "author_ids": (
         "author",
-        _arrays("SELECT id FROM author WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=_IDS),
+        _array_statement("SELECT id FROM author WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=_IDS),
     ),
     "genre_ids": (
         "genre",
-        _arrays("SELECT id FROM genre WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=_IDS),
+        _array_statement("SELECT id FROM genre WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=_IDS),
     ),
 }
 REFERENCES: Final = tuple(_KNOWN)
 """The members of a draft that refer to something."""
-_BY_ISBN: Final = _arrays("SELECT isbn13, id FROM book WHERE isbn13 = ANY(:isbns)", isbns=_TEXTS)
+_BY_ISBN: Final = _array_statement("SELECT isbn13, id FROM book WHERE isbn13 = ANY(:isbns)", isbns=_TEXTS)
 
 # A book of the same ISBN that another transaction is adding is waited for; then it is there, and ours is not.
 # In the order of the ISBNs, so that no two batches wait for each other.
-_ADD: Final = _arrays(
+_ADD: Final = _array_statement(
     """
     WITH draft AS (
         SELECT nextval(pg_get_serial_sequence('book', 'id')) AS id, given.*
@@ -56,13 +56,13 @@ _ADD: Final = _arrays(
     years=_INTS,
     languages=_TEXTS,
 )
-_ADD_AUTHORS: Final = _arrays(
+_ADD_AUTHORS: Final = _array_statement(
     "INSERT INTO book_author (book_id, position, author_id) SELECT * FROM unnest(:books, :positions, :authors)",
     books=_IDS,
     positions=_INTS,
     authors=_IDS,
 )
-_ADD_GENRES: Final = _arrays(
+_ADD_GENRES: Final = _array_statement(
     "INSERT INTO book_genre (book_id, genre_id) SELECT * FROM unnest(:books, :genres)", books=_IDS, genres=_IDS
 )
 
@@ -86,12 +86,12 @@ def add(session: Session, drafts: Sequence[BookInput], pointer: Pointer) -> list
     }
     added: dict[int, int] = dict(session.execute(_ADD, values).all())
     if len(added) < len(drafts):
-        raise _taken(session, drafts, pointer)
+        raise _isbn_taken_error(session, drafts, pointer)
     ids = [added[place] for place in range(len(drafts))]
     books = dict(zip(ids, drafts, strict=True))
     link_authors(session, books)
     link_genres(session, books)
-    search.refresh(session, ids)
+    search.refresh_documents(session, ids)
     return ids
 
 
@@ -146,11 +146,13 @@ def _check_isbns(drafts: Sequence[BookInput], pointer: Pointer) -> None:
         raise ApiError("invalid_body", f"{len(mistakes)} ISBNs stand in the body twice.", *mistakes[:100])
 
 
-def _taken(session: Session, drafts: Sequence[BookInput], pointer: Pointer) -> ApiError:
-    return isbn_taken(session, {draft.isbn13: pointer(place) for place, draft in enumerate(drafts) if draft.isbn13})
+def _isbn_taken_error(session: Session, drafts: Sequence[BookInput], pointer: Pointer) -> ApiError:
+    return isbn_taken_error(
+        session, {draft.isbn13: pointer(place) for place, draft in enumerate(drafts) if draft.isbn13}
+    )
 
 
-def isbn_taken(session: Session, pointers: dict[str, str]) -> ApiError:
+def isbn_taken_error(session: Session, pointers: dict[str, str]) -> ApiError:
     """The ApiError that names the books which have these ISBNs."""
     found: Iterator[tuple[str, int]] = iter(session.execute(_BY_ISBN, {"isbns": list(pointers)}))
     mistakes = [

@@ -19,7 +19,7 @@ class Filter(NamedTuple):
     on: sa.ColumnElement[bool] | None = None
 
 
-def _value(name: str, kind: Any) -> sa.BindParameter[Any]:
+def _parameter(name: str, kind: Any) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=kind)
 
 
@@ -27,7 +27,7 @@ def _value(name: str, kind: Any) -> sa.BindParameter[Any]:
 # and stops when the page is full.
 _OF_AUTHOR: Final = (book_author, book_author.c.book_id == book.c.id)
 _OF_GENRE: Final = (book_genre, book_genre.c.book_id == book.c.id)
-_GENRE_ID: Final = sa.select(Genre.id).where(Genre.slug == _value("genre_slug", sa.Text)).scalar_subquery()
+_GENRE_ID: Final = sa.select(Genre.id).where(Genre.slug == _parameter("genre_slug", sa.Text)).scalar_subquery()
 
 # The very expressions of the indexes. A book without a year is in no range of years.
 _LANGUAGE: Final = sa.func.split_part(book.c.language, sa.literal_column("'-'"), sa.literal_column("1"))
@@ -36,16 +36,16 @@ _YEAR_OR_FIRST: Final = sa.func.coalesce(_YEAR, sa.literal_column("-32768"))
 _YEAR_OR_LAST: Final = sa.func.coalesce(_YEAR, sa.literal_column("32767"))
 
 FILTERS: Final[Mapping[str, Filter]] = {
-    "author_id": Filter(book_author.c.author_id == _value("author_id", sa.BigInteger), *_OF_AUTHOR),
-    "genre_id": Filter(book_genre.c.genre_id == _value("genre_id", sa.BigInteger), *_OF_GENRE),
+    "author_id": Filter(book_author.c.author_id == _parameter("author_id", sa.BigInteger), *_OF_AUTHOR),
+    "genre_id": Filter(book_genre.c.genre_id == _parameter("genre_id", sa.BigInteger), *_OF_GENRE),
     "genre_slug": Filter(book_genre.c.genre_id == _GENRE_ID, *_OF_GENRE),
-    "language": Filter(_value("language", sa.Text) == _LANGUAGE),
-    "region": Filter(book.c.language == _value("region", sa.Text)),
-    "isbn13": Filter(book.c.isbn13 == _value("isbn13", sa.Text)),
+    "language": Filter(_parameter("language", sa.Text) == _LANGUAGE),
+    "region": Filter(book.c.language == _parameter("region", sa.Text)),
+    "isbn13": Filter(book.c.isbn13 == _parameter("isbn13", sa.Text)),
 }
 
 
-def _year(year: int) -> sa.ColumnElement[int]:
+def _year_literal(year: int) -> sa.ColumnElement[int]:
     return sa.literal_column(str(year), sa.Integer())
 
 
@@ -53,6 +53,6 @@ def _year(year: int) -> sa.ColumnElement[int]:
 # of an order looked through for the many of a range. For a parameter it takes the second, and reads the whole table
 # where a range is empty.
 YEARS: Final[Mapping[str, Callable[[int], Filter]]] = {
-    "year_from": lambda year: Filter(_year(year) <= _YEAR_OR_FIRST),
-    "year_to": lambda year: Filter(_year(year) >= _YEAR_OR_LAST),
+    "year_from": lambda year: Filter(_year_literal(year) <= _YEAR_OR_FIRST),
+    "year_to": lambda year: Filter(_year_literal(year) >= _YEAR_OR_LAST),
 }

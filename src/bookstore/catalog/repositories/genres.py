@@ -33,7 +33,7 @@ class GenreRepository(NamedEntityRepository[Genre]):
         """Raises ApiError `name_taken`, naming the genre that has the name or the slug."""
         name, slug = genre.c.name == values["name"], genre.c.slug == values["slug"]
         other = sa.select(genre.c.id, name).where(sa.or_(name, slug), genre.c.id != (of or 0)).limit(1)
-        if found := self._in.execute(other).first():
+        if found := self._session.execute(other).first():
             member = "name" if found[1] else "slug"
             detail = f"/genres/{found[0]} has the {member} '{values[member]}'."
             raise ApiError("name_taken", detail, FieldError(detail, pointer=f"/{member}"))

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bookstore.catalog import datasets
-from bookstore.catalog.datasets.generate import MOST_BOOKS
-from bookstore.catalog.datasets.report import lines
+from bookstore.catalog.datasets.generate import MAX_BOOKS
+from bookstore.catalog.datasets.report import format_lines
 from bookstore.cli import atomic_file
 from bookstore.database.url import conninfo, psycopg_url, server
 from bookstore.exceptions import ConfigurationError
@@ -65,12 +65,12 @@ def import_(file: Path | None, columns: tuple[str, ...], rejects: Path | None, f
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
-        for line in lines(report):
+        for line in format_lines(report):
             click.echo(line)
 
 
 @catalog.command()
-@click.option("--books", required=True, type=click.IntRange(1, MOST_BOOKS), help="Number of books to add.")
+@click.option("--books", required=True, type=click.IntRange(1, MAX_BOOKS), help="Number of books to add.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Seed of the generator.")
 @click.option("--append", is_flag=True, help="Continue after existing books with the seed's next ones.")
 def generate(books: int, seed: int, append: bool) -> None:

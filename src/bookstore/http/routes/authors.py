@@ -56,9 +56,9 @@ class AuthorController(Controller):
         """One author. Two of them may have the same name."""
 
         def read(session: Session) -> schemas.Representation | None:
-            return AuthorRepository(session).one(author_id)
+            return AuthorRepository(session).find(author_id)
 
-        return await responses.single(request, database, read, read, AuthorRepository.missing(author_id))
+        return await responses.single(request, database, read, read, AuthorRepository.not_found_message(author_id))
 
     @get(
         "/{author_id:int}/books",
@@ -80,9 +80,9 @@ class AuthorController(Controller):
         """A page of the books that the author wrote, alone or with others."""
 
         def exists(session: Session) -> bool:
-            return AuthorRepository(session).one(author_id) is not None
+            return AuthorRepository(session).find(author_id) is not None
 
-        missing = AuthorRepository.missing(author_id)
+        missing = AuthorRepository.not_found_message(author_id)
         return await responses.books(request, database, asked, exists, missing, author_id=author_id, genre=genre)
 
 

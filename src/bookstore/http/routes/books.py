@@ -82,7 +82,7 @@ class BookController(Controller):
 
 async def _single(request: Request[Any, Any, Any], database: Database, missing: str, **key: Any) -> Response[Any]:
     def read(session: Session) -> schemas.Representation | None:
-        return BookRepository(session, database.profile.loading).one(**key)
+        return BookRepository(session, database.profile.loading).find(**key)
 
     def state(session: Session) -> schemas.Representation | None:
         return BookRepository(session, database.profile.loading).state(**key)
@@ -113,10 +113,10 @@ class BookEditor(BookController):
         """The book is there when the answer is. Where its ISBN is another book's, the answer names that one."""
         draft = await mutations.draft(request, BookInput)
 
-        def make(session: Session) -> schemas.Answer:
+        def make(session: Session) -> schemas.StoredResponse:
             books = BookRepository(session, database.profile.loading)
             book_id = books.create(draft)
-            return mutations.created("/books", book_id, books.one(id=book_id))
+            return mutations.created("/books", book_id, books.find(id=book_id))
 
         return await mutations.create(request, database, idempotency_key, make)
 
@@ -175,7 +175,7 @@ async def create_books(
     """Up to 1,000 books, all of them or none."""
     batch = await mutations.batch(request)
 
-    def make(session: Session) -> schemas.Answer:
+    def make(session: Session) -> schemas.StoredResponse:
         ids = BookRepository(session, database.profile.loading).create_all(batch)
         return mutations.made(schemas.NewBooks(ids))
 

@@ -56,9 +56,9 @@ class GenreController(Controller):
         """One genre and how many books are of it."""
 
         def read(session: Session) -> schemas.Representation | None:
-            return GenreRepository(session).one(genre_id)
+            return GenreRepository(session).find(genre_id)
 
-        return await responses.single(request, database, read, read, GenreRepository.missing(genre_id))
+        return await responses.single(request, database, read, read, GenreRepository.not_found_message(genre_id))
 
     @get(
         "/{genre_id:int}/books",
@@ -80,9 +80,9 @@ class GenreController(Controller):
         """A page of the genre's books."""
 
         def exists(session: Session) -> bool:
-            return GenreRepository(session).one(genre_id) is not None
+            return GenreRepository(session).find(genre_id) is not None
 
-        missing = GenreRepository.missing(genre_id)
+        missing = GenreRepository.not_found_message(genre_id)
         return await responses.books(
             request, database, asked, exists, missing, genre=str(genre_id), author_id=author_id
         )

@@ -48,12 +48,12 @@ Detach = Annotated[
 
 async def draft(request: Request[Any, Any, Any], kind: type[D]) -> D:
     """The body as a draft of this kind. Raises ApiError for what is wrong with it."""
-    return request_body.convert(await _document(request, request_body.JSON), kind).settled()
+    return request_body.convert(await _document(request, request_body.JSON), kind).validate()
 
 
 async def batch(request: Request[Any, Any, Any]) -> list[BookInput]:
     """The body as the drafts of many books. Raises ApiError for what is wrong with it."""
-    return request_body.convert(await _document(request, request_body.JSON), BookBatch).settled()
+    return request_body.convert(await _document(request, request_body.JSON), BookBatch).validate()
 
 
 async def edit(request: Request[Any, Any, Any], kind: type[D]) -> Callable[[D], D]:
@@ -63,7 +63,7 @@ async def edit(request: Request[Any, Any, Any], kind: type[D]) -> Callable[[D], 
         raise ApiError("invalid_body", "A merge patch is an object.", FieldError("An object is needed.", pointer=""))
 
     def edited(was: D) -> D:
-        return request_body.convert(_merged(msgspec.to_builtins(was), patch), kind).settled()
+        return request_body.convert(_merged(msgspec.to_builtins(was), patch), kind).validate()
 
     return edited
 
@@ -82,19 +82,22 @@ async def _document(request: Request[Any, Any, Any], *accepted: str) -> object:
 
 
 async def create(
-    request: Request[Any, Any, Any], database: Database, key: str | None, make: Callable[[Session], schemas.Answer]
+    request: Request[Any, Any, Any],
+    database: Database,
+    key: str | None,
+    make: Callable[[Session], schemas.StoredResponse],
 ) -> Response[Any]:
     """The answer of `make`, committed; with an Idempotency-Key `key` the one that was given before."""
     asked = _digest(request, await request.body())
 
-    def work(session: Session) -> schemas.Answer:
+    def work(session: Session) -> schemas.StoredResponse:
         if key is None:
             return make(session)
         keys = IdempotencyRepository(session, request.auth.name, key)
         if kept := keys.claim(asked):
             return msgspec.structs.replace(kept, replayed=True)
         answer = make(session)
-        keys.keep(answer)
+        keys.store(answer)
         return answer
 
     answer = await database.run(work)
@@ -102,16 +105,16 @@ async def create(
     return Response(answer.body, status_code=answer.status, headers=headers)
 
 
-def created(path: str, of: int, seen: schemas.Representation | None) -> schemas.Answer:
+def created(path: str, of: int, seen: schemas.Representation | None) -> schemas.StoredResponse:
     """201 with what was made, the resource `of` at `path`."""
     assert seen is not None
     headers = responses.validators(seen) | {"Location": f"{path}/{of}"}
-    return schemas.Answer(201, headers, msgspec.Raw(msgspec.json.encode(seen.body)))
+    return schemas.StoredResponse(201, headers, msgspec.Raw(msgspec.json.encode(seen.body)))
 
 
-def made(body: msgspec.Struct) -> schemas.Answer:
+def made(body: msgspec.Struct) -> schemas.StoredResponse:
     """201 with what is said of several new resources."""
-    return schemas.Answer(201, {"Cache-Control": "no-store"}, msgspec.Raw(msgspec.json.encode(body)))
+    return schemas.StoredResponse(201, {"Cache-Control": "no-store"}, msgspec.Raw(msgspec.json.encode(body)))
 
 
 async def change(database: Database, if_match: str | None, work: Change, missing: str) -> Response[Any]:
@@ -133,10 +136,10 @@ async def create_named(
 ) -> Response[Any]:
     """201 with a new author or genre."""
 
-    def make(session: Session) -> schemas.Answer:
+    def make(session: Session) -> schemas.StoredResponse:
         rows = repository(session)
         of = rows.create(draft)
-        return created(path, of, rows.one(of))
+        return created(path, of, rows.find(of))
 
     return await create(request, database, key, make)
 
@@ -149,7 +152,7 @@ async def change_named(
     edit: Callable[[Any], msgspec.Struct],
 ) -> Response[Any]:
     """An author or genre as `edit` makes it. Raises ApiError as `change`."""
-    missing = repository.missing(of)
+    missing = repository.not_found_message(of)
     return await change(database, if_match, lambda session, check: repository(session).change(of, check, edit), missing)
 
 
@@ -161,7 +164,7 @@ async def remove_named(
     def work(session: Session, check: Check) -> bool:
         return repository(session).remove(of, check, detach=detach)
 
-    await remove(database, if_match, work, repository.missing(of))
+    await remove(database, if_match, work, repository.not_found_message(of))
 
 
 async def remove(database: Database, if_match: str | None, work: Removal, missing: str) -> None:
