@@ -1,4 +1,4 @@
-"""What clients write: books, authors and genres without what the service adds. Unknown members are refused."""
+"""Request bodies: books, authors and genres without the members that the service adds. Unknown members are invalid."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bookstore.config.text import normalise
 from bookstore.exceptions import ApiError, FieldError
 
 MAX_IDS: Final = 1000
-"""Of authors or genres on one book."""
+"""Authors, or genres, per book."""
 
 MAX_BATCH_BOOKS: Final = 1000
-"""In one batch."""
+"""Books per batch."""
 
 MAX_ERRORS: Final = 100
-"""Told at once."""
+"""Field errors per response."""
 
-# What the OpenAPI document says of rules whose own sentences tell more than a pattern that was not met.
+# For the OpenAPI document only: the code below checks these rules, with clearer messages than "pattern not matched".
 _TEXT: Final = {"pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"}
 _ISBN: Final = {"format": "isbn"}
 _SLUG: Final = {"pattern": "^([0-9]+(-[a-z0-9]+)+|[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*)$"}
@@ -39,7 +39,7 @@ _Name = Annotated[
 
 
 class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A book as it is written. `author_ids` stand in the order of the title page."""
+    """A book in a request. `author_ids` are in the order of the title page."""
 
     title: Annotated[
         str,
@@ -52,7 +52,7 @@ class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             str,
             Meta(
                 max_length=20,
-                description="ISBN-13 or ISBN-10, with or without hyphens. No two books have the same.",
+                description="ISBN-13 or ISBN-10, with or without hyphens. Unique among books.",
                 examples=["978-0-441-47812-5"],
                 extra_json_schema=_ISBN,
             ),
@@ -65,57 +65,57 @@ class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     genre_ids: _Ids = []
 
     def validate(self) -> BookInput:
-        """The draft as it is kept: its text normalised, its ISBN with 13 digits, its genres in order.
+        """Return the book as it is stored: text normalised, ISBN with 13 digits, genres sorted.
 
-        Raises ApiError `invalid_body` for what no type tells.
+        Raises ApiError `invalid_body` if it breaks a rule that the types do not cover.
         """
-        _raise_errors(self.mistakes(""))
-        return self._normal()
+        _raise_errors(self.errors(""))
+        return self._normalise()
 
-    def _normal(self) -> BookInput:
+    def _normalise(self) -> BookInput:
         number = None if self.isbn13 is None else isbn.to_isbn13(self.isbn13, restore_zeros=False)
         return msgspec.structs.replace(
             self, title=normalise(self.title), isbn13=number, genre_ids=sorted(self.genre_ids)
         )
 
-    def mistakes(self, pointer: str) -> Iterator[FieldError]:
-        """What no type tells; `pointer` is where in the body the draft stands."""
+    def errors(self, pointer: str) -> Iterator[FieldError]:
+        """Yield violations of rules that the types do not cover. `pointer` is the JSON Pointer of this book."""
         if not normalise(self.title):
-            yield FieldError("A title needs more than white space.", pointer=f"{pointer}/title")
+            yield FieldError("The title must not be blank.", pointer=f"{pointer}/title")
         if self.isbn13 is not None and isbn.to_isbn13(self.isbn13, restore_zeros=False) is None:
-            detail = "An ISBN-13 or ISBN-10 is needed whose check digit is right."
+            detail = "Must be an ISBN-13 or ISBN-10 with a correct check digit."
             yield FieldError(detail, pointer=f"{pointer}/isbn13")
         for name, ids in (("author_ids", self.author_ids), ("genre_ids", self.genre_ids)):
             seen: set[int] = set()
-            for place, one in enumerate(ids):
-                if one in seen:
-                    yield FieldError(f"{one} stands there twice.", pointer=f"{pointer}/{name}/{place}")
-                seen.add(one)
+            for index, id_ in enumerate(ids):
+                if id_ in seen:
+                    yield FieldError(f"{id_} is listed twice.", pointer=f"{pointer}/{name}/{index}")
+                seen.add(id_)
 
 
 class BookBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Books that are made together: all of them, or none."""
+    """Books to create together: all of them or none."""
 
     items: Annotated[list[BookInput], Meta(min_length=1, max_length=MAX_BATCH_BOOKS)]
 
     def validate(self) -> list[BookInput]:
-        """The drafts as they are kept. Raises ApiError `invalid_body` as theirs, for all of them."""
-        _raise_errors(mistake for place, item in enumerate(self.items) for mistake in item.mistakes(f"/items/{place}"))
-        return [item._normal() for item in self.items]  # noqa: SLF001 - of the same module
+        """Return the books as they are stored. Raises ApiError `invalid_body` with the errors of all of them."""
+        _raise_errors(error for index, item in enumerate(self.items) for error in item.errors(f"/items/{index}"))
+        return [item._normalise() for item in self.items]  # noqa: SLF001 - same module
 
 
 class AuthorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An author as it is written. Two authors may have the same name."""
+    """An author in a request. Two authors may have the same name."""
 
     name: _Name
 
     def validate(self) -> AuthorInput:
-        """The draft as it is kept. Raises ApiError `invalid_body` for a blank name."""
+        """Return the author as it is stored. Raises ApiError `invalid_body` if the name is blank."""
         return AuthorInput(name=_validate_name(self.name))
 
 
 class GenreInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A genre as it is written. Without a `slug` the name makes one."""
+    """A genre in a request. Without a `slug`, one is derived from the name."""
 
     name: Annotated[
         str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, examples=["Science Fiction"], extra_json_schema=_TEXT)
@@ -125,7 +125,7 @@ class GenreInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             str,
             Meta(
                 max_length=100,
-                description="The genre's name in a URL; not of digits alone.",
+                description="The genre's name in a URL; not digits only.",
                 examples=["science-fiction"],
                 extra_json_schema=_SLUG,
             ),
@@ -134,23 +134,25 @@ class GenreInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ) = None
 
     def validate(self) -> GenreInput:
-        """The draft as it is kept. Raises ApiError `invalid_body` for a blank name and for a slug like an id."""
+        """Return the genre as it is stored. Raises ApiError `invalid_body` for a blank name or an invalid slug."""
         if self.slug is not None and not re.match(_SLUG["pattern"], self.slug):
-            detail = "A slug is made of a-z, 0-9 and single hyphens between them; a number alone would be an id."
+            detail = (
+                "A slug consists of a-z, 0-9 and single hyphens between them, and is not a number: a number is an id."
+            )
             raise ApiError("invalid_body", f"slug: {detail}", FieldError(detail, pointer="/slug"))
         name = _validate_name(self.name)
         return GenreInput(name=name, slug=self.slug or slug(name))
 
 
-def _raise_errors(mistakes: Iterable[FieldError]) -> None:
-    found = list(islice(mistakes, MAX_ERRORS))
-    if found:
-        raise ApiError("invalid_body", f"The body is not valid in {len(found)} of its members.", *found)
+def _raise_errors(errors: Iterable[FieldError]) -> None:
+    first = list(islice(errors, MAX_ERRORS))
+    if first:
+        raise ApiError("invalid_body", f"The body is not valid in {len(first)} of its members.", *first)
 
 
 def _validate_name(text: str) -> str:
     name = normalise(text)
     if not name:
-        detail = "A name needs more than white space."
+        detail = "The name must not be blank."
         raise ApiError("invalid_body", f"name: {detail}", FieldError(detail, pointer="/name"))
     return name

@@ -1,4 +1,4 @@
-"""The tables: books, their authors in order, their genres; what is searched; which answers were given."""
+"""The tables: books, their ordered authors, their genres, search documents, and responses kept for idempotency keys."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
 SCHEMA_REVISION: Final = "0002"
-"""The newest migration; a test holds it equal to the newest file in migrations/versions."""
+"""The newest migration. A test checks that it matches the newest file in migrations/versions."""
 
 VERSION_TABLE: Final = "schema_version"
-"""Where Alembic keeps the revision a database is at."""
+"""The table in which Alembic stores the revision of a database."""
 
 EARLIEST_YEAR: Final = -3000
 LATEST_YEAR: Final = 9999
 MAX_TITLE_LENGTH: Final = 1000
 MAX_NAME_LENGTH: Final = 300
-"""Characters, not bytes. Real titles go up to 186, real names to 52."""
+"""Characters, not bytes. Real titles have up to 186, real names up to 52."""
 
-# ISO 2108: the digits weigh 1, 3, 1, 3 … and their sum is a multiple of ten. A CASE, because AND does
-# not promise PostgreSQL's order of evaluation and a letter must not reach the cast.
+# ISO 2108: the sum of the digits, weighted 1, 3, 1, 3 …, is a multiple of ten. CASE, because PostgreSQL does not
+# guarantee the evaluation order of AND, and a letter must not reach the cast.
 _ISBN13_VALID = (
     "CASE WHEN isbn13 ~ '^97[89][0-9]{10}$' THEN ("
     + " + ".join(f"{1 if place % 2 else 3} * substr(isbn13, {place}, 1)::int" for place in range(1, 14))
@@ -51,10 +51,10 @@ book_author = Table(
     Column("position", SmallInteger, primary_key=True, autoincrement=False),
     Column("author_id", ForeignKey("author.id"), nullable=False),
     CheckConstraint("position >= 0", name="position"),
-    # Serves the foreign key and "books of an author" in order; no author stands twice on a book.
+    # Serves the foreign key and an author's books by id, and keeps an author from being on a book twice.
     Index("uq_book_author_author_id_book_id", "author_id", "book_id", unique=True),
 )
-"""Who wrote a book; `position` counts from 0 in the order of the title page."""
+"""Authors of books. `position` counts from 0 in the order of the title page."""
 
 book_genre = Table(
     "book_genre",
@@ -71,8 +71,9 @@ book_document = Table(
     Column("document", TSVECTOR, nullable=False),
     Index("ix_book_document_document", "document", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
 )
-"""The words that a book is found by: its title's weigh more (A) than its authors' names (B). Beside the
-book, not in it: rows that are listed stay short, and what is ranked lies close together."""
+"""The searchable words of each book. Words of the title (weight A) rank above those of authors' names (B).
+
+A table of its own keeps the rows of `book` short for lists, and the documents close together for ranking."""
 
 search_word = Table(
     "search_word",
@@ -80,8 +81,8 @@ search_word = Table(
     Column("word", String, primary_key=True),
     Index("ix_search_word_word", "word", postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"}),
 )
-"""Every word of the documents, to find the one that was meant by trigrams. A word stays when its last book
-goes: it finds nothing, and does no harm."""
+"""Every word of the documents, for finding similar words by trigrams. Words of deleted books stay; they match
+nothing."""
 
 idempotency = Table(
     "idempotency",
@@ -92,14 +93,14 @@ idempotency = Table(
     Column("request", LargeBinary, nullable=False),
     Column("answer", LargeBinary),
 )
-"""The answers to requests with an Idempotency-Key: `owner` is the token's name, `request` a digest."""
+"""Responses to requests with an Idempotency-Key. `owner` is the name of the token, `request` a digest."""
 
 
 class Versioned:
-    """Columns of what clients change: `version` counts the changes, from 1."""
+    """Columns of tables that clients change. `version` counts the changes, from 1."""
 
     version: Mapped[int] = mapped_column(server_default="1", sort_order=3001)
-    # advanced-alchemy's audit columns are filled in Python; rows that COPY brings need the database's default.
+    # advanced-alchemy fills its audit columns in Python; rows from COPY need a default in the database.
     created_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), server_default=func.now(), sort_order=3002)
     updated_at: Mapped[datetime] = mapped_column(
         DateTimeUTC(timezone=True), server_default=func.now(), onupdate=func.now(), sort_order=3003
@@ -111,7 +112,7 @@ class Versioned:
 
 
 class Author(Versioned, IdentityBase):
-    """A person or body named on a title page. Two of them may share a name."""
+    """A person or organisation named on a title page. Two authors may share a name."""
 
     __tablename__ = "author"
     __table_args__ = (
@@ -124,7 +125,7 @@ class Author(Versioned, IdentityBase):
 
 
 class Genre(Versioned, IdentityBase):
-    """A shelf; `slug` is its name in a URL."""
+    """A genre. `slug` is its name in a URL."""
 
     __tablename__ = "genre"
     __table_args__ = (
@@ -146,8 +147,8 @@ class Book(Versioned, IdentityBase):
         CheckConstraint(_ISBN13_VALID, name="isbn13"),
         CheckConstraint(f"publication_year BETWEEN {EARLIEST_YEAR} AND {LATEST_YEAR}", name="publication_year"),
         CheckConstraint("language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'", name="language"),
-        # Each order ends with the id, which makes it total and a page's place in it a range of the index. The
-        # migration makes those of texts in collation "C", which Alembic cannot compare.
+        # Each index ends with the id: the order is total, and the rest of a list is one range of the index. The
+        # migration creates text indexes with collation "C", which Alembic cannot compare.
         Index("ix_book_title", text("sort_key(title)"), "id"),
         Index("ix_book_year_or_last", text("coalesce(publication_year::int, 32767)"), "id"),
         Index("ix_book_year_or_first", text("coalesce(publication_year::int, -32768)"), "id"),
@@ -165,10 +166,10 @@ class Book(Versioned, IdentityBase):
     genres: Mapped[list[Genre]] = relationship(secondary=book_genre, order_by=Genre.id)
 
 
-# What PostgreSQL can see now, as text: while it is unchanged, every query returns the same rows. Transaction numbers
-# restart after a crash, so the server's start time is part of it; all databases of a server share them, so the
-# database's name is too.
+# The current snapshot as text: while it is unchanged, every query returns the same rows. Transaction numbers restart
+# after a crash, so the text includes the server's start time; all databases of a server share them, so it also
+# includes the database name.
 STATE_SQL: Final = "(SELECT pg_current_snapshot()::text || pg_postmaster_start_time()::text || current_database())"
 
 STATE: Final = sa.literal_column(STATE_SQL, sa.Text()).label("state")
-"""The state of the snapshot that the statement reads, as a column."""
+"""The state of the snapshot that a statement reads, as a column."""

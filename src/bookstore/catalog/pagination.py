@@ -1,8 +1,8 @@
 """Keyset pagination: `sort` and `cursor` as clients send them, and the cursors handed out with each page.
 
-A cursor holds the last row's values of the sort keys, and a digest over them and over the list (filters and order). A
-cursor that was changed, or that belongs to another list, is refused. The digest is not a secret: forging it only moves
-the start of a page of public data.
+A cursor holds the sort key values of the last row, and a digest of these values and of the list (filters and order).
+Modified cursors and cursors of other lists are rejected. The digest is not a secret: a forged cursor only moves the
+start of a page of public data.
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ _DIGEST_BYTES: Final = 9
 _FORMAT: Final = b"cursor 2"
 
 
-def encode(place: Sequence[Any], asked: str) -> str:
-    """Return the cursor of a page of the list `asked` (filters and order, as text) whose last row is at `place`."""
-    values = msgspec.json.encode(place)
-    return base64.urlsafe_b64encode(_digest(values, asked) + values).decode().rstrip("=")
+def encode(values: Sequence[Any], list_key: str) -> str:
+    """Return the cursor of a page whose last row has these sort key `values`.
+
+    `list_key` identifies the list: its filters and order as text.
+    """
+    payload = msgspec.json.encode(values)
+    return base64.urlsafe_b64encode(_digest(payload, list_key) + payload).decode().rstrip("=")
 
 
-def decode(text: str, asked: str) -> list[Any]:
-    """Return the place that `encode` received, with times as text.
+def decode(text: str, list_key: str) -> list[Any]:
+    """Return the values that `encode` received, with times as text.
 
-    Raises ApiError for any text that `encode` did not return for the same `asked`.
+    Raises ApiError for any text that `encode` did not return for the same `list_key`.
     """
     try:
         whole = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        values = whole[_DIGEST_BYTES:]
-        place = msgspec.json.decode(values, type=list[Any])
+        payload = whole[_DIGEST_BYTES:]
+        values = msgspec.json.decode(payload, type=list[Any])
     except (ValueError, msgspec.MsgspecError, RecursionError):  # binascii.Error and UnicodeError are ValueErrors
         raise _invalid_cursor() from None
-    if _digest(values, asked) != whole[:_DIGEST_BYTES] or encode(place, asked) != text:
+    if _digest(payload, list_key) != whole[:_DIGEST_BYTES] or encode(values, list_key) != text:
         raise _invalid_cursor()
-    return place
+    return values
 
 
 def sort_keys(sort: str, orders: sorting.Orders) -> sorting.SortKeys:
@@ -61,9 +64,9 @@ def convert_values(values: list[Any], kind: type[T]) -> T:
         raise _invalid_cursor() from None
 
 
-def keyset_parameters(values: list[Any], orders: sorting.SortKeys) -> dict[str, Any]:
-    """Return a cursor's values as the parameters of `sorting.beyond`. Raises ApiError if they belong to other keys."""
-    kind: Any = tuple[tuple(key.kind for key in orders)]  # type: ignore[misc] # made at run time
+def keyset_parameters(values: list[Any], keys: sorting.SortKeys) -> dict[str, Any]:
+    """Return a cursor's values as the parameters of `keyset_condition`. Raises ApiError if they do not fit `keys`."""
+    kind: Any = tuple[tuple(key.kind for key in keys)]  # type: ignore[misc] # built at run time
     return {sorting.keyset_parameter(number): value for number, value in enumerate(convert_values(values, kind))}
 
 
@@ -72,10 +75,10 @@ def invalid_parameter(parameter: str, detail: str) -> ApiError:
     return ApiError("invalid_parameter", f"{parameter}: {detail}", FieldError(detail, parameter=parameter))
 
 
-def _digest(values: bytes, asked: str) -> bytes:
-    return hashlib.blake2s(values + asked.encode(), digest_size=_DIGEST_BYTES, person=_FORMAT).digest()
+def _digest(payload: bytes, list_key: str) -> bytes:
+    return hashlib.blake2s(payload + list_key.encode(), digest_size=_DIGEST_BYTES, person=_FORMAT).digest()
 
 
 def _invalid_cursor() -> ApiError:
-    detail = "not a cursor of this list; take next_cursor as it came, with the same filters and sort"
+    detail = "not a cursor of this list; send next_cursor unchanged, with the same filters and sort"
     return invalid_parameter("cursor", detail)

@@ -1,4 +1,4 @@
-"""What goes over the wire. A unit of work returns these and nothing else."""
+"""Response bodies and what a unit of work returns: plain structs, no ORM objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Genre(msgspec.Struct, frozen=True, gc=False):
 
 
 class Book(msgspec.Struct, frozen=True):
-    """`authors` stand in the order of the title page, `genres` in the order of their ids."""
+    """`authors` are in the order of the title page, `genres` in the order of their ids."""
 
     id: int
     title: str
@@ -31,7 +31,7 @@ class Book(msgspec.Struct, frozen=True):
 
 
 class ListedBook(msgspec.Struct, frozen=True):
-    """A Book, or those of its members that were asked for with `fields`."""
+    """A Book, or the members of it that `fields` selects."""
 
     id: int | UnsetType = UNSET
     title: str | UnsetType = UNSET
@@ -45,8 +45,8 @@ class ListedBook(msgspec.Struct, frozen=True):
 
 
 class BookPage(msgspec.Struct, frozen=True):
-    """`next_cursor` is what to send as `cursor` for the next page; null on the last one. `total`, where it
-    was asked for, counts the books of all pages."""
+    """`next_cursor` is the `cursor` of the next page; null on the last page. `total`, if requested, is the number of
+    books on all pages."""
 
     items: list[ListedBook]
     next_cursor: str | None
@@ -54,7 +54,7 @@ class BookPage(msgspec.Struct, frozen=True):
 
 
 class GenreDetail(msgspec.Struct, frozen=True, gc=False):
-    """`slug` is the genre's name in a URL, `book_count` the number of books that it is on."""
+    """`slug` is the genre's name in a URL, `book_count` the number of books in the genre."""
 
     id: int
     name: str
@@ -75,8 +75,8 @@ class GenrePage(msgspec.Struct, frozen=True):
 
 
 class Representation(msgspec.Struct, frozen=True):
-    """A body and its validators: `tag` names the state it was read in (None where nothing does), `changed_at`
-    is in seconds since 1970. Without a body it is the state alone, for a client who has the body."""
+    """A body and its validators (RFC 9110, 8.8). `tag` identifies the state of the data (None for an empty page),
+    `changed_at` is in seconds since 1970. `body` is None if only the validators are needed."""
 
     body: msgspec.Struct | None
     tag: str | None
@@ -84,7 +84,7 @@ class Representation(msgspec.Struct, frozen=True):
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
-    """The answer to a write, as it is given once more to the same request: JSON and headers."""
+    """The response to a write, stored to be replayed for the same idempotency key: JSON and headers."""
 
     status: int
     headers: dict[str, str]
@@ -93,6 +93,6 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
 
 class NewBooks(msgspec.Struct, frozen=True):
-    """The ids of the books of a batch, in its order."""
+    """The ids of the books of a batch, in the same order."""
 
     ids: list[int]

@@ -1,7 +1,7 @@
-"""Search: words -> the books that have them all, best first; and the documents that are searched.
+"""Full-text search: finds the books that contain all words, ranks them, and maintains the search documents.
 
-A word that no book has stands for the likest words that books do have, by their trigrams: a typing error
-costs one look into the vocabulary, however many books there are.
+A word that no book contains is replaced by the most similar known words, compared by trigrams. A typing error costs
+one lookup in the vocabulary, however many books there are.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from bookstore.catalog import models
 from bookstore.catalog.models import book_document
 
 MAX_RANKED: Final = 5000
-"""Books. Words that more of them have tell no book from another, and ranking those would take a second."""
+"""Books. Words that more books contain do not distinguish books, and ranking so many takes a second."""
 
 MAX_SIMILAR_WORDS: Final = 4
-"""How many words a mistyped one may stand for."""
+"""Known words that can replace an unknown one."""
 
 
-# Checked in cursors, which anybody can write: `('word' | 'like') & ('other')`, a quote and a backslash doubled.
+# Validates cursors, which clients can forge: `('word' | 'like') & ('other')`, with quotes and backslashes doubled.
 _WORD: Final = r"'(?:[^'\\\x00]|''|\\\\){1,400}'"
 _TERM: Final = rf"\({_WORD}(?: \| {_WORD})*\)"
 _TSQUERY: Final = rf"\A(?:{_TERM}(?: & {_TERM})*)?\Z"
 
 
 class Interpretation(NamedTuple):
-    """`query` is a tsquery; `is_common` says that more than MOST_RANKED books match it."""
+    """A search text as a tsquery. `is_common` is whether more than MAX_RANKED books match."""
 
     query: Annotated[str, Meta(pattern=_TSQUERY)]
     is_common: bool
@@ -62,28 +62,28 @@ _QUERY: Final = sa.cast(sa.bindparam("query", type_=sa.Text), TSQUERY)
 
 
 def interpret(session: Session, text: str) -> tuple[Interpretation, str]:
-    """What `text` asks for, and the state of the vocabulary. A text without any word matches no book."""
-    composed = unicodedata.normalize("NFC", text)  # as the catalogue is: an accent of its own ends a word
+    """Return the query for `text` and the state of the database. A text without words matches no book."""
+    composed = unicodedata.normalize("NFC", text)  # like the catalogue: a combining accent would end a word
     query, is_common, state = session.execute(_INTERPRET, {"text": composed}).one()
     return Interpretation(query, is_common), state
 
 
 def matches() -> sa.CTE:
-    """(book_id, distance) of the books that match the parameter `query`; the best have the least distance.
+    """Return (book_id, distance) of the books that match the parameter `query`; the best have the least distance.
 
-    The words' number and nearness count, those of the title more than those of names, and short documents
-    more than long ones (ts_rank_cd, normalised by 1 + log of the length). For a query that is not common:
-    all its matches are ranked, in a step of their own that only the index of words can serve.
+    Ranks by number and proximity of the words, words of titles above words of names, short documents above long ones
+    (ts_rank_cd, normalised by 1 + log of the length). Ranks all matches, so it is for queries that are not common; it
+    is materialised so that PostgreSQL uses the full-text index.
     """
     rank = sa.func.ts_rank_cd(_DOCUMENT, _QUERY, 1)
-    # Whole numbers: cursors hold them exactly.
+    # Integers, because cursors store them exactly.
     distance = sa.cast(rank * sa.literal_column("-1e6"), sa.Integer).label("distance")
-    found = sa.select(book_document.c.book_id, distance).where(_DOCUMENT.bool_op("@@")(_QUERY))
-    return found.cte("matching").prefix_with("MATERIALIZED")
+    ranked = sa.select(book_document.c.book_id, distance).where(_DOCUMENT.bool_op("@@")(_QUERY))
+    return ranked.cte("matching").prefix_with("MATERIALIZED")
 
 
 def document_matches() -> sa.ColumnElement[bool]:
-    """Whether a joined document matches the parameter `query`, which is common."""
+    """Return the condition that a joined document matches the parameter `query`; for common queries."""
     return _DOCUMENT.bool_op("@@")(_QUERY)
 
 
@@ -103,9 +103,9 @@ _REFRESH: Final = sa.text("""
 
 
 def refresh_documents(session: Session, book_ids: list[int]) -> None:
-    """Writes the documents of these books anew, after their title, authors or an author's name changed.
+    """Rewrite the documents of these books after a change of their title, their authors or an author's name.
 
-    This transaction has made or locked the books, with a statement before: else one who changes the title and
-    one who changes a name would each write what they know, and the last one what was before the other.
+    An earlier statement of the same transaction must have inserted or locked the books. Otherwise, of two concurrent
+    changes of a title and of a name, the later document would lack the earlier change.
     """
     session.execute(_REFRESH, {"ids": book_ids})

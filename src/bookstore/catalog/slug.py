@@ -1,4 +1,4 @@
-"""A genre's name -> its name in a URL. Pure."""
+"""Slugs: names of genres in URLs. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from itertools import chain, count
 from typing import Final
 
 MAX_LENGTH: Final = 80
-"""Characters; leaves room below the column's 100 for a number at the end."""
+"""Characters. Leaves room for a number at the end; the column holds 100."""
 
 _APOSTROPHES: Final = re.compile("['\u2019]")
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 
 
 def slug(name: str) -> str:
-    """`childrens` for Children's, `poesie` for Poésie; a name without Latin letters gets a digest. A slug is
-    never a number: a number in its place is an id."""
+    """Return `childrens` for Children's, `poesie` for Poésie; a digest for a name without Latin letters.
+
+    A slug is never a number, because URLs accept an id in its place.
+    """
     latin = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     plain = _SEPARATORS.sub("-", _APOSTROPHES.sub("", latin)).strip("-")[:MAX_LENGTH].strip("-")
     if plain.isdigit():
@@ -27,6 +29,6 @@ def slug(name: str) -> str:
 
 
 def unused_slug(name: str, taken: Collection[str]) -> str:
-    """The slug of `name`, with the first number from 2 that is not taken where it is: c, c-2, c-3."""
+    """Return the slug of `name`; if it is taken, with the lowest free number from 2 on: c, c-2, c-3."""
     base = slug(name)
-    return next(s for s in chain((base,), (f"{base}-{n}" for n in count(2))) if s not in taken)
+    return next(candidate for candidate in chain((base,), (f"{base}-{n}" for n in count(2))) if candidate not in taken)

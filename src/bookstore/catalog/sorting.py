@@ -1,7 +1,7 @@
-"""Orders of a list: `sort=-publication_year,title` -> keys, and the condition for what follows a place.
+"""Sort orders and keyset pagination: `sort=-publication_year,title` as sort keys, and the condition for the next page.
 
-Every order ends with the id: then it is total, and the rows behind a place are the same ones whatever is
-inserted or deleted before it (keyset pagination).
+Every order ends with the id. This makes it total: the rows after a position stay the same whatever is inserted or
+deleted before it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Column = sa.ColumnElement[Any]
 
 
 class SortKey(NamedTuple):
-    """What a list is ordered by; `kind` is the type of its values, in Python and in a cursor."""
+    """A column to sort by. `kind` is the type of its values, in Python and in a cursor."""
 
     column: Column
     kind: type
@@ -30,7 +30,7 @@ class SortKey(NamedTuple):
 
 SortKeys = tuple[SortKey, ...]
 Orders = Mapping[str, Callable[[bool], SortKey]]
-"""By name: the key, given whether it is descending."""
+"""Sort key factories by name; the argument is whether the key is descending."""
 
 
 def column_key(column: Column, kind: type) -> Callable[[bool], SortKey]:
@@ -38,12 +38,12 @@ def column_key(column: Column, kind: type) -> Callable[[bool], SortKey]:
 
 
 def _text_key(column: Column) -> Callable[[bool], SortKey]:
-    """Without accents and case, and the same on every server, whatever its locale."""
+    """Sort without accents and case, independent of the server's locale."""
     return column_key(sa.collate(sa.func.sort_key(column, type_=sa.Text()), "C"), str)
 
 
 def _year_key(descending: bool) -> SortKey:
-    """A book without a year comes last, upwards and downwards: it stands for a year beyond all."""
+    """Sort books without a year last in both directions, by giving them a year outside the valid range."""
     absent = sa.literal_column("-32768" if descending else "32767", sa.Integer())
     return SortKey(sa.func.coalesce(sa.cast(Book.publication_year, sa.Integer), absent), int, descending)
 
@@ -59,9 +59,9 @@ GENRES: Final[Orders] = {"id": column_key(Genre.id.expression, int), "name": _te
 
 
 def parse(text: str, orders: Orders) -> SortKeys:
-    """The keys of `text`, names of `orders` by comma, `-` before one for descending; `id` comes last in any.
+    """Parse comma-separated names of `orders`, with a leading `-` for descending. Appends `id` if it is missing.
 
-    Raises ValueError naming what is not known or stands twice.
+    Raises ValueError that names an unknown or repeated key.
     """
     keys: list[SortKey] = []
     seen: set[str] = set()
@@ -71,37 +71,37 @@ def parse(text: str, orders: Orders) -> SortKeys:
             raise ValueError(f"found '{name[:40]}'; allowed is {', '.join(orders)}, each with - for descending")
         if name in seen:
             raise ValueError(f"found '{name}' twice")
-        if "id" not in seen:  # nothing can follow: no two rows have the same
+        if "id" not in seen:  # ids are unique, so keys after the id have no effect
             keys.append(orders[name](part.startswith("-")))
         seen.add(name)
     return tuple(keys) if "id" in seen else (*keys, orders["id"](keys[-1].descending))
 
 
 def pattern(names: Iterable[str]) -> str:
-    """What `parse` takes of these names, as a regular expression that also takes one name twice."""
+    """Return a regular expression for what `parse` accepts, except that it also matches repeated names."""
     name = f"-?({'|'.join(names)})"
     return f"^{name}(,{name})*$"
 
 
-def keyset_parameter(place: int) -> str:
-    """The name of the parameter that holds the last row's value of key `place`."""
-    return f"after_{place}"
+def keyset_parameter(number: int) -> str:
+    """Return the name of the parameter for the last row's value of sort key `number`, from 0."""
+    return f"after_{number}"
 
 
 def keyset_condition(keys: SortKeys) -> sa.ColumnElement[bool]:
-    """The rows that follow the place in the parameters.
+    """Return the condition for rows after the position given by the `keyset_parameter` values.
 
-    One row comparison where all keys go the same way, which is one range of an index. Otherwise the keys
-    are compared one after the other, and the first one again by itself, so that an index can begin there.
+    If all keys have the same direction, it is one row comparison, which is one range of an index. Otherwise it compares
+    key by key, with a redundant condition on the first key so that an index scan can start there.
     """
-    at = [sa.bindparam(keyset_parameter(place), type_=key.column.type) for place, key in enumerate(keys)]
+    values = [sa.bindparam(keyset_parameter(number), type_=key.column.type) for number, key in enumerate(keys)]
     if len({key.descending for key in keys}) == 1:
-        row, place = sa.tuple_(*(key.column for key in keys)), sa.tuple_(*at)
-        return row < place if keys[0].descending else row > place
+        row, last = sa.tuple_(*(key.column for key in keys)), sa.tuple_(*values)
+        return row < last if keys[0].descending else row > last
     conditions: list[sa.ColumnElement[bool]] = []
-    for position, key in enumerate(keys):
-        same = [before.column == value for before, value in zip(keys[:position], at, strict=False)]
-        further = key.column < at[position] if key.descending else key.column > at[position]
+    for number, (key, value) in enumerate(zip(keys, values, strict=True)):
+        same = [earlier.column == last for earlier, last in zip(keys[:number], values, strict=False)]
+        further = key.column < value if key.descending else key.column > value
         conditions.append(sa.and_(*same, further))
-    first = keys[0].column <= at[0] if keys[0].descending else keys[0].column >= at[0]
+    first = keys[0].column <= values[0] if keys[0].descending else keys[0].column >= values[0]
     return sa.and_(first, sa.or_(*conditions))

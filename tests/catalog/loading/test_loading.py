@@ -299,13 +299,13 @@ async def test_before_json_scalar(books_url: sa.URL) -> None:
         own = database._reading.dialect.server_version_info or (0,)
         for version in (own, (16, 4)):
             database._reading.dialect.server_version_info = version
-            loading_selection._compiled.cache_clear()
+            loading_selection._compile.cache_clear()
             page = await database.run(
                 lambda session: BookRepository(session, "json").page(BookQuery(limit=50)), reading=True
             )
             answers.append(msgspec.json.encode(page.body))
     finally:
-        loading_selection._compiled.cache_clear()
+        loading_selection._compile.cache_clear()
         await database.stop()
     assert answers[0] == answers[1]
     assert ["JSON_SCALAR(" in one for one in statements] == [own >= (17,), False]

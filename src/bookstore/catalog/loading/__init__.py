@@ -1,15 +1,18 @@
-"""Loading strategies: how books come out of PostgreSQL with their authors and genres.
+"""Loading strategies: how books are read from PostgreSQL together with their authors and genres.
 
-A `Selection` says which books, a strategy how. All give the same JSON; they differ in statements,
-in bytes and in who does the grouping:
+A `Selection` defines which books to read, a strategy defines how. All strategies return the same JSON; they differ in
+the number of statements, in the bytes transferred and in where rows are grouped into books:
 
-| strategy | statements for N books | the grouping is done by |
+| strategy | statements for N books | grouping |
 |---|---|---|
-| lazy | 1 + 2N | the ORM, a statement at each first touch of a relationship |
-| joined | 1 | the ORM, out of authors x genres rows a book |
-| selectin, subquery | 3 | the ORM |
-| rows | 3 | Python: Core rows into structs, no ORM object is made |
-| json | 1 | PostgreSQL: the page as one JSON text, passed on unparsed |
+| lazy | 1 + 2N | in the ORM, one statement at the first access of each relationship |
+| joined | 1 | in the ORM, from authors x genres rows per book |
+| selectin, subquery | 3 | in the ORM |
+| rows | 3 | in Python: Core rows into structs, without ORM objects |
+| json | 1 | in PostgreSQL: the page as one JSON text, sent on unparsed |
+
+Belongs here: reading books. Does not belong here: parsing queries and writing (see `repositories`).
+`repositories` and `http` import it.
 """
 
 from __future__ import annotations
@@ -63,5 +66,5 @@ _READERS: Final[Mapping[Loading, Reader]] = {
 
 
 def reader(loading: Loading) -> Reader:
-    """The way the strategy `loading` reads."""
+    """Return the reader of the strategy `loading`."""
     return _READERS[loading]

@@ -1,8 +1,8 @@
-"""A book's validators (RFC 9110, 8.8): what names its state, and when it was changed last.
+"""Validators of a book (RFC 9110, 8.8): its entity tag and the time of its last change.
 
-A book shows its authors' and genres' names, so its tag is its own version with the sums of theirs. Versions
-only grow, and a change of the links is a version of the book: no two states have the same tag. The id is in
-it because an ISBN's address may come to be another book's.
+A book contains its authors' and genres' names, so its tag combines its own version with the sums of their versions.
+Versions only grow, and a change of links is a new version of the book, so no two states have the same tag. The tag
+includes the id because an ISBN can move to another book, and with it the URL.
 """
 
 from __future__ import annotations
@@ -41,14 +41,17 @@ _JOINS: Final = ((_AUTHORS, sa.true()), (_GENRES, sa.true()))
 
 BY_ID: Final = Selection(book.c.id == sa.bindparam("id", type_=sa.BigInteger), limit=1, joins=_JOINS)
 BY_ISBN: Final = Selection(book.c.isbn13 == sa.bindparam("isbn13", type_=sa.Text), limit=1, joins=_JOINS)
-"""One book, joined with what TAG and CHANGED_AT are made of."""
+"""One book, joined with the inputs of TAG and CHANGED_AT."""
 
 _COLUMNS: Final[Any] = (TAG, CHANGED_AT)
 _VALIDATORS: Final[sa.Select[Any]] = sa.select(*_COLUMNS).select_from(book)
-_STATEMENTS: Final = {one: one.apply(_VALIDATORS) for one in (BY_ID, BY_ISBN)}
+_STATEMENTS: Final = {selection: selection.apply(_VALIDATORS) for selection in (BY_ID, BY_ISBN)}
 
 
-def validators(session: Session, one: Selection, parameters: Parameters) -> tuple[str, int] | None:
-    """The tag and the time of change of `one`'s book, None where there is none; the book is not read."""
-    rows = fetch(session, _STATEMENTS[one], parameters)
+def validators(session: Session, selection: Selection, parameters: Parameters) -> tuple[str, int] | None:
+    """Return the tag and the change time, in seconds since 1970, of a book without reading it; None if it is missing.
+
+    `selection` is BY_ID or BY_ISBN.
+    """
+    rows = fetch(session, _STATEMENTS[selection], parameters)
     return (rows[0][0], rows[0][1]) if rows else None

@@ -1,9 +1,8 @@
-"""json: PostgreSQL writes the page, the service passes its bytes on unparsed.
+"""Strategy json: PostgreSQL builds the JSON of the page, and the service sends it on unparsed.
 
-Authors and genres are aggregated once for the page and joined to it, not in a subquery for each book; the
-page's ids go in as an array, which an index scan takes in one descent. The objects are put together as
-texts: json_build_object and row_to_json look up the type of each value for each row, which made the
-statement a third dearer.
+Authors and genres are aggregated once per page and joined to it, instead of in a subquery per book. The page's ids are
+passed as an array, which an index scan handles in one descent. Objects are concatenated as text: json_build_object and
+row_to_json look up the type of each value for each row, which made the statement a third slower.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _ISO_8601: Final = r"""\"YYYY-MM-DD"T"HH24:MI:SS.US"Z"\""""
 
 
 class _Quoted(GenericFunction[str]):
-    """A text as JSON: JSON_SCALAR, which knows its argument's type beforehand, came with PostgreSQL 17."""
+    """Text as JSON. Uses JSON_SCALAR, which knows the type of its argument in advance, from PostgreSQL 17 on."""
 
     inherit_cache = True
     name = "to_json"
@@ -53,13 +52,13 @@ def _compile_quoted(element: _Quoted, compiler: SQLCompiler, **options: Any) -> 
 
 
 class AggregateReader:
-    """One statement and one row: the books' JSON, comma-separated, and what is known of the whole page."""
+    """One statement, one row: the comma-separated JSON of the books and the values for the page."""
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
-        items, more, state, *place = fetch(session, _page_statement(selection), parameters)[0]
+        items, has_more, state, *last_key = fetch(session, _page_statement(selection), parameters)[0]
         json = msgspec.Raw(f"[{items or ''}]".encode())
         return LoadedPage(
-            cast("list[schemas.ListedBook]", json), tuple(place) if more else None, state if items else None
+            cast("list[schemas.ListedBook]", json), tuple(last_key) if has_more else None, state if items else None
         )
 
     def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
@@ -71,10 +70,12 @@ class AggregateReader:
 def _page_statement(selection: Selection) -> sa.Select[Any]:
     page = selection.apply(sa.select(book.c.id, *_columns_without_id(selection), *selection.key_columns)).cte("page")
     keys = [page.c[column.name] for column in selection.key_columns]
-    order = [key.desc() if said.descending else key.asc() for key, said in zip(keys, selection.keys, strict=True)]
+    order = [
+        column.desc() if key.descending else column.asc() for column, key in zip(keys, selection.keys, strict=True)
+    ]
     limit: sa.ColumnElement[int] = sa.literal_column(str(selection.limit))
     ordered = sa.select(page).order_by(*order).limit(limit)
-    if selection.keys == ORDER_BY_ID:  # the shortest way for what is asked most
+    if selection.keys == ORDER_BY_ID:  # a shorter statement for the most frequent order
         shown = ordered.cte("shown")
         place: sa.ColumnElement[Any] = shown.c.id
         last: list[sa.ColumnElement[Any]] = [sa.func.max(shown.c.id)]
@@ -99,7 +100,7 @@ def _columns_without_id(selection: Selection) -> list[sa.Column[Any]]:
 def _aggregate_books(
     books: sa.CTE, selection: Selection, place: sa.ColumnElement[Any], *columns: sa.ColumnElement[Any]
 ) -> sa.Select[Any]:
-    """The JSON of the books in the order of `place`, comma-separated, and `columns`."""
+    """Select the comma-separated JSON of the books in the order of `place`, and `columns`."""
     lists = {
         "authors": (book_author, author, book_author.c.author_id, book_author.c.position),
         "genres": (book_genre, genre, book_genre.c.genre_id, book_genre.c.genre_id),
@@ -108,9 +109,9 @@ def _aggregate_books(
     values: dict[str, Text] = {}
     for name in selection.members:
         if name in lists:
-            made = _aggregate_links(books, *lists[name])
-            source = source.outerjoin(made, made.c.book_id == books.c.id)
-            values[name] = _array(made.c["items"])
+            links = _aggregate_links(books, *lists[name])
+            source = source.outerjoin(links, links.c.book_id == books.c.id)
+            values[name] = _array(links.c["items"])
         else:
             values[name] = _value(books.c[name], book.c[name])
     item = _object(**values)
@@ -120,7 +121,7 @@ def _aggregate_books(
 def _aggregate_links(
     shown: sa.CTE, link: sa.Table, target: sa.Table, key: sa.Column[Any], order: sa.Column[Any]
 ) -> sa.CTE:
-    """book_id -> its authors' or genres' JSON, comma-separated in `order`."""
+    """Return (book_id, items): the comma-separated JSON of each book's authors or genres in `order`."""
     item = _object(id=sa.cast(key, sa.Text), name=_quoted(target.c.name))
     ids = sa.any_(sa.func.array(sa.select(shown.c.id).scalar_subquery()))
     return (
@@ -133,7 +134,7 @@ def _aggregate_links(
 
 
 def _object(**members: Text) -> Text:
-    """`{"name":value,…}`, its values being JSON already."""
+    """Return `{"name":value,…}` for values that are JSON already."""
     parts: list[Text] = []
     for name, value in members.items():
         opening = "," if parts else "{"
@@ -142,12 +143,12 @@ def _object(**members: Text) -> Text:
 
 
 def _value(value: sa.ColumnElement[Any], column: sa.Column[Any]) -> Text:
-    """`value`, which is one of `column`, as JSON."""
+    """Return `value`, which has the type of `column`, as JSON."""
     if isinstance(column.type, sa.Integer):
         text: Text = sa.cast(value, sa.Text)
     elif isinstance(column.type, sa.String):
         text = _quoted(value)
-    else:  # as msgspec writes a time in UTC
+    else:  # the format of msgspec for times in UTC
         text = sa.func.replace(
             sa.func.to_char(sa.func.timezone(_literal("UTC"), value), _literal(_ISO_8601)),
             _literal(".000000Z"),
@@ -157,7 +158,7 @@ def _value(value: sa.ColumnElement[Any], column: sa.Column[Any]) -> Text:
 
 
 def _literal(text: str) -> Text:
-    """Written into the SQL: the statement's only parameters are the selection's."""
+    """Return a literal in the SQL, because the only parameters of the statement are those of the selection."""
     return sa.literal_column(f"'{text}'", sa.Text())
 
 

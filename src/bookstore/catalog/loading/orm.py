@@ -1,4 +1,4 @@
-"""lazy, joined, selectin, subquery: SQLAlchemy's own loader strategies, structs made of ORM objects."""
+"""Strategies lazy, joined, selectin, subquery: SQLAlchemy's loader strategies, with ORM objects copied into structs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _COLUMNS: Final[Mapping[str, Any]] = {
 
 
 class OrmReader:
-    """`load` is the loader option for both relationships."""
+    """Reads with the loader option `load` for both relationships."""
 
     def __init__(self, load: Callable[[Any], _AbstractLoad]) -> None:
         self._load = load
-        self._statement = lru_cache(maxsize=512)(self._made)
+        self._statement = lru_cache(maxsize=512)(self._build_statement)
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
         rows = session.execute(self._statement(selection), parameters).unique().all()
@@ -37,16 +37,16 @@ class OrmReader:
             _struct(row[0], schemas.ListedBook) if whole else _partial_struct(row[0], selection.members)
             for row in shown
         ]
-        *place, state = shown[-1][1:]
-        return LoadedPage(books, tuple(place) if len(rows) > selection.limit else None, state)
+        *last_key, state = shown[-1][1:]
+        return LoadedPage(books, tuple(last_key) if len(rows) > selection.limit else None, state)
 
     def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
         row = session.execute(self._statement(selection, one=True), parameters).unique().one_or_none()
         return None if row is None else LoadedBook(_struct(row[0], schemas.Book), row.tag, row.changed_at)
 
-    def _made(self, selection: Selection, *, one: bool = False) -> sa.Select[Any]:
+    def _build_statement(self, selection: Selection, *, one: bool = False) -> sa.Select[Any]:
         members = selection.members
-        # What the wire does not need stays in the database: for 100 books, joined, that is 560 rows of it.
+        # Reads only the columns that are sent: joined returns 560 rows for 100 books.
         options = [load_only(Book.id, *(_COLUMNS[name] for name in members if name in _COLUMNS))]
         if "authors" in members:
             options.append(self._load(Book.authors).load_only(Author.id, Author.name))
@@ -57,7 +57,7 @@ class OrmReader:
 
 
 def _struct(item: Book, kind: Any) -> Any:
-    """Touches the relationships: with `lazy` each touch is a statement."""
+    """Build a struct. Accesses the relationships, which with `lazy` executes a statement each."""
     return kind(
         item.id,
         item.title,
@@ -76,8 +76,8 @@ def _partial_struct(item: Book, members: tuple[str, ...]) -> schemas.ListedBook:
 
 
 def _authors(item: Book) -> list[schemas.Author]:
-    return [schemas.Author(one.id, one.name) for one in item.authors]
+    return [schemas.Author(author.id, author.name) for author in item.authors]
 
 
 def _genres(item: Book) -> list[schemas.Genre]:
-    return [schemas.Genre(one.id, one.name) for one in item.genres]
+    return [schemas.Genre(genre.id, genre.name) for genre in item.genres]

@@ -1,4 +1,4 @@
-"""rows: Core rows grouped into structs; no ORM object is made."""
+"""Strategy rows: Core rows grouped into structs in Python, without ORM objects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bookstore.catalog.models import STATE, book_author, book_genre
 
 _IDS: Final = sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))
 
-# One statement serves every page: an array is one parameter, IN (…) would be a statement for each length.
+# An array is one parameter, so one statement serves every page. IN (…) would need a statement for each length.
 _AUTHORS_OF: Final = (
     sa.select(book_author.c.book_id, author.c.id, author.c.name)
     .join_from(book_author, author)
@@ -45,13 +45,13 @@ class RowsReader:
     """Three statements: the books, all their authors, all their genres."""
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
-        found = fetch(session, _page_statement(selection), parameters)
-        shown = found[: selection.limit]
+        rows = fetch(session, _page_statement(selection), parameters)
+        shown = rows[: selection.limit]
         if not shown:
             return LoadedPage([], None, None)
-        *place, state = shown[-1][1 + len(selection.columns) :]
+        *last_key, state = shown[-1][1 + len(selection.columns) :]
         books = _structs(session, shown, selection, schemas.ListedBook)
-        return LoadedPage(books, tuple(place) if len(found) > selection.limit else None, state)
+        return LoadedPage(books, tuple(last_key) if len(rows) > selection.limit else None, state)
 
     def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
         rows = fetch(session, _book_statement(selection), parameters)
@@ -71,7 +71,7 @@ def _book_statement(selection: Selection) -> sa.Select[Any]:
 
 
 def _structs(session: Session, rows: Sequence[Any], selection: Selection, kind: Any) -> list[Any]:
-    """A struct of `kind` for each row, which begins with the id and the selection's columns."""
+    """Return a struct of `kind` for each row. Rows begin with the id and the columns of the selection."""
     ids = {"ids": [row[0] for row in rows]}
     grouped: dict[str, dict[int, list[Any]]] = {}
     for name, statement, part in (("authors", _AUTHORS_OF, schemas.Author), ("genres", _GENRES_OF, schemas.Genre)):

@@ -1,4 +1,4 @@
-"""What is read, whatever the strategy: which books in which order, which of their members, what comes back."""
+"""Interface of the loading strategies: which books and members to read, in which order, and the result types."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ author = cast("sa.Table", Author.__table__)
 genre = cast("sa.Table", Genre.__table__)
 
 MEMBERS: Final = schemas.Book.__struct_fields__
-"""Of a book on the wire, where nobody asks for others."""
+"""The members of a book in a response without `fields`."""
 
 Parameters = Mapping[str, Any]
 ORDER_BY_ID: Final = (sorting.BOOKS["id"](False),)
 
 
 class Selection:
-    """Which books, in which order, how many at most, with which members. Values come later, as parameters by
-    name: a Selection is built once, and so are its statements.
+    """Which books to read, in which order, with which members, and the maximum number of books.
 
-    The limit is written into the SQL: PostgreSQL's generic plans assume a tenth of the table for a limit
-    they cannot see, and then plan anew for every request.
+    Values are named parameters that are bound later, so that a Selection and its statements are built once. The limit
+    is a literal in the SQL: for a limit that is a parameter, PostgreSQL's generic plan assumes a tenth of the table,
+    and PostgreSQL then plans every request separately.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class Selection:
 
     @property
     def columns(self) -> tuple[sa.Column[Any], ...]:
-        """A book's own part of the members, in their order."""
+        """The columns of `book` among the members, in their order."""
         return tuple(book.c[name] for name in self.members if name in book.c)
 
     @property
     def key_columns(self) -> tuple[sa.ColumnElement[Any], ...]:
-        return tuple(key.column.label(f"key_{place}") for place, key in enumerate(self.keys))
+        return tuple(key.column.label(f"key_{number}") for number, key in enumerate(self.keys))
 
     def apply(self, statement: sa.Select[Any]) -> sa.Select[Any]:
-        """Asks for one book more than the limit, to know whether there is one."""
+        """Return `statement` with joins, conditions, order and a limit one above `limit`, to detect a next page."""
         for table, on in self.joins:
             statement = statement.join(table, on)
         order = [key.order_by() for key in self.keys]
@@ -63,19 +63,20 @@ class Selection:
 
 
 class LoadedPage(NamedTuple):
-    """Up to the limit's number of books; the last one's values of the keys where more follow; the state they
-    were read in or an older one, None where there is no book.
+    """A page of books, at most the limit of the selection.
 
-    The strategy `json` puts the array's JSON in the place of the list (msgspec.Raw, encoded by copying).
+    `last_key` has the sort key values of the last book if there is a next page. `state` is the state of the database
+    at the time of reading or before, None if there are no books. In the strategy `json`, `books` is the JSON of the
+    array (msgspec.Raw, which is encoded by copying).
     """
 
     books: list[schemas.ListedBook]
-    place: tuple[Any, ...] | None
+    last_key: tuple[Any, ...] | None
     state: str | None
 
 
 class LoadedBook(NamedTuple):
-    """A book; its tag and when it was changed, as in `validators`."""
+    """A book, its tag and its change time as in `validators`."""
 
     book: schemas.Book
     tag: str
@@ -83,7 +84,7 @@ class LoadedBook(NamedTuple):
 
 
 class Reader(Protocol):
-    """A strategy. Reads within the session's transaction."""
+    """A loading strategy. Reads within the transaction of the session."""
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage: ...
 
@@ -91,20 +92,20 @@ class Reader(Protocol):
 
 
 def fetch(session: Session, statement: sa.Select[Any], parameters: Parameters) -> Sequence[Any]:
-    """All rows of a Core statement whose columns need no conversion by SQLAlchemy.
+    """Return all rows of a Core statement whose columns need no conversion by SQLAlchemy.
 
-    The statement is compiled once. Session.execute would find the compiled form by a key that it makes from
-    every part of the statement each time: under load that took as long as the rest of the request.
+    The statement is compiled once. Session.execute looks the compiled form up by a key that it builds from every part
+    of the statement each time; under load that took as long as the rest of the request.
     """
     connection = session.connection()
-    sql, order, constants = _compiled(statement, connection.dialect)
+    sql, order, constants = _compile(statement, connection.dialect)
     values = {**constants, **parameters}
     return connection.exec_driver_sql(sql, values if order is None else tuple(values[name] for name in order)).all()
 
 
 @lru_cache(maxsize=1024)
-def _compiled(statement: sa.Select[Any], dialect: sa.Dialect) -> tuple[str, list[str] | None, dict[str, Any]]:
-    """The SQL, its parameters in order where they have no names, and the values of those that are constants."""
+def _compile(statement: sa.Select[Any], dialect: sa.Dialect) -> tuple[str, list[str] | None, dict[str, Any]]:
+    """Return the SQL, the order of its parameters if they are positional, and the values of constant parameters."""
     compiled = statement.compile(dialect=dialect)
     constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
     return str(compiled), compiled.positiontup if compiled.positional else None, constants

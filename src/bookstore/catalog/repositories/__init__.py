@@ -1,4 +1,8 @@
-"""Find and store. Repositories work in the session they are given and never commit."""
+"""Repositories: queries and writes on books, authors, genres and idempotency keys.
+
+Belongs here: statements within the Session that a repository receives; it never commits. Does not belong here:
+transactions (see `database.unit_of_work`) and the HTTP form of results. `http` imports it.
+"""
 
 from bookstore.catalog.repositories.authors import AuthorRepository
 from bookstore.catalog.repositories.book_query import BookQuery

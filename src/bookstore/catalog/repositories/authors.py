@@ -1,4 +1,4 @@
-"""Authors. Two of them may have the same name."""
+"""Authors. Two authors may have the same name."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class AuthorRepository(NamedEntityRepository[Author]):
     columns = (author.c.id, author.c.name)
     tag = sa.cast(author.c.version, sa.Text)
     changed_at = sa.cast(sa.func.floor(sa.extract("epoch", author.c.updated_at)), sa.BigInteger)
-    key = book_author.c.author_id
+    link_column = book_author.c.author_id
     orders = sorting.AUTHORS
-    item = schemas.Author
-    pages = schemas.AuthorPage
-    draft = AuthorInput
+    item_type = schemas.Author
+    page_type = schemas.AuthorPage
+    input_type = AuthorInput
 
-    def check_free(self, values: dict[str, Any], of: int | None) -> None:
-        """Any name is free."""
+    def check_unique(self, values: dict[str, Any], row_id: int | None) -> None:
+        """Accept any name: names of authors are not unique."""
 
-    def renamed(self, of: int) -> None:
-        """The author's books are found by the new name."""
-        search.refresh_documents(self._session, self.books(of, locked=True))
+    def after_change(self, row_id: int) -> None:
+        """Update the search documents of the author's books."""
+        search.refresh_documents(self._session, self.book_ids(row_id, lock=True))

@@ -1,4 +1,4 @@
-"""What a list of books was asked for: filters, order, members and place -> a Selection and its parameters."""
+"""Query parameters of book lists (filters, order, members, cursor), and their translation into a Selection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RANKED: Final = {**sorting.BOOKS, "relevance": sorting.column_key(_MATCHING.c.d
 
 
 class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What clients ask a list of books for; None is what they did not ask. `genre` is a slug or an id."""
+    """The query parameters of a list of books; None if not sent. `genre` is a slug or an id."""
 
     author_id: int | None = None
     genre: str | None = None
@@ -37,12 +37,12 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
     total: bool = False
 
     def filters(self) -> dict[str, Any]:
-        """The values of the FILTERS and YEARS that apply."""
+        """Return the values of the FILTERS and YEARS that apply."""
         plain = ("author_id", "isbn13", "year_from", "year_to")
         values: dict[str, Any] = {name: value for name in plain if (value := getattr(self, name)) is not None}
         if self.genre is not None:
             values |= {"genre_id": int(self.genre)} if self.genre.isdigit() else {"genre_slug": self.genre}
-        if self.language is not None:  # en finds en-US too, en-US no other (RFC 4647, basic filtering)
+        if self.language is not None:  # en also matches en-US; en-US matches only itself (RFC 4647, basic filtering)
             values["region" if "-" in self.language else "language"] = self.language
         return values
 
@@ -50,11 +50,11 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         return self.sort or ("id" if self.q is None else "relevance")
 
     def list_key(self) -> str:
-        """What a cursor belongs to: the filters, the words and the order, as one text."""
+        """Return what identifies the list in its cursors: filters, search text and order."""
         return repr((sorted(self.filters().items()), self.q, self.order()))
 
     def members(self) -> tuple[str, ...]:
-        """The members of `fields`, in the order of the wire. Raises ApiError for unknown ones."""
+        """Return the members in `fields`, in response order. Raises ApiError for unknown members."""
         if self.fields is None:
             return MEMBERS
         wanted = self.fields.split(",")
@@ -66,19 +66,19 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name in _ALL_MEMBERS if name in wanted)
 
     def check(self) -> None:
-        """Raises ApiError for anything that is wrong with it; asks no database."""
+        """Raise ApiError if the query is invalid. Does not access the database."""
         self.members()
-        meaning, values = self.place()
+        search_query, values = self.decode_cursor()
         if self.cursor is not None:
-            is_common = meaning is not None and meaning.is_common
+            is_common = search_query is not None and search_query.is_common
             pagination.keyset_parameters(
-                values, sort_keys(self.order(), has_words=meaning is not None, is_common=is_common)
+                values, sort_keys(self.order(), has_words=search_query is not None, is_common=is_common)
             )
 
-    def place(self) -> tuple[search.Interpretation | None, list[Any]]:
-        """What the words were taken for, and the last row's values; (None, []) without a cursor.
+    def decode_cursor(self) -> tuple[search.Interpretation | None, list[Any]]:
+        """Return the cursor's interpretation of the search text and its sort key values; (None, []) without a cursor.
 
-        Raises ApiError for a cursor or an order that does not belong here.
+        Raises ApiError for a cursor of another list or an unknown order.
         """
         sort_keys(self.order(), has_words=self.q is not None)
         if self.cursor is None:
@@ -90,59 +90,63 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResolvedQuery(NamedTuple):
-    """A query that was understood: the books of a page, how many all pages have, and the values of both."""
+    """A query ready to execute: the selection of a page, the statement that counts all books, and their parameters."""
 
     selection: Selection
-    whole: sa.Select[Any]
+    count_statement: sa.Select[Any]
     parameters: Mapping[str, Any]
-    meaning: search.Interpretation | None
+    search_query: search.Interpretation | None
     state: str | None
-    """The one in which the words got their meaning, None where no database was asked."""
+    """The state of the database when the search text was interpreted, None if it was not."""
 
-    def next_cursor(self, query: BookQuery, place: tuple[Any, ...] | None) -> str | None:
-        return None if place is None else pagination.encode([*(self.meaning or ()), *place], query.list_key())
+    def next_cursor(self, query: BookQuery, last_key: tuple[Any, ...] | None) -> str | None:
+        if last_key is None:
+            return None
+        return pagination.encode([*(self.search_query or ()), *last_key], query.list_key())
 
 
 def resolve(session: Session, query: BookQuery) -> ResolvedQuery:
-    """The list that `query` asks for.
+    """Translate `query` into statements.
 
-    What the words mean is found out for the first page and kept in the cursors: a book that comes meanwhile
-    may bring the very word that another one stood for.
+    The search text is interpreted for the first page, and the cursors contain the result: a book added later may
+    contain the unknown word that was replaced, which would change the list between two pages.
     """
-    meaning, values = query.place()
+    search_query, values = query.decode_cursor()
     state = None
-    if query.q is not None and meaning is None:
-        meaning, state = search.interpret(session, query.q)
+    if query.q is not None and search_query is None:
+        search_query, state = search.interpret(session, query.q)
     filters = query.filters()
     years = tuple((name, filters.pop(name)) for name in YEARS if name in filters)
     shape = _Shape(
         tuple(sorted(filters)),
         years,
         query.order(),
-        None if meaning is None else meaning.is_common,
+        None if search_query is None else search_query.is_common,
         bool(values),
         query.limit,
         query.members(),
     )
     selection = _selection(shape)
     parameters = filters | (pagination.keyset_parameters(values, selection.keys) if values else {})
-    if meaning is not None:
-        parameters["query"] = meaning.query
-    return ResolvedQuery(selection, _count(shape._replace(goes_on=False)), parameters, meaning, state)
+    if search_query is not None:
+        parameters["query"] = search_query.query
+    return ResolvedQuery(selection, _count(shape._replace(has_cursor=False)), parameters, search_query, state)
 
 
 @lru_cache(maxsize=256)
 def sort_keys(order: str, *, has_words: bool, is_common: bool = False) -> sorting.SortKeys:
-    """The keys of `order`. What is common is not ranked: its relevance is the id.
+    """Return the sort keys of `order`. Common words are not ranked; for them relevance means the id.
 
-    Raises ApiError for unknown ones, for relevance without words, and for common words in another order: no
-    index serves both, and to sort half of a large catalogue takes seconds.
+    Raises ApiError for unknown keys, for relevance without a search text, and for common words with any order but
+    relevance or id: no index serves both, and sorting half of a large catalogue takes seconds.
     """
     names = {name.removeprefix("-") for name in order.split(",")}
     if not has_words and "relevance" in names:
-        raise pagination.invalid_parameter("sort", "found 'relevance' without q: there are no words to be relevant to")
+        raise pagination.invalid_parameter("sort", "found 'relevance' without q; sorting by relevance requires q")
     if is_common and not names <= {"relevance", "id"}:
-        detail = f"more than {search.MAX_RANKED} books have the words of q; allowed is relevance or id, or more words"
+        detail = (
+            f"more than {search.MAX_RANKED} books contain the words of q; allowed is relevance or id, or more words"
+        )
         raise pagination.invalid_parameter("sort", detail)
     return (
         pagination.sort_keys("-id" if order == "-id" else "id", _RANKED)
@@ -152,13 +156,13 @@ def sort_keys(order: str, *, has_words: bool, is_common: bool = False) -> sortin
 
 
 class _Shape(NamedTuple):
-    """All of a query but its values."""
+    """Everything in a query that determines its SQL."""
 
     filters: tuple[str, ...]
     years: tuple[tuple[str, int], ...]
     order: str
     is_common: bool | None
-    goes_on: bool
+    has_cursor: bool
     limit: int
     members: tuple[str, ...]
 
@@ -167,10 +171,10 @@ Joins = dict[sa.FromClause, sa.ColumnElement[bool]]
 
 
 def _conditions(shape: _Shape, has_words: sa.ColumnElement[bool]) -> tuple[Joins, list[sa.ColumnElement[bool]]]:
-    """The tables that are joined and what has to hold; `has_words` for words that are common."""
+    """Return the joins and conditions of a query; `has_words` is the condition for common words."""
     used = [*(FILTERS[name] for name in shape.filters), *(YEARS[name](year) for name, year in shape.years)]
-    joins: Joins = {one.table: one.on for one in used if one.table is not None and one.on is not None}
-    where = [one.where for one in used]
+    joins: Joins = {item.table: item.on for item in used if item.table is not None and item.on is not None}
+    where = [item.where for item in used]
     if shape.is_common:
         joins[book_document] = book_document.c.book_id == book.c.id
         where.append(has_words)
@@ -181,12 +185,12 @@ def _conditions(shape: _Shape, has_words: sa.ColumnElement[bool]) -> tuple[Joins
 
 @lru_cache(maxsize=512)
 def _selection(shape: _Shape) -> Selection:
-    # IS TRUE keeps PostgreSQL from collecting all matches where it only needs the first ones of an order.
+    # IS TRUE keeps PostgreSQL from collecting all matches when only the first ones of an order are needed.
     joins, where = _conditions(shape, search.document_matches().is_(sa.true()))
     order = sort_keys(shape.order, has_words=shape.is_common is not None, is_common=bool(shape.is_common))
-    if shape.goes_on:
+    if shape.has_cursor:
         where.append(sorting.keyset_condition(order))
-        if len(order) == 1:  # the id; PostgreSQL passes on to a joined table what is equal, but no range
+        if len(order) == 1:  # the id; PostgreSQL derives equalities for joined tables, but not ranges
             where += [sorting.keyset_condition((order[0]._replace(column=table.c.book_id),)) for table in joins]
     return Selection(*where, limit=shape.limit, joins=tuple(joins.items()), keys=order, members=shape.members)
 

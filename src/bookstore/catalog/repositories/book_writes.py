@@ -1,4 +1,4 @@
-"""Books into the tables: any number of them in the same few statements."""
+"""Inserting books: a fixed number of statements for any number of books."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _array_statement(statement: str, **kinds: sa.ARRAY[Any]) -> sa.TextClause:
     return sa.text(statement).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in kinds.items()))
 
 
-# The lock keeps what is referred to until the commit.
+# The lock prevents the deletion of referenced rows until the commit.
 _KNOWN: Final = {
     "author_ids": (
         "author",
@@ -33,11 +33,11 @@ _KNOWN: Final = {
     ),
 }
 REFERENCES: Final = tuple(_KNOWN)
-"""The members of a draft that refer to something."""
+"""The members of BookInput that contain ids."""
 _BY_ISBN: Final = _array_statement("SELECT isbn13, id FROM book WHERE isbn13 = ANY(:isbns)", isbns=_TEXTS)
 
-# A book of the same ISBN that another transaction is adding is waited for; then it is there, and ours is not.
-# In the order of the ISBNs, so that no two batches wait for each other.
+# ON CONFLICT waits for a concurrent transaction that inserts the same ISBN; if it commits, this book is not inserted.
+# Inserting in the order of the ISBNs keeps two batches from deadlocking.
 _ADD: Final = _array_statement(
     """
     WITH draft AS (
@@ -67,40 +67,40 @@ _ADD_GENRES: Final = _array_statement(
 )
 
 Pointer = Callable[[int], str]
-"""Where in the body a draft stands, by its place among the drafts."""
+"""Returns the JSON Pointer of a book in the request body, given its index."""
 
 
-def add(session: Session, drafts: Sequence[BookInput], pointer: Pointer) -> list[int]:
-    """Adds the books, all or none, and returns their ids in the same order.
+def add(session: Session, books: Sequence[BookInput], pointer: Pointer) -> list[int]:
+    """Insert the books, all or none, and return their ids in the same order.
 
-    Raises ApiError: invalid_body for an author or a genre that does not exist, or an ISBN that two drafts
-    have; isbn_taken, naming the book that has it, for one that was there.
+    Raises ApiError `invalid_body` for an author or genre that does not exist and for an ISBN that occurs twice, and
+    `isbn_taken`, which names the existing book, for an ISBN in use.
     """
-    check_references(session, drafts, pointer)
-    _check_isbns(drafts, pointer)
+    check_references(session, books, pointer)
+    _check_isbns(books, pointer)
     values = {
-        "titles": [draft.title for draft in drafts],
-        "isbns": [draft.isbn13 for draft in drafts],
-        "years": [draft.publication_year for draft in drafts],
-        "languages": [draft.language for draft in drafts],
+        "titles": [book.title for book in books],
+        "isbns": [book.isbn13 for book in books],
+        "years": [book.publication_year for book in books],
+        "languages": [book.language for book in books],
     }
     added: dict[int, int] = dict(session.execute(_ADD, values).all())
-    if len(added) < len(drafts):
-        raise _isbn_taken_error(session, drafts, pointer)
-    ids = [added[place] for place in range(len(drafts))]
-    books = dict(zip(ids, drafts, strict=True))
-    link_authors(session, books)
-    link_genres(session, books)
+    if len(added) < len(books):
+        raise _isbn_taken_error(session, books, pointer)
+    ids = [added[index] for index in range(len(books))]
+    books_by_id = dict(zip(ids, books, strict=True))
+    link_authors(session, books_by_id)
+    link_genres(session, books_by_id)
     search.refresh_documents(session, ids)
     return ids
 
 
 def link_authors(session: Session, books: Mapping[int, BookInput]) -> None:
-    """Writes the authors of books that have none yet."""
+    """Insert the links to authors of `books` (inputs by id), which have no authors yet."""
     rows = [
         (book_id, position, author_id)
-        for book_id, draft in books.items()
-        for position, author_id in enumerate(draft.author_ids)
+        for book_id, book in books.items()
+        for position, author_id in enumerate(book.author_ids)
     ]
     if rows:
         book_ids, positions, author_ids = map(list, zip(*rows, strict=True))
@@ -108,56 +108,54 @@ def link_authors(session: Session, books: Mapping[int, BookInput]) -> None:
 
 
 def link_genres(session: Session, books: Mapping[int, BookInput]) -> None:
-    """Writes the genres of books that have none yet."""
-    rows = [(book_id, genre_id) for book_id, draft in books.items() for genre_id in draft.genre_ids]
+    """Insert the links to genres of `books` (inputs by id), which have no genres yet."""
+    rows = [(book_id, genre_id) for book_id, book in books.items() for genre_id in book.genre_ids]
     if rows:
         book_ids, genre_ids = map(list, zip(*rows, strict=True))
         session.execute(_ADD_GENRES, {"books": book_ids, "genres": genre_ids})
 
 
 def check_references(
-    session: Session, drafts: Sequence[BookInput], pointer: Pointer, members: Collection[str] = REFERENCES
+    session: Session, books: Sequence[BookInput], pointer: Pointer, members: Collection[str] = REFERENCES
 ) -> None:
-    """Raises ApiError `invalid_body` with each author and genre of the drafts that does not exist."""
-    mistakes: list[FieldError] = []
+    """Raise ApiError `invalid_body` that lists authors and genres of the books that do not exist."""
+    errors: list[FieldError] = []
     for member in members:
-        what, known = _KNOWN[member]
-        wanted = {one for draft in drafts for one in getattr(draft, member)}
+        table, known = _KNOWN[member]
+        wanted = {id_ for book in books for id_ in getattr(book, member)}
         if not wanted:
             continue
         missing = wanted - set(session.scalars(known, {"ids": sorted(wanted)}))
-        mistakes += [
-            FieldError(f"There is no {what} {one}.", pointer=f"{pointer(place)}/{member}/{number}")
-            for place, draft in enumerate(drafts)
-            for number, one in enumerate(getattr(draft, member))
-            if one in missing
+        errors += [
+            FieldError(f"There is no {table} {id_}.", pointer=f"{pointer(index)}/{member}/{number}")
+            for index, book in enumerate(books)
+            for number, id_ in enumerate(getattr(book, member))
+            if id_ in missing
         ]
-    if mistakes:
-        raise ApiError("invalid_body", "The body names authors or genres that do not exist.", *mistakes[:100])
+    if errors:
+        raise ApiError("invalid_body", "The body refers to authors or genres that do not exist.", *errors[:100])
 
 
-def _check_isbns(drafts: Sequence[BookInput], pointer: Pointer) -> None:
+def _check_isbns(books: Sequence[BookInput], pointer: Pointer) -> None:
     seen: dict[str, int] = {}
-    mistakes = []
-    for place, draft in enumerate(drafts):
-        if draft.isbn13 is not None and (first := seen.setdefault(draft.isbn13, place)) != place:
-            mistakes.append(FieldError(f"Item {first} has the same ISBN.", pointer=f"{pointer(place)}/isbn13"))
-    if mistakes:
-        raise ApiError("invalid_body", f"{len(mistakes)} ISBNs stand in the body twice.", *mistakes[:100])
+    errors: list[FieldError] = []
+    for index, book in enumerate(books):
+        if book.isbn13 is not None and (first := seen.setdefault(book.isbn13, index)) != index:
+            errors.append(FieldError(f"Item {first} has the same ISBN.", pointer=f"{pointer(index)}/isbn13"))
+    if errors:
+        raise ApiError("invalid_body", f"ISBNs that occur twice in the body: {len(errors)}.", *errors[:100])
 
 
-def _isbn_taken_error(session: Session, drafts: Sequence[BookInput], pointer: Pointer) -> ApiError:
-    return isbn_taken_error(
-        session, {draft.isbn13: pointer(place) for place, draft in enumerate(drafts) if draft.isbn13}
-    )
+def _isbn_taken_error(session: Session, books: Sequence[BookInput], pointer: Pointer) -> ApiError:
+    return isbn_taken_error(session, {book.isbn13: pointer(index) for index, book in enumerate(books) if book.isbn13})
 
 
 def isbn_taken_error(session: Session, pointers: dict[str, str]) -> ApiError:
-    """The ApiError that names the books which have these ISBNs."""
-    found: Iterator[tuple[str, int]] = iter(session.execute(_BY_ISBN, {"isbns": list(pointers)}))
-    mistakes = [
+    """Return the ApiError that names the books with these ISBNs. `pointers` are JSON Pointers by ISBN."""
+    rows: Iterator[tuple[str, int]] = iter(session.execute(_BY_ISBN, {"isbns": list(pointers)}))
+    errors = [
         FieldError(f"/books/{book_id} has the ISBN {isbn13}.", pointer=f"{pointers[isbn13]}/isbn13")
-        for isbn13, book_id in found
+        for isbn13, book_id in rows
     ]
-    detail = mistakes[0].detail if len(mistakes) == 1 else f"{len(mistakes)} of the books are there already."
-    return ApiError("isbn_taken", detail, *mistakes[:100])
+    detail = errors[0].detail if len(errors) == 1 else f"{len(errors)} of the books exist already."
+    return ApiError("isbn_taken", detail, *errors[:100])

@@ -1,4 +1,4 @@
-"""The filters of a list of books: a condition each, and the table that is joined for it."""
+"""Filters of book lists: the condition of each, and the table it needs to join."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bookstore.catalog.models import Genre, book_author, book_genre
 
 
 class Filter(NamedTuple):
-    """`where` compares with the parameter of the filter's name, or with a year."""
+    """`where` compares with the parameter named like the filter, or with a literal year."""
 
     where: sa.ColumnElement[bool]
     table: sa.Table | None = None
@@ -23,13 +23,13 @@ def _parameter(name: str, kind: Any) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=kind)
 
 
-# Joined, not asked with IN: PostgreSQL then reads an author's or a genre's books in the order of their ids,
-# and stops when the page is full.
+# A join instead of IN: PostgreSQL then reads the books of an author or genre in the order of their ids, and stops when
+# the page is full.
 _OF_AUTHOR: Final = (book_author, book_author.c.book_id == book.c.id)
 _OF_GENRE: Final = (book_genre, book_genre.c.book_id == book.c.id)
 _GENRE_ID: Final = sa.select(Genre.id).where(Genre.slug == _parameter("genre_slug", sa.Text)).scalar_subquery()
 
-# The very expressions of the indexes. A book without a year is in no range of years.
+# These must match the expressions of the indexes. A book without a year is in no range of years.
 _LANGUAGE: Final = sa.func.split_part(book.c.language, sa.literal_column("'-'"), sa.literal_column("1"))
 _YEAR: Final = sa.cast(book.c.publication_year, sa.Integer)
 _YEAR_OR_FIRST: Final = sa.func.coalesce(_YEAR, sa.literal_column("-32768"))
@@ -49,9 +49,9 @@ def _year_literal(year: int) -> sa.ColumnElement[int]:
     return sa.literal_column(str(year), sa.Integer())
 
 
-# Written into the SQL: only then PostgreSQL knows whether the few books of a range are to be sorted, or the books
-# of an order looked through for the many of a range. For a parameter it takes the second, and reads the whole table
-# where a range is empty.
+# Years are literals in the SQL. Only then can PostgreSQL choose between sorting the few books of a small range and
+# filtering an ordered scan for a large range. With a parameter it always filters, and reads the whole table if the
+# range is empty.
 YEARS: Final[Mapping[str, Callable[[int], Filter]]] = {
     "year_from": lambda year: Filter(_year_literal(year) <= _YEAR_OR_FIRST),
     "year_to": lambda year: Filter(_year_literal(year) >= _YEAR_OR_LAST),

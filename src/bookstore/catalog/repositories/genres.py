@@ -1,4 +1,4 @@
-"""Genres. Name and slug are one genre's only."""
+"""Genres. Names and slugs are unique."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bookstore.catalog.models import Genre, book_genre
 from bookstore.catalog.repositories.named_entities import NamedEntityRepository
 from bookstore.exceptions import ApiError, FieldError
 
-# Counted in the index of (genre_id, book_id) alone.
+# An index-only scan of (genre_id, book_id).
 _BOOK_COUNT = sa.select(sa.func.count()).where(book_genre.c.genre_id == genre.c.id).correlate(genre).scalar_subquery()
 
 
@@ -22,21 +22,21 @@ class GenreRepository(NamedEntityRepository[Genre]):
     table = genre
     columns = (genre.c.id, genre.c.name, genre.c.slug, _BOOK_COUNT)
     tag = sa.func.concat_ws(".", genre.c.version, _BOOK_COUNT, type_=sa.Text())
-    changed_at = sa.null()  # the count changes without the genre
-    key = book_genre.c.genre_id
+    changed_at = sa.null()  # unknown: the count changes without a change of the genre
+    link_column = book_genre.c.genre_id
     orders = sorting.GENRES
-    item = schemas.GenreDetail
-    pages = schemas.GenrePage
-    draft = GenreInput
+    item_type = schemas.GenreDetail
+    page_type = schemas.GenrePage
+    input_type = GenreInput
 
-    def check_free(self, values: dict[str, Any], of: int | None) -> None:
-        """Raises ApiError `name_taken`, naming the genre that has the name or the slug."""
+    def check_unique(self, values: dict[str, Any], row_id: int | None) -> None:
+        """Raise ApiError `name_taken` that names the genre with the same name or slug."""
         name, slug = genre.c.name == values["name"], genre.c.slug == values["slug"]
-        other = sa.select(genre.c.id, name).where(sa.or_(name, slug), genre.c.id != (of or 0)).limit(1)
-        if found := self._session.execute(other).first():
-            member = "name" if found[1] else "slug"
-            detail = f"/genres/{found[0]} has the {member} '{values[member]}'."
+        other = sa.select(genre.c.id, name).where(sa.or_(name, slug), genre.c.id != (row_id or 0)).limit(1)
+        if row := self._session.execute(other).first():
+            member = "name" if row[1] else "slug"
+            detail = f"/genres/{row[0]} has the {member} '{values[member]}'."
             raise ApiError("name_taken", detail, FieldError(detail, pointer=f"/{member}"))
 
-    def renamed(self, of: int) -> None:
-        """Nothing else holds a genre's name."""
+    def after_change(self, row_id: int) -> None:
+        """Do nothing: no other table contains a genre's name."""

@@ -1,5 +1,6 @@
-"""Idempotency keys: the answer to a request, kept to be given again. In the transaction of the request: what
-is rolled back was never asked."""
+"""Idempotency keys: stores the response to a request so that it can be replayed.
+
+Works in the transaction of the request, so a rollback also releases the key."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ _DELETE_EXPIRED: Final = sa.text(f"""
         SELECT owner, key FROM idempotency WHERE created_at < now() - interval '{RETENTION_HOURS} hours'
         ORDER BY created_at LIMIT 100 FOR UPDATE SKIP LOCKED
     )""")  # noqa: S608 - made of a constant
-# Who comes second waits here until the first one has committed, or was rolled back.
+# A concurrent request with the same key waits here until the first one has committed or rolled back.
 _CLAIM: Final = sa.text(f"""
     INSERT INTO idempotency (owner, key, request) VALUES (:owner, :key, :request)
     ON CONFLICT (owner, key) DO UPDATE SET created_at = now(), request = :request, answer = NULL
@@ -30,26 +31,26 @@ _STORE: Final = sa.text("UPDATE idempotency SET answer = :answer WHERE owner = :
 
 
 class IdempotencyRepository:
-    """The answers to the requests with one key of one owner (a token's name)."""
+    """The stored response for one idempotency `key` of one `owner`, the name of a token."""
 
     def __init__(self, session: Session, owner: str, key: str) -> None:
         self._session = session
-        self._of = {"owner": owner, "key": key}
+        self._parameters = {"owner": owner, "key": key}
 
     def claim(self, request: bytes) -> schemas.StoredResponse | None:
-        """The answer that was given to `request` (a digest of it), None where it is asked for the first time.
+        """Return the stored response to `request` (a digest), or None and claim the key if the request is new.
 
-        Raises ApiError `idempotency_key_reused` where the key belongs to another request.
+        Raises ApiError `idempotency_key_reused` if the key belongs to another request.
         """
         self._session.execute(_DELETE_EXPIRED)
-        if self._session.scalar(_CLAIM, self._of | {"request": request}):
+        if self._session.scalar(_CLAIM, self._parameters | {"request": request}):
             return None
-        kept = self._session.execute(_READ, self._of).one()
-        if kept.request != request:
-            detail = f"The key was sent with another request within {RETENTION_HOURS} hours; take a new one."
+        stored = self._session.execute(_READ, self._parameters).one()
+        if stored.request != request:
+            detail = f"The key was sent with another request within {RETENTION_HOURS} hours; use a new one."
             raise ApiError("idempotency_key_reused", detail, FieldError(detail, header="Idempotency-Key"))
-        return msgspec.json.decode(kept.answer, type=schemas.StoredResponse)
+        return msgspec.json.decode(stored.answer, type=schemas.StoredResponse)
 
-    def store(self, answer: schemas.StoredResponse) -> None:
-        """Keeps the answer, until the key is forgotten."""
-        self._session.execute(_STORE, self._of | {"answer": msgspec.json.encode(answer)})
+    def store(self, response: schemas.StoredResponse) -> None:
+        """Store the response until the key expires."""
+        self._session.execute(_STORE, self._parameters | {"answer": msgspec.json.encode(response)})

@@ -1,4 +1,4 @@
-"""Authors and genres: what has a name and is on books; read and written."""
+"""What authors and genres have in common: reading and writing named entities that books refer to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Precondition = Callable[[str], None]
 
 
 class NamedQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What clients ask a list of authors or genres for."""
+    """The query parameters of a list of authors or genres."""
 
     sort: str = "id"
     limit: int
@@ -33,160 +33,175 @@ class NamedQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedEntityRepository(SQLAlchemySyncRepository[M]):
-    """Reads rows of `columns` as structs of `item`; `tag` says which state a row is in, `changed_at` since when,
-    in seconds since 1970, or null where that is not known. `key` is the column by which books refer to a row."""
+    """Reads rows of `columns` as structs of `item_type`, and writes structs of `input_type`.
+
+    `tag` identifies the state of a row, `changed_at` is the time of its last change in seconds since 1970, null if
+    unknown. `link_column` is the column by which books refer to a row.
+    """
 
     table: ClassVar[sa.Table]
     columns: ClassVar[tuple[sa.ColumnElement[Any], ...]]
     tag: ClassVar[sa.ColumnElement[str]]
     changed_at: ClassVar[sa.ColumnElement[Any]]
-    key: ClassVar[sa.Column[int]]
+    link_column: ClassVar[sa.Column[int]]
     orders: ClassVar[sorting.Orders]
-    item: ClassVar[type[msgspec.Struct]]
-    pages: ClassVar[type[msgspec.Struct]]
-    draft: ClassVar[type[AuthorInput | GenreInput]]
+    item_type: ClassVar[type[msgspec.Struct]]
+    page_type: ClassVar[type[msgspec.Struct]]
+    input_type: ClassVar[type[AuthorInput | GenreInput]]
 
     def __init__(self, session: Session) -> None:
-        every: Any = sa.select(self.model_type)  # advanced-alchemy's hint is of SQLAlchemy 2.0
-        super().__init__(session=session, statement=every, wrap_exceptions=False)
+        select_all: Any = sa.select(self.model_type)  # advanced-alchemy's type hint is for SQLAlchemy 2.0
+        super().__init__(session=session, statement=select_all, wrap_exceptions=False)
         self._session = session
 
     @classmethod
     def check(cls, query: NamedQuery) -> None:
-        """Raises ApiError for anything that is wrong with the query, without a database."""
-        cls._place(query)
+        """Raise ApiError if the query is invalid. Does not access the database."""
+        cls._decode_cursor(query)
 
     @classmethod
-    def not_found_message(cls, of: int) -> str:
-        """The sentence for a client who asked for what is not there."""
-        return f"There is no {cls.table.name} {of}."
+    def not_found_message(cls, row_id: int) -> str:
+        """Return the detail of the problem `not_found`."""
+        return f"There is no {cls.table.name} {row_id}."
 
     def page(self, query: NamedQuery) -> schemas.Representation:
-        """The page that `query` asks for, and the state it was read in."""
-        keys, parameters = self._place(query)
-        rows = fetch(self._session, self._listed(keys, query.limit, bool(parameters)), parameters)
+        """Return the requested page and the state of the database when it was read."""
+        keys, parameters = self._decode_cursor(query)
+        rows = fetch(self._session, self._page_statement(keys, query.limit, bool(parameters)), parameters)
         shown = rows[: query.limit]
         width = len(self.columns)
-        items = [self.item(*row[:width]) for row in shown]
-        more = len(rows) > query.limit
-        following = pagination.encode(list(shown[-1][width:-1]), self._asked(query)) if more else None
-        # After the rows: the state may be older than what is shown, never newer.
-        total = fetch(self._session, self._count(), {})[0][0] if query.total else UNSET
-        return schemas.Representation(self.pages(items, following, total), shown[-1][-1] if shown else None)
+        items = [self.item_type(*row[:width]) for row in shown]
+        has_more = len(rows) > query.limit
+        next_cursor = pagination.encode(list(shown[-1][width:-1]), self._list_key(query)) if has_more else None
+        # After the rows: the state may be older than the response, never newer.
+        total = fetch(self._session, self._count_statement(), {})[0][0] if query.total else UNSET
+        return schemas.Representation(self.page_type(items, next_cursor, total), shown[-1][-1] if shown else None)
 
-    def find(self, of: int) -> schemas.Representation | None:
-        """The row of this id and its validators, or None."""
-        rows = fetch(self._session, self._single(), {"id": of})
+    def find(self, row_id: int) -> schemas.Representation | None:
+        """Return the row with this id and its validators, or None."""
+        rows = fetch(self._session, self._row_statement(), {"id": row_id})
         if not rows:
             return None
         *values, tag, changed_at = rows[0]
-        return schemas.Representation(self.item(*values), tag, changed_at)
+        return schemas.Representation(self.item_type(*values), tag, changed_at)
 
-    def create(self, draft: msgspec.Struct) -> int:
-        """Adds a row and returns its id. Raises ApiError `name_taken` where another one has what only one may have."""
-        values = msgspec.structs.asdict(draft)
-        self.check_free(values, None)
-        of: int = self._session.execute(sa.insert(self.table).values(values).returning(self.table.c.id)).scalar_one()
-        return of
+    def create(self, new: msgspec.Struct) -> int:
+        """Insert a row and return its id. Raises ApiError `name_taken` if a value must be unique and is in use."""
+        values = msgspec.structs.asdict(new)
+        self.check_unique(values, None)
+        row_id: int = self._session.execute(
+            sa.insert(self.table).values(values).returning(self.table.c.id)
+        ).scalar_one()
+        return row_id
 
     def change(
-        self, of: int, check: Precondition, edit: Callable[[Any], msgspec.Struct]
+        self, row_id: int, precondition: Precondition, edit: Callable[[Any], msgspec.Struct]
     ) -> schemas.Representation | None:
-        """Makes what `edit` makes of the row, as a draft, its next version; None where there is no row.
+        """Replace the row by the result of `edit`; return the new version, or None if there is no row.
 
-        `check` as in BookRepository.change. Raises ApiError `name_taken`.
+        `precondition` as in BookRepository.change. Raises ApiError `name_taken`.
         """
-        if not self._locked(of, check):
+        if not self._lock(row_id, precondition):
             return None
-        columns = [self.table.c[name] for name in self.draft.__struct_fields__]
-        was = self.draft(**self._session.execute(sa.select(*columns).where(self.table.c.id == of)).mappings().one())
-        draft = edit(was)
-        if draft != was:
-            values = msgspec.structs.asdict(draft)
-            self.check_free(values, of)
+        columns = [self.table.c[name] for name in self.input_type.__struct_fields__]
+        old = self.input_type(
+            **self._session.execute(sa.select(*columns).where(self.table.c.id == row_id)).mappings().one()
+        )
+        new = edit(old)
+        if new != old:
+            values = msgspec.structs.asdict(new)
+            self.check_unique(values, row_id)
             self._session.execute(
-                sa.update(self.table).where(self.table.c.id == of).values(values | _next_version(self.table))
+                sa.update(self.table).where(self.table.c.id == row_id).values(values | _next_version(self.table))
             )
-            self.renamed(of)
-        return self.find(of)
+            self.after_change(row_id)
+        return self.find(row_id)
 
-    def remove(self, of: int, check: Precondition, *, detach: bool) -> bool:
-        """Removes the row; False where there is none. `check` as in BookRepository.change.
+    def remove(self, row_id: int, precondition: Precondition, *, detach: bool) -> bool:
+        """Delete the row; return False if there is none. `precondition` as in BookRepository.change.
 
-        Raises ApiError `in_use` where books refer to it, unless `detach`: then these books lose it, which is a
-        new version of each of them.
+        Raises ApiError `in_use` if books refer to the row, unless `detach`: then it is removed from these books, which
+        makes a new version of each.
         """
-        if not self._locked(of, check):
+        if not self._lock(row_id, precondition):
             return False
-        books = self.books(of, locked=detach)
-        if books and not detach:
-            raise ApiError("in_use", f"Books that refer to it: {len(books)}; with ?detach=true they lose it.")
-        if books:
-            ids = sa.any_(sa.bindparam("ids", books, type_=sa.ARRAY(sa.BigInteger)))
+        book_ids = self.book_ids(row_id, lock=detach)
+        if book_ids and not detach:
+            detail = f"Books that refer to it: {len(book_ids)}; to remove it from them, send ?detach=true."
+            raise ApiError("in_use", detail)
+        if book_ids:
+            ids = sa.any_(sa.bindparam("ids", book_ids, type_=sa.ARRAY(sa.BigInteger)))
             self._session.execute(sa.update(book).where(book.c.id == ids).values(_next_version(book)))
-            self._session.execute(sa.delete(self.key.table).where(self.key == of))
-            search.refresh_documents(self._session, books)
-        self._session.execute(sa.delete(self.table).where(self.table.c.id == of))
+            self._session.execute(sa.delete(self.link_column.table).where(self.link_column == row_id))
+            search.refresh_documents(self._session, book_ids)
+        self._session.execute(sa.delete(self.table).where(self.table.c.id == row_id))
         return True
 
-    def books(self, of: int, *, locked: bool) -> list[int]:
-        """The ids of the books that refer to the row; `locked`, in the order in which all lock them, until the
-        commit."""
-        link = self.key.table
-        books = sa.select(book.c.id).join(link, link.c.book_id == book.c.id).where(self.key == of).order_by(book.c.id)
-        return list(self._session.scalars(books.with_for_update(of=book) if locked else books))
+    def book_ids(self, row_id: int, *, lock: bool) -> list[int]:
+        """Return the ids of the books that refer to the row, in order.
+
+        `lock` locks them until the commit, in the order that every writer uses.
+        """
+        link = self.link_column.table
+        books = (
+            sa.select(book.c.id)
+            .join(link, link.c.book_id == book.c.id)
+            .where(self.link_column == row_id)
+            .order_by(book.c.id)
+        )
+        return list(self._session.scalars(books.with_for_update(of=book) if lock else books))
 
     @abstractmethod
-    def check_free(self, values: dict[str, Any], of: int | None) -> None:
-        """Raises ApiError `name_taken` where another row than `of` has one of `values` that only one may have."""
+    def check_unique(self, values: dict[str, Any], row_id: int | None) -> None:
+        """Raise ApiError `name_taken` if a row other than `row_id` has one of `values` that must be unique."""
 
     @abstractmethod
-    def renamed(self, of: int) -> None:
-        """Follows a change of the row up."""
+    def after_change(self, row_id: int) -> None:
+        """Update data that depends on the row."""
 
-    def _locked(self, of: int, check: Precondition) -> bool:
-        # A statement of its own: the next one sees what those committed whom this one waited for.
-        if not self._session.scalar(sa.select(sa.true()).where(self.table.c.id == of).with_for_update()):
+    def _lock(self, row_id: int, precondition: Precondition) -> bool:
+        # A separate statement: only the next one sees what the transactions committed that this one waited for.
+        if not self._session.scalar(sa.select(sa.true()).where(self.table.c.id == row_id).with_for_update()):
             return False
-        seen = self.find(of)
-        assert seen is not None
-        assert seen.tag is not None
-        check(seen.tag)
+        current = self.find(row_id)
+        assert current is not None
+        assert current.tag is not None
+        precondition(current.tag)
         return True
 
     @classmethod
-    def _place(cls, query: NamedQuery) -> tuple[sorting.SortKeys, dict[str, Any]]:
+    def _decode_cursor(cls, query: NamedQuery) -> tuple[sorting.SortKeys, dict[str, Any]]:
         keys = pagination.sort_keys(query.sort, cls.orders)
         if query.cursor is None:
             return keys, {}
-        return keys, pagination.keyset_parameters(pagination.decode(query.cursor, cls._asked(query)), keys)
+        return keys, pagination.keyset_parameters(pagination.decode(query.cursor, cls._list_key(query)), keys)
 
     @classmethod
-    def _asked(cls, query: NamedQuery) -> str:
-        """What a cursor belongs to."""
+    def _list_key(cls, query: NamedQuery) -> str:
+        """Return what identifies the list in its cursors."""
         return f"{cls.table.name} {query.sort}"
 
     @classmethod
     @lru_cache(maxsize=512)
-    def _listed(cls, keys: sorting.SortKeys, limit: int, goes_on: bool) -> sa.Select[Any]:
-        extra = (key.column.label(f"key_{place}") for place, key in enumerate(keys))
+    def _page_statement(cls, keys: sorting.SortKeys, limit: int, has_cursor: bool) -> sa.Select[Any]:
+        extra = (key.column.label(f"key_{number}") for number, key in enumerate(keys))
         statement = sa.select(*cls.columns, *extra, STATE).order_by(*(key.order_by() for key in keys))
-        if goes_on:
+        if has_cursor:
             statement = statement.where(sorting.keyset_condition(keys))
         return statement.limit(sa.literal_column(str(limit + 1)))
 
     @classmethod
     @lru_cache(maxsize=2)
-    def _single(cls) -> sa.Select[Any]:
-        of = sa.bindparam("id", type_=sa.BigInteger)
-        return sa.select(*cls.columns, cls.tag, cls.changed_at).where(cls.table.c.id == of)
+    def _row_statement(cls) -> sa.Select[Any]:
+        row_id = sa.bindparam("id", type_=sa.BigInteger)
+        return sa.select(*cls.columns, cls.tag, cls.changed_at).where(cls.table.c.id == row_id)
 
     @classmethod
     @lru_cache(maxsize=2)
-    def _count(cls) -> sa.Select[Any]:
+    def _count_statement(cls) -> sa.Select[Any]:
         return sa.select(sa.func.count()).select_from(cls.table)
 
 
 def _next_version(table: sa.Table) -> dict[str, Any]:
-    """A new version. Not of now(), when the transaction began: it may have waited for a later one."""
+    """Return the values of a new version. Not now(): it is the start of the transaction, which may have waited."""
     return {"version": table.c.version + 1, "updated_at": sa.func.clock_timestamp()}
