@@ -123,7 +123,7 @@ def test_empty_title_falls_back() -> None:
     entry, findings = cleaned(title=" ", original_title="Эмма")
     assert entry is not None
     assert entry.title == "Эмма"
-    assert reasons(findings) == [("title", "empty, original_title taken")]
+    assert reasons(findings) == [("title", "empty, original_title used")]
     entry, findings = cleaned(title="")
     assert entry is None
     assert findings[0].outcome is Outcome.REFUSED

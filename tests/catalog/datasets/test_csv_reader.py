@@ -66,7 +66,7 @@ def test_unknown_header_suggests(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "named"),
-    [({"titel": "Title"}, "no column 'titel'"), ({"title": "Name"}, "has no 'Name'; it has title, authors")],
+    [({"titel": "Title"}, "unknown column 'titel'"), ({"title": "Name"}, "has no 'Name'; it has title, authors")],
 )
 def test_wrong_mapping(tmp_path: Path, columns: dict[str, str], named: str) -> None:
     """A mapping of a column we do not have, or to one the file does not have, is refused with both lists."""
@@ -77,13 +77,16 @@ def test_wrong_mapping(tmp_path: Path, columns: dict[str, str], named: str) -> N
     ("data", "message"),
     [
         (b"", ":1: the file is empty"),
-        (b"title,authors,title\n", ":1: column 'title' stands twice"),
+        (b"title,authors,title\n", ":1: column 'title' occurs twice"),
         (b"title,authors\nA,Ann\nB\xe9,Bo\n", ":3: found byte 0xe9, not UTF-8"),
         ("title,authors\nA,Ann\n".encode("utf-16"), ":1: found byte 0xff, not UTF-8"),
         (b"title,authors\nA,Ann\nB\0,Bo\n", ":3: found a NUL character"),
         (b'title,authors\nA,Ann\n"B,Bo\nC,Cy\n', ":3: a quote opened in this row is never closed"),
         (b'title,authors\n"A"x,Ann\n', ":2: not CSV"),
-        (b"title,authors\n" + b"x" * (csv.field_size_limit() + 1) + b",Ann\n", ":2: a field has over 131072"),
+        (
+            b"title,authors\n" + b"x" * (csv.field_size_limit() + 1) + b",Ann\n",
+            ":2: a field exceeds the limit of 131072",
+        ),
     ],
 )
 def test_unreadable_file(tmp_path: Path, data: bytes, message: str) -> None:

@@ -94,7 +94,7 @@ def test_books_are_refused_company(connection: Connection, contents: Contents) -
     """A database that has books stays as it is unless --append is said."""
     generate(connection, books=5, seed=1)
     before = contents()
-    with pytest.raises(ConfigurationError, match=r"has books already.*--append"):
+    with pytest.raises(ConfigurationError, match=r"already contains books.*--append"):
         generate(connection, books=5, seed=2)
     assert contents() == before
 

@@ -1,4 +1,8 @@
-"""The catalogue as data: import it from CSV, generate one, export it."""
+"""Catalogue data: CSV import and export, generated books, and the shipped sample.
+
+Belongs here: bulk loads on a psycopg connection, each in one transaction of its own. Does not belong here: requests
+(see `repositories`) and the schema (see `models`). `cli` imports it.
+"""
 
 from bookstore.catalog.datasets.export import export
 from bookstore.catalog.datasets.generate import generate

@@ -1,4 +1,4 @@
-"""A raw row -> a clean Entry, or a refusal; and what was mended on the way. Pure."""
+"""Cleans raw rows into entries, or refuses them, and records each correction. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, MAX_NAME_LENGTH
 from bookstore.config.text import normalise
 
 MAX_NAMES: Final = 1000
-"""On one book; the database counts them in two bytes, and a cell with more is not a list of authors."""
+"""Authors, or genres, per book. Positions are 2-byte integers, and a longer cell is not a list of names."""
 
 _FLOAT: Final = re.compile(r"\d+(\.\d*)?([eE]\+?\d+)?")
 _WHOLE: Final = re.compile(r"([+-]?\d+)(?:\.0*)?")
 
 
 def clean(raw: RawRow | BadRow, findings: list[Finding]) -> Entry | None:
-    """The book in `raw`, or None where the row is refused; `findings` gets what was mended or refused."""
+    """Return the book in `raw`, or None if the row is refused. Appends corrections and refusals to `findings`."""
     if isinstance(raw, BadRow):
-        found, reason = f"{raw.fields} fields", f"the header has {raw.expected}"
-        findings.append(Finding(raw.row, Outcome.REFUSED, "row", found, reason))
+        fields, reason = f"{raw.fields} fields", f"the header has {raw.expected}"
+        findings.append(Finding(raw.row, Outcome.REFUSED, "row", fields, reason))
         return None
     row = _Row(raw.row, findings)
     title = row.title(raw.title, raw.original_title)
@@ -38,7 +38,7 @@ def clean(raw: RawRow | BadRow, findings: list[Finding]) -> Entry | None:
 
 
 class _Row:
-    """One row's cells on their way; keeps what is found with the row's number."""
+    """Cleans the cells of one row and records findings with its number."""
 
     __slots__ = ("_findings", "_number")
 
@@ -46,81 +46,81 @@ class _Row:
         self._number = number
         self._findings = findings
 
-    def _mended(self, column: str, found: str, reason: str) -> None:
+    def _record_mended(self, column: str, found: str, reason: str) -> None:
         self._findings.append(Finding(self._number, Outcome.MENDED, column, found, reason))
 
-    def _refused(self, column: str, found: str, reason: str) -> None:
+    def _record_refused(self, column: str, found: str, reason: str) -> None:
         self._findings.append(Finding(self._number, Outcome.REFUSED, column, _truncate(found), reason))
 
     def title(self, cell: str, original: str) -> str | None:
         title = normalise(cell)
         if not title and (title := normalise(original)):
-            self._mended("title", "", "empty, original_title taken")
+            self._record_mended("title", "", "empty, original_title used")
         elif title != cell:
-            self._mended("title", cell, "spaces or accents normalised")
+            self._record_mended("title", cell, "spaces or accents normalised")
         if not title:
-            self._refused("title", "", "a book needs a title")
+            self._record_refused("title", "", "a book needs a title")
             return None
         if len(title) > MAX_TITLE_LENGTH:
-            self._refused("title", title, f"longer than {MAX_TITLE_LENGTH} characters")
+            self._record_refused("title", title, f"longer than {MAX_TITLE_LENGTH} characters")
             return None
         return title
 
     def names(self, column: str, cell: str, separator: str) -> tuple[str, ...] | None:
         names, repeated, longest = _parse_names(cell, separator)
         if longest > MAX_NAME_LENGTH:
-            self._refused(column, cell, f"a name is longer than {MAX_NAME_LENGTH} characters")
+            self._record_refused(column, cell, f"a name is longer than {MAX_NAME_LENGTH} characters")
             return None
         if len(names) > MAX_NAMES:
-            self._refused(column, f"{len(names)} names", f"more than {MAX_NAMES} names")
+            self._record_refused(column, f"{len(names)} names", f"more than {MAX_NAMES} names")
             return None
         if repeated:
-            self._mended(column, repeated, "repeated within the row, dropped")
+            self._record_mended(column, repeated, "repeated within the row, dropped")
         return names
 
     def isbn13(self, long: str, short: str) -> str | None:
-        """`long` where it is whole; else what `short` gives; else None."""
+        """Return `long` if it is intact, else the ISBN-13 of `short`, else None."""
         computed = to_isbn13(_strip_spreadsheet_marks(short)) if short else None
         if short and computed is None:
-            self._mended("isbn", short, "not a valid ISBN, dropped")
+            self._record_mended("isbn", short, "not a valid ISBN, dropped")
         chosen = self._long_or_computed(long, computed) if long else computed
-        if computed is not None and chosen == computed and len(bare := _strip_spreadsheet_marks(short)) < 10:
-            self._mended("isbn", bare, "leading zeros restored")
+        if computed is not None and chosen == computed and len(number := _strip_spreadsheet_marks(short)) < 10:
+            self._record_mended("isbn", number, "leading zeros restored")
         return chosen
 
     def _long_or_computed(self, long: str, computed: str | None) -> str | None:
         if is_isbn13(long):
-            whole: str | None = long
-        elif (whole := to_isbn13(_strip_spreadsheet_marks(long))) is not None:
-            self._mended("isbn13", long, "written as 13 digits")
-        if whole is not None:
-            if computed is not None and computed != whole:
-                self._mended("isbn", computed, "not the same book as isbn13, dropped")
-            return whole
+            isbn13: str | None = long
+        elif (isbn13 := to_isbn13(_strip_spreadsheet_marks(long))) is not None:
+            self._record_mended("isbn13", long, "written as 13 digits")
+        if isbn13 is not None:
+            if computed is not None and computed != isbn13:
+                self._record_mended("isbn", computed, "not the same book as isbn13, dropped")
+            return isbn13
         damaged = _FLOAT.fullmatch(long) and not long.isdigit()
-        wrong = "damaged by a spreadsheet" if damaged else "not a valid ISBN-13"
-        self._mended("isbn13", long, f"{wrong}, {'dropped' if computed is None else 'computed from isbn'}")
+        problem = "damaged by a spreadsheet" if damaged else "not a valid ISBN-13"
+        self._record_mended("isbn13", long, f"{problem}, {'dropped' if computed is None else 'computed from isbn'}")
         return computed
 
     def year(self, cell: str) -> int | None:
         year = _parse_year(cell)
         if year is None and cell.strip():
-            allowed = f"no year from {EARLIEST_YEAR} to {LATEST_YEAR}, dropped"
-            self._mended("publication_year", _truncate(cell), allowed)
+            reason = f"not a year from {EARLIEST_YEAR} to {LATEST_YEAR}, dropped"
+            self._record_mended("publication_year", _truncate(cell), reason)
         return year
 
     def language(self, cell: str) -> str | None:
         written = cell.strip()
         language = short_code(written)
         if language != (written or None):
-            reason = "no language code, dropped" if language is None else "shortest code taken"
-            self._mended("language", _truncate(cell), reason)
+            reason = "not a language code, dropped" if language is None else "shortest code used"
+            self._record_mended("language", _truncate(cell), reason)
         return language
 
 
 @lru_cache(4096)
 def _parse_names(cell: str, separator: str) -> tuple[tuple[str, ...], str, int]:
-    """The names in `cell`, the first of them that repeats, and the length of the longest."""
+    """Return the distinct names in `cell`, the first repeated name or "", and the length of the longest."""
     names = [name for part in split_names(cell, separator) if (name := normalise(part))]
     once = tuple(dict.fromkeys(names))
     repeated = "" if len(once) == len(names) else next(name for name in once if names.count(name) > 1)
@@ -129,7 +129,7 @@ def _parse_names(cell: str, separator: str) -> tuple[tuple[str, ...], str, int]:
 
 @lru_cache(4096)
 def _parse_year(cell: str) -> int | None:
-    # Data frames write whole numbers with missing ones between them as floats: 2008.0.
+    # Data frames write integer columns with missing values as floats: 2008.0.
     match = _WHOLE.fullmatch(cell.strip())
     if match is None or len(match[1]) > 6:
         return None
@@ -138,7 +138,7 @@ def _parse_year(cell: str) -> int | None:
 
 
 def _strip_spreadsheet_marks(number: str) -> str:
-    """`number` without what spreadsheets put around it and loses nothing: ="0439023483", 439023483.0."""
+    """Return `number` without harmless spreadsheet additions: ="0439023483", 439023483.0."""
     return number.strip('="').removesuffix(".0")
 
 
@@ -148,8 +148,8 @@ def _truncate(text: str, most: int = 100) -> str:
 
 _LANGUAGE_TAG: Final = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{2}))?")
 
-# ISO 639-1 code, then its three-letter codes of ISO 639-2: where there are two, one is after the English
-# name (B), one after the native (T). BCP 47 (RFC 5646, 2.2.1) wants the two-letter code where it exists.
+# ISO 639-1 code, then its three-letter codes of ISO 639-2: some languages have two, one based on the English name (B)
+# and one on the native name (T). BCP 47 (RFC 5646, 2.2.1) requires the two-letter code where one exists.
 _CODES: Final = """
 aa aar, ab abk, ae ave, af afr, ak aka, am amh, an arg, ar ara, as asm, av ava, ay aym, az aze, ba bak,
 be bel, bg bul, bi bis, bm bam, bn ben, bo bod tib, br bre, bs bos, ca cat, ce che, ch cha, co cos, cr cre,
@@ -173,7 +173,7 @@ _SHORTEST: Final = {long: two for two, *longs in (entry.split() for entry in _CO
 
 @lru_cache(4096)
 def short_code(text: str) -> str | None:
-    """`en` for eng, `en-US` for en_us, `fil` for fil, which has no two letters; None for anything else."""
+    """Return `en` for eng, `en-US` for en_us, `fil` for fil, which has no two-letter code; None for other texts."""
     match = _LANGUAGE_TAG.fullmatch(text)
     if match is None or (language := match[1].lower()) == "und":
         return None

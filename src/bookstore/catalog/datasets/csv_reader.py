@@ -1,4 +1,4 @@
-"""A CSV file as raw rows, streamed: which columns it has, and why it cannot be read."""
+"""Streams a CSV file as raw rows, maps its columns to ours, and reports unreadable files."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ COLUMN_ALIASES: Final = {
     "genres": ("genres",),
     "original_title": ("original_title",),
 }
-"""Our columns and the header names they go by, the names of goodbooks-10k among them."""
+"""Our columns and the header names that are accepted for them, including those of goodbooks-10k."""
 
 REQUIRED: Final = ("title", "authors")
 IGNORED_COLUMNS: Final = frozenset({"book_id", "average_rating", "ratings_count"})
-"""Columns of goodbooks-10k that a bookstore has no use for."""
+"""Columns of goodbooks-10k that the catalogue does not use."""
 
 
 class RawRow(NamedTuple):
-    """A row as written; `row` counts from 1, the header. A column the file lacks is empty."""
+    """A row as in the file. `row` counts from 1, the header. Cells of missing columns are empty."""
 
     row: int
     title: str
@@ -47,7 +47,7 @@ class RawRow(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be told apart into columns: it has `fields`, the header has `expected`."""
+    """A row with a wrong number of fields: it has `fields`, the header has `expected`."""
 
     row: int
     fields: int
@@ -55,7 +55,7 @@ class BadRow(NamedTuple):
 
 
 class CsvSource:
-    """An open CSV file: `unread` are its columns we do not know, `rows()` its rows."""
+    """An open CSV file. `unread` lists its unknown columns, `rows()` yields its rows."""
 
     def __init__(self, path: Path, text: Iterable[str], raw: BinaryIO, columns: Mapping[str, str]) -> None:
         self._path = path
@@ -65,26 +65,27 @@ class CsvSource:
         self._row_starts_at = 1
         header = self._next()
         if not header:
-            raise ConfigurationError(f"{path}:1: the file is empty; the first row has to name the columns")
-        places = _column_positions(path, header, columns)
+            raise ConfigurationError(f"{path}:1: the file is empty; the first row must name the columns")
+        positions = _column_positions(path, header, columns)
         self._width = len(header)
-        self._pick = itemgetter(*(places.get(name, self._width) for name in COLUMN_ALIASES))
-        used = set(places.values())
-        names = enumerate(header)
-        self.unread = [name for place, name in names if place not in used and name.strip() not in IGNORED_COLUMNS]
+        self._pick = itemgetter(*(positions.get(name, self._width) for name in COLUMN_ALIASES))
+        used = set(positions.values())
+        self.unread = [
+            name for index, name in enumerate(header) if index not in used and name.strip() not in IGNORED_COLUMNS
+        ]
 
     @property
     def done_ratio(self) -> float:
-        """How much of the file was read, 0 to 1."""
+        """The share of the file that was read, 0 to 1."""
         return min(1.0, self._raw.tell() / self._size) if self._size else 0.0
 
     def rows(self) -> Iterator[RawRow | BadRow]:
-        """Every row but the header and the blank ones."""
+        """Yield the rows, without the header and blank rows."""
         row, width, pick = 1, self._width, self._pick
         while (cells := self._next()) is not None:
             row += 1
             if len(cells) == width:
-                cells.append("")  # what a column stands at that the file lacks
+                cells.append("")  # the cell of every column that the file lacks
                 yield RawRow(row, *pick(cells))
             elif cells:
                 yield BadRow(row, len(cells), width)
@@ -96,31 +97,31 @@ class CsvSource:
         except UnicodeDecodeError:
             raise ConfigurationError(_not_utf8_message(self._path)) from None
         except csv.Error as error:
-            raise ConfigurationError(self._malformed(error)) from None
+            raise ConfigurationError(self._malformed_message(error)) from None
         except (EOFError, gzip.BadGzipFile, OSError) as error:
             raise ConfigurationError(f"{self._path}: cannot be read: {error}") from None
 
-    def _malformed(self, error: csv.Error) -> str:
-        where = f"{self._path}:{self._row_starts_at}"
+    def _malformed_message(self, error: csv.Error) -> str:
+        place = f"{self._path}:{self._row_starts_at}"
         if "unexpected end of data" in str(error):
-            return f"{where}: a quote opened in this row is never closed; within a field write it twice"
+            return f"{place}: a quote opened in this row is never closed; write a quote within a field twice"
         if "field limit" in str(error):
             limit = csv.field_size_limit()
-            return f"{where}: a field has over {limit} characters, the most allowed; is a quote never closed?"
-        return f"{where}: not CSV: {error}"
+            return f"{place}: a field exceeds the limit of {limit} characters; is a quote not closed?"
+        return f"{place}: not CSV: {error}"
 
 
 @contextmanager
 def open_csv(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[CsvSource]:
-    """`path`, a CSV file or one packed as .gz, as a Source; `columns` says which header stands for ours.
+    """Open `path`, a CSV file, gzipped if it ends in .gz. `columns` maps our columns to names in its header.
 
-    Raises ConfigurationError, then and while reading, naming file and line, what was found and what is allowed.
+    Raises ConfigurationError, also while rows are read, that names file, line, what was found and what is allowed.
     """
     try:
         raw = path.open("rb")
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    # newline="" leaves line ends inside of quotes alone, as csv asks for.
+    # newline="" keeps line ends within quotes, as the csv module requires.
     with (
         raw,
         cast("BinaryIO", gzip.open(raw)) if path.suffix == ".gz" else raw as file,
@@ -130,7 +131,7 @@ def open_csv(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[C
 
 
 def _check_no_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
-    """The lines as they are. PostgreSQL stores no NUL; a file that has one is seldom text at all."""
+    """Yield the lines unchanged. PostgreSQL cannot store NUL, and a file that contains one is rarely text."""
     for number, line in enumerate(lines, 1):
         if "\0" in line:
             raise ConfigurationError(f"{path}:{number}: found a NUL character; allowed is text in UTF-8")
@@ -138,25 +139,25 @@ def _check_no_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _column_positions(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[str, int]:
-    """Where our columns stand in the file."""
+    """Return the position of each of our columns in the header."""
     names = [name.strip() for name in header]
-    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
-        raise ConfigurationError(f"{path}:1: column {doubled[0]!r} stands twice; allowed is once")
+    if repeated := sorted({name for name in names if name and names.count(name) > 1}):
+        raise ConfigurationError(f"{path}:1: column {repeated[0]!r} occurs twice; allowed is once")
     for ours, theirs in columns.items():
         if ours not in COLUMN_ALIASES:
             raise ConfigurationError(
-                f"--column {ours}={theirs}: no column {ours!r}; known are {', '.join(COLUMN_ALIASES)}"
+                f"--column {ours}={theirs}: unknown column {ours!r}; known are {', '.join(COLUMN_ALIASES)}"
             )
         if theirs not in names:
             raise ConfigurationError(f"--column {ours}={theirs}: {path}:1 has no {theirs!r}; it has {', '.join(names)}")
-    places = {}
+    positions = {}
     for ours, aliases in COLUMN_ALIASES.items():
         wanted = (columns[ours],) if ours in columns else aliases
         if present := [name for name in wanted if name in names]:
-            places[ours] = names.index(present[0])
-    if missing := [ours for ours in REQUIRED if ours not in places]:
+            positions[ours] = names.index(present[0])
+    if missing := [ours for ours in REQUIRED if ours not in positions]:
         raise ConfigurationError(_missing_column_message(path, missing[0], names))
-    return places
+    return positions
 
 
 def _missing_column_message(path: Path, ours: str, names: list[str]) -> str:
@@ -166,12 +167,12 @@ def _missing_column_message(path: Path, ours: str, names: list[str]) -> str:
     example = f"--column {ours}={by_lower[likely[0]]!r}" if likely else f"--column {ours}=NAME"
     return (
         f"{path}:1: no column {ours!r}; found {', '.join(names)}; known are {known}. "
-        f"Say which one it is, for example: {example}"
+        f"Name the column, for example: {example}"
     )
 
 
 def _not_utf8_message(path: Path) -> str:
-    """Which line is not UTF-8. Text is decoded in blocks, so the line is looked for anew."""
+    """Find the line that is not UTF-8. Text is decoded in blocks, so this reads the file again."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:

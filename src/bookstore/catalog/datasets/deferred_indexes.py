@@ -1,8 +1,8 @@
-"""A load into an empty catalogue: what is checked or kept row by row goes before it and comes back after it.
+"""Drops per-row constraints and indexes before a bulk load into an empty catalogue and recreates them after it.
 
-The keys and indexes of the links and of the documents, and the indexes that only order books. PostgreSQL
-then checks each foreign key once, for all rows, and builds each index from sorted rows; one by one that is
-more than half of its work. Nothing is unchecked at COMMIT, and a rollback brings everything back.
+Covers the keys and indexes of links and documents, and the indexes that only order books. PostgreSQL then checks each
+foreign key once for all rows and builds each index from sorted rows; row by row this is more than half of the work of a
+load. Everything is checked at COMMIT, and a rollback restores everything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import psycopg
 
 _LOCK: Final = "LOCK TABLE genre, author, book, book_author, book_genre, book_document IN ACCESS EXCLUSIVE MODE NOWAIT"
 
-# PostgreSQL writes the statements, so that this knows no migration. Foreign keys come last and go first.
+# PostgreSQL generates the statements, so they match any migration. Foreign keys are created last and dropped first.
 _STATEMENTS: Final[LiteralString] = """
     SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
         format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)),
@@ -32,19 +32,18 @@ _STATEMENTS: Final[LiteralString] = """
     ORDER BY last, 2"""
 
 _NOT_DEFERRABLE: Final = (
-    psycopg.errors.LockNotAvailable,  # somebody is reading
-    psycopg.errors.InsufficientPrivilege,  # who may write need not own the tables
-    psycopg.errors.DependentObjectsStillExist,  # somebody else's object needs an index
+    psycopg.errors.LockNotAvailable,  # another transaction has read from the tables
+    psycopg.errors.InsufficientPrivilege,  # the role may write but does not own the tables
+    psycopg.errors.DependentObjectsStillExist,  # another object depends on an index
 )
 
 
 @contextmanager
 def deferred(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """The block with the links free of keys and indexes; they are back when it ends.
+    """Run the block without keys and indexes on the links, and recreate them at its end.
 
-    The links have to be empty. They stay as they are where another transaction has read from the tables,
-    where those are somebody else's, and where other objects depend on them. Who comes to read during the
-    block waits for the end of the transaction.
+    The links must be empty. Does nothing if another transaction has read from the tables, if another role owns them, or
+    if other objects depend on them. Readers that arrive during the block wait for the end of the transaction.
     """
     try:
         with connection.transaction():

@@ -1,4 +1,4 @@
-"""A book that is ready to be stored, and what was found on the way to it."""
+"""Cleaned books, and findings about their rows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """A clean book. `row` counts the rows of its file, the header being row 1; texts are NFC, single
-    spaced; authors are in the order of the title page, neither they nor genres repeat."""
+    """A clean book. `row` counts the rows of its file from 1, the header. Texts are in NFC with single spaces. Authors
+    are in the order of the title page. Authors and genres do not repeat."""
 
     row: int
     title: str
@@ -20,14 +20,14 @@ class Entry(NamedTuple):
 
 
 class Outcome(StrEnum):
-    """What became of the row: stored with a change, or not stored."""
+    """The outcome of a row with a finding: stored with a correction, or not stored."""
 
     MENDED = "mended"
     REFUSED = "refused"
 
 
 class Finding(NamedTuple):
-    """Something wrong in `column` of `row`: what stood there, and what was done about it, and why."""
+    """A violation in `column` of `row`: the value found, the outcome and the reason."""
 
     row: int
     outcome: Outcome

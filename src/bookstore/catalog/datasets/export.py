@@ -1,4 +1,4 @@
-"""The catalogue as CSV, in the columns that import knows; PostgreSQL writes it, row by row."""
+"""Exports the catalogue as CSV with the columns of the import. PostgreSQL writes the rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, GENRE_SEPARAT
 _AUTHOR: Final = escape_sql("author.name", AUTHOR_SEPARATOR)
 _GENRE: Final = escape_sql("genre.name", GENRE_SEPARATOR)
 
-# One index lookup a book, not one hash of all: the first line comes at once and memory stays flat.
+# One index lookup per book instead of hash joins: the first line is immediate, and memory use is constant.
 _COPY: Final = f"""
     COPY (
         SELECT isbn13, authors.names AS authors, publication_year AS original_publication_year, title,
@@ -30,9 +30,9 @@ _COPY: Final = f"""
 
 
 def export(connection: Connection, file: BinaryIO) -> int:
-    """Writes every book to `file` as UTF-8, in the order of their ids, and returns how many.
+    """Write all books to `file` in UTF-8, in the order of their ids, and return their number.
 
-    `import_file` makes the same catalogue of it: names that hold a separator are written with a backslash.
+    `import_file` restores the same catalogue: separators within names are escaped with a backslash.
     """
     check_migrated(connection)
     with connection.transaction(), connection.cursor() as cursor:

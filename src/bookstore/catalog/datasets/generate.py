@@ -1,5 +1,7 @@
-"""Believable books in any number. Book n of a seed is always the same book, so that a small catalogue is
-the beginning of a larger one, and one that is appended to continues."""
+"""Generates any number of realistic books.
+
+Book n of a seed is always the same, so a small catalogue is the beginning of a larger one, and appending continues it.
+"""
 
 from __future__ import annotations
 
@@ -30,64 +32,68 @@ from bookstore.exceptions import ConfigurationError
 
 MAX_BOOKS: Final = 100_000_000
 
-# 979-2 to 979-7 are given to no country, so that no generated book takes a real book's number.
+# 979-2 to 979-7 are not assigned, so generated ISBNs do not collide with real ones.
 _ISBN_FIRST: Final = 979_200_000_000
 _ISBN_ROOM: Final = 600_000_000
 _ISBN_STEP: Final = 370_248_451
-"""Prime, so that a walk by it through the room meets every number once."""
+"""A prime, so stepping through the range visits every number once."""
 
-_LANGUAGES: Final = tuple((code, None) for code, _ in ENGLISH_CODES) + tuple((t.language, t) for t in TITLE_LANGUAGES)
-_LANGUAGE_ENDS: Final = tuple(accumulate([weight for _, weight in ENGLISH_CODES] + [t.weight for t in TITLE_LANGUAGES]))
+_LANGUAGES: Final = tuple((code, None) for code, _ in ENGLISH_CODES) + tuple(
+    (item.language, item) for item in TITLE_LANGUAGES
+)
+_LANGUAGE_ENDS: Final = tuple(
+    accumulate([weight for _, weight in ENGLISH_CODES] + [item.weight for item in TITLE_LANGUAGES])
+)
 _AUTHOR_COUNTS: Final = (1,) * 63 + (2,) * 27 + (3,) * 8 + (4,) * 2  # 1.5 on average
 _GENRE_COUNTS: Final = (0,) * 5 + (1,) * 27 + (2,) * 38 + (3,) * 20 + (4,) * 10  # 2.0
 _NAME_STEP: Final = 10_007
-"""Prime, as above: neighbours in the pool of authors share neither name."""
+"""A prime, as above; neighbours in the pool of authors share neither name."""
 
 
 def generate(
     connection: Connection, *, books: int, seed: int, append: bool = False, progress: Progress | None = None
 ) -> int:
-    """Adds `books` generated books in one transaction and returns how many; the same `seed` and `books` give
-    an empty database the same content.
+    """Insert `books` generated books in one transaction and return their number.
 
-    Raises ConfigurationError where there are books already, unless `append`: then these are the next books of the seed.
+    In an empty database, the same `seed` and `books` give the same content. With `append`, inserts the next books of
+    the seed. Otherwise raises ConfigurationError if the database has books.
     """
-    with loader.bulk_load(connection) as tables:
+    with loader.bulk_load(connection) as load:
         if not append and loader.has_books(connection):
             raise ConfigurationError(
-                "the database has books already; allowed is an empty one, or --append to add to them"
+                "the database already contains books; use an empty database, or --append to add books"
             )
-        first = tables.last_id["book"] + 1 if append else 1
+        first = load.last_id["book"] + 1 if append else 1
         with closing(prefetch(_payloads(seed, first, books))) as payloads:
             for payload in payloads:
-                tables.merge(payload)
+                load.merge(payload)
                 if progress:
-                    progress(tables.stored.books / books, tables.stored.books)
+                    progress(load.counts.books / books, load.counts.books)
         position = books
-        while missing := books - tables.stored.books:  # a book of the seed was there: the next ones follow
-            tables.merge(loader.payload(entries(seed, first, position, position + missing)))
+        while missing := books - load.counts.books:  # books of the seed existed already: insert the next ones instead
+            load.merge(loader.payload(entries(seed, first, position, position + missing)))
             position += missing
     loader.vacuum(connection)
-    return tables.stored.books
+    return load.counts.books
 
 
 def entries(seed: int, first: int, position: int, end: int) -> Iterator[Entry]:
-    """The books of `seed` from number `first + position` to before `first + end`, from row position + 2."""
-    for place in range(position, end):
-        yield book(seed, first + place, row=place + 2)
+    """Yield books `first + position` to `first + end - 1` of `seed`, with rows from `position + 2`."""
+    for index in range(position, end):
+        yield book(seed, first + index, row=index + 2)
 
 
 def book(seed: int, number: int, *, row: int = 0) -> Entry:
-    """Book `number`, from 1, of `seed`."""
-    draws = SeededRandom(seed, number)
-    below = draws.below
-    language, tongue = _LANGUAGES[bisect_right(_LANGUAGE_ENDS, below(_LANGUAGE_ENDS[-1]))]
-    title = _foreign_title(draws, tongue) if tongue else _english_title(draws)
+    """Return book `number`, from 1, of `seed`."""
+    rng = SeededRandom(seed, number)
+    below = rng.below
+    language, foreign = _LANGUAGES[bisect_right(_LANGUAGE_ENDS, below(_LANGUAGE_ENDS[-1]))]
+    title = _foreign_title(rng, foreign) if foreign else _english_title(rng)
     isbn13 = None if below(20) == 0 else _isbn13(number)
     age = below(64) * below(64) * below(48) // 1000  # most books are young, few are from before 1900
     year = None if below(300) == 0 else 2025 - age
     authors = [_author(seed, below(number * 36 // 100 + 8)) for _ in range(_AUTHOR_COUNTS[below(100)])]
-    return Entry(row, title, isbn13, year, language, tuple(dict.fromkeys(authors)), _genres(draws))
+    return Entry(row, title, isbn13, year, language, tuple(dict.fromkeys(authors)), _genres(rng))
 
 
 def _payloads(seed: int, first: int, books: int) -> Iterator[bytes]:
@@ -101,7 +107,7 @@ def _isbn13(number: int) -> str:
 
 
 def _author(seed: int, index: int) -> str:
-    """Author `index` of the seed's pool. While it is small nobody needs a middle initial."""
+    """Return author `index` of the seed's pool. Only large pools need middle initials."""
     tier, place = divmod(index, len(GIVEN_NAMES) * len(SURNAMES))
     place = (place * _NAME_STEP + splitmix64(seed, tier)) % (len(GIVEN_NAMES) * len(SURNAMES))
     surname, given = divmod(place, len(GIVEN_NAMES))
@@ -116,20 +122,20 @@ def _initials(tier: int) -> str:
     return letters and letters + " "
 
 
-def _genres(draws: SeededRandom) -> tuple[str, ...]:
-    count = _GENRE_COUNTS[draws.below(100)]
+def _genres(rng: SeededRandom) -> tuple[str, ...]:
+    count = _GENRE_COUNTS[rng.below(100)]
     if not count:
         return ()
-    place = draws.below(50) * draws.below(50) // 50  # the first are the most used
+    place = rng.below(50) * rng.below(50) // 50  # favours the first, most used genres
     chosen = []
     for _ in range(count):
         chosen.append(GENRES[place % len(GENRES)])
-        place += 1 + draws.below(12)  # four such steps do not come round
+        place += 1 + rng.below(12)  # four such steps cannot wrap around
     return tuple(chosen)
 
 
-def _english_title(draws: SeededRandom) -> str:
-    below = draws.below
+def _english_title(rng: SeededRandom) -> str:
+    below = rng.below
     form = below(8)
     adjective, noun = ADJECTIVES[below(len(ADJECTIVES))], NOUNS[below(len(NOUNS))]
     if form < 2:
@@ -146,25 +152,26 @@ def _english_title(draws: SeededRandom) -> str:
     return f"The {adjective} {noun} of {PLACES[below(len(PLACES))]} ({series}, #{1 + below(7)})"
 
 
-def _foreign_title(draws: SeededRandom, tongue: TitleLanguage) -> str:
-    """Nouns of one language, the first as written, the others without the article's capital."""
-    nouns = tongue.nouns
-    place = draws.below(len(nouns))
+def _foreign_title(rng: SeededRandom, language: TitleLanguage) -> str:
+    """Join two or three nouns of one language, all but the first with a lower-case first letter."""
+    nouns = language.nouns
+    place = rng.below(len(nouns))
     picked = []
     for _ in range(3):
         picked.append(nouns[place % len(nouns)])
-        place += 1 + draws.below(5)  # three such steps do not come round
+        place += 1 + rng.below(5)  # three such steps cannot wrap around
     first, *others = picked
     others = [noun[0].lower() + noun[1:] for noun in others]
-    return (tongue.two, tongue.three)[draws.below(2)].format(first, *others)
+    return (language.two, language.three)[rng.below(2)].format(first, *others)
 
 
 _MASK: Final = (1 << 64) - 1
 
 
 def splitmix64(seed: int, number: int) -> int:
-    """64 bits for `number` under `seed`: SplitMix64 (Steele, Lea, Flood 2014), which needs no state between
-    two books, so that book 1,000,001 does not have to wait for the million before."""
+    """Return 64 bits for `number` and `seed`, by SplitMix64 (Steele, Lea, Flood 2014).
+
+    It keeps no state between books, so book 1,000,001 does not depend on computing the million before it."""
     z = (seed * 0xD1342543DE82EF95 + (number + 1) * 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -172,7 +179,7 @@ def splitmix64(seed: int, number: int) -> int:
 
 
 class SeededRandom:
-    """Draws for one book, taken from bits of its own; about 10 small ones before it has to mix anew."""
+    """Random numbers for one book; 64 bits last for about 10 small numbers, then it mixes new bits."""
 
     __slots__ = ("_bits", "_number", "_seed")
 
@@ -182,8 +189,8 @@ class SeededRandom:
         self._bits = splitmix64(seed, number)
 
     def below(self, limit: int) -> int:
-        """A number from 0 to `limit` - 1; `limit` at most 2**32."""
-        if self._bits < 1 << 40:  # too few left to be even
+        """Return a number from 0 to `limit` - 1; `limit` is at most 2**32."""
+        if self._bits < 1 << 40:  # too few bits left for a uniform distribution
             self._number ^= 1 << 60
             self._seed ^= self._bits
             self._bits = splitmix64(self._seed, self._number) | 1 << 64

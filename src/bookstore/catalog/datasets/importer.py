@@ -1,4 +1,4 @@
-"""A CSV file into the catalogue: read, clean, store, report."""
+"""Imports a CSV file: read, clean, store, report."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from bookstore.catalog.datasets.report import Rejects, Report, Tally
 SAMPLE: Final = Path(__file__).parent / "goodbooks-10k.csv.gz"
 
 Progress = Callable[[float, int], None]
-"""Told after every batch: how much is done, 0 to 1, and how many books were handled."""
+"""Called after each batch with the share done, 0 to 1, and the number of books processed."""
 
 
 def sample_path() -> Path:
-    """The shipped file of 10,000 real books."""
+    """Return the path of the shipped file with 10,000 real books."""
     return SAMPLE
 
 
@@ -36,23 +36,23 @@ def import_file(
     rejects: BinaryIO | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Adds the books of the CSV file `path` that are not there yet, in one transaction.
+    """Insert the books of the CSV file `path` that do not exist yet, in one transaction, and report the result.
 
-    `columns` says which header stands for a column of ours; `rejects` gets every finding as CSV. The
-    connection must not be in a transaction. Raises ConfigurationError where the file or the database is unfit; any
-    exception leaves the tables as they were.
+    `columns` maps our columns to names in the header; `rejects` receives every finding as CSV. The connection must not
+    be in a transaction. Raises ConfigurationError if the file or the database is not usable. Any exception leaves the
+    tables unchanged.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     tally = Tally()
     sink = Rejects(rejects) if rejects else None
     with (
-        csv_reader.open_csv(path, columns) as file,
-        loader.bulk_load(connection) as tables,
-        closing(prefetch(_batches(file))) as batches,
+        csv_reader.open_csv(path, columns) as source,
+        loader.bulk_load(connection) as load,
+        closing(prefetch(_batches(source))) as batches,
     ):
         rows = 0
         for batch in batches:
-            batch.findings += tables.merge(batch.payload)
+            batch.findings += load.merge(batch.payload)
             for finding in batch.findings:
                 tally.add(finding)
             if sink:
@@ -60,28 +60,28 @@ def import_file(
             rows += batch.rows
             if progress:
                 progress(batch.done_ratio, rows)
-        unread = file.unread
-    if tables.stored.books:
+        unread = source.unread
+    if load.counts.books:
         loader.vacuum(connection)
     return Report(
         file=str(path),
         rows=rows,
-        imported=tables.stored.books,
-        already_there=tables.stored.already_there,
+        imported=load.counts.books,
+        already_there=load.counts.already_there,
         refused=tally.refused_rows,
         mended=tally.mended_rows,
-        authors=tables.stored.authors,
-        genres=tables.stored.genres,
-        duration_s=round(time.monotonic() - began, 3),
+        authors=load.counts.authors,
+        genres=load.counts.genres,
+        duration_s=round(time.monotonic() - started, 3),
         unread_columns=unread,
         kinds=tally.kinds(),
     )
 
 
 class _Batch:
-    """So many rows of the file: what is to be stored, and what was found. `done_ratio` of it is read."""
+    """Up to BATCH_ROWS rows: payload to store, findings, and the share of the file that was read."""
 
-    def __init__(self, file: CsvSource, raws: Iterator[RawRow | BadRow]) -> None:
+    def __init__(self, source: CsvSource, raws: Iterator[RawRow | BadRow]) -> None:
         self.findings: list[Finding] = []
         entries: list[Entry] = []
         self.rows = 0
@@ -91,10 +91,10 @@ class _Batch:
             if entry is not None:
                 entries.append(entry)
         self.payload = loader.payload(entries)
-        self.done_ratio = file.done_ratio
+        self.done_ratio = source.done_ratio
 
 
-def _batches(file: CsvSource) -> Iterator[_Batch]:
-    rows = file.rows()
-    while (batch := _Batch(file, rows)).rows:
+def _batches(source: CsvSource) -> Iterator[_Batch]:
+    rows = source.rows()
+    while (batch := _Batch(source, rows)).rows:
         yield batch

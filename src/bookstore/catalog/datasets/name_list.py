@@ -1,6 +1,6 @@
-"""Several names in one CSV cell: `Neil Gaiman, Terry Pratchett`.
+"""Lists of names in one CSV cell: `Neil Gaiman, Terry Pratchett`.
 
-A separator inside a name is written with a backslash before it, so that what was joined can be split.
+A separator within a name is escaped with a backslash, so that joined names can be split again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _ESCAPED: Final = {mark: re.compile(rf"\\([\\{mark}])") for mark in ",;"}
 
 
 def split_names(cell: str, separator: str) -> list[str]:
-    r"""The names in `cell`, unstripped; `\,` is a comma within a name, `\\` a backslash.
+    r"""Return the names in `cell`, unstripped; `\,` is a comma within a name, `\\` a backslash.
 
-    Any other backslash stands for itself: files of others know nothing of this convention.
+    Any other backslash is literal, because files from elsewhere do not use this convention.
     """
     if "\\" not in cell:
         return cell.split(separator)
@@ -27,5 +27,5 @@ def split_names(cell: str, separator: str) -> list[str]:
 
 
 def escape_sql(column: str, separator: str) -> str:
-    """The SQL that writes a name in `column` so that `split` gives it back."""
+    """Return the SQL that escapes a name in `column` for `split_names`."""
     return rf"replace(replace({column}, '\', '\\'), '{separator}', '\{separator}')"

@@ -1,4 +1,4 @@
-"""An iterator that works ahead: while one item is used, the next is made."""
+"""Prefetching iterator: produces the next item while the current one is used."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Item = TypeVar("Item")
 
 
 def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """The same items, each made in a thread while the one before is used; never more than one waits.
+    """Yield `items`, producing each in a thread while the previous one is used; at most one item is buffered.
 
-    Python prepares a batch while PostgreSQL stores the last: on two cores a load takes as long as the
-    slower of them. What `items` raises is raised here; closing waits for the item in the making,
-    so close it before what `items` reads from.
+    Python prepares a batch while PostgreSQL stores the previous one: on two cores a load takes as long as the slower of
+    the two. Exceptions of `items` are raised here. Closing waits for the item in progress, so close this before the
+    source of `items`.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         upcoming = thread.submit(next, items, None)
         while (item := upcoming.result()) is not None:
             upcoming = thread.submit(next, items, None)

@@ -1,4 +1,4 @@
-"""What an import did: counts, and for each kind of finding how often and where first."""
+"""The result of an import: counts, and the number and first examples of each kind of finding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Kind(msgspec.Struct):
-    """How often `reason` came up in `column`, and the first few rows."""
+    """How often `reason` occurred in `column`, with the first MAX_EXAMPLES rows."""
 
     outcome: Outcome
     column: str
@@ -30,9 +30,11 @@ class Kind(msgspec.Struct):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One import. `rows` are those below the header; `rows` = `imported` + `already_there` + `refused`.
-    `mended` counts rows, whether they were new or not; `unread_columns` are the file's that mean nothing
-    to us; `authors` and `genres` are the new ones."""
+    """The result of one import. `rows` excludes the header; `rows` = `imported` + `already_there` + `refused`.
+
+    `mended` counts corrected rows, whether new or not. `unread_columns` are unknown columns of the file. `authors` and
+    `genres` count new ones.
+    """
 
     file: str
     rows: int
@@ -48,7 +50,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """Counts findings by kind as they pass."""
+    """Counts findings by kind."""
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[Outcome, str, str], Kind] = {}
@@ -57,7 +59,7 @@ class Tally:
         self._mended_row = 0
 
     def add(self, finding: Finding) -> None:
-        """Counts `finding`; those of one row have to come one after the other."""
+        """Count `finding`. Findings of one row must be consecutive."""
         key = (finding.outcome, finding.column, finding.reason)
         kind = self._kinds.get(key)
         if kind is None:
@@ -72,12 +74,12 @@ class Tally:
             self.mended_rows += 1
 
     def kinds(self) -> list[Kind]:
-        """Refusals first, then by how often."""
+        """Return the kinds, refusals first, then by descending count."""
         return sorted(self._kinds.values(), key=lambda kind: (kind.outcome == Outcome.MENDED, -kind.count))
 
 
 def format_lines(report: Report) -> Iterator[str]:
-    """The report for a person, in lines of at most 80 characters."""
+    """Yield the report as text, in lines of at most 80 characters except for the first."""
     yield f"{report.file}: {report.rows:,} rows in {report.duration_s:.1f} s"
     yield f"  imported       {report.imported:>9,}   new authors {report.authors:,}, genres {report.genres:,}"
     yield f"  already there  {report.already_there:>9,}"
@@ -96,7 +98,7 @@ def _truncate(line: str) -> str:
 
 
 class Rejects:
-    """Writes findings to an open binary file, which stays open; the header at once."""
+    """Writes findings as CSV to an open binary file, and the header at once. Does not close the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,11 +1,11 @@
-"""The SQL of a load. `base` is the last book id before it, less one: base + row is the id of a row's book."""
+"""SQL of a load. `base` is the last book id before the load minus one, so `base + row` is the id of a row's book."""
 
 from __future__ import annotations
 
 from typing import Final, LiteralString
 
-# What makes two books the same: the ISBN; without one, title, year and authors in order. E'\x1f' is part of
-# no name, and no digest is as short as an ISBN.
+# Two books are the same if they have the same ISBN or, without one, the same title, year and authors in order. No name
+# contains E'\x1f', and no digest is as short as an ISBN.
 _KEY: Final[LiteralString] = """
     coalesce(isbn13, md5(
         title || E'\\x1f' || coalesce(publication_year::text, '') || E'\\x1f' || coalesce(authors, '')
@@ -32,7 +32,7 @@ COPY: Final[LiteralString] = """
     COPY load_row (row, title, isbn13, publication_year, language, authors, genres)
     FROM STDIN WITH (NULL '')"""
 
-# One index lookup a row, whatever the size of the table: a join would read all of it for every batch.
+# One index lookup per row: a join would read the whole table for every batch.
 KNOWN_BY_ISBN: Final[LiteralString] = """
     UPDATE load_row SET same_as = known.id
     FROM (
@@ -69,7 +69,7 @@ CREDITS: Final[LiteralString] = """
     FROM load_row, unnest(string_to_array(authors, E'\\x1f')) WITH ORDINALITY AS part (name, position)
     WHERE same_as IS NULL"""
 
-# Two people may share a name; a file cannot tell them apart, so the first of them it is.
+# Two authors may share a name, which a file cannot distinguish. The author with the lowest id is used.
 BATCH_AUTHORS: Final[LiteralString] = """
     INSERT INTO load_author (name, id, row, position)
     SELECT name, min(author.id), batch.row, batch.position
@@ -122,7 +122,7 @@ ADD_BOOK_GENRES: Final[LiteralString] = """
     JOIN genre ON genre.name = part.name
     WHERE same_as IS NULL ORDER BY row, genre.id"""
 
-# What search_document makes of title and names; a row's authors are the names themselves.
+# Same documents as search.refresh_documents writes; here the names come from the row.
 ADD_DOCUMENTS: Final[LiteralString] = """
     WITH added AS (
         INSERT INTO book_document (book_id, document)

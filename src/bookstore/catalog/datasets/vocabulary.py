@@ -1,8 +1,8 @@
-"""The words generated books are made of. Data: a changed word changes every generated catalogue."""
+"""The vocabulary of generated books. Changing a word changes every generated catalogue."""
 
 from __future__ import annotations
 
-# ruff: noqa: RUF001 - Greek and Cyrillic letters are meant to be just that
+# ruff: noqa: RUF001 - Greek and Cyrillic letters are intended
 from typing import Final, NamedTuple
 
 
@@ -23,7 +23,7 @@ GENRES: Final = (
     "Religion", "Manga", "Politics", "Art", "Food", "Travel", "Music", "Cookbooks", "Steampunk", "True Crime",
     "Western", "Economics",
 )  # fmt: skip
-"""The most used first."""
+"""In descending order of use."""
 
 GIVEN_NAMES: Final = _words(
     """
@@ -93,7 +93,7 @@ PLACES: Final = _words(
 
 
 class TitleLanguage(NamedTuple):
-    """A language whose titles are `two` or `three` of its `nouns`; share `weight` of all books."""
+    """A language whose titles join nouns by the formats `two` and `three`. `weight` is its share of the books."""
 
     language: str
     weight: int
@@ -103,7 +103,7 @@ class TitleLanguage(NamedTuple):
 
 
 ENGLISH_CODES: Final = (("en", 440), ("en-US", 170), ("en-GB", 40), (None, 90))
-"""Language codes of English titles and their shares; None is a language nobody wrote down."""
+"""Language codes of English titles and their weights; None is for books without a language."""
 
 TITLE_LANGUAGES: Final = (
     TitleLanguage("es", 50, "{} y {}", "{}, {} y {}", _split_nouns(
