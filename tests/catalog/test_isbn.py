@@ -1,4 +1,4 @@
-"""ISBNs: which are valid, and what a written number stands for."""
+"""ISBNs: validation and conversion to ISBN-13."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ NINE = st.text("0123456789", min_size=9, max_size=9)
 
 
 @given(nine=NINE, place=st.integers(0, 12), digit=st.sampled_from("0123456789"))
-def test_one_wrong_digit_is_noticed(nine: str, place: int, digit: str) -> None:
-    """An ISBN-13 with its check digit is valid, and with any one digit changed it is not."""
+def test_one_wrong_digit_is_detected(nine: str, place: int, digit: str) -> None:
+    """An ISBN-13 with its check digit is valid; with any single digit changed it is not."""
     isbn = (twelve := "979" + nine) + check_digit13(twelve)
     changed = isbn[:place] + digit + isbn[place + 1 :]
     assert is_isbn13(isbn)
@@ -22,7 +22,7 @@ def test_one_wrong_digit_is_noticed(nine: str, place: int, digit: str) -> None:
 
 @given(nine=NINE)
 def test_ten_becomes_thirteen(nine: str) -> None:
-    """A valid ISBN-10 turns into a valid ISBN-13 with the same nine digits."""
+    """A valid ISBN-10 becomes a valid ISBN-13 with the same nine digits."""
     isbn10 = nine + check_digit10(nine)
     isbn13 = to_isbn13(isbn10)
     assert is_isbn10(isbn10)
@@ -44,12 +44,12 @@ def test_ten_becomes_thirteen(nine: str) -> None:
     ],
 )
 def test_written_forms(written: str, isbn13: str | None) -> None:
-    """Hyphens, spaces, a small x and lost leading zeros are understood; a wrong check digit never is."""
+    """Hyphens, spaces, a lower-case x and lost leading zeros are accepted; a wrong check digit is not."""
     assert to_isbn13(written) == isbn13
 
 
 def test_lost_zeros_stay_lost_on_request() -> None:
-    """Without restore_zeros a nine-digit number is no ISBN, even where its check digit would fit."""
+    """Without restore_zeros, a nine-digit number is not an ISBN even if its check digit matches."""
     assert to_isbn13("439023483", restore_zeros=False) is None
 
 
@@ -57,6 +57,6 @@ def test_lost_zeros_stay_lost_on_request() -> None:
     "text",
     ["", "978", "9.78043902348e+12", "٩٧٨٠٤٣٩٠٢٣٤٨١", "9780439023480", "9770439023484", "43902348X3", "²" * 13],
 )
-def test_no_isbn(text: str) -> None:
-    """Damaged, foreign-digit, wrongly checked and otherwise prefixed numbers give None."""
+def test_invalid_isbns(text: str) -> None:
+    """Damaged numbers, non-ASCII digits, wrong check digits and other prefixes give None."""
     assert to_isbn13(text) is None

@@ -1,4 +1,4 @@
-"""What the tables themselves promise, whoever writes to them."""
+"""Constraints, indexes and versions that the tables guarantee for every writer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BAD_ISBNS = {
     "digit that is not ASCII": "978043902348\N{ARABIC-INDIC DIGIT ONE}",
     "line end": "978043902348\n",
 }
-# What serves an order without a sort: the leading columns of an index.
+# Orders that need no sort: the leading columns of an index.
 ORDERS = {
     "books by id": ("book", ["id"]),
     "a book's authors in order": ("book_author", ["book_id", "position"]),
@@ -46,7 +46,7 @@ ORDERS = {
 
 @pytest.fixture(scope="module")
 def shared_url(server_url: sa.URL, template: str) -> Iterator[str]:
-    """A database for the tests that keep nothing in it."""
+    """A database for tests that roll back."""
     name = f"bookstore_test_{os.getpid()}_models"
     with psycopg.connect(conninfo(server_url), autocommit=True) as server:
         server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
@@ -56,27 +56,27 @@ def shared_url(server_url: sa.URL, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def connection(shared_url: str) -> Iterator[Connection]:
-    """In a transaction that is rolled back; what is refused ends no more than its own statement."""
-    with psycopg.connect(shared_url) as opened, opened.transaction(force_rollback=True):
-        yield opened
+    """A connection in a transaction that is rolled back; a failing statement does not abort it."""
+    with psycopg.connect(shared_url) as new, new.transaction(force_rollback=True):
+        yield new
 
 
 @pytest.fixture
 def committing(database_url: str) -> Iterator[Connection]:
-    """To a database of its own, for what several sessions have to see."""
-    with psycopg.connect(database_url, autocommit=True) as opened:
-        yield opened
+    """A connection to a separate database, for tests with several sessions."""
+    with psycopg.connect(database_url, autocommit=True) as new:
+        yield new
 
 
 @pytest.fixture
 def engine(url: sa.URL) -> Iterator[sa.Engine]:
-    made = sa.create_engine(url.set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
-    yield made
-    made.dispose()
+    created = sa.create_engine(url.set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
+    yield created
+    created.dispose()
 
 
 def add_book(connection: Connection, **values: Any) -> int:
-    """Inserts a book of `values` and returns its id."""
+    """Insert a book of `values` and return its id."""
     return add(connection, "book", **{"title": "A book", **values})
 
 
@@ -93,7 +93,7 @@ def add(connection: Connection, table: LiteralString, **values: Any) -> int:
 
 
 def test_isbns_of_books_are_stored(connection: Connection) -> None:
-    """Right ISBNs of both prefixes, and none at all, are stored; several books may have none."""
+    """Valid ISBNs of both prefixes and NULL are stored; several books may have no ISBN."""
     for isbn13 in [*GOOD_ISBNS, None]:
         add_book(connection, isbn13=isbn13)
     stored = connection.execute("SELECT isbn13 FROM book ORDER BY id").fetchall()
@@ -101,25 +101,25 @@ def test_isbns_of_books_are_stored(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("isbn13", BAD_ISBNS.values(), ids=BAD_ISBNS)
-def test_wrong_isbns_are_refused(connection: Connection, isbn13: str) -> None:
-    """What is no ISBN-13 is refused by the constraint, not by an error in its expression."""
+def test_invalid_isbns_are_rejected(connection: Connection, isbn13: str) -> None:
+    """Invalid ISBNs violate the constraint and do not cause an error in its expression."""
     with pytest.raises(errors.CheckViolation) as caught:
         add_book(connection, isbn13=isbn13)
     assert caught.value.diag.constraint_name == "ck_book_isbn13"
 
 
-def test_every_single_wrong_digit_is_refused(connection: Connection) -> None:
-    """Of the ten check digits only the right one is taken."""
-    taken = []
+def test_every_wrong_check_digit_is_rejected(connection: Connection) -> None:
+    """Of the ten check digits only the correct one is accepted."""
+    accepted = []
     for digit in range(10):
         with suppress(errors.CheckViolation):
             add_book(connection, isbn13=f"978043902348{digit}")
-            taken.append(digit)
-    assert taken == [1]
+            accepted.append(digit)
+    assert accepted == [1]
 
 
-def test_an_isbn_is_used_once(connection: Connection) -> None:
-    """A second book of the same ISBN is refused."""
+def test_isbns_are_unique(connection: Connection) -> None:
+    """A second book with the same ISBN is rejected."""
     add_book(connection, isbn13="9780439023481")
     with pytest.raises(errors.UniqueViolation):
         add_book(connection, isbn13="9780439023481")
@@ -144,7 +144,7 @@ def test_an_isbn_is_used_once(connection: Connection) -> None:
     ],
 )
 def test_book_columns_have_bounds(connection: Connection, constraint: str, column: str, good: Any, bad: Any) -> None:
-    """The last value inside of a bound is stored, the first one outside is refused; characters count."""
+    """The last value within a bound is stored and the first one outside is rejected; lengths are in characters."""
     add_book(connection, **{column: good})
     with pytest.raises(errors.CheckViolation) as caught:
         add_book(connection, **{column: bad})
@@ -159,7 +159,7 @@ def test_a_book_needs_a_title(connection: Connection) -> None:
 
 @pytest.mark.parametrize("table", ["author", "genre"])
 def test_names_have_bounds(connection: Connection, table: LiteralString) -> None:
-    """A name of one character and of the most is stored; none, an empty and a longer one are refused."""
+    """Names of minimum and maximum length are stored; NULL, empty and longer names are rejected."""
     slug = {"slug": "a"} if table == "genre" else {}
     for name in ("N", "N" * MAX_NAME_LENGTH):
         add(connection, table, name=name, **(slug and {"slug": f"a{len(name)}"}))
@@ -172,48 +172,48 @@ def test_names_have_bounds(connection: Connection, table: LiteralString) -> None
 
 
 def test_authors_may_share_a_name(connection: Connection) -> None:
-    """Two authors of one name are two people."""
+    """Two authors may have the same name."""
     assert add(connection, "author", name="John Smith") != add(connection, "author", name="John Smith")
 
 
 @pytest.mark.parametrize("slug", ["a", "science-fiction", "20th-century", "a-b-c"])
 def test_slugs_of_genres_are_stored(connection: Connection, slug: str) -> None:
-    """Small letters, digits and single hyphens between them make a slug."""
+    """Slugs of lower-case letters, digits and single hyphens between them are stored."""
     add(connection, "genre", name="Genre", slug=slug)
     assert connection.execute("SELECT slug FROM genre").fetchone() == (slug,)
 
 
 @pytest.mark.parametrize("slug", ["", "A", "-a", "a-", "a--b", "a b", "a_b", "é", "a/b", "a\n"])
-def test_wrong_slugs_are_refused(connection: Connection, slug: str) -> None:
-    """What would need escaping in a URL, or would not come back the same, is no slug."""
+def test_invalid_slugs_are_rejected(connection: Connection, slug: str) -> None:
+    """Slugs that need escaping in a URL or are not in canonical form are rejected."""
     with pytest.raises(errors.CheckViolation) as caught:
         add(connection, "genre", name="Genre", slug=slug)
     assert caught.value.diag.constraint_name == "ck_genre_slug"
 
 
 @pytest.mark.parametrize("twin", [{"name": "Drama", "slug": "other"}, {"name": "Other", "slug": "drama"}])
-def test_genres_are_told_apart(connection: Connection, twin: dict[str, str]) -> None:
-    """Neither a genre's name nor its slug is used twice."""
+def test_genres_are_unique(connection: Connection, twin: dict[str, str]) -> None:
+    """Names and slugs of genres are unique."""
     add(connection, "genre", name="Drama", slug="drama")
     with pytest.raises(errors.UniqueViolation):
         add(connection, "genre", **twin)
 
 
-def test_an_author_stands_once_on_a_book(connection: Connection) -> None:
-    """The same author at a second position, and a second author at the same position, are refused."""
+def test_an_author_is_once_on_a_book(connection: Connection) -> None:
+    """The same author at a second position and a second author at the same position are rejected."""
     book = add_book(connection)
     first, second = add(connection, "author", name="A"), add(connection, "author", name="B")
     add(connection, "book_author", book_id=book, position=0, author_id=first)
-    with pytest.raises(errors.UniqueViolation) as twice:
+    with pytest.raises(errors.UniqueViolation) as same_author:
         add(connection, "book_author", book_id=book, position=1, author_id=first)
-    assert twice.value.diag.constraint_name == "uq_book_author_author_id_book_id"
-    with pytest.raises(errors.UniqueViolation) as crowded:
+    assert same_author.value.diag.constraint_name == "uq_book_author_author_id_book_id"
+    with pytest.raises(errors.UniqueViolation) as same_position:
         add(connection, "book_author", book_id=book, position=0, author_id=second)
-    assert crowded.value.diag.constraint_name == "pk_book_author"
+    assert same_position.value.diag.constraint_name == "pk_book_author"
 
 
 def test_positions_are_not_negative(connection: Connection) -> None:
-    """A position counts from 0."""
+    """Positions count from 0."""
     book, author = add_book(connection), add(connection, "author", name="A")
     with pytest.raises(errors.CheckViolation) as caught:
         add(connection, "book_author", book_id=book, position=-1, author_id=author)
@@ -221,7 +221,7 @@ def test_positions_are_not_negative(connection: Connection) -> None:
 
 
 def linked_book(connection: Connection) -> tuple[int, list[int], list[int]]:
-    """A book whose authors and genres were stored in another order than theirs: its id and theirs."""
+    """Insert a book whose links are stored out of order; return its id and the ids of its authors and genres."""
     book = add_book(connection)
     authors = [add(connection, "author", name=name) for name in ("Z", "A", "M")]
     genres = [add(connection, "genre", name=name, slug=name) for name in ("z", "a")]
@@ -233,16 +233,16 @@ def linked_book(connection: Connection) -> tuple[int, list[int], list[int]]:
 
 
 def test_a_book_has_its_authors_and_genres_in_order(committing: Connection, engine: sa.Engine) -> None:
-    """Authors come in the order of the title page, genres in that of their ids, however they were stored."""
+    """Authors are read by position and genres by id, whatever the order of insertion."""
     book, authors, genres = linked_book(committing)
     with Session(engine) as session:
-        found = session.get_one(Book, book)
-        assert [one.id for one in found.authors] == authors
-        assert [one.id for one in found.genres] == genres
+        stored = session.get_one(Book, book)
+        assert [author.id for author in stored.authors] == authors
+        assert [genre.id for genre in stored.genres] == genres
 
 
-def test_a_deleted_book_takes_its_links(connection: Connection) -> None:
-    """With a book its links go; its authors and genres stay."""
+def test_deleting_a_book_deletes_its_links(connection: Connection) -> None:
+    """Deleting a book deletes its links and keeps its authors and genres."""
     book, _, _ = linked_book(connection)
     connection.execute("DELETE FROM book WHERE id = %s", [book])
     counts = connection.execute("""
@@ -253,8 +253,8 @@ def test_a_deleted_book_takes_its_links(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("table", ["author", "genre"])
-def test_what_has_books_is_not_deleted(connection: Connection, table: LiteralString) -> None:
-    """An author or a genre with books is not deleted; without them it is."""
+def test_referenced_rows_are_not_deleted(connection: Connection, table: LiteralString) -> None:
+    """An author or genre with books cannot be deleted; without books it can."""
     book, _, _ = linked_book(connection)
     delete = psycopg.sql.SQL("DELETE FROM {}").format(psycopg.sql.Identifier(table))
     with pytest.raises(errors.ForeignKeyViolation), connection.transaction():
@@ -266,31 +266,33 @@ def test_what_has_books_is_not_deleted(connection: Connection, table: LiteralStr
 @pytest.mark.parametrize(
     ("table", "key", "link"), [("book_author", "author_id", {"position": 0}), ("book_genre", "genre_id", {})]
 )
-def test_links_lead_somewhere(connection: Connection, table: LiteralString, key: str, link: dict[str, int]) -> None:
-    """A link to a book, an author or a genre that is not there is refused, a right one is stored."""
+def test_links_refer_to_existing_rows(
+    connection: Connection, table: LiteralString, key: str, link: dict[str, int]
+) -> None:
+    """A link to a missing book, author or genre is rejected; a valid link is stored."""
     _, authors, genres = linked_book(connection)
-    right = {"book_id": add_book(connection), **link, key: (authors if key == "author_id" else genres)[0]}
-    for wrong in ("book_id", key):
+    valid = {"book_id": add_book(connection), **link, key: (authors if key == "author_id" else genres)[0]}
+    for column in ("book_id", key):
         with pytest.raises(errors.ForeignKeyViolation):
-            add(connection, table, **{**right, wrong: 2**62})
-    add(connection, table, **right)
+            add(connection, table, **{**valid, column: 2**62})
+    add(connection, table, **valid)
 
 
 def test_every_foreign_key_has_an_index(connection: Connection) -> None:
-    """The columns of each foreign key lead an index: a delete of what it refers to scans no table."""
-    found = connection.execute("""
+    """The columns of each foreign key lead an index, so deleting a referenced row scans no table."""
+    keys = connection.execute("""
         SELECT conrelid::regclass::text, conname,
             EXISTS (SELECT FROM pg_index WHERE indrelid = conrelid AND indpred IS NULL AND indisvalid
                 AND (indkey::int2[])[0:cardinality(conkey) - 1] @> conkey)
         FROM pg_constraint WHERE contype = 'f' ORDER BY 1, 2
     """).fetchall()
-    assert len(found) == 5
-    assert [name for _, name, has_index in found if not has_index] == []
+    assert len(keys) == 5
+    assert [name for _, name, has_index in keys if not has_index] == []
 
 
 @pytest.mark.parametrize(("table", "columns"), ORDERS.values(), ids=ORDERS)
 def test_every_order_has_an_index(connection: Connection, table: str, columns: list[str]) -> None:
-    """What is listed in an order is read from an index in that order, never sorted."""
+    """Every order of a list is the order of an index, so lists are not sorted."""
     indexes = connection.execute(
         """
         SELECT ARRAY(SELECT attname::text FROM unnest(indkey::int2[]) WITH ORDINALITY AS key(number, place)
@@ -302,8 +304,8 @@ def test_every_order_has_an_index(connection: Connection, table: str, columns: l
     assert any(index[: len(columns)] == columns for (index,) in indexes), indexes
 
 
-def test_a_change_counts_the_version_up(engine: sa.Engine) -> None:
-    """A book starts at version 1, each change adds one, and the time of the change moves with it."""
+def test_a_change_increments_the_version(engine: sa.Engine) -> None:
+    """A book starts at version 1; each change adds one and updates the change time."""
     with Session(engine) as session:
         session.add(Book(title="First"))
         session.commit()
@@ -318,24 +320,24 @@ def test_a_change_counts_the_version_up(engine: sa.Engine) -> None:
 
 
 def test_a_stale_write_fails(committing: Connection, engine: sa.Engine) -> None:
-    """Who changes or deletes a book that was changed meanwhile fails, and the first change stays."""
+    """Changing or deleting a book that was changed concurrently fails, and the first change stays."""
     book = add_book(committing)
     for late in ("change", "delete"):
         with Session(engine) as first, Session(engine) as second:
-            mine, other = first.get_one(Book, book), second.get_one(Book, book)
-            mine.title = f"before the late {late}"
+            current, stale = first.get_one(Book, book), second.get_one(Book, book)
+            current.title = f"before the late {late}"
             if late == "change":
-                other.title = "late"
+                stale.title = "late"
             else:
-                second.delete(other)
+                second.delete(stale)
             first.commit()
             with pytest.raises(StaleDataError):
                 second.commit()
         assert committing.execute("SELECT title FROM book").fetchone() == (f"before the late {late}",)
 
 
-def test_rows_that_copy_brings_are_whole(connection: Connection) -> None:
-    """The database fills id, version and both times itself, for rows that no ORM brings."""
+def test_rows_from_copy_are_complete(connection: Connection) -> None:
+    """The database fills id, version and both times of rows that the ORM does not insert."""
     with connection.cursor() as cursor, cursor.copy("COPY book (title) FROM STDIN") as copy:
         copy.write_row(["A book"])
     row = connection.execute("SELECT id > 0, version, created_at = updated_at FROM book").fetchone()
@@ -343,12 +345,14 @@ def test_rows_that_copy_brings_are_whole(connection: Connection) -> None:
 
 
 def test_two_databases_have_two_states(own_database: Any) -> None:
-    """Two databases of one server, of which nobody writes to either, are never in the same state."""
+    """Two idle databases of one server have different states."""
     with (
-        own_database() as one,
-        own_database() as other,
-        psycopg.connect(conninfo(one), autocommit=True) as first,
-        psycopg.connect(conninfo(other), autocommit=True) as second,
+        own_database() as one_url,
+        own_database() as other_url,
+        psycopg.connect(conninfo(one_url), autocommit=True) as first,
+        psycopg.connect(conninfo(other_url), autocommit=True) as second,
     ):
-        states = [it.execute(f"SELECT {models.STATE_SQL}".encode()).fetchone() for it in (first, second)]
+        states = [
+            connection.execute(f"SELECT {models.STATE_SQL}".encode()).fetchone() for connection in (first, second)
+        ]
     assert states[0] != states[1]

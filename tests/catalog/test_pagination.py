@@ -1,4 +1,4 @@
-"""Cursors: what encode makes comes back for the same list, nothing else does."""
+"""Cursors: decode accepts exactly what encode returned for the same list."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from bookstore.catalog import pagination
 from bookstore.exceptions import ApiError
 
-ASKED = "the books of 1984, by title"
+LIST_KEY = "the books of 1984, by title"
 IDS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
-PLACES = st.lists(IDS | st.text() | st.booleans(), max_size=5)
-MADE = pagination.encode(["a title", 20], ASKED)
+VALUES = st.lists(IDS | st.text() | st.booleans(), max_size=5)
+CURSOR = pagination.encode(["a title", 20], LIST_KEY)
 
 FOREIGN = {
     "empty": "",
@@ -26,11 +26,11 @@ FOREIGN = {
     "of the version before": base64.urlsafe_b64encode(struct.pack(">Bq", 1, 20)).decode(),
     "no digest": base64.urlsafe_b64encode(b'["a title",20]').decode().rstrip("="),
     "digest of zeros": base64.urlsafe_b64encode(bytes(9) + b'["a title",20]').decode().rstrip("="),
-    "a letter less": MADE[:-1],
-    "a letter more": MADE + "A",
-    "padded": MADE + "=" * (-len(MADE) % 4 or 4),
-    "line end": MADE + "\n",
-    "twice": MADE * 2,
+    "a letter less": CURSOR[:-1],
+    "a letter more": CURSOR + "A",
+    "padded": CURSOR + "=" * (-len(CURSOR) % 4 or 4),
+    "line end": CURSOR + "\n",
+    "twice": CURSOR * 2,
     "not ASCII": "\N{FULLWIDTH DIGIT ONE}" * 12,
     "surrogate": "\ud800" * 12,
     "NUL": "\0",
@@ -39,51 +39,53 @@ FOREIGN = {
 }
 
 
-@given(PLACES, st.text())
+@given(VALUES, st.text())
 @example([2**63 - 1], "")
-def test_cursor_comes_back(place: list[Any], asked: str) -> None:
-    """decode gives what encode was given, for every place there can be."""
-    assert pagination.decode(pagination.encode(place, asked), asked) == place
+def test_cursor_comes_back(values: list[Any], list_key: str) -> None:
+    """decode returns what encode received, for all values."""
+    assert pagination.decode(pagination.encode(values, list_key), list_key) == values
 
 
-@given(PLACES)
-def test_cursor_needs_no_escaping(place: list[Any]) -> None:
-    """A cursor holds only what stands in a URL's query as it is."""
-    assert all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in pagination.encode(place, ASKED))
+@given(VALUES)
+def test_cursor_needs_no_escaping(values: list[Any]) -> None:
+    """A cursor contains only characters that need no escaping in a query string."""
+    assert all(
+        letter.isascii() and (letter.isalnum() or letter in "-_") for letter in pagination.encode(values, LIST_KEY)
+    )
 
 
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN)
 def test_other_texts_are_refused(text: str) -> None:
-    """A text that encode did not make raises ApiError and nothing else."""
+    """A text that encode did not return raises ApiError and no other exception."""
     with pytest.raises(ApiError, match=r"^cursor: "):
-        pagination.decode(text, ASKED)
+        pagination.decode(text, LIST_KEY)
 
 
-@given(PLACES, st.text(), st.text())
-def test_it_belongs_to_one_list(place: list[Any], asked: str, other: str) -> None:
-    """A cursor of one list is none of another."""
-    if asked == other:
+@given(VALUES, st.text(), st.text())
+def test_a_cursor_belongs_to_one_list(values: list[Any], list_key: str, other: str) -> None:
+    """A cursor of one list is invalid for another."""
+    if list_key == other:
         return
     with pytest.raises(ApiError, match="not a cursor of this list"):
-        pagination.decode(pagination.encode(place, asked), other)
+        pagination.decode(pagination.encode(values, list_key), other)
 
 
-@pytest.mark.parametrize("position", range(len(MADE)))
+@pytest.mark.parametrize("position", range(len(CURSOR)))
 def test_no_letter_can_be_changed(position: int) -> None:
-    """Whatever letter stands in the place of one of a cursor's, it is no cursor any more."""
-    letters = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= ") - {MADE[position]}
+    """Replacing any character of a cursor by any other makes it invalid."""
+    letters = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= ") - {CURSOR[position]}
     for letter in letters:
         with pytest.raises(ApiError, match=r"^cursor: "):
-            pagination.decode(MADE[:position] + letter + MADE[position + 1 :], ASKED)
+            pagination.decode(CURSOR[:position] + letter + CURSOR[position + 1 :], LIST_KEY)
 
 
 @given(st.text() | st.text("ABCDEFwxyz0189-_=+/", min_size=11, max_size=24))
 @example("AQAAAAAAAAAB")
 @example("AQAAAAAAA+/B")
-def test_a_text_is_its_places_cursor_or_refused(text: str) -> None:
-    """Any text either raises ApiError or is exactly what encode makes of its place: no two cursors are one."""
+def test_cursors_are_unambiguous(text: str) -> None:
+    """Any text either raises ApiError or equals the encoding of its values: no two cursors have the same values."""
     try:
-        place = pagination.decode(text, ASKED)
+        values = pagination.decode(text, LIST_KEY)
     except ApiError:
         return
-    assert pagination.encode(place, ASKED) == text
+    assert pagination.encode(values, LIST_KEY) == text

@@ -1,4 +1,4 @@
-"""Search: what words find, what they cost nothing to be wrong, and that they are words only."""
+"""Search: which books words find, tolerance of typing errors, and that signs have no meaning."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ BOOKS = {
 @pytest.fixture(scope="module")
 def engine(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.Engine]:
     with own_database() as url:
-        made = sa.create_engine(for_driver(url, "psycopg-sync")[0])
-        with Session(made) as session:
+        created = sa.create_engine(for_driver(url, "psycopg-sync")[0])
+        with Session(created) as session:
             for book_id, (title, names) in BOOKS.items():
                 session.execute(sa.text("INSERT INTO book (id, title) VALUES (:id, :t)"), {"id": book_id, "t": title})
                 for place, name in enumerate(names):
@@ -49,25 +49,25 @@ def engine(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Itera
                     )
             search.refresh_documents(session, list(BOOKS))
             session.commit()
-        yield made
-        made.dispose()
+        yield created
+        created.dispose()
 
 
 @pytest.fixture
 def session(engine: sa.Engine) -> Iterator[Session]:
-    """What is written is rolled back."""
-    with Session(engine) as opened:
-        yield opened
+    """A session whose changes are rolled back."""
+    with Session(engine) as new:
+        yield new
 
 
-def page(session: Session, **asked: Any) -> Any:
-    query = BookQuery(**{"limit": 200, **asked})
+def page(session: Session, **parameters: Any) -> Any:
+    query = BookQuery(**{"limit": 200, **parameters})
     query.check()
     return json.loads(msgspec.json.encode(BookRepository(session, "json").page(query).body))
 
 
-def found(session: Session, q: str, **asked: Any) -> list[int]:
-    return [book["id"] for book in page(session, q=q, **asked)["items"]]
+def matching_ids(session: Session, q: str, **parameters: Any) -> list[int]:
+    return [book["id"] for book in page(session, q=q, **parameters)["items"]]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def found(session: Session, q: str, **asked: Any) -> list[int]:
     ],
 )  # fmt: skip
 def test_words(session: Session, q: str, books: set[int]) -> None:
-    """All words have to be there, in the title or in names, whatever their accents, case and hyphens."""
-    assert set(found(session, q)) == books
+    """All words must occur in the title or in names, regardless of accents, case and hyphens."""
+    assert set(matching_ids(session, q)) == books
     assert page(session, q=q, total=True, limit=1)["total"] == len(books)
 
 
@@ -95,20 +95,20 @@ def test_words(session: Session, q: str, books: set[int]) -> None:
     [("hobit", {1, 2}), ("tolkein", {1, 2, 3}), ("miserabels", {4}), ("carpentr", {3}), ("hobit tolkein", {1, 2})],
 )
 def test_typing_errors(session: Session, q: str, books: set[int]) -> None:
-    """A word that no book has stands for those that are like it."""
-    assert set(found(session, q)) == books
+    """A word that no book contains is replaced by similar words."""
+    assert set(matching_ids(session, q)) == books
 
 
 @pytest.mark.parametrize("q", ["qqqqqq", "hobbit qqqqqq", "9999999"])
 def test_words_of_no_book(session: Session, q: str) -> None:
-    """A word that no book has, nor one like it, finds nothing."""
+    """A word without matches and without similar words finds nothing."""
     assert page(session, q=q, total=True) == {"items": [], "next_cursor": None, "total": 0}
 
 
 @pytest.mark.parametrize("q", ["%", "_", "\\", "'", "''", ":*", "|", "&", "!", "<->", "()", "'\\'", "%%%", " ", "$1"])
 def test_signs_alone(session: Session, q: str) -> None:
-    """Signs are no words: by themselves they find nothing, and no book is found by a pattern."""
-    assert found(session, q) in ([], [9])  # the 1 of $1 is a word
+    """Signs are not words: they find nothing, and none acts as a pattern."""
+    assert matching_ids(session, q) in ([], [9])  # the 1 of $1 is a word
 
 
 @pytest.mark.parametrize(
@@ -116,79 +116,78 @@ def test_signs_alone(session: Session, q: str) -> None:
     ["hob%", "hobbi_", "hob:*", "hobbit | hugo", "hobbit & !tolkien", "hobbit <-> or", "(hobbit)", "h*"],
 )
 def test_signs_between_words(session: Session, q: str) -> None:
-    """Signs only part words: no word is negated, no prefix asked for, no alternative offered."""
+    """Signs only separate words: there is no negation, prefix search or alternative."""
     plain = "".join(letter if letter.isalnum() else " " for letter in q)
-    assert found(session, q) == found(session, plain)
+    assert matching_ids(session, q) == matching_ids(session, plain)
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=100))
 @settings(max_examples=150, deadline=None)
 def test_any_text(engine: sa.Engine, q: str) -> None:
-    """Any text is answered, and the cursor of what it was taken for is accepted."""
+    """Any text is accepted, and so is the cursor with its interpretation."""
     with Session(engine) as session:
         answer = page(session, q=q, limit=1)
         if answer["next_cursor"]:
             assert page(session, q=q, limit=1, cursor=answer["next_cursor"])["items"] != answer["items"]
-        meaning, _ = search.interpret(session, q)
-        assert msgspec.convert(list(meaning), search.Interpretation) == meaning
+        interpretation, _ = search.interpret(session, q)
+        assert msgspec.convert(list(interpretation), search.Interpretation) == interpretation
 
 
 @given(st.lists(st.sampled_from(["common", "hobbit", "tolkien", "the", "j", "one"]), min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None)
 def test_walks(engine: sa.Engine, words: list[str]) -> None:
-    """In pages of one a search gives the same books in the same order as in a single page."""
+    """A search in pages of one book gives the same books in the same order as a single page."""
     with Session(engine) as session:
-        whole, seen, following = found(session, " ".join(words)), list[int](), None
+        whole, ids, cursor = matching_ids(session, " ".join(words)), list[int](), None
         for _ in range(20):
-            answer = page(session, q=" ".join(words), limit=1, cursor=following)
-            seen += [book["id"] for book in answer["items"]]
-            following = answer["next_cursor"]
-            if following is None:
+            answer = page(session, q=" ".join(words), limit=1, cursor=cursor)
+            ids += [book["id"] for book in answer["items"]]
+            cursor = answer["next_cursor"]
+            if cursor is None:
                 break
-        assert seen == whole
+        assert ids == whole
 
 
 def test_the_best_come_first(session: Session) -> None:
-    """A title counts more than a name, a word twice more than once, a short document more than a long one."""
-    assert found(session, "tolkien")[0] == 3
-    assert found(session, "common")[0] == 14
-    assert found(session, "hobbit")[0] == 1
-    assert found(session, "hobbit", sort="-relevance") == [2, 1]
-    assert found(session, "hobbit", sort="-id") == [2, 1]
+    """Titles rank above names, repeated words above single ones, short documents above long ones."""
+    assert matching_ids(session, "tolkien")[0] == 3
+    assert matching_ids(session, "common")[0] == 14
+    assert matching_ids(session, "hobbit")[0] == 1
+    assert matching_ids(session, "hobbit", sort="-relevance") == [2, 1]
+    assert matching_ids(session, "hobbit", sort="-id") == [2, 1]
 
 
 def test_common_words_are_not_ranked(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What more books than MOST_RANKED have is ordered by the id, and by nothing else; the list goes on
-    like that though the word becomes rare meanwhile."""
+    """Words in more than MAX_RANKED books allow only the order by id, and a list keeps it if the word becomes rare."""
     lowered = str(search._INTERPRET).replace(str(search.MAX_RANKED), "2")
     monkeypatch.setattr(search, "_INTERPRET", sa.text(lowered))
     assert search.interpret(session, "common")[0].is_common
     assert not search.interpret(session, "hobbit")[0].is_common
-    assert found(session, "common") == [11, 12, 13, 14]
-    assert found(session, "common", sort="-id") == [14, 13, 12, 11]
+    assert matching_ids(session, "common") == [11, 12, 13, 14]
+    assert matching_ids(session, "common", sort="-id") == [14, 13, 12, 11]
     with pytest.raises(ApiError, match="more words"):
-        found(session, "common", sort="relevance,-title")
-    assert found(session, "common one") == [11]
+        matching_ids(session, "common", sort="relevance,-title")
+    assert matching_ids(session, "common one") == [11]
     first = page(session, q="common", limit=1)
     monkeypatch.undo()
-    assert found(session, "common", limit=2, cursor=first["next_cursor"]) == [12, 13]
+    assert matching_ids(session, "common", limit=2, cursor=first["next_cursor"]) == [12, 13]
 
 
 def test_new_words_do_not_change_a_running_list(session: Session) -> None:
-    """A book that brings the very word that was mistyped does not end the list of the likest ones."""
+    """A new book that contains the mistyped word does not change a list of similar words."""
     first = page(session, q="hobit", limit=1)
     session.execute(sa.text("INSERT INTO book (id, title) VALUES (99, 'Hobit')"))
     search.refresh_documents(session, [99])
-    assert found(session, "hobit") == [99]
+    assert matching_ids(session, "hobit") == [99]
     rest = page(session, q="hobit", limit=5, cursor=first["next_cursor"])
     assert {book["id"] for book in first["items"] + rest["items"]} == {1, 2}
 
 
 def test_refresh(session: Session) -> None:
-    """After a change the new words are found and the old ones are not."""
+    """After a change, new words are found and old ones are not."""
     session.execute(sa.text("UPDATE book SET title = 'Renamed' WHERE id = 4"))
     search.refresh_documents(session, [4])
-    assert found(session, "renamed hugo") == [4]
-    assert found(session, "miserables") == []
+    assert matching_ids(session, "renamed hugo") == [4]
+    assert matching_ids(session, "miserables") == []
     session.execute(sa.text("DELETE FROM book WHERE id = 4"))
-    assert found(session, "renamed") == []
+    assert matching_ids(session, "renamed") == []

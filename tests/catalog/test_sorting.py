@@ -1,4 +1,4 @@
-"""Orders: names of keys -> keys that make the order total, and the condition for what follows a place."""
+"""Sort orders: parsing into sort keys with a total order, and the condition for the next page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bookstore.catalog import sorting
 
 
 def names(text: str) -> list[tuple[str, bool]]:
-    """The keys as (name, is it descending)."""
+    """The keys as (name, descending)."""
     by_column = {str(make(False).column): name for name, make in sorting.BOOKS.items()}
     return [(by_column[str(key.column).replace("-32768", "32767")], key.descending) for key in parse(text)]
 
@@ -27,7 +27,7 @@ def parse(text: str) -> sorting.SortKeys:
         ("-publication_year", [("publication_year", True), ("id", True)]),
         ("title,-created_at", [("title", False), ("created_at", True), ("id", True)]),
         ("-title,id", [("title", True), ("id", False)]),
-        ("id,title", [("id", False)]),  # nothing can follow
+        ("id,title", [("id", False)]),  # keys after the id have no effect
     ],
 )
 def test_keys(text: str, keys: list[tuple[str, bool]]) -> None:
@@ -36,21 +36,21 @@ def test_keys(text: str, keys: list[tuple[str, bool]]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ",", "title,", "price", "--title", "Title", "title,title", "title,-title", "id "])
-def test_what_is_not_known(text: str) -> None:
-    """An unknown key, or one twice, is refused and named."""
+def test_unknown_keys(text: str) -> None:
+    """An unknown or repeated key raises an error that names it."""
     with pytest.raises(ValueError, match=r"^found '"):
         parse(text)
 
 
 @pytest.mark.parametrize("text", ["title", "-title", "publication_year", "-publication_year", "created_at"])
 def test_one_direction_is_one_range(text: str) -> None:
-    """Where all keys go one way, what follows is one comparison of rows, which an index answers as a range."""
+    """If all keys have one direction, the condition is one row comparison, a range of an index."""
     condition = str(sorting.keyset_condition(parse(text)).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     assert (" < (" if text.startswith("-") else " > (") in condition
     assert " OR " not in condition
 
 
 def test_mixed_directions_begin_with_a_range() -> None:
-    """In mixed directions the first key bounds all, for an index to begin there."""
+    """With mixed directions, a condition on the first key lets an index scan start there."""
     condition = str(sorting.keyset_condition(parse("-created_at,id")).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     assert condition.startswith("book.created_at <= ")

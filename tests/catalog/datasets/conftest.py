@@ -1,4 +1,4 @@
-"""A connection to an empty catalogue, a file to import, and what the tables hold in words."""
+"""A connection to an empty catalogue, CSV files, and the contents of the tables."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CsvFile = Callable[..., Path]
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(database_url) as opened:
-        yield opened
+    with psycopg.connect(database_url) as new:
+        yield new
 
 
 @pytest.fixture
 def contents(connection: psycopg.Connection[Any]) -> Contents:
-    """Every book with its authors and genres by name, without ids and times."""
+    """A function that reads every book with names of authors and genres, without ids and times."""
 
     def read() -> list[tuple[Any, ...]]:
         with connection.transaction():
@@ -39,7 +39,7 @@ def contents(connection: psycopg.Connection[Any]) -> Contents:
 
 @pytest.fixture
 def csv_file(tmp_path: Path) -> CsvFile:
-    """Writes the lines to a file and returns its path."""
+    """A function that writes lines to a file and returns its path."""
 
     def write(*lines: str, name: str = "books.csv") -> Path:
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""CSV files: which columns are understood, and why a file is refused."""
+"""CSV files: recognised columns, and messages for unusable files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> list[RawRow | 
         return list(file.rows())
 
 
-def refusal(tmp_path: Path, data: bytes, columns: Mapping[str, str] | None = None) -> str:
+def error_message(tmp_path: Path, data: bytes, columns: Mapping[str, str] | None = None) -> str:
     path = tmp_path / "books.csv"
     path.write_bytes(data)
     with pytest.raises(ConfigurationError) as caught:
@@ -28,7 +28,7 @@ def refusal(tmp_path: Path, data: bytes, columns: Mapping[str, str] | None = Non
 
 
 def test_rows_count_from_the_header(tmp_path: Path) -> None:
-    """The header is row 1, blank rows count and are passed over, a line end within quotes does not count."""
+    """The header is row 1, blank rows are counted and skipped, line ends within quotes are not counted."""
     path = tmp_path / "books.csv"
     path.write_bytes(b'\xef\xbb\xbfauthors,title\r\nAnn,"A\nB"\r\n\r\nBo\r\nCy,C\r\n')
     first, second, third = read(path)
@@ -38,8 +38,8 @@ def test_rows_count_from_the_header(tmp_path: Path) -> None:
     assert third.row == 5
 
 
-def test_packed_file_reads_the_same(tmp_path: Path) -> None:
-    """A .csv.gz is unpacked while it is read."""
+def test_gzipped_file(tmp_path: Path) -> None:
+    """A .csv.gz file is decompressed while it is read."""
     path = tmp_path / "books.csv.gz"
     path.write_bytes(gzip.compress(b"title,authors\nA,Ann\n"))
     (row,) = read(path)
@@ -48,7 +48,7 @@ def test_packed_file_reads_the_same(tmp_path: Path) -> None:
 
 
 def test_columns_can_be_mapped(tmp_path: Path) -> None:
-    """--column names another file's header, and what is not read is known."""
+    """--column maps other header names, and unread columns are listed."""
     path = tmp_path / "books.csv"
     path.write_bytes(b"Writer,Name,Shelf\nAnn,A,7\n")
     with csv_reader.open_csv(path, {"title": "Name", "authors": "Writer"}) as file:
@@ -58,19 +58,19 @@ def test_columns_can_be_mapped(tmp_path: Path) -> None:
 
 
 def test_unknown_header_suggests(tmp_path: Path) -> None:
-    """A header without our columns is refused with what it has, what is known and the likely --column."""
-    message = refusal(tmp_path, b"Title,Author\nA,Ann\n")
+    """The error for an unknown header lists its names and the known ones, and suggests a --column."""
+    message = error_message(tmp_path, b"Title,Author\nA,Ann\n")
     assert message.startswith(":1: no column 'title'; found Title, Author; known are title, authors")
     assert "--column title='Title'" in message
 
 
 @pytest.mark.parametrize(
-    ("columns", "named"),
+    ("columns", "message"),
     [({"titel": "Title"}, "unknown column 'titel'"), ({"title": "Name"}, "has no 'Name'; it has title, authors")],
 )
-def test_wrong_mapping(tmp_path: Path, columns: dict[str, str], named: str) -> None:
-    """A mapping of a column we do not have, or to one the file does not have, is refused with both lists."""
-    assert named in refusal(tmp_path, b"title,authors\nA,Ann\n", columns)
+def test_wrong_mapping(tmp_path: Path, columns: dict[str, str], message: str) -> None:
+    """Mapping an unknown column, or to a name that is not in the header, is an error with the list of names."""
+    assert message in error_message(tmp_path, b"title,authors\nA,Ann\n", columns)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_wrong_mapping(tmp_path: Path, columns: dict[str, str], named: str) -> N
     ],
 )
 def test_unreadable_file(tmp_path: Path, data: bytes, message: str) -> None:
-    """A file that is no CSV in UTF-8 is refused with the line and what stands there."""
-    assert refusal(tmp_path, data).startswith(message)
+    """The error for a file that is not CSV in UTF-8 has the line and its content."""
+    assert error_message(tmp_path, data).startswith(message)
 
 
 def test_missing_and_broken_files(tmp_path: Path) -> None:
-    """A file that is not there, a folder and a torn .gz are refused by name, without a traceback."""
-    torn = tmp_path / "torn.csv.gz"
-    torn.write_bytes(gzip.compress(b"title,authors\n" + b"A,Ann\n" * 1000)[:-20])
-    for path in (tmp_path / "missing.csv", tmp_path, torn):
+    """A missing file, a folder and a truncated .gz are errors that name the file."""
+    truncated = tmp_path / "truncated.csv.gz"
+    truncated.write_bytes(gzip.compress(b"title,authors\n" + b"A,Ann\n" * 1000)[:-20])
+    for path in (tmp_path / "missing.csv", tmp_path, truncated):
         with pytest.raises(ConfigurationError, match=r"cannot be read"):
             read(path)

@@ -1,4 +1,4 @@
-"""Export, and that import makes the same catalogue of it."""
+"""Export to CSV, and import of the exported file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Contents = Callable[[], list[tuple[Any, ...]]]
 TABLES = "book, author, genre, book_author, book_genre, book_document"
 
 
-def exported(connection: Connection) -> bytes:
+def export_bytes(connection: Connection) -> bytes:
     file = io.BytesIO()
     count = export(connection, file)
     assert count == len(list(csv.reader(io.StringIO(file.getvalue().decode(), newline="")))) - 1
     return file.getvalue()
 
 
-def imported_anew(connection: Connection, data: bytes, path: Path) -> None:
+def reimport(connection: Connection, data: bytes, path: Path) -> None:
     path.write_bytes(data)
     with connection.transaction():
         connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY".encode())
@@ -36,19 +36,19 @@ def imported_anew(connection: Connection, data: bytes, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["sample", "generated"])
 def test_round_trip(connection: Connection, contents: Contents, tmp_path: Path, kind: str) -> None:
-    """What was exported and imported into an empty database is the same catalogue, and exports the same."""
+    """Importing an export into an empty database restores the catalogue, and a new export is identical."""
     if kind == "sample":
         import_file(connection, sample_path())
     else:
         generate(connection, books=3000, seed=5)
-    before, data = contents(), exported(connection)
-    imported_anew(connection, data, tmp_path / "books.csv")
+    before, data = contents(), export_bytes(connection)
+    reimport(connection, data, tmp_path / "books.csv")
     assert contents() == before
-    assert exported(connection) == data
+    assert export_bytes(connection) == data
 
 
 def test_awkward_books_round_trip(connection: Connection, contents: Contents, tmp_path: Path) -> None:
-    """Names with separators and backslashes, books without authors, genres or anything but a title."""
+    """Names with separators and backslashes, and books with nothing but a title, survive a round trip."""
     with connection.transaction():
         connection.execute(r"""
             INSERT INTO author (name) VALUES ('Davis, Sammy'), ('A\B'), ('Plain'), ('\, both');
@@ -59,10 +59,10 @@ def test_awkward_books_round_trip(connection: Connection, contents: Contents, tm
             INSERT INTO book_genre VALUES (1, 1), (1, 2), (1, 3)
         """)
     before = contents()
-    imported_anew(connection, exported(connection), tmp_path / "books.csv")
+    reimport(connection, export_bytes(connection), tmp_path / "books.csv")
     assert contents() == before
 
 
 def test_empty_catalogue_exports_a_header(connection: Connection) -> None:
-    """Without books there is the header, which import knows."""
-    assert exported(connection) == b"isbn13,authors,original_publication_year,title,language_code,genres\n"
+    """An export without books is the header."""
+    assert export_bytes(connection) == b"isbn13,authors,original_publication_year,title,language_code,genres\n"

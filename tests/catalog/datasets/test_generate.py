@@ -1,4 +1,4 @@
-"""Generated books: the same every time, and like real ones."""
+"""Generated books: deterministic and realistic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Connection = psycopg.Connection[Any]
 Contents = Callable[[], list[tuple[Any, ...]]]
 
 FIRST_THOUSAND = "4d7e3157011d70bc26c5a1c1b2f5b3329f50b04787dc3573825aa3d2dac29a7e"
-"""SHA-256 of the first thousand books of seed 1; changes with the vocabulary, and then on purpose."""
+"""SHA-256 of the first 1000 books of seed 1. Changes only if the vocabulary or the algorithm changes."""
 
 PROGRAM = """
 import hashlib
@@ -35,7 +35,7 @@ print(hashlib.sha256(payload(book(1, n) for n in range(1, 1001))).hexdigest())
 
 
 def test_same_seed_same_books() -> None:
-    """A seed makes the same books in every process, whatever the order of its hashes."""
+    """A seed gives the same books in every process, whatever its hash seed."""
     digests = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM],
@@ -50,13 +50,13 @@ def test_same_seed_same_books() -> None:
 
 
 def test_other_seed_other_books() -> None:
-    """Another seed makes other books."""
+    """Another seed gives other books."""
     digests = {hashlib.sha256(payload(book(seed, n) for n in range(1, 101))).digest() for seed in range(5)}
     assert len(digests) == 5
 
 
 def test_books_are_believable() -> None:
-    """1.5 authors and 2 genres a book, valid ISBNs of their own for most, several languages and scripts."""
+    """Books have 1.5 authors and 2 genres on average, mostly unique valid ISBNs, several languages and scripts."""
     books = [book(3, number) for number in range(1, 20_001)]
     isbns = [b.isbn13 for b in books if b.isbn13]
     assert 1.4 < mean(len(b.authors) for b in books) < 1.6
@@ -71,7 +71,7 @@ def test_books_are_believable() -> None:
 
 
 def test_books_are_clean() -> None:
-    """What is generated would pass the import unchanged: normalised, nothing repeated in a book."""
+    """Generated books would pass the import unchanged: normalised and without repeated names."""
     for b in (book(4, number) for number in range(1, 5_001)):
         assert normalise(b.title) == b.title
         assert all(normalise(name) == name for name in b.authors)
@@ -79,8 +79,8 @@ def test_books_are_clean() -> None:
         assert len(set(b.authors)) == len(b.authors)
 
 
-def test_generating_in_parts_is_generating_at_once(connection: Connection, contents: Contents) -> None:
-    """Appending continues the seed: 30 books and 20 more are the first 50."""
+def test_appending_continues_the_seed(connection: Connection, contents: Contents) -> None:
+    """30 books and 20 appended books are the first 50 of the seed."""
     assert generate(connection, books=30, seed=9) == 30
     assert generate(connection, books=20, seed=9, append=True) == 20
     expected = [book(9, number) for number in range(1, 51)]
@@ -90,8 +90,8 @@ def test_generating_in_parts_is_generating_at_once(connection: Connection, conte
     assert [row[6] for row in stored] == [sorted(b.genres) for b in expected]
 
 
-def test_books_are_refused_company(connection: Connection, contents: Contents) -> None:
-    """A database that has books stays as it is unless --append is said."""
+def test_a_database_with_books_needs_append(connection: Connection, contents: Contents) -> None:
+    """Without --append, a database with books is left unchanged."""
     generate(connection, books=5, seed=1)
     before = contents()
     with pytest.raises(ConfigurationError, match=r"already contains books.*--append"):
@@ -100,7 +100,7 @@ def test_books_are_refused_company(connection: Connection, contents: Contents) -
 
 
 def test_an_emptied_database_is_an_empty_one(connection: Connection, contents: Contents) -> None:
-    """After all books are deleted the seed begins anew, though the ids go on."""
+    """After all books are deleted, the seed starts over although the ids continue."""
     generate(connection, books=5, seed=1)
     before = contents()
     with connection.transaction():
@@ -109,8 +109,8 @@ def test_an_emptied_database_is_an_empty_one(connection: Connection, contents: C
     assert contents() == before
 
 
-def test_a_taken_isbn_costs_no_book(connection: Connection, contents: Contents) -> None:
-    """Where a book of the seed is there already the next one takes its place: the number asked for comes."""
+def test_existing_books_are_replaced_by_the_next(connection: Connection, contents: Contents) -> None:
+    """If a book of the seed exists already, the next one replaces it, so the requested number is inserted."""
     taken = next(b.isbn13 for b in (book(1, number) for number in range(4, 20)) if b.isbn13)
     with connection.transaction():
         connection.execute("INSERT INTO book (title, isbn13) VALUES ('Real', %s)", [taken])

@@ -1,4 +1,4 @@
-"""Importing a file: all or nothing, once, and an honest report."""
+"""Importing a file: atomic, idempotent, and with a correct report."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ HEADER = "title,authors,isbn13,publication_year,genres"
 
 def total(connection: Connection, table: str) -> int:
     with connection.transaction():
-        row = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()  # noqa: S608 - our own
+        row = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()  # noqa: S608 - a constant
     assert row is not None
     return int(row[0])
 
 
-def balance(report: Report) -> bool:
+def is_balanced(report: Report) -> bool:
     return report.rows == report.imported + report.already_there + report.refused
 
 
 def test_sample_is_imported_whole(connection: Connection) -> None:
-    """All 10,000 real books come in, authors deduplicated, damage told; no ISBN have the 700 that state none
-    and the 23 whose check digit is wrong."""
+    """All 10,000 real books are imported, authors are deduplicated, damage is reported. No ISBN: 700 books without one
+    and 23 with a wrong check digit."""
     report = import_file(connection, sample_path())
     assert (report.rows, report.imported, report.refused) == (10_000, 10_000, 0)
     assert (report.authors, report.genres) == (total(connection, "author"), 53)
@@ -48,15 +48,15 @@ def test_sample_is_imported_whole(connection: Connection) -> None:
 
 
 def test_importing_twice_changes_nothing(connection: Connection, contents: Contents) -> None:
-    """The second import of the same file adds no book, author, genre or link and moves no identity."""
+    """The second import of the same file inserts no rows and advances no identity column."""
     import_file(connection, sample_path())
-    before = contents(), store_state(connection)
+    before = contents(), table_state(connection)
     report = import_file(connection, sample_path())
     assert (report.imported, report.already_there, report.authors, report.genres) == (0, 10_000, 0, 0)
-    assert (contents(), store_state(connection)) == before
+    assert (contents(), table_state(connection)) == before
 
 
-def store_state(connection: Connection) -> list[Any]:
+def table_state(connection: Connection) -> list[Any]:
     with connection.transaction():
         return connection.execute("""
             SELECT (SELECT array_agg(last_value ORDER BY sequencename) FROM pg_sequences),
@@ -67,9 +67,9 @@ def store_state(connection: Connection) -> list[Any]:
         """).fetchall()
 
 
-def test_a_book_stands_once(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
-    """A later row with the same ISBN, or without one the same title, year and authors, is refused with the
-    row of the first; another ISBN, year or order of authors is another book."""
+def test_repeated_books_are_refused(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
+    """A later row with the same ISBN, or without one the same title, year and authors, is refused with the number of
+    the first row; another ISBN, year or order of authors is another book."""
     path = csv_file(
         HEADER,
         'Emma,"Jane, Ann",9780439023481,1815,',
@@ -81,8 +81,8 @@ def test_a_book_stands_once(connection: Connection, csv_file: CsvFile, contents:
         'Emma,"Jane, Ann",,1815,Novel',
     )
     report = import_file(connection, path)
-    assert (report.imported, report.refused, balance(report)) == (5, 2, True)
-    assert [(e.row, e.found) for kind in report.kinds for e in kind.examples] == [
+    assert (report.imported, report.refused, is_balanced(report)) == (5, 2, True)
+    assert [(example.row, example.found) for kind in report.kinds for example in kind.examples] == [
         (3, "9780439023481, as in row 2"),
         (8, "no ISBN, as in row 4"),
     ]
@@ -90,7 +90,7 @@ def test_a_book_stands_once(connection: Connection, csv_file: CsvFile, contents:
 
 
 def test_repetition_across_batches(connection: Connection, csv_file: CsvFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A repeated book names its first row, and authors stay single, however far apart the rows are."""
+    """Repeated books name their first row and authors are not duplicated, however far apart the rows are."""
     monkeypatch.setattr(importer, "BATCH_ROWS", 1)
     path = csv_file(HEADER, "A,Ann,9780439023481,,X", "B,Ann,,,X", "C,Bo,9780439023481,,Y", "B,Ann,,,Y")
     report = import_file(connection, path)
@@ -100,11 +100,11 @@ def test_repetition_across_batches(connection: Connection, csv_file: CsvFile, mo
 
 
 def test_refused_rows_do_not_stop_the_import(connection: Connection, csv_file: CsvFile) -> None:
-    """Rows without a title or with too few fields are refused and told; the others come in."""
+    """Rows without a title or with too few fields are refused and reported; the others are imported."""
     rejects = io.BytesIO()
     path = csv_file(HEADER, "A,Ann,,,", ",Bo,,,", "C,Cy", "D,Di,9.78e+12,,")
     report = import_file(connection, path, rejects=rejects)
-    assert (report.imported, report.refused, report.mended, balance(report)) == (2, 2, 1, True)
+    assert (report.imported, report.refused, report.mended, is_balanced(report)) == (2, 2, 1, True)
     assert rejects.getvalue().decode().splitlines() == [
         "row,outcome,column,found,reason",
         "3,refused,title,,a book needs a title",
@@ -121,7 +121,7 @@ def test_an_interruption_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     error: type[BaseException],
 ) -> None:
-    """Ctrl-C or an error after some batches rolls all of them back, and the connection stays usable."""
+    """Ctrl-C or an error after some batches rolls back all of them, and the connection stays usable."""
     monkeypatch.setattr(importer, "BATCH_ROWS", 2)
 
     def interrupt(_ratio: float, books: int) -> None:
@@ -136,18 +136,18 @@ def test_an_interruption_leaves_nothing(
     assert import_file(connection, path).imported == 10
 
 
-def test_a_fault_late_in_the_file_leaves_nothing(
+def test_an_error_late_in_the_file_leaves_nothing(
     connection: Connection, csv_file: CsvFile, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that turns out unreadable after some batches imports nothing."""
+    """A file with an error after some batches imports nothing."""
     monkeypatch.setattr(importer, "BATCH_ROWS", 2)
     with pytest.raises(ConfigurationError, match=r"books.csv:7: a quote"):
         import_file(connection, csv_file(HEADER, *["A,Ann,,,"] * 5, '"B,Bo,,,'))
     assert contents() == []
 
 
-def test_identity_goes_on_after_an_import(connection: Connection, csv_file: CsvFile) -> None:
-    """A book, author and genre inserted afterwards get ids of their own."""
+def test_ids_continue_after_an_import(connection: Connection, csv_file: CsvFile) -> None:
+    """Rows inserted after an import get new ids."""
     import_file(connection, csv_file(HEADER, "A,Ann,,,X", ",,,,", "B,Bo,,,Y"))
     with connection.transaction():
         ids = [
@@ -161,19 +161,19 @@ def test_identity_goes_on_after_an_import(connection: Connection, csv_file: CsvF
     assert ids == [(4,), (3,), (3,)]
 
 
-def test_known_names_are_used_again(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
-    """Authors and genres that are there already are linked, the eldest of two namesakes, not made anew."""
+def test_existing_names_are_reused(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
+    """Existing authors and genres are linked, and of two authors with one name the one with the lower id."""
     with connection.transaction():
         connection.execute("INSERT INTO author (name) VALUES ('Ann'), ('Ann')")
         connection.execute("INSERT INTO genre (name, slug) VALUES ('X', 'shelf-x')")
     report = import_file(connection, csv_file(HEADER, 'A,"Ann, Bo",,,X; Y'))
     assert (report.authors, report.genres) == (1, 1)
     assert contents()[0][5:] == (["Ann", "Bo"], ["X", "Y"])
-    assert total(connection, "(SELECT FROM book_author WHERE author_id = 1) AS eldest") == 1
+    assert total(connection, "(SELECT FROM book_author WHERE author_id = 1) AS oldest") == 1
 
 
 def test_genres_with_like_slugs(connection: Connection, csv_file: CsvFile) -> None:
-    """Genres whose names make the same slug get numbered ones, also across imports."""
+    """Genres whose names give the same slug get numbered slugs, also across imports."""
     import_file(connection, csv_file(HEADER, "A,Ann,,,C; C++"))
     import_file(connection, csv_file(HEADER, "B,Ann,,,C#; Научная фантастика", name="more.csv"))
     with connection.transaction():
@@ -182,7 +182,7 @@ def test_genres_with_like_slugs(connection: Connection, csv_file: CsvFile) -> No
     assert slugs[3][0].startswith("genre-")
 
 
-def test_awkward_texts_arrive_as_written(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
+def test_special_characters_are_unchanged(connection: Connection, csv_file: CsvFile, contents: Contents) -> None:
     r"""Backslashes, `\N`, `\.`, quotes and other scripts pass through COPY unchanged."""
     titles = [r"\N", r"\.", r"C:\new\table", 'Say "no"', "كتاب", "Ещё", "😀"]
     path = csv_file(HEADER, *('"' + title.replace('"', '""') + '",Ann,,,' for title in titles))
@@ -191,7 +191,7 @@ def test_awkward_texts_arrive_as_written(connection: Connection, csv_file: CsvFi
 
 
 def test_database_without_tables(blank_url: Any, csv_file: CsvFile) -> None:
-    """A database that is not migrated is refused with the command that helps."""
+    """The error for a database without tables names the command to run."""
     with (
         psycopg.connect(blank_url.render_as_string(hide_password=False)) as blank,
         pytest.raises(ConfigurationError, match=r"revision none, not .*bookstore db upgrade"),
@@ -199,11 +199,10 @@ def test_database_without_tables(blank_url: Any, csv_file: CsvFile) -> None:
         import_file(blank, csv_file(HEADER, "A,Ann,,,"))
 
 
-def test_a_busy_table_is_refused(
+def test_concurrent_writes_are_an_error(
     connection: Connection, database_url: str, csv_file: CsvFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While another transaction has written to the books, or locked rows to write, the import gives up; readers
-    are no hindrance."""
+    """The import fails while another transaction has written to the tables or locked rows; readers do not matter."""
     monkeypatch.setattr(loader, "LOCK_TIMEOUT", "100ms")
     path = csv_file(HEADER, "A,Ann,,,")
     with psycopg.connect(database_url) as other:
@@ -228,17 +227,17 @@ def test_scans_can_be_index_only(connection: Connection) -> None:
 
 
 def test_progress_ends_at_one(connection: Connection, csv_file: CsvFile) -> None:
-    """Progress rises to the whole file and the number of its rows."""
-    told: list[tuple[float, int]] = []
+    """The last progress call has the whole file and its number of rows."""
+    calls: list[tuple[float, int]] = []
     path: Path = csv_file(HEADER, "A,Ann,,,", "B,Bo,,,")
-    import_file(connection, path, progress=lambda ratio, books: told.append((ratio, books)))
-    assert told == [(1.0, 2)]
+    import_file(connection, path, progress=lambda ratio, books: calls.append((ratio, books)))
+    assert calls == [(1.0, 2)]
 
 
-def test_what_was_imported_is_found(connection: Connection, csv_file: CsvFile) -> None:
-    """Every book has its document, of title and authors without accents, and every word is known."""
+def test_imported_books_are_searchable(connection: Connection, csv_file: CsvFile) -> None:
+    """Every book has a document of title and authors without accents, and every word is in search_word."""
     path = csv_file("title,authors,isbn13", "Crème brûlée,Émile Ajar,", "Zwei,,9780439023481")
-    for _ in range(2):  # the second time the books are there
+    for _ in range(2):  # the second time the books exist
         import_file(connection, path)
         rows = connection.execute("SELECT document::text FROM book_document ORDER BY book_id").fetchall()
         assert rows == [("'ajar':4B 'brulee':2A 'creme':1A 'emile':3B",), ("'zwei':1A",)]

@@ -1,4 +1,4 @@
-"""A load into empty tables takes keys and indexes of the links away; nobody can tell afterwards."""
+"""A load into empty tables drops keys and indexes of the links and restores them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WITHIN_S = 60
 
 
 def definitions(connection: Connection) -> Definitions:
-    """Every constraint and index of every table, in words."""
+    """The definition of every constraint and index."""
     with connection.transaction():
         return connection.execute("""
             SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) || convalidated
@@ -38,34 +38,34 @@ def definitions(connection: Connection) -> Definitions:
         """).fetchall()
 
 
-def seen_during(connection: Connection, work: Callable[[Callable[[float, int], None]], object]) -> Definitions:
-    """The definitions as the transaction of `work` sees them after its last batch."""
-    seen: Definitions = []
+def definitions_during(connection: Connection, work: Callable[[Callable[[float, int], None]], object]) -> Definitions:
+    """The definitions within the transaction of `work` after its last batch."""
+    latest: Definitions = []
 
-    def look(_ratio: float, _books: int) -> None:
-        seen[:] = definitions(connection)
+    def record(_ratio: float, _books: int) -> None:
+        latest[:] = definitions(connection)
 
-    work(look)
-    return seen
+    work(record)
+    return latest
 
 
-def test_links_are_free_during_the_load_only(connection: Connection) -> None:
-    """Into empty tables the links are loaded without keys and indexes, and then all are as they were."""
+def test_keys_and_indexes_are_dropped_during_the_load(connection: Connection) -> None:
+    """A load into empty tables drops keys and indexes of the links and restores all of them."""
     before = definitions(connection)
-    during = seen_during(connection, lambda look: generate(connection, books=50, seed=1, progress=look))
-    gone = {name for _, name, _ in set(before) - set(during)}
-    assert {name for _, name, _ in before if name.startswith("fk_")} < gone
-    assert {"pk_book_author", "pk_book_genre", "ix_book_genre_genre_id_book_id"} < gone
+    during = definitions_during(connection, lambda record: generate(connection, books=50, seed=1, progress=record))
+    dropped = {name for _, name, _ in set(before) - set(during)}
+    assert {name for _, name, _ in before if name.startswith("fk_")} < dropped
+    assert {"pk_book_author", "pk_book_genre", "ix_book_genre_genre_id_book_id"} < dropped
     assert set(during) < set(before)
     assert definitions(connection) == before
 
 
-def test_books_keep_all_in_place(connection: Connection, csv_file: CsvFile) -> None:
+def test_a_load_into_a_filled_database_drops_nothing(connection: Connection, csv_file: CsvFile) -> None:
     """A load into a database with books touches no constraint and no index."""
     generate(connection, books=5, seed=1)
     before = definitions(connection)
     path = csv_file(HEADER, "A,Ann,,,X")
-    during = seen_during(connection, lambda look: import_file(connection, path, progress=look))
+    during = definitions_during(connection, lambda record: import_file(connection, path, progress=record))
     assert during == before
 
 
@@ -79,14 +79,14 @@ def test_books_keep_all_in_place(connection: Connection, csv_file: CsvFile) -> N
         ("INSERT INTO book (title, isbn13) VALUES ('A', '9780439023482')", psycopg.errors.CheckViolation),
     ],
 )
-def test_a_violation_is_refused(
+def test_a_violation_rolls_back(
     connection: Connection,
     contents: Contents,
     csv_file: CsvFile,
     statement: str,
     error: type[Exception],
 ) -> None:
-    """What breaks a rule during the load fails it as a whole, and the rules are there as before."""
+    """A violation during the load fails the whole load and leaves the definitions unchanged."""
     before = definitions(connection)
 
     def violate(_ratio: float, _books: int) -> None:
@@ -108,7 +108,7 @@ def reader(database_url: str) -> Iterator[None]:
 
 @pytest.fixture
 def dependant(connection: Connection) -> None:
-    """A table of somebody else that refers to an index of a link table."""
+    """A table of another application that depends on an index of a link table."""
     with connection.transaction():
         connection.execute(
             "CREATE TABLE royalty (author_id bigint, book_id bigint,"
@@ -133,15 +133,15 @@ def writer(connection: Connection) -> Iterator[None]:
     connection.commit()
 
 
-@pytest.mark.parametrize("hindrance", ["reader", "dependant", "writer"])
-def test_a_hindrance_costs_only_time(
-    connection: Connection, csv_file: CsvFile, request: pytest.FixtureRequest, hindrance: str
+@pytest.mark.parametrize("obstacle", ["reader", "dependant", "writer"])
+def test_an_obstacle_only_slows_the_load(
+    connection: Connection, csv_file: CsvFile, request: pytest.FixtureRequest, obstacle: str
 ) -> None:
-    """Where the links cannot be freed the same load goes on with keys and indexes in their place."""
-    request.getfixturevalue(hindrance)
+    """If keys and indexes cannot be dropped, the load succeeds with them in place."""
+    request.getfixturevalue(obstacle)
     before = definitions(connection)
     path = csv_file(HEADER, 'A,"Ann, Bo",,,X', "B,Ann,,,X; Y")
-    during = seen_during(connection, lambda look: import_file(connection, path, progress=look))
+    during = definitions_during(connection, lambda record: import_file(connection, path, progress=record))
     assert during == before
     assert loader.has_books(connection)
     connection.rollback()
@@ -150,7 +150,7 @@ def test_a_hindrance_costs_only_time(
 def test_ctrl_c_leaves_the_tables_as_they_were(
     connection: Connection, contents: Contents, database_url: str, csv_file: CsvFile
 ) -> None:
-    """A real SIGINT while books are being stored ends the command with 130; nothing of it stays."""
+    """SIGINT while books are being stored ends the command with exit code 130 and rolls back."""
     before = definitions(connection)
     path = csv_file(HEADER, *(f"Book {n},Author {n % 999},,{n % 2000},Genre {n % 50}" for n in range(ROWS)))
     command = subprocess.Popen(
@@ -162,23 +162,23 @@ def test_ctrl_c_leaves_the_tables_as_they_were(
     try:
         wait_for_links(connection, command)
         command.send_signal(signal.SIGINT)
-        _, told = command.communicate(timeout=WITHIN_S)
+        _, stderr = command.communicate(timeout=WITHIN_S)
     finally:
         command.kill()
-    assert (command.returncode, told.splitlines()[-1]) == (130, "bookstore: interrupted")
+    assert (command.returncode, stderr.splitlines()[-1]) == (130, "bookstore: interrupted")
     assert contents() == []
     assert definitions(connection) == before
 
 
 def wait_for_links(connection: Connection, command: subprocess.Popen[str]) -> None:
-    """Until `command` stores links, which it does after the first of its books."""
-    ends = time.monotonic() + WITHIN_S
-    seen = None
-    while seen is None:
+    """Wait until `command` inserts links, which follow its first books."""
+    deadline = time.monotonic() + WITHIN_S
+    row = None
+    while row is None:
         assert command.poll() is None
-        assert time.monotonic() < ends
+        assert time.monotonic() < deadline
         with connection.transaction():
-            seen = connection.execute(
+            row = connection.execute(
                 "SELECT FROM pg_stat_activity WHERE application_name = %s AND query ~ '^\\s*INSERT INTO book_'",
                 [f"bookstore/catalog/{command.pid}"],
             ).fetchone()

@@ -1,4 +1,4 @@
-"""Loading strategies: the same JSON on every driver, in so many statements, by the right index."""
+"""Loading strategies: the same JSON with every driver, the expected number of statements, and the right index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DRIVERS: tuple[Driver, ...] = get_args(Driver)
 STRATEGIES: tuple[Loading, ...] = get_args(Loading)
 PAGE_SIZES = (1, 2, 20, 100, 200)
 
-# What JSON, COPY, Python and PostgreSQL write differently.
+# Texts that JSON, COPY, Python and PostgreSQL escape differently.
 TITLES = [
     "Война и мир", "源氏物語", "ألف ليلة وليلة", "e\N{COMBINING ACUTE ACCENT}", "\N{PILE OF POO}\N{ZERO WIDTH JOINER}",
     """quotes " ' ` and \\ / \\n""", "control \x01 \x1f \x7f \t \n \r \x85 \N{LINE SEPARATOR}", "</script><!-- & -->",
@@ -48,8 +48,8 @@ ODD_BOOKS = """
 
 @pytest.fixture(scope="module")
 def books_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
-    """The 10,000 real books and some odd ones: without authors, without genres, with many of both, in other
-    scripts, with what needs escaping. Ids have a gap."""
+    """The 10,000 real books and some odd ones: without authors or genres, with many of both, in other scripts, with
+    characters that need escaping. The ids have a gap."""
     name = f"bookstore_test_{os.getpid()}_loading"
     with psycopg.connect(conninfo(server_url), autocommit=True) as server:
         server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
@@ -69,12 +69,12 @@ def books_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
 @pytest.fixture(scope="module")
 def ids(books_url: sa.URL) -> list[int]:
     with psycopg.connect(conninfo(books_url)) as connection:
-        return [found for (found,) in connection.execute("SELECT id FROM book ORDER BY id")]
+        return [book_id for (book_id,) in connection.execute("SELECT id FROM book ORDER BY id")]
 
 
 @pytest.fixture(scope="module")
 def expected(books_url: sa.URL) -> dict[int, Any]:
-    """Every book as its JSON has to be, put together here out of plain rows."""
+    """The expected JSON of every book, built from plain rows."""
     with psycopg.connect(conninfo(books_url)) as connection:
         books = {
             row[0]: dict(zip(schemas.Book.__struct_fields__, (*row, [], []), strict=True))
@@ -93,56 +93,56 @@ def expected(books_url: sa.URL) -> dict[int, Any]:
 
 @pytest.fixture(scope="module", params=DRIVERS)
 async def database(request: pytest.FixtureRequest, books_url: sa.URL) -> Any:
-    made = make_database(EngineProfile(name="test", driver=request.param, pool_size=1), books_url)
-    await made.start()
-    yield made
-    await made.stop()
+    created = make_database(EngineProfile(name="test", driver=request.param, pool_size=1), books_url)
+    await created.start()
+    yield created
+    await created.stop()
 
 
-def following(book_id: int) -> str:
-    """The cursor of a page by id, whose last book is `book_id`."""
+def cursor_after(book_id: int) -> str:
+    """The cursor of a page by id whose last book is `book_id`."""
     return pagination.encode([book_id], BookQuery(limit=1).list_key())
 
 
 def query(after: int | None, limit: int) -> BookQuery:
-    return BookQuery(limit=limit, cursor=None if after is None else following(after))
+    return BookQuery(limit=limit, cursor=None if after is None else cursor_after(after))
 
 
-async def body(database: Database, loading: Loading, asked: BookQuery) -> Any:
-    """A page of books as a client decodes its JSON."""
-    found = await database.run(lambda session: BookRepository(session, loading).page(asked), reading=True)
-    return msgspec.json.decode(msgspec.json.encode(found.body))
+async def body(database: Database, loading: Loading, query: BookQuery) -> Any:
+    """A page of books as a client decodes it."""
+    result = await database.run(lambda session: BookRepository(session, loading).page(query), reading=True)
+    return msgspec.json.decode(msgspec.json.encode(result.body))
 
 
 async def page(database: Database, loading: Loading, after: int | None, limit: int) -> Any:
-    """The page behind the book `after`, the first one where that is None."""
+    """The page after the book `after`, or the first page."""
     return await body(database, loading, query(after, limit))
 
 
-async def one(database: Database, loading: Loading, book_id: int) -> Any:
-    found = await database.run(lambda session: BookRepository(session, loading).find(id=book_id), reading=True)
-    return None if found is None else msgspec.json.decode(msgspec.json.encode(found.body))
+async def single_book(database: Database, loading: Loading, book_id: int) -> Any:
+    result = await database.run(lambda session: BookRepository(session, loading).find(id=book_id), reading=True)
+    return None if result is None else msgspec.json.decode(msgspec.json.encode(result.body))
 
 
 @contextmanager
 def statements(database: Database) -> Iterator[list[str]]:
-    """The SQL that is sent within the block."""
+    """Collect the SQL that is executed within the block."""
     assert isinstance(database, ThreadedDatabase | AsyncDatabase)
     engine = database._engine if isinstance(database, ThreadedDatabase) else database._reading.sync_engine
     sent: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         sent.append(statement)
 
-    sa.event.listen(engine, "before_cursor_execute", note)
+    sa.event.listen(engine, "before_cursor_execute", record)
     try:
         yield sent
     finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
+        sa.event.remove(engine, "before_cursor_execute", record)
 
 
 def test_the_catalogue_is_odd_enough(expected: dict[int, Any]) -> None:
-    """There are books with no author, no genre, one, several and thirty: otherwise nothing here says much."""
+    """The test data has books without authors or genres, and with one, several and thirty of them."""
     counts = {(len(book["authors"]), len(book["genres"])) for book in expected.values()}
     assert counts >= {(0, 0), (1, 0), (0, 1), (3, 30), (30, 4)}
     assert set(TITLES) <= {book["title"] for book in expected.values()}
@@ -153,39 +153,38 @@ def test_the_catalogue_is_odd_enough(expected: dict[int, Any]) -> None:
 async def test_pages(
     database: Database, loading: Loading, limit: int, ids: list[int], expected: dict[int, Any]
 ) -> None:
-    """First, middle and last page are, value by value, what the tables hold; a cursor tells whether and
-    where it goes on."""
+    """First, middle and last page match the tables value by value, and have a cursor if there is a next page."""
     middle, last = len(ids) // 2, len(ids) - limit
     for begin in {0, middle, last - 1, last, last + limit // 2, len(ids)} if limit < 100 else {3, last}:
-        found = await page(database, loading, ids[begin - 1] if begin else None, limit)
+        answer = await page(database, loading, ids[begin - 1] if begin else None, limit)
         wanted = ids[begin : begin + limit]
-        assert found["items"] == [expected[book_id] for book_id in wanted]
+        assert answer["items"] == [expected[book_id] for book_id in wanted]
         more = begin + limit < len(ids)
-        assert found["next_cursor"] == (following(wanted[-1]) if more else None)
+        assert answer["next_cursor"] == (cursor_after(wanted[-1]) if more else None)
 
 
 @pytest.mark.parametrize("loading", ["rows", "json"])
 async def test_walk(database: Database, loading: Loading, ids: list[int], expected: dict[int, Any]) -> None:
-    """Following the cursor shows each book of the catalogue exactly once, in order, and ends."""
-    asked, seen = BookQuery(limit=200), list[Any]()
+    """Following the cursors returns each book of the catalogue exactly once, in order, and ends."""
+    query, books = BookQuery(limit=200), list[Any]()
     for _ in range(len(ids) // 200 + 1):
-        found = await body(database, loading, asked)
-        seen += found["items"]
-        if found["next_cursor"] is None:
+        answer = await body(database, loading, query)
+        books += answer["items"]
+        if answer["next_cursor"] is None:
             break
-        asked = BookQuery(limit=200, cursor=found["next_cursor"])
-    assert found["next_cursor"] is None
-    assert [book["id"] for book in seen] == ids
-    assert seen == [expected[book_id] for book_id in ids]
+        query = BookQuery(limit=200, cursor=answer["next_cursor"])
+    assert answer["next_cursor"] is None
+    assert [book["id"] for book in books] == ids
+    assert books == [expected[book_id] for book_id in ids]
 
 
 @pytest.mark.parametrize("loading", STRATEGIES)
 async def test_single_books(database: Database, loading: Loading, ids: list[int], expected: dict[int, Any]) -> None:
-    """A single book is the same as on a page; one that is not there is None, at any id there could be."""
+    """A single book is the same as on a page; for any id without a book the result is None."""
     for book_id in [*ids[:3], ids[len(ids) // 2], *ids[-len(TITLES) :]]:
-        assert await one(database, loading, book_id) == expected[book_id]
+        assert await single_book(database, loading, book_id) == expected[book_id]
     for missing in (0, -1, 5, ids[-1] + 1, 2**31, 2**63 - 1, -(2**63)):
-        assert await one(database, loading, missing) is None
+        assert await single_book(database, loading, missing) is None
 
 
 COUNTS: dict[Loading, tuple[int, int]] = {
@@ -200,19 +199,19 @@ COUNTS: dict[Loading, tuple[int, int]] = {
 
 @pytest.mark.parametrize(("loading", "counts"), COUNTS.items(), ids=COUNTS)
 async def test_statements_are_counted(database: Database, loading: Loading, counts: tuple[int, int]) -> None:
-    """A page of 20 books and a single book take as many statements as the strategy says, and no more."""
-    of_page, of_one = counts
+    """A page of 20 books and a single book take exactly the number of statements of the strategy."""
+    for_page, for_one = counts
     with statements(database) as sent:
         assert len((await page(database, loading, 100, 20))["items"]) == 20
-    assert len(sent) == of_page, sent
+    assert len(sent) == for_page, sent
     with statements(database) as sent:
-        assert (await one(database, loading, 100))["id"] == 100
-    assert len(sent) == of_one, sent
+        assert (await single_book(database, loading, 100))["id"] == 100
+    assert len(sent) == for_one, sent
 
 
 @pytest.mark.parametrize("loading", [name for name in STRATEGIES if name != "lazy"])
 async def test_statements_do_not_grow_with_the_page(database: Database, loading: Loading) -> None:
-    """All strategies but lazy take as many statements for 200 books as for one."""
+    """All strategies except lazy take the same number of statements for 1 and 200 books."""
     counts = set[int]()
     for limit in (1, 200):
         with statements(database) as sent:
@@ -223,7 +222,7 @@ async def test_statements_do_not_grow_with_the_page(database: Database, loading:
 
 @pytest.mark.parametrize("loading", STRATEGIES)
 async def test_an_empty_page_is_one_statement(database: Database, loading: Loading) -> None:
-    """Behind the last book there is nothing to ask for authors and genres of."""
+    """An empty page needs no statements for authors and genres."""
     with statements(database) as sent:
         assert (await page(database, loading, 2**62, 20)) == {"items": [], "next_cursor": None}
     assert len(sent) == 1
@@ -236,27 +235,27 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def plan(session: Session, loading: Loading, after: int | None, limit: int) -> list[dict[str, Any]]:
-    """The nodes of the plan of the statement that brings a page's books."""
+    """The plan nodes of the statement that reads the books of a page."""
     sent: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         sent.append((statement, parameters))
 
     engine = session.get_bind()
-    sa.event.listen(engine, "before_cursor_execute", note)
+    sa.event.listen(engine, "before_cursor_execute", record)
     BookRepository(session, loading).page(query(after, limit))
-    sa.event.remove(engine, "before_cursor_execute", note)
+    sa.event.remove(engine, "before_cursor_execute", record)
     statement, parameters = sent[0]
     assert "OFFSET" not in statement.upper()
-    found = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
-    return list(nodes(found[0]["Plan"]))
+    explained = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+    return list(nodes(explained[0]["Plan"]))
 
 
 @pytest.fixture(scope="module")
 def engine(books_url: sa.URL) -> Iterator[sa.Engine]:
-    made = sa.create_engine(for_driver(books_url, "psycopg-sync")[0], poolclass=sa.NullPool)
-    yield made
-    made.dispose()
+    created = sa.create_engine(for_driver(books_url, "psycopg-sync")[0], poolclass=sa.NullPool)
+    yield created
+    created.dispose()
 
 
 @pytest.mark.parametrize("loading", STRATEGIES)
@@ -264,11 +263,11 @@ def engine(books_url: sa.URL) -> Iterator[sa.Engine]:
 def test_the_last_page_costs_what_the_first_does(
     engine: sa.Engine, ids: list[int], loading: Loading, limit: int
 ) -> None:
-    """At the start, in the middle and at the end of the catalogue the books come from the primary key's
-    index, from the cursor on, and the plan is the same; nothing is skipped, nothing scanned whole."""
+    """At the start, in the middle and at the end of the catalogue the plan is the same: an index scan of the primary
+    key that starts at the cursor, without skipped rows and sequential scans."""
     shapes = set[tuple[Any, ...]]()
     with Session(engine) as session:
-        session.execute(sa.text("SET random_page_cost = 1.1"))  # as the embedded PostgreSQL has it
+        session.execute(sa.text("SET random_page_cost = 1.1"))  # the setting of the embedded PostgreSQL
         for after in (None, ids[len(ids) // 2], ids[-limit - 2]):
             books = plan(session, loading, after, limit)
             (scan,) = [node for node in books if node.get("Relation Name") == "book"]
@@ -282,12 +281,12 @@ def test_the_last_page_costs_what_the_first_does(
 
 
 def test_every_strategy_has_its_count() -> None:
-    """Every strategy that a profile can name has its number of statements here."""
+    """COUNTS covers every strategy that a profile can name."""
     assert set(COUNTS) == set(STRATEGIES)
 
 
 async def test_before_json_scalar(books_url: sa.URL) -> None:
-    """A server older than PostgreSQL 17, which brought JSON_SCALAR, is asked with to_json, for the same page."""
+    """Before PostgreSQL 17, which introduced JSON_SCALAR, the statement uses to_json and returns the same page."""
     database = make_database(EngineProfile(name="old", loading="json"), books_url)
     assert isinstance(database, AsyncDatabase)
     await database.start()
@@ -308,5 +307,5 @@ async def test_before_json_scalar(books_url: sa.URL) -> None:
         loading_selection._compile.cache_clear()
         await database.stop()
     assert answers[0] == answers[1]
-    assert ["JSON_SCALAR(" in one for one in statements] == [own >= (17,), False]
-    assert ["to_json(" in one for one in statements] == [own < (17,), True]
+    assert ["JSON_SCALAR(" in statement for statement in statements] == [own >= (17,), False]
+    assert ["to_json(" in statement for statement in statements] == [own < (17,), True]

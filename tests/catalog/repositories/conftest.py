@@ -1,4 +1,4 @@
-"""A small awkward catalogue, in a database and as plain Python that says what a query has to find."""
+"""A small catalogue of edge cases, in a database and as a Python model that computes the expected results."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ AUTHORS = [(1, "J.R.R. Tolkien"), (2, "Émile Zola"), (3, "emile zola"), (4, "O'
 
 
 def sort_key(text: str) -> bytes:
-    """The order of texts: no accents, no case, the first 200 letters, by code point."""
+    """The sort key of a text: its first 200 characters without accents and case, compared by code point."""
     plain = "".join(letter for letter in unicodedata.normalize("NFD", text[:200]) if not unicodedata.combining(letter))
     return unicodedata.normalize("NFC", plain).lower().encode()
 
 
-def _shelve() -> list[Row]:
-    chance = random.Random(7)  # noqa: S311 - no secret
+def _generate_books() -> list[Row]:
+    rng = random.Random(7)  # noqa: S311 - no secret
     start = datetime(2020, 1, 1, 12, tzinfo=UTC)
     return [
         {
             "id": number * 3,  # with gaps
             "title": title,
             "isbn13": ISBNS[number // 5] if number % 5 == 0 and number // 5 < len(ISBNS) else None,
-            "publication_year": chance.choice(YEARS),
-            "language": chance.choice(LANGUAGES),
-            "created_at": start + timedelta(microseconds=chance.choice([0, 0, 1, 500_000, 10**9])),
-            "authors": chance.sample(range(1, 5), chance.randrange(4)),
-            "genres": sorted(chance.sample(range(1, 4), chance.randrange(4))),
+            "publication_year": rng.choice(YEARS),
+            "language": rng.choice(LANGUAGES),
+            "created_at": start + timedelta(microseconds=rng.choice([0, 0, 1, 500_000, 10**9])),
+            "authors": rng.sample(range(1, 5), rng.randrange(4)),
+            "genres": sorted(rng.sample(range(1, 4), rng.randrange(4))),
         }
         for number, title in enumerate(TITLES * 2)
     ]
@@ -57,25 +57,25 @@ def _shelve() -> list[Row]:
 class Shelf(NamedTuple):
     url: sa.URL
     books: list[Row]
-    """In the order of their ids; authors and genres as ids, in the order of the wire."""
+    """In the order of their ids; authors and genres as ids, in response order."""
 
-    def found(self, filters: Row) -> list[Row]:
+    def matching(self, filters: Row) -> list[Row]:
         return [book for book in self.books if _matches(book, filters)]
 
     def ordered(self, filters: Row, sort: str) -> list[int]:
-        """The ids that a list has to have, in its order."""
-        rows = self.found(filters)
+        """The expected ids of a list, in order."""
+        rows = self.matching(filters)
         keys = sort.split(",")
         if "id" not in (key.removeprefix("-") for key in keys):
             keys.append("-id" if keys[-1].startswith("-") else "id")
         for key in reversed(keys):  # a stable sort by the last key first
-            rows.sort(key=_value(key.removeprefix("-")), reverse=key.startswith("-"))
+            rows.sort(key=_key_function(key.removeprefix("-")), reverse=key.startswith("-"))
             if key.removeprefix("-") == "publication_year":
                 rows.sort(key=lambda row: row["publication_year"] is None)
         return [row["id"] for row in rows]
 
 
-def _value(key: str) -> Callable[[Row], Any]:
+def _key_function(key: str) -> Callable[[Row], Any]:
     if key == "title":
         return lambda row: sort_key(row["title"])
     if key == "publication_year":
@@ -89,20 +89,20 @@ def _matches(book: Row, filters: Row) -> bool:
         year = book["publication_year"]
         match name:
             case "author_id":
-                holds = wanted in book["authors"]
+                matches = wanted in book["authors"]
             case "genre":
-                holds = (int(wanted) if wanted.isdigit() else slugs.get(wanted)) in book["genres"]
+                matches = (int(wanted) if wanted.isdigit() else slugs.get(wanted)) in book["genres"]
             case "language":
-                holds = book["language"] == wanted or (
+                matches = book["language"] == wanted or (
                     "-" not in wanted and (book["language"] or "").split("-")[0] == wanted
                 )
             case "isbn13":
-                holds = book["isbn13"] == wanted
+                matches = book["isbn13"] == wanted
             case "year_from":
-                holds = year is not None and year >= wanted
+                matches = year is not None and year >= wanted
             case _:
-                holds = year is not None and year <= wanted
-        if not holds:
+                matches = year is not None and year <= wanted
+        if not matches:
             return False
     return True
 
@@ -110,24 +110,24 @@ def _matches(book: Row, filters: Row) -> bool:
 @pytest.fixture(scope="session")
 def shelf(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[Shelf]:
     with own_database() as url:
-        books = _shelve()
+        books = _generate_books()
         with psycopg.connect(conninfo(url)) as connection:
-            into = connection.cursor()
-            into.executemany("INSERT INTO author (id, name) VALUES (%s, %s)", AUTHORS)
-            into.executemany("INSERT INTO genre (id, name, slug) VALUES (%s, %s, %s)", GENRES)
+            cursor = connection.cursor()
+            cursor.executemany("INSERT INTO author (id, name) VALUES (%s, %s)", AUTHORS)
+            cursor.executemany("INSERT INTO genre (id, name, slug) VALUES (%s, %s, %s)", GENRES)
             plain = ("id", "title", "isbn13", "publication_year", "language", "created_at")
-            into.executemany(
+            cursor.executemany(
                 "INSERT INTO book (id, title, isbn13, publication_year, language, created_at)"
                 " VALUES (%s, %s, %s, %s, %s, %s)",
                 [[book[name] for name in plain] for book in books],
             )
-            into.executemany(
+            cursor.executemany(
                 "INSERT INTO book_author VALUES (%s, %s, %s)",
-                [(book["id"], place, one) for book in books for place, one in enumerate(book["authors"])],
+                [(book["id"], place, author) for book in books for place, author in enumerate(book["authors"])],
             )
-            into.executemany(
+            cursor.executemany(
                 "INSERT INTO book_genre VALUES (%s, %s)",
-                [(book["id"], one) for book in books for one in book["genres"]],
+                [(book["id"], genre) for book in books for genre in book["genres"]],
             )
             connection.execute("ALTER TABLE book ALTER id RESTART 1000")
         engine = sa.create_engine(for_driver(url, "psycopg-sync")[0], poolclass=sa.NullPool)
@@ -139,13 +139,13 @@ def shelf(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterat
 
 @pytest.fixture(scope="session")
 def engine(shelf: Shelf) -> Iterator[sa.Engine]:
-    made = sa.create_engine(for_driver(shelf.url, "psycopg-sync")[0])
-    yield made
-    made.dispose()
+    created = sa.create_engine(for_driver(shelf.url, "psycopg-sync")[0])
+    yield created
+    created.dispose()
 
 
 @pytest.fixture(scope="session")
 def session(engine: sa.Engine) -> Iterator[Session]:
-    """For reading, and for writing what is rolled back."""
-    with Session(engine) as opened:
-        yield opened
+    """A session for reading, and for changes that are rolled back."""
+    with Session(engine) as new:
+        yield new

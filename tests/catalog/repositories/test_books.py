@@ -1,4 +1,4 @@
-"""Lists of books: every filter, order and page against a plain model of the same catalogue."""
+"""Lists of books: every filter, order and page, compared with a Python model of the same catalogue."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ strategies = st.sampled_from(STRATEGIES)
 
 
 def page(session: Session, loading: Loading, query: BookQuery) -> Any:
-    """A page as a client decodes its JSON."""
+    """A page as a client decodes it."""
     query.check()
     return json.loads(msgspec.json.encode(BookRepository(session, loading).page(query).body))
 
 
-def walk(session: Session, loading: Loading, limit: int, **asked: Any) -> list[int]:
-    """The ids of all pages, by the cursors."""
-    found = list[int]()
-    following: str | None = None
+def walk(session: Session, loading: Loading, limit: int, **parameters: Any) -> list[int]:
+    """The ids of all pages, following the cursors."""
+    ids = list[int]()
+    cursor: str | None = None
     for _ in range(200):
-        answer = page(session, loading, BookQuery(limit=limit, cursor=following, **asked))
-        found += [book["id"] for book in answer["items"]]
-        following = answer["next_cursor"]
-        if following is None:
-            return found
+        answer = page(session, loading, BookQuery(limit=limit, cursor=cursor, **parameters))
+        ids += [book["id"] for book in answer["items"]]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            return ids
         assert len(answer["items"]) == limit
     raise AssertionError("no end")
 
@@ -68,27 +68,27 @@ def walk(session: Session, loading: Loading, limit: int, **asked: Any) -> list[i
 def statements(engine: sa.Engine) -> Iterator[list[str]]:
     sent: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         sent.append(statement)
 
-    sa.event.listen(engine, "before_cursor_execute", note)
+    sa.event.listen(engine, "before_cursor_execute", record)
     yield sent
-    sa.event.remove(engine, "before_cursor_execute", note)
+    sa.event.remove(engine, "before_cursor_execute", record)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in FILTERS.items() for value in values])
 def test_a_filter(session: Session, shelf: Any, name: str, value: Any) -> None:
-    """Each filter by itself finds what the model finds, by every strategy, and `total` is their number."""
-    wanted = shelf.ordered({name: value}, "id")
+    """Each filter alone finds the same books as the model, with every strategy, and `total` is their number."""
+    expected = shelf.ordered({name: value}, "id")
     for loading in STRATEGIES:
-        found = page(session, loading, BookQuery(limit=200, total=True, **{name: value}))
-        assert [book["id"] for book in found["items"]] == wanted
-        assert found["total"] == len(wanted)
-        assert found["next_cursor"] is None
+        answer = page(session, loading, BookQuery(limit=200, total=True, **{name: value}))
+        assert [book["id"] for book in answer["items"]] == expected
+        assert answer["total"] == len(expected)
+        assert answer["next_cursor"] is None
 
 
-def test_the_filters_find_something(shelf: Any) -> None:
-    """Most filters find a part of the books: otherwise nothing here says much."""
+def test_the_filters_are_selective(shelf: Any) -> None:
+    """Most filters match some but not all books, so the other tests are meaningful."""
     counts = [len(shelf.ordered({name: value}, "id")) for name, values in FILTERS.items() for value in values]
     assert sum(0 < count < len(shelf.books) for count in counts) > len(counts) / 2
 
@@ -96,21 +96,21 @@ def test_the_filters_find_something(shelf: Any) -> None:
 @pytest.mark.parametrize("sort", [f"{sign}{name}" for name in NAMES for sign in ("", "-")])
 @pytest.mark.parametrize("loading", STRATEGIES)
 def test_an_order(session: Session, shelf: Any, loading: Loading, sort: str) -> None:
-    """Each order by itself, walked in pages of every small size, gives each book once; years that are not
-    known come last both ways."""
-    wanted = shelf.ordered({}, sort)
+    """Each order, read in pages of every small size, returns each book once; unknown years are last in both
+    directions."""
+    expected = shelf.ordered({}, sort)
     for limit in range(1, 8) if loading == "json" else (5,):
-        assert walk(session, loading, limit, sort=sort) == wanted
+        assert walk(session, loading, limit, sort=sort) == expected
     if "year" in sort:
         years = {book["id"]: book["publication_year"] for book in shelf.books}
-        assert years[wanted[-1]] is None
-        assert years[wanted[0]] is not None
+        assert years[expected[-1]] is None
+        assert years[expected[0]] is not None
 
 
 @given(few_filters, orders, st.integers(1, 7), strategies)
 @settings(max_examples=60, deadline=None)
 def test_walks(session: Session, shelf: Any, filters: Any, sort: str, limit: int, loading: Loading) -> None:
-    """Any filters together, in any mixed order, walked by any strategy, give the model's books in its order."""
+    """Any combination of filters and orders returns the model's books in its order, with any strategy."""
     assert walk(session, loading, limit, sort=sort, **filters) == shelf.ordered(filters, sort)
 
 
@@ -119,34 +119,34 @@ def test_walks(session: Session, shelf: Any, filters: Any, sort: str, limit: int
 def test_walks_while_books_come_and_go(
     session: Session, shelf: Any, sort: str, limit: int, loading: Loading, data: st.DataObject
 ) -> None:
-    """Whatever is inserted and deleted between the pages, also the very book that a cursor was made of: no
-    book comes twice, and those that were there all the time come once, in their order."""
-    there = {book["id"] for book in shelf.books}
-    stayed, seen = set(there), list[int]()
-    following: str | None = None
+    """If books are inserted and deleted between pages, even the last book of a page, no book is returned twice, and
+    books that exist throughout are returned once, in order."""
+    existing = {book["id"] for book in shelf.books}
+    stayed, returned = set(existing), list[int]()
+    cursor: str | None = None
     try:
         for number in range(100):
-            answer = page(session, loading, BookQuery(limit=limit, cursor=following, sort=sort))
-            seen += [book["id"] for book in answer["items"]]
-            following = answer["next_cursor"]
-            if following is None:
+            answer = page(session, loading, BookQuery(limit=limit, cursor=cursor, sort=sort))
+            returned += [book["id"] for book in answer["items"]]
+            cursor = answer["next_cursor"]
+            if cursor is None:
                 break
             if number > 8:
                 continue
-            gone = data.draw(st.sets(st.sampled_from(sorted(there)), max_size=2))
-            gone |= {seen[-1]} & there if data.draw(st.booleans()) else set()
-            session.execute(sa.text("DELETE FROM book WHERE id = ANY(:ids)"), {"ids": sorted(gone)})
-            there -= gone
-            stayed -= gone
+            deleted = data.draw(st.sets(st.sampled_from(sorted(existing)), max_size=2))
+            deleted |= {returned[-1]} & existing if data.draw(st.booleans()) else set()
+            session.execute(sa.text("DELETE FROM book WHERE id = ANY(:ids)"), {"ids": sorted(deleted)})
+            existing -= deleted
+            stayed -= deleted
             new = data.draw(st.sampled_from(shelf.books))
             session.execute(
                 sa.text("INSERT INTO book (title, publication_year, created_at) VALUES (:title, :year, :created_at)"),
                 {"title": new["title"], "year": new["publication_year"], "created_at": new["created_at"]},
             )
-        assert following is None
-        assert len(set(seen)) == len(seen)
+        assert cursor is None
+        assert len(set(returned)) == len(returned)
         kept = [book_id for book_id in shelf.ordered({}, sort) if book_id in stayed]
-        assert [book_id for book_id in seen if book_id in stayed] == kept
+        assert [book_id for book_id in returned if book_id in stayed] == kept
     finally:
         session.rollback()
 
@@ -154,8 +154,8 @@ def test_walks_while_books_come_and_go(
 @pytest.mark.parametrize("loading", STRATEGIES)
 @pytest.mark.parametrize("members", [["id", "title"], ["authors"], ["genres", "language"], ["created_at"], MEMBERS])
 def test_fields(engine: sa.Engine, shelf: Any, loading: Loading, members: list[str]) -> None:
-    """`fields` gives those members in the order of the wire, and what is not wanted is not read: no statement
-    names the table of authors, genres or a column that nobody asked for."""
+    """`fields` returns these members in response order, and other members are not read: no statement contains their
+    columns, or the tables of authors or genres."""
     with Session(engine) as session:
         whole = page(session, loading, BookQuery(limit=9, fields=",".join(MEMBERS)))["items"]
         with statements(engine) as sent:
@@ -171,14 +171,14 @@ def test_fields(engine: sa.Engine, shelf: Any, loading: Loading, members: list[s
         assert len(sent) == 1
 
 
-def test_the_model_is_what_is_read(session: Session, shelf: Any) -> None:
-    """Each book comes with the model's values."""
+def test_books_match_the_model(session: Session, shelf: Any) -> None:
+    """Each book has the values of the model."""
     items = page(session, "rows", BookQuery(limit=200, fields=",".join(MEMBERS[:-1])))["items"]
     for item, book in zip(items, shelf.books, strict=True):
-        assert [one["id"] for one in item.pop("authors")] == book["authors"]
-        assert [one["id"] for one in item.pop("genres")] == book["genres"]
-        moment = msgspec.convert(item.pop("created_at"), type(book["created_at"]))
-        assert moment == book["created_at"]
+        assert [author["id"] for author in item.pop("authors")] == book["authors"]
+        assert [genre["id"] for genre in item.pop("genres")] == book["genres"]
+        created_at = msgspec.convert(item.pop("created_at"), type(book["created_at"]))
+        assert created_at == book["created_at"]
         assert item == {name: book[name] for name in item}
 
 
@@ -196,53 +196,52 @@ QUERIES: list[dict[str, Any]] = [
 @pytest.mark.anyio
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_every_driver_and_strategy_answers_the_same(session: Session, shelf: Any, driver: Driver) -> None:
-    """All pages of a list are byte for byte the same under every driver and strategy, cursors included."""
+    """All pages of a list, including cursors, are the same with every driver and strategy."""
     database = make_database(EngineProfile(name="test", driver=driver, pool_size=1), shelf.url)
     await database.start()
     try:
-        for asked in QUERIES:
-            query = BookQuery(**asked)
+        for parameters in QUERIES:
+            query = BookQuery(**parameters)
             for _ in range(3):
-                wanted = page(session, "selectin", query)
-                assert wanted["items"]
+                expected = page(session, "selectin", query)
+                assert expected["items"]
                 for loading in STRATEGIES:
-                    seen = await database.run(
-                        lambda one, query=query, loading=loading: BookRepository(one, loading).page(query),  # type: ignore[misc] # the loop's values
+                    answer = await database.run(
+                        lambda session, query=query, loading=loading: BookRepository(session, loading).page(query),  # type: ignore[misc] # binds the loop variables
                         reading=True,
                     )
-                    assert json.loads(msgspec.json.encode(seen.body)) == wanted
-                if wanted["next_cursor"] is None:
+                    assert json.loads(msgspec.json.encode(answer.body)) == expected
+                if expected["next_cursor"] is None:
                     break
-                query = BookQuery(**asked, cursor=wanted["next_cursor"])
+                query = BookQuery(**parameters, cursor=expected["next_cursor"])
     finally:
         await database.stop()
 
 
 @pytest.mark.parametrize("loading", STRATEGIES)
 @pytest.mark.parametrize(("filters", "table"), [({"genre": "1"}, "book_genre"), ({"author_id": 1}, "book_author")])
-def test_a_page_begins_at_its_place_in_the_joined_table(
+def test_a_page_starts_at_its_position_in_the_joined_table(
     engine: sa.Engine, loading: Loading, filters: Any, table: str
 ) -> None:
-    """The last page of an author's or a genre's books does not read the links of all pages before: the range
-    is said of the links too, for PostgreSQL does not conclude it."""
+    """The last page of an author's or genre's books does not read the links of all previous pages: the range condition
+    also applies to the links, because PostgreSQL does not derive it."""
     with Session(engine) as session:
-        following = page(session, loading, BookQuery(limit=1, **filters))["next_cursor"]
+        cursor = page(session, loading, BookQuery(limit=1, **filters))["next_cursor"]
         with statements(engine) as sent:
-            page(session, loading, BookQuery(limit=1, cursor=following, **filters))
+            page(session, loading, BookQuery(limit=1, cursor=cursor, **filters))
     assert re.search(rf"\({table}\.book_id\) > \(%", sent[0])
 
 
 @pytest.mark.parametrize("loading", STRATEGIES)
 def test_years_are_known_to_the_planner(engine: sa.Engine, loading: Loading) -> None:
-    """A year is part of the statement, not a parameter: whether few or many books are in a range decides on
-    how they are found."""
+    """Years are literals in the statement, because the best plan depends on the number of books in the range."""
     with Session(engine) as session, statements(engine) as sent:
         page(session, loading, BookQuery(limit=1, year_from=-7, year_to=1984))
     assert "-7 <= coalesce(" in sent[0]
     assert "1984 >= coalesce(" in sent[0]
 
 
-def refused(query: BookQuery) -> ApiError:
+def check_error(query: BookQuery) -> ApiError:
     with pytest.raises(ApiError) as caught:
         query.check()
     assert caught.value.code == "invalid_parameter"
@@ -258,30 +257,30 @@ LISTS: list[dict[str, Any]] = [
 
 
 def test_a_cursor_belongs_to_one_list(session: Session) -> None:
-    """A cursor with other filters, words or another order is refused; another limit, fields or total is fine."""
-    for asked in LISTS:
-        if "isbn13" in asked:
+    """A cursor is rejected with other filters, words or order, and accepted with another limit, fields or total."""
+    for parameters in LISTS:
+        if "isbn13" in parameters:
             continue
-        following = page(session, "json", BookQuery(limit=1, **asked))["next_cursor"]
-        assert following is not None, asked
-        BookQuery(limit=9, cursor=following, fields="id", total=True, **asked).check()
+        cursor = page(session, "json", BookQuery(limit=1, **parameters))["next_cursor"]
+        assert cursor is not None, parameters
+        BookQuery(limit=9, cursor=cursor, fields="id", total=True, **parameters).check()
         for other in LISTS:
-            if other != asked:
-                assert "cursor" in str(refused(BookQuery(limit=1, cursor=following, **other)).detail)
+            if other != parameters:
+                assert "cursor" in str(check_error(BookQuery(limit=1, cursor=cursor, **other)).detail)
 
 
-@pytest.mark.parametrize("asked", [{}, {"sort": "-title"}, {"q": "emile"}, {"sort": "created_at"}], ids=str)
-def test_tampered_cursors(session: Session, asked: dict[str, Any]) -> None:
-    """A cursor that was cut, or in which any letter was changed, is refused: it never gives another page."""
-    following = page(session, "json", BookQuery(limit=1, **asked))["next_cursor"]
-    for place, letter in enumerate(following):
+@pytest.mark.parametrize("parameters", [{}, {"sort": "-title"}, {"q": "emile"}, {"sort": "created_at"}], ids=str)
+def test_tampered_cursors(session: Session, parameters: dict[str, Any]) -> None:
+    """A truncated cursor and a cursor with a changed character are rejected and never give another page."""
+    cursor = page(session, "json", BookQuery(limit=1, **parameters))["next_cursor"]
+    for index, letter in enumerate(cursor):
         for other in {"A", "Z", "a", "0", "_", "-"} - {letter}:
-            refused(BookQuery(limit=1, cursor=following[:place] + other + following[place + 1 :], **asked))
-        refused(BookQuery(limit=1, cursor=following[:place], **asked))
+            check_error(BookQuery(limit=1, cursor=cursor[:index] + other + cursor[index + 1 :], **parameters))
+        check_error(BookQuery(limit=1, cursor=cursor[:index], **parameters))
 
 
 @pytest.mark.parametrize(
-    ("asked", "place"),
+    ("parameters", "values"),
     [
         ({}, []), ({}, [1, 2]), ({}, ["1"]), ({}, [None]), ({}, [1.5]), ({}, [True]), ({"sort": "title"}, [1, 1]),
         ({"sort": "created_at"}, ["yesterday", 1]), ({"q": "x"}, [1]), ({"q": "x"}, ["x", 0, 1, 1]),
@@ -290,21 +289,21 @@ def test_tampered_cursors(session: Session, asked: dict[str, Any]) -> None:
         ({"q": "x"}, [f"('{'a' * 3000}')", False, 1, 1]), ({"q": "x"}, ["('a') & !('b')", False, 1, 1]),
     ],
 )  # fmt: skip
-def test_forged_cursors(asked: dict[str, Any], place: list[Any]) -> None:
-    """A cursor with the right digest and what no page ends with is refused before the database is asked."""
-    forged = pagination.encode(place, BookQuery(limit=1, **asked).list_key())
-    refused(BookQuery(limit=1, cursor=forged, **asked))
+def test_forged_cursors(parameters: dict[str, Any], values: list[Any]) -> None:
+    """A cursor with a correct digest and impossible values is rejected before any database access."""
+    forged = pagination.encode(values, BookQuery(limit=1, **parameters).list_key())
+    check_error(BookQuery(limit=1, cursor=forged, **parameters))
 
 
 @pytest.mark.parametrize(
-    ("parameter", "asked"),
+    ("parameter", "parameters"),
     [
         ("sort", {"sort": "price"}), ("sort", {"sort": "title,,id"}), ("sort", {"sort": "title,-title"}),
         ("sort", {"sort": "relevance"}), ("sort", {"sort": "--id"}), ("sort", {"sort": " id"}),
         ("fields", {"fields": "price"}), ("fields", {"fields": "id,"}), ("fields", {"fields": "ID"}),
     ],
 )  # fmt: skip
-def test_what_is_not_known(parameter: str, asked: dict[str, Any]) -> None:
-    """An order or a member that is not known is refused; the answer says what is allowed."""
-    fault = refused(BookQuery(limit=1, **asked))
-    assert [mistake.parameter for mistake in fault.errors] == [parameter]
+def test_unknown_orders_and_members(parameter: str, parameters: dict[str, Any]) -> None:
+    """An unknown order or member is rejected with an error for the parameter."""
+    error = check_error(BookQuery(limit=1, **parameters))
+    assert [field.parameter for field in error.errors] == [parameter]

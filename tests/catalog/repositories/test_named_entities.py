@@ -16,19 +16,19 @@ Repository = type[AuthorRepository] | type[GenreRepository]
 BOTH = pytest.mark.parametrize("repository", [AuthorRepository, GenreRepository])
 
 
-def page(session: Session, repository: Repository, **asked: Any) -> Any:
-    query = NamedQuery(**asked)
+def page(session: Session, repository: Repository, **parameters: Any) -> Any:
+    query = NamedQuery(**parameters)
     repository.check(query)
     return repository(session).page(query).body
 
 
 def walk(session: Session, repository: Repository, limit: int, sort: str) -> list[Any]:
-    items, following = list[Any](), None
+    items, cursor = list[Any](), None
     for _ in range(100):
-        found = page(session, repository, limit=limit, sort=sort, cursor=following)
-        items += found.items
-        following = found.next_cursor
-        if following is None:
+        answer = page(session, repository, limit=limit, sort=sort, cursor=cursor)
+        items += answer.items
+        cursor = answer.next_cursor
+        if cursor is None:
             return items
     raise AssertionError("no end")
 
@@ -36,40 +36,41 @@ def walk(session: Session, repository: Repository, limit: int, sort: str) -> lis
 @BOTH
 @pytest.mark.parametrize("sort", ["id", "-id", "name", "-name"])
 def test_walks(session: Session, repository: Repository, sort: str) -> None:
-    """In every order and pages of every size, each comes once: names without accents and case, ties by id."""
-    every = walk(session, repository, 200, "id")
-    assert [one.id for one in every] == sorted(one.id for one in every)
+    """Every order and page size returns each entity once: names without accents and case, ties by id."""
+    expected = walk(session, repository, 200, "id")
+    assert [entity.id for entity in expected] == sorted(entity.id for entity in expected)
     by_name = {"J.R.R. Tolkien": "j", "Émile Zola": "emile", "emile zola": "emile", "O'Brien, Flann": "o"}
-    every.sort(key=lambda one: (by_name.get(one.name, one.name.lower()), one.id) if "name" in sort else one.id)
+    if "name" in sort:
+        expected.sort(key=lambda entity: (by_name.get(entity.name, entity.name.lower()), entity.id))
     if sort.startswith("-"):
-        every.reverse()
+        expected.reverse()
     for limit in range(1, 8):
-        assert walk(session, repository, limit, sort) == every
-    assert page(session, repository, limit=1, total=True).total == len(every)
+        assert walk(session, repository, limit, sort) == expected
+    assert page(session, repository, limit=1, total=True).total == len(expected)
 
 
 def test_book_counts(session: Session, shelf: Any) -> None:
-    """A genre says how many books are of it, none too."""
-    counts = {one.id: one.book_count for one in walk(session, GenreRepository, 3, "id")}
-    assert counts == {one: sum(one in book["genres"] for book in shelf.books) for one in (1, 2, 3, 4)}
+    """A genre has the number of its books, which may be 0."""
+    counts = {genre.id: genre.book_count for genre in walk(session, GenreRepository, 3, "id")}
+    assert counts == {genre: sum(genre in book["genres"] for book in shelf.books) for genre in (1, 2, 3, 4)}
     assert counts[4] == 0
 
 
 @BOTH
 def test_foreign_cursors(session: Session, repository: Repository) -> None:
-    """A cursor of the other list, or of another order, is refused."""
+    """A cursor of the other list or of another order is rejected."""
     other = GenreRepository if repository is AuthorRepository else AuthorRepository
-    following = page(session, repository, limit=1).next_cursor
-    for of, sort in ((other, "id"), (repository, "-id"), (repository, "name")):
+    cursor = page(session, repository, limit=1).next_cursor
+    for target, sort in ((other, "id"), (repository, "-id"), (repository, "name")):
         with pytest.raises(ApiError, match="cursor"):
-            of.check(NamedQuery(limit=1, sort=sort, cursor=following))
+            target.check(NamedQuery(limit=1, sort=sort, cursor=cursor))
     with pytest.raises(ApiError, match="price"):
         repository.check(NamedQuery(limit=1, sort="price"))
 
 
 @BOTH
 def test_total_is_not_older_than_the_state(engine: sa.Engine, shelf: Any, repository: Repository) -> None:
-    """What was written between the statements of a page belongs to a newer state than the page's tag names."""
+    """A page with a write between its statements has the tag of the state before the write."""
     table = repository.model_type.__tablename__
     sent = list[str]()
 
