@@ -68,7 +68,9 @@ def parse(text: str, orders: Orders) -> SortKeys:
     for part in text.split(","):
         name = part.removeprefix("-")
         if name not in orders:
-            raise ValueError(f"found '{name[:40]}'; allowed is {', '.join(orders)}, each with - for descending")
+            raise ValueError(
+                f"found '{name[:40]}'; allowed is {', '.join(orders)}, each with an optional - for descending"
+            )
         if name in seen:
             raise ValueError(f"found '{name}' twice")
         if "id" not in seen:  # ids are unique, so keys after the id have no effect

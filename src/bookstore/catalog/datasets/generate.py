@@ -126,11 +126,11 @@ def _genres(rng: SeededRandom) -> tuple[str, ...]:
     count = _GENRE_COUNTS[rng.below(100)]
     if not count:
         return ()
-    place = rng.below(50) * rng.below(50) // 50  # favours the first, most used genres
+    index = rng.below(50) * rng.below(50) // 50  # favours the first, most used genres
     chosen = []
     for _ in range(count):
-        chosen.append(GENRES[place % len(GENRES)])
-        place += 1 + rng.below(12)  # four such steps cannot wrap around
+        chosen.append(GENRES[index % len(GENRES)])
+        index += 1 + rng.below(12)  # four such steps cannot wrap around
     return tuple(chosen)
 
 
@@ -155,11 +155,11 @@ def _english_title(rng: SeededRandom) -> str:
 def _foreign_title(rng: SeededRandom, language: TitleLanguage) -> str:
     """Join two or three nouns of one language, all but the first with a lower-case first letter."""
     nouns = language.nouns
-    place = rng.below(len(nouns))
+    index = rng.below(len(nouns))
     picked = []
     for _ in range(3):
-        picked.append(nouns[place % len(nouns)])
-        place += 1 + rng.below(5)  # three such steps cannot wrap around
+        picked.append(nouns[index % len(nouns)])
+        index += 1 + rng.below(5)  # three such steps cannot wrap around
     first, *others = picked
     others = [noun[0].lower() + noun[1:] for noun in others]
     return (language.two, language.three)[rng.below(2)].format(first, *others)

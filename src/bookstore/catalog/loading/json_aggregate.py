@@ -83,14 +83,14 @@ def _page_statement(selection: Selection) -> sa.Select[Any]:
         shown = ordered.add_columns(sa.func.row_number().over(order_by=order).label("place")).cte("shown")
         place = shown.c.place
         last = [sa.func.max(shown.c[key.name]).filter(place == limit) for key in keys]
-    more = sa.select(sa.func.count() > limit).select_from(page).scalar_subquery()
-    return _aggregate_books(shown, selection, place, more, STATE, *last)
+    has_more = sa.select(sa.func.count() > limit).select_from(page).scalar_subquery()
+    return _aggregate_books(shown, selection, place, has_more, STATE, *last)
 
 
 @lru_cache(maxsize=8)
 def _book_statement(selection: Selection) -> sa.Select[Any]:
-    found = selection.apply(sa.select(book.c.id, *_columns_without_id(selection), TAG, CHANGED_AT)).cte("found")
-    return _aggregate_books(found, selection, found.c.id, sa.func.max(found.c.tag), sa.func.max(found.c.changed_at))
+    source = selection.apply(sa.select(book.c.id, *_columns_without_id(selection), TAG, CHANGED_AT)).cte("found")
+    return _aggregate_books(source, selection, source.c.id, sa.func.max(source.c.tag), sa.func.max(source.c.changed_at))
 
 
 def _columns_without_id(selection: Selection) -> list[sa.Column[Any]]:

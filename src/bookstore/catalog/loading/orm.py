@@ -41,10 +41,10 @@ class OrmReader:
         return LoadedPage(books, tuple(last_key) if len(rows) > selection.limit else None, state)
 
     def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
-        row = session.execute(self._statement(selection, one=True), parameters).unique().one_or_none()
+        row = session.execute(self._statement(selection, single=True), parameters).unique().one_or_none()
         return None if row is None else LoadedBook(_struct(row[0], schemas.Book), row.tag, row.changed_at)
 
-    def _build_statement(self, selection: Selection, *, one: bool = False) -> sa.Select[Any]:
+    def _build_statement(self, selection: Selection, *, single: bool = False) -> sa.Select[Any]:
         members = selection.members
         # Reads only the columns that are sent: joined returns 560 rows for 100 books.
         options = [load_only(Book.id, *(_COLUMNS[name] for name in members if name in _COLUMNS))]
@@ -52,7 +52,7 @@ class OrmReader:
             options.append(self._load(Book.authors).load_only(Author.id, Author.name))
         if "genres" in members:
             options.append(self._load(Book.genres).load_only(Genre.id, Genre.name))
-        extra = (TAG, CHANGED_AT) if one else (*selection.key_columns, STATE)
+        extra = (TAG, CHANGED_AT) if single else (*selection.key_columns, STATE)
         return selection.apply(sa.select(Book, *extra).options(*options))
 
 
