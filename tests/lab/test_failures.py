@@ -447,8 +447,8 @@ def test_a_folder_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (precious / "file").touch()
     (tmp_path / "runs").symlink_to(elsewhere)
     (elsewhere / ".x.partial").symlink_to(precious)
-    with results.sole_user(tmp_path / "runs"):
+    with results.exclusive_use(tmp_path / "runs"):
         assert (precious / "file").exists()
-    with results.sole_user(tmp_path / "new" / "runs") as left:
+    with results.exclusive_use(tmp_path / "new" / "runs") as left:
         assert left == []
         assert (tmp_path / "new" / "runs").is_dir()

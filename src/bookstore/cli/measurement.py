@@ -23,7 +23,7 @@ from bookstore.lab.analysis import threshold_results, verdict
 from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.plan import Plan
 from bookstore.lab.record.run_record import Catalogue, Limits, Protocol, Run
-from bookstore.lab.record.samples import joined
+from bookstore.lab.record.samples import concatenate
 from bookstore.lab.storage import runs
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload.spec import Workload

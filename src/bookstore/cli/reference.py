@@ -112,7 +112,7 @@ def _workload_keys() -> Iterator[str]:
     yield "## Keys of a workload\n"
     yield "| key | allowed | default | |\n|---|---|---|---|"
     for key, meaning in workload_schema.MEANINGS.items():
-        is_short = key in workload_file.SHORT
+        is_short = key in workload_file.SHORTHAND_KEYS
         yield _row(
             f"`{key}`",
             describe_allowed((request if is_short else workload)[key]),

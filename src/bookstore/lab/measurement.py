@@ -28,7 +28,7 @@ from bookstore.lab.testbed.database import DATABASE
 from bookstore.lab.testbed.deployment import Deployment, DeploymentError
 from bookstore.lab.testbed.process import wait_until
 from bookstore.lab.testbed.testbed import Testbed
-from bookstore.lab.workload.file import changed
+from bookstore.lab.workload.file import with_values
 from bookstore.lab.workload.spec import Workload
 
 QUIET_WITHIN_S: Final = 10
@@ -96,7 +96,7 @@ def nothing(label: str, problem: Problem) -> Measured:
 def asked_of(contender: PlannedContender, workload: Workload) -> Workload:
     """The workload with another service's own paths, and with this contender's own load."""
     paths = contender.service.requests if contender.service else {}
-    workload = changed(workload, contender.load) if contender.load else workload
+    workload = with_values(workload, contender.load) if contender.load else workload
     asks = [msgspec.structs.replace(ask, path=paths.get(ask.name, ask.path)) for ask in workload.requests]
     return msgspec.structs.replace(workload, requests=asks)
 
@@ -159,7 +159,7 @@ def _figures(
         return len(sent.samples.between(from_s - begin_s, to_s - begin_s))
 
     usage = watcher.usage(begin_s, end_s, answered, mean_ms) if watcher else Usage()
-    quiet = watcher.quiet(begin_s, end_s) if watcher else HostActivity()
+    quiet = watcher.host_activity(begin_s, end_s) if watcher else HostActivity()
     p50, p95, p99, p999, most = (percentile(ordered, q) if len(ordered) else 0.0 for q in (0.5, 0.95, 0.99, 0.999, 1))
     statuses, counts = np.unique(counted.status, return_counts=True)
     found = validity.problems(

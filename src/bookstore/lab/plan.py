@@ -17,7 +17,7 @@ from bookstore.lab.testbed import compose_project, external, limits, pgbouncer
 from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import MAX_CONNECTIONS
 from bookstore.lab.testbed.external import External
-from bookstore.lab.workload.file import changed
+from bookstore.lab.workload.file import with_values
 from bookstore.lab.workload.spec import Workload
 from bookstore.profile import loader
 
@@ -68,7 +68,7 @@ def plan(
     for spec, load in cells:
         try:
             it = _contender(spec)
-            _check_clients(changed(workload, load) if load else workload)
+            _check_clients(with_values(workload, load) if load else workload)
         except ConfigurationError as refusal:
             refused.append(str(refusal))
             continue

@@ -107,7 +107,9 @@ class _Runner:
     def _rounds(self) -> None:
         shuffle = random.Random(self.plan.seed)  # noqa: S311 - an order, not a secret
         contenders = self._contenders()
-        while not self.rounds or not verdict.enough(self.rounds, contenders, self.plan.protocol, self._metric()):
+        while not self.rounds or not verdict.has_enough_rounds(
+            self.rounds, contenders, self.plan.protocol, self._metric()
+        ):
             number = len(self.rounds) + 1
             order = shuffle.sample(self.plan.contenders, len(self.plan.contenders))
             measured = [self._measure(number, place, contender) for place, contender in enumerate(order)]
@@ -191,13 +193,15 @@ class _Runner:
         self.answers[contender.label] = mine
         captured = {
             ask.name: statement_log.capture(
-                lab.connection, deployment, ask.path_of(lab.ids[len(lab.ids) // 2]), ask.headers
+                lab.connection, deployment, ask.path_for(lab.ids[len(lab.ids) // 2]), ask.headers
             )
             for ask in consistency.reading(workload)
         }
         first = statement_log.capture(lab.connection, deployment, identity.PATH)
         identity.prove_driver(contender.profile, first)
-        self.partial_run.note(contender.label, {name: [one.sql for one in them] for name, them in captured.items()})
+        self.partial_run.add_statements(
+            contender.label, {name: [one.sql for one in them] for name, them in captured.items()}
+        )
 
     def _scripts(self, contender: PlannedContender) -> list[Script]:
         """The statements of each kind of request; none where one of them writes, whose statements cannot be said
@@ -230,7 +234,7 @@ class _Runner:
         short = [
             f"{it.label} has {valid} of {least} valid rounds"
             for it in self.plan.contenders
-            if (valid := sum(one.is_valid for one in summary.of_profile(self.rounds, it.label))) < least
+            if (valid := sum(one.is_valid for one in summary.measurements_of(self.rounds, it.label))) < least
         ]
         return ("invalid", "; ".join(short)) if short else ("complete", "")
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.analysis.run_comparison import UNPAIRED, compare, unlike
-from bookstore.lab.analysis.statistics import unpaired
+from bookstore.lab.analysis.run_comparison import UNPAIRED, compare, differences
+from bookstore.lab.analysis.statistics import unpaired_ratio
 from bookstore.lab.record.run_record import Limits, Problem, Run
 from bookstore.lab.report.conclusions import answer, sentences
 from bookstore.lab.report.table import legend, table
@@ -31,9 +31,9 @@ def after(make_record: MakeRecord) -> Run:
 
 def test_alike(before: Run, after: Run) -> None:
     """Other profiles, rounds and seeds make no runs unlike, nor what a workload is called."""
-    assert unlike(before, after) == []
+    assert differences(before, after) == []
     renamed = msgspec.structs.replace(before.workload, name="x", description="y", thresholds=["p(99)<5"])
-    assert unlike(before, msgspec.structs.replace(after, workload=renamed)) == []
+    assert differences(before, msgspec.structs.replace(after, workload=renamed)) == []
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_each_field_that_differs_is_named(
 ) -> None:
     """By its name and both values."""
     changed = msgspec.structs.replace(getattr(after, part), **changes)
-    (line,) = unlike(before, msgspec.structs.replace(after, **{part: changed}))
+    (line,) = differences(before, msgspec.structs.replace(after, **{part: changed}))
     assert line.startswith(told)
 
 
 def test_limits_differ(before: Run, after: Run) -> None:
     """A service that had less of the machine is not compared with one that had all; why it was so is no difference."""
     limited = msgspec.structs.replace(after.protocol, limits=Limits(1.0, None, "taskset", "no cgroup"))
-    found = unlike(before, msgspec.structs.replace(after, protocol=limited))
+    found = differences(before, msgspec.structs.replace(after, protocol=limited))
     assert [line.split(":")[0] for line in found] == ["limits.cpus", "limits.means"]
 
 
@@ -81,7 +81,7 @@ def test_unlike_runs_are_refused_or_warned_of(before: Run, after: Run) -> None:
 def test_the_rounds_are_not_paired(before: Run, after: Run) -> None:
     """The ratio is Welch's of both runs' valid rounds, no round has both, and the words say that it is weaker."""
     run = compare(before, after, baseline_label="b")
-    expected = unpaired([150.0, 151.0, 149.0], [200.0, 201.0, 202.0, 203.0])
+    expected = unpaired_ratio([150.0, 151.0, 149.0], [200.0, 201.0, 202.0, 203.0])
     found = run.summary[1].compared_by("throughput_per_s")
     assert found is not None
     assert (found.ratio, found.verdict, found.rounds) == (expected.interval(), "slower", 3)
@@ -110,7 +110,7 @@ def test_invalid_rounds_do_not_count(make_record: MakeRecord, after: Run) -> Non
     speeds = {"b": [200.0, 201.0, 1e6]}
     found = compare(make_record(speeds, problems={("b", 3): wrong}), after).summary[1].compared_by("throughput_per_s")
     assert found is not None
-    assert found.ratio == unpaired([150.0, 151.0, 149.0], [200.0, 201.0]).interval()
+    assert found.ratio == unpaired_ratio([150.0, 151.0, 149.0], [200.0, 201.0]).interval()
     none = make_record({"b": [1.0]}, problems={("b", 1): wrong})
     with pytest.raises(ConfigurationError, match="b has no valid round"):
         compare(none, after)

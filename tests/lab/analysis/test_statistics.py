@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bookstore.lab.analysis.statistics import QUANTILE, paired, percentile, ratio, t_quantile, unpaired
+from bookstore.lab.analysis.statistics import QUANTILE, paired_ratio, percentile, ratio, t_quantile, unpaired_ratio
 
 POSITIVE = st.floats(min_value=1e-3, max_value=1e6)
 PAIRS = st.lists(st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=20)
@@ -110,7 +110,7 @@ def test_unpaired_is_welch_s(many: int, few: int) -> None:
     """Error and degrees of freedom are those of scipy's Welch test, the degrees rounded down."""
     random = np.random.default_rng(many)
     one, other = random.lognormal(5, 0.1, many), random.lognormal(5.1, 0.02, few)
-    found = unpaired(list(one), list(other))
+    found = unpaired_ratio(list(one), list(other))
     expected = stats.ttest_ind(np.log(one), np.log(other), equal_var=False)
     assert found.error is not None
     assert found.middle / found.error == pytest.approx(expected.statistic)
@@ -119,9 +119,9 @@ def test_unpaired_is_welch_s(many: int, few: int) -> None:
 
 def test_unpaired_does_not_pair() -> None:
     """The order of the rounds is of no matter, and one round tells no interval."""
-    assert unpaired([1, 2, 3], [2, 3, 4]) == pytest.approx(unpaired([3, 1, 2], [4, 2, 3]))
-    assert unpaired([1, 2, 3], [2]).interval().low is None
-    assert unpaired([2, 2], [1, 1]).interval().low == pytest.approx(2)
+    assert unpaired_ratio([1, 2, 3], [2, 3, 4]) == pytest.approx(unpaired_ratio([3, 1, 2], [4, 2, 3]))
+    assert unpaired_ratio([1, 2, 3], [2]).interval().low is None
+    assert unpaired_ratio([2, 2], [1, 1]).interval().low == pytest.approx(2)
 
 
 @pytest.mark.parametrize("share", [0.6, 0.8, 0.9, 0.975, 0.985, 0.995])
@@ -135,7 +135,7 @@ def test_t_quantile(share: float) -> None:
 def test_the_smallest_effect_is_seen_four_times_of_five(rounds: int, spread: float) -> None:
     """By the noncentral t distribution, an effect of that size excludes 1 in 76 to 84 of 100 runs."""
     base = np.exp(spread * np.array([-1.0, 1.0] * rounds)[:rounds])
-    it = paired(list(base), [1.0] * rounds)
+    it = paired_ratio(list(base), [1.0] * rounds)
     effect = it.smallest_effect_ratio()
     assert effect is not None
     assert it.error is not None
@@ -146,7 +146,7 @@ def test_the_smallest_effect_is_seen_four_times_of_five(rounds: int, spread: flo
 
 def test_one_round_sees_no_effect() -> None:
     """One round has no smallest effect."""
-    assert paired([2.0], [1.0]).smallest_effect_ratio() is None
+    assert paired_ratio([2.0], [1.0]).smallest_effect_ratio() is None
 
 
 @pytest.mark.parametrize("rounds", [3, 6, 15])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bookstore.lab.analysis.statistics import ratio
-from bookstore.lab.analysis.summary import of_profile, steps, summarise
+from bookstore.lab.analysis.summary import measurements_of, steps, summarise
 from bookstore.lab.record.run_record import Contender, Measurement, Problem, Round
 from bookstore.lab.record.samples import Samples
 
@@ -90,8 +90,8 @@ def test_what_is_not_known_stays_unknown() -> None:
 def test_of_profile() -> None:
     """A profile's measurements come in the rounds' order, the invalid ones too."""
     rounds = [Round(1, [measured("a", 1), measured("b", 2)]), Round(2, [measured("b", 3, is_valid=False)])]
-    assert [one.throughput_per_s for one in of_profile(rounds, "b")] == [2, 3]
-    assert of_profile(rounds, "c") == []
+    assert [one.throughput_per_s for one in measurements_of(rounds, "b")] == [2, 3]
+    assert measurements_of(rounds, "c") == []
 
 
 def test_steps() -> None:

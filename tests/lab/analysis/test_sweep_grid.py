@@ -22,7 +22,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def grid_of(run: Run) -> Grid:
-    found = grids.of(run)
+    found = grids.grid_of(run)
     assert found
     return found
 
@@ -49,11 +49,11 @@ def test_what_is_the_same_for_all_cells_is_no_axis(swept: Run) -> None:
 
 def test_a_comparison_is_no_grid(swept: Run, tmp_path: Path) -> None:
     """Profiles that were named one by one are no sweep, even if they differ in one key; a grid has every cell."""
-    assert grids.of(records.make(tmp_path, rounds=1, invalid=())) is None
+    assert grids.grid_of(records.make(tmp_path, rounds=1, invalid=())) is None
     named = of_cells(swept, [(f"default@pool_size={size}", {}) for size in (1, 5)])
-    assert grids.of(replace(named, id="20260131T080000_default")) is None
+    assert grids.grid_of(replace(named, id="20260131T080000_default")) is None
     assert (
-        grids.of(of_cells(swept, [("a@pool_size=1", {"concurrency": 1}), ("a@pool_size=2", {"concurrency": 5})]))
+        grids.grid_of(of_cells(swept, [("a@pool_size=1", {"concurrency": 1}), ("a@pool_size=2", {"concurrency": 5})]))
         is None
     )
 

@@ -9,17 +9,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from bookstore.lab.analysis.statistics import LogRatio, paired
+from bookstore.lab.analysis.statistics import LogRatio, paired_ratio
 from bookstore.lab.analysis.verdict import (
     MAX_ROUNDS,
     MIN_ROUNDS,
     PRECISION_RATIO,
-    compared,
     comparisons,
-    enough,
     fail_if_slower,
+    has_enough_rounds,
     headline,
-    paired_by,
+    judge,
+    paired_figures,
 )
 from bookstore.lab.record.run_record import Contender, Measurement, Metric, Problem, Protocol, Round, Summary
 
@@ -65,14 +65,14 @@ def contenders(*labels: str) -> list[Contender]:
 )
 def test_a_difference_has_the_metric_s_word(metric: Metric, above: str, below: str) -> None:
     """More throughput is faster, more latency slower; of CPU and memory there is more or less."""
-    assert compared(metric, LogRatio(math.log(1.5), 0.01, 9), 10).verdict == above
-    assert compared(metric, LogRatio(math.log(0.5), 0.01, 9), 10).verdict == below
+    assert judge(metric, LogRatio(math.log(1.5), 0.01, 9), 10).verdict == above
+    assert judge(metric, LogRatio(math.log(0.5), 0.01, 9), 10).verdict == below
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(0.01, "no difference shown"), (0.1, "too noisy to say")])
 def test_no_difference_is_said_by_who_could_have_seen_one(error: float, verdict: str) -> None:
     """An interval that holds 1 says something where 10 % would have been seen, and nothing otherwise."""
-    it = compared("p99_ms", LogRatio(0.005, error, 9), 10)
+    it = judge("p99_ms", LogRatio(0.005, error, 9), 10)
     assert it.verdict == verdict
     assert it.smallest_effect_ratio is not None
     assert (it.smallest_effect_ratio <= 0.10) == (verdict == "no difference shown")
@@ -80,7 +80,7 @@ def test_no_difference_is_said_by_who_could_have_seen_one(error: float, verdict:
 
 def test_one_round_is_too_noisy() -> None:
     """However large the ratio, one round says nothing."""
-    it = compared("throughput_per_s", paired([1000.0], [1.0]), 1)
+    it = judge("throughput_per_s", paired_ratio([1000.0], [1.0]), 1)
     assert (it.verdict, it.smallest_effect_ratio, it.rounds) == ("too noisy to say", None, 1)
 
 
@@ -99,10 +99,10 @@ def test_pairs_are_of_rounds_in_which_both_are_valid() -> None:
         Round(4, [measured("b", 240), measured("a", 120)]),
         Round(5, [measured("a", 130)]),
     ]
-    assert paired_by(rounds, "b", "a", "throughput_per_s") == ([200, 220, 240], [100, 110, 120])
-    assert paired_by(rounds, "b", "a", "pss_bytes") == ([], [])
+    assert paired_figures(rounds, "b", "a", "throughput_per_s") == ([200, 220, 240], [100, 110, 120])
+    assert paired_figures(rounds, "b", "a", "pss_bytes") == ([], [])
     none = [Round(1, [msgspec.structs.replace(measured("a", 1), throughput_per_s=0.0), measured("b", 1)])]
-    assert paired_by(none, "b", "a", "throughput_per_s") == ([], [])
+    assert paired_figures(none, "b", "a", "throughput_per_s") == ([], [])
 
 
 def test_comparisons_are_by_what_both_have() -> None:
@@ -123,10 +123,10 @@ def test_enough() -> None:
     same = rounds_of(*[(100, 200)] * 20)
     wild = rounds_of(*[(100, 200), (100, 300)] * 10)
     both = contenders("a", "b")
-    assert not enough(same[: MIN_ROUNDS - 1], both, RECOMMENDED)
-    assert enough(same[:MIN_ROUNDS], both, RECOMMENDED)
-    assert not enough(wild[: MAX_ROUNDS - 1], both, RECOMMENDED)
-    assert enough(wild[:MAX_ROUNDS], both, RECOMMENDED)
+    assert not has_enough_rounds(same[: MIN_ROUNDS - 1], both, RECOMMENDED)
+    assert has_enough_rounds(same[:MIN_ROUNDS], both, RECOMMENDED)
+    assert not has_enough_rounds(wild[: MAX_ROUNDS - 1], both, RECOMMENDED)
+    assert has_enough_rounds(wild[:MAX_ROUNDS], both, RECOMMENDED)
 
 
 def test_enough_for_every_contender() -> None:
@@ -135,10 +135,10 @@ def test_enough_for_every_contender() -> None:
         Round(number, [measured("a", 100), measured("b", 200), measured("c", 300 + 100 * (number % 2))])
         for number in range(1, 10)
     ]
-    assert enough(rounds, contenders("a", "b"), RECOMMENDED)
-    assert not enough(rounds, contenders("a", "b", "c"), RECOMMENDED)
-    assert enough(rounds, contenders("a"), RECOMMENDED)
-    assert not enough(rounds[:3], contenders("a"), RECOMMENDED)
+    assert has_enough_rounds(rounds, contenders("a", "b"), RECOMMENDED)
+    assert not has_enough_rounds(rounds, contenders("a", "b", "c"), RECOMMENDED)
+    assert has_enough_rounds(rounds, contenders("a"), RECOMMENDED)
+    assert not has_enough_rounds(rounds[:3], contenders("a"), RECOMMENDED)
 
 
 def test_invalid_rounds_are_not_enough() -> None:
@@ -148,15 +148,15 @@ def test_invalid_rounds_are_not_enough() -> None:
         Round(each.number, [each.measurements[0], measured("b", 200, NOT_VALID)]) if each.number > 5 else each
         for each in rounds
     ]
-    assert enough(rounds, contenders("a", "b"), RECOMMENDED)
-    assert not enough(broken, contenders("a", "b"), RECOMMENDED)
+    assert has_enough_rounds(rounds, contenders("a", "b"), RECOMMENDED)
+    assert not has_enough_rounds(broken, contenders("a", "b"), RECOMMENDED)
 
 
 def _ended(random: np.random.Generator, spread: float, slowdown: float) -> str:
     """The verdict of one made-up comparison under the recommended protocol, which ends when it is enough."""
     rounds: list[Round] = []
     both = contenders("a", "b")
-    while not enough(rounds, both, RECOMMENDED):
+    while not has_enough_rounds(rounds, both, RECOMMENDED):
         speed = 500 * math.exp(0.2 * random.standard_normal())  # the machine's, shared by both
         own = np.exp(spread / math.sqrt(2) * random.standard_normal(2))
         pair = [measured("a", speed * own[0]), measured("b", (1 - slowdown) * speed * own[1])]

@@ -35,7 +35,7 @@ def test_what_is_written_is_read_back_bit_by_bit(tmp_path: Path) -> None:
             writer.add(number, label, part)
     for (number, label), part in parts.items():
         assert same(samples.read(tmp_path, label, number), part)
-    assert same(samples.read(tmp_path, "b"), samples.joined([parts[1, "b"], parts[2, "b"]]))
+    assert same(samples.read(tmp_path, "b"), samples.concatenate([parts[1, "b"], parts[2, "b"]]))
     assert len(samples.read(tmp_path)) == 400
 
 
@@ -79,4 +79,4 @@ def test_no_samples_are_a_file_too(tmp_path: Path) -> None:
     with Writer(tmp_path) as writer:
         writer.add(1, "a", samples.empty())
     assert len(samples.read(tmp_path, "a", 1)) == 0
-    assert len(samples.joined([])) == 0
+    assert len(samples.concatenate([])) == 0

@@ -83,7 +83,7 @@ def test_a_resumable_draft_goes_on(tmp_path: Path) -> None:
     with PartialRun(tmp_path, "sweep", resume=True) as partial_run:
         partial_run.add(1, measured(LABELS[0], 123.0), sampled(7))
         partial_run.add(1, measured(LABELS[1]), sampled(8))
-        partial_run.note(LABELS[0], {"list": ["SELECT 1"]})
+        partial_run.add_statements(LABELS[0], {"list": ["SELECT 1"]})
     broken = next(partial_run.folder.glob("0001-*/measurement.json"))
     lost = LABELS[0] if b"123.0" in broken.read_bytes() else LABELS[1]
     broken.rename(broken.with_suffix(".new"))

@@ -22,7 +22,7 @@ from bookstore.lab.record.run_record import Run
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.storage import runs as results
 from bookstore.lab.storage.partial_run import PartialRun
-from bookstore.lab.storage.runs import folder_name, read, runs, sole_user
+from bookstore.lab.storage.runs import exclusive_use, folder_name, read, runs
 
 MakeRun = Callable[..., Run]
 
@@ -50,7 +50,7 @@ def test_round_trip(run: Run, tmp_path: Path) -> None:
     path = store(run, tmp_path / "runs")
     assert path == tmp_path / "runs" / run.id / "run.json"
     assert read(path) == read(path.parent) == run
-    found = results.reader(path.parent, run)("two", 2)
+    found = results.samples_reader(path.parent, run)("two", 2)
     assert np.array_equal(found.latency_ms, sampled(2).latency_ms)
     assert runs(tmp_path / "runs") == [path.parent]
 
@@ -61,7 +61,7 @@ def test_a_record_of_version_1_is_read_with_its_samples() -> None:
     it = read(folder)
     label = it.contenders[0].label
     assert it.schema_version == 2
-    assert len(results.reader(folder, it)(label, 1)) > 0
+    assert len(results.samples_reader(folder, it)(label, 1)) > 0
     assert not (folder / samples.FILE).exists()
 
 
@@ -177,7 +177,7 @@ def test_runs(run: Run, tmp_path: Path) -> None:
     assert runs(tmp_path / "none") == []
     resumable = tmp_path / ".20260303T000000_sweep-1.unfinished"
     resumable.mkdir()
-    with sole_user(tmp_path) as left:
+    with exclusive_use(tmp_path) as left:
         assert left == [partial]
         assert not partial.exists()
         assert resumable.exists()
@@ -193,14 +193,14 @@ def test_folder_name(run: Run) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from bookstore.lab.storage.runs import sole_user
-with sole_user(Path(sys.argv[1])):
+from bookstore.lab.storage.runs import exclusive_use
+with exclusive_use(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_sole_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exclusive_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one process compares, another is refused and told what to do, with another output too; when the
     first one was killed, the next one may."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -213,9 +213,9 @@ def test_sole_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(
             ConfigurationError, match=f"another comparison of this user is at work, process {holder.pid}; wait for it"
         ):
-            sole_user(tmp_path / "other").__enter__()
+            exclusive_use(tmp_path / "other").__enter__()
         holder.kill()
-    with sole_user(tmp_path / "runs"):
+    with exclusive_use(tmp_path / "runs"):
         assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -224,7 +224,7 @@ def test_unwritable_output(place: str, tmp_path: Path) -> None:
     """An output that cannot be written is refused before anything starts."""
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"cannot be written: .+; choose another --output"):
-        sole_user(tmp_path / place).__enter__()
+        exclusive_use(tmp_path / place).__enter__()
 
 
 def test_now() -> None:

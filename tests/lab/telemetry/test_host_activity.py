@@ -10,7 +10,7 @@ import pytest
 from bookstore.lab.analysis.validity import problems
 from bookstore.lab.record.run_record import Generator, HostActivity
 from bookstore.lab.telemetry import host_activity, processes
-from bookstore.lab.telemetry.host_activity import Machine, pressure_s, processors
+from bookstore.lab.telemetry.host_activity import MachineCounters, parse_cpu_times, parse_pressure_s
 from bookstore.lab.telemetry.timeline import Reading, Timeline
 from bookstore.lab.testbed.process import wait_until
 
@@ -25,7 +25,7 @@ def machine_track(**gained: float) -> Timeline:
 
 def test_processors() -> None:
     """Processes' time without interrupts and waits for disks; the whole is all of them."""
-    found = processors("cpu  100 10 50 1000 20 3 4 13 7 0\ncpu0 1 2 3\n")
+    found = parse_cpu_times("cpu  100 10 50 1000 20 3 4 13 7 0\ncpu0 1 2 3\n")
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
     assert found == pytest.approx({"busy_s": 160 * tick_s, "steal_s": 13 * tick_s, "all_s": 1200 * tick_s})
 
@@ -33,9 +33,9 @@ def test_processors() -> None:
 def test_pressure() -> None:
     """The total of the line `some`, in seconds; a kernel without it says so."""
     text = "some avg10=1.43 avg60=5.38 avg300=3.61 total=2063968024\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
-    assert pressure_s(text) == pytest.approx(2063.968024)
+    assert parse_pressure_s(text) == pytest.approx(2063.968024)
     with pytest.raises(ValueError, match="invalid literal"):
-        pressure_s("")
+        parse_pressure_s("")
 
 
 def test_shares() -> None:
@@ -57,7 +57,7 @@ def test_not_told() -> None:
 @ONLY_LINUX
 def test_ours() -> None:
     """A process counts from its first look on, whole; one that is gone keeps what it had."""
-    machine = Machine()
+    machine = MachineCounters()
     assert machine.read({1: 5.0})["ours_s"] == 5
     assert machine.read({1: 6.0, 2: 0.5})["ours_s"] == 6.5
     assert machine.read({2: 0.75})["ours_s"] == 6.75
@@ -67,7 +67,7 @@ def test_ours() -> None:
 @ONLY_LINUX
 def test_one_core_burns() -> None:
     """A process that burns a core, and is not of the run, makes the measurement invalid (fault L7)."""
-    machine, timeline = Machine(), Timeline()
+    machine, timeline = MachineCounters(), Timeline()
 
     def look() -> float:
         timeline.readings.append(Reading(time.monotonic(), machine.read({os.getpid(): processes.cpu_s(os.getpid())})))

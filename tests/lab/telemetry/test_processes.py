@@ -150,7 +150,7 @@ def test_pace() -> None:
     never, soon = Pace(1e-9, longest_s=1000), Pace(1e-9, longest_s=0)
     for pace in (never, soon):
         assert pace.is_due()
-        with pace.taken():
+        with pace.timed():
             end = time.thread_time() + 0.001
             while time.thread_time() < end:
                 pass

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bookstore.lab.record.samples import Samples
-from bookstore.lab.telemetry.series import of_samples, of_timelines
+from bookstore.lab.telemetry.series import from_samples, from_timelines
 from bookstore.lab.telemetry.timeline import Reading, Timeline
 from bookstore.lab.telemetry.usage import Timelines
 
@@ -23,7 +23,7 @@ def test_workers_together() -> None:
     }
     lag = {pid: looks(*({"event_loop_lag_max_seconds": pid / 1000 * look} for look in range(3))) for pid in processes}
     nothing = Timeline([None, None, None])
-    found = {(one.of, one.name): one.values for one in of_timelines(Timelines(processes, lag, *[nothing] * 4))}
+    found = {(one.of, one.name): one.values for one in from_timelines(Timelines(processes, lag, *[nothing] * 4))}
     assert found["worker 2", "rss_bytes"] == [20, 22, 23]
     assert found["workers", "rss_bytes"] == [30, 33, None]
     assert found["workers", "cpu_ratio"] == [None, pytest.approx(0.6), None]
@@ -40,7 +40,7 @@ def test_shares_of_the_machine() -> None:
     nothing = Timeline([None, None, None])
     found = {
         one.name: one.values
-        for one in of_timelines(Timelines({}, {}, nothing, nothing, nothing, machine))
+        for one in from_timelines(Timelines({}, {}, nothing, nothing, nothing, machine))
         if one.of == "machine"
     }
     assert found["others_ratio"] == [None, pytest.approx(0.4), 0]
@@ -48,13 +48,13 @@ def test_shares_of_the_machine() -> None:
     assert found["load1"] == [None, None, None]
 
 
-def test_of_samples() -> None:
+def test_from_samples() -> None:
     """Requests sent since the moment before, and those on their way: sent and not yet done."""
     done_s = np.array([0.1, 0.6, 0.9, 2.0])
     service_ms = np.array([200, 300, 300, 1600], np.float32)  # sent at -0.1, 0.3, 0.6 and 0.4
     samples = Samples(done_s, service_ms, service_ms, np.full(4, 200, np.int16), np.zeros(4, np.uint8))
-    sent, flying = of_samples(samples, [-0.5, 0.0, 0.5, 1.0, 3.0])
+    sent, flying = from_samples(samples, [-0.5, 0.0, 0.5, 1.0, 3.0])
     assert (sent.of, sent.name, flying.of, flying.name) == ("load", "sent_per_s", "load", "in_flight")
     assert sent.values == pytest.approx([None, 2, 4, 2, 0])
     assert flying.values == [0, 1, 2, 1, 0]
-    assert [series.values for series in of_samples(samples, [])] == [[], []]
+    assert [series.values for series in from_samples(samples, [])] == [[], []]

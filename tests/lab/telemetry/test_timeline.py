@@ -16,7 +16,7 @@ def test_gauge() -> None:
 
 def test_changes() -> None:
     """A counter's gain and rate need both looks; rates use the seconds that really passed."""
-    assert LOOKS.gain("n") == [None, 10, None, None]
+    assert LOOKS.increases("n") == [None, 10, None, None]
     assert LOOKS.rate("n") == [None, 20, None, None]
     assert LOOKS.rate("n", 2) == [None, None, None, 30]
 
@@ -24,25 +24,25 @@ def test_changes() -> None:
 def test_begun_anew() -> None:
     """A counter that goes down was begun anew: what it gained is not known."""
     timeline = Timeline([Reading(0.0, {"n": 9}), Reading(1.0, {"n": 2}), Reading(2.0, {"n": 3})])
-    assert timeline.gain("n") == [None, None, 1]
-    assert timeline.gained("n", 0, 1) is None
+    assert timeline.increases("n") == [None, None, 1]
+    assert timeline.increase("n", 0, 1) is None
 
 
 def test_gained() -> None:
     """Between two moments a counter gained what a line through the looks beside them says."""
-    assert LOOKS.gained("n", 0.0, 0.5) == 10
-    assert LOOKS.gained("n", 0.25, 1.0) == pytest.approx(25 - 5)
-    assert LOOKS.gained("n", 0.25, 1.6) is None  # no look after it
-    assert LOOKS.gained("n", -0.1, 1.0) is None
-    assert LOOKS.gained("other", 0.0, 1.0) is None
+    assert LOOKS.increase("n", 0.0, 0.5) == 10
+    assert LOOKS.increase("n", 0.25, 1.0) == pytest.approx(25 - 5)
+    assert LOOKS.increase("n", 0.25, 1.6) is None  # no look after it
+    assert LOOKS.increase("n", -0.1, 1.0) is None
+    assert LOOKS.increase("other", 0.0, 1.0) is None
 
 
 def test_gained_across_a_long_gap() -> None:
     """What is too far from both looks is not guessed."""
     far = 3 * EDGE_S
     timeline = Timeline([Reading(0.0, {"n": 0}), None, Reading(far, {"n": 30}), Reading(far + 1, {"n": 40})])
-    assert timeline.gained("n", far / 2, far + 1) is None
-    assert timeline.gained("n", 0.0, far + 1) == 40
+    assert timeline.increase("n", far / 2, far + 1) is None
+    assert timeline.increase("n", 0.0, far + 1) == 40
 
 
 def test_within() -> None:

@@ -69,8 +69,8 @@ def values(found: Telemetry, of: str, name: str) -> Column:
 
 
 def wait_for_looks(watcher: Watcher, more: int) -> None:
-    wanted = watcher.looks + more
-    assert wait_until(lambda: watcher.looks >= wanted, WITHIN_S)
+    wanted = watcher.polls + more
+    assert wait_until(lambda: watcher.polls >= wanted, WITHIN_S)
 
 
 def test_all_that_is_watched(lab: Cluster, connection: psycopg.Connection) -> None:
@@ -108,7 +108,7 @@ def test_all_that_is_watched(lab: Cluster, connection: psycopg.Connection) -> No
     assert {value for value in values(found, "workers", "loop_lag_ms") if value is not None} == {2}
     assert {value for value in values(found, "workers", "gc_pause_ms") if value is not None} == {1}
     assert values(found, "postgres", "sessions_idle")[-1] == 1
-    assert watcher.quiet(-1e9, 1e9).load1 is not None
+    assert watcher.host_activity(-1e9, 1e9).load1 is not None
 
 
 def test_figures_and_cost() -> None:
@@ -127,7 +127,7 @@ def test_figures_and_cost() -> None:
     assert found.connections is None
     ratio = watcher.load_cpu_ratio(begin_s, end_s)
     assert ratio == pytest.approx(found.cpu_ms_per_request * 10 / 1000 / (end_s - begin_s), rel=0.05)
-    assert watcher.cost.looks == watcher.looks
+    assert watcher.cost.polls == watcher.polls
     assert watcher.cost.cpu_s > 0
     assert watcher.cost.postgres_s == 0
 
@@ -188,8 +188,8 @@ def test_a_late_look_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
 
     def slow(ours: dict[int, float]) -> dict[str, float]:
-        if not held and watcher.looks == 2:
-            held.append(watcher.looks)
+        if not held and watcher.polls == 2:
+            held.append(watcher.polls)
             time.sleep(0.7)
         return read(ours)
 

@@ -108,7 +108,7 @@ def test_headers(tmp_path: Path) -> None:
     text = "path: /books/1\nheaders:\n  Accept-Encoding: gzip;q=1.0, br\n  If-None-Match: '\"7-gzip\"'\n  X-One: 010"
     one = workload_file.load(write(tmp_path, text))
     assert one.requests[0].headers == {"Accept-Encoding": "gzip;q=1.0, br", "If-None-Match": '"7-gzip"', "X-One": "010"}
-    assert workload_file.changed(one, {"concurrency": 2}).requests[0].headers == one.requests[0].headers
+    assert workload_file.with_values(one, {"concurrency": 2}).requests[0].headers == one.requests[0].headers
     assert workload_file.load(write(tmp_path, "path: /books\nheaders: {}")).requests[0].headers == {}
     assert workload_file.load("list-100").requests[0].headers == {}
 
@@ -163,10 +163,10 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_changed() -> None:
     """Arguments go over the file's values; what they do not name stays."""
     before = workload_file.load("list-100")
-    after = workload_file.changed(before, {"concurrency": 25, "duration": 0.5, "warm_up": 0.0})
+    after = workload_file.with_values(before, {"concurrency": 25, "duration": 0.5, "warm_up": 0.0})
     assert (after.concurrency, after.duration, after.warm_up) == (25, 0.5, 0.0)
     assert (after.name, after.requests, after.description) == (before.name, before.requests, before.description)
-    assert workload_file.changed(before, {}) == before
+    assert workload_file.with_values(before, {}) == before
 
 
 @pytest.mark.parametrize("values", [{"concurrency": 0}, {"duration": 0.0}, {"duration": 3.6e12}, {"warm_up": 7200.0}])
@@ -174,7 +174,7 @@ def test_changed_within_limits(values: dict[str, float]) -> None:
     """Arguments hold within the same limits as a file's values, and the refusal says where it comes from."""
     (key,) = values
     with pytest.raises(ConfigurationError, match=rf"command line: {key}: found .*; allowed is"):
-        workload_file.changed(workload_file.load("list-100"), values)
+        workload_file.with_values(workload_file.load("list-100"), values)
 
 
 def test_requests(tmp_path: Path) -> None:
@@ -249,6 +249,6 @@ def test_origins(tmp_path: Path) -> None:
 def test_changed_contradicts() -> None:
     """Arguments that contradict the workload are refused, too."""
     with pytest.raises(ConfigurationError, match="command line: concurrency: found 5 in the open model"):
-        workload_file.changed(workload_file.load("open-200"), {"concurrency": 5})
+        workload_file.with_values(workload_file.load("open-200"), {"concurrency": 5})
     with pytest.raises(ConfigurationError, match="command line: duration: found 5s beside stages"):
-        workload_file.changed(workload_file.load("ramp"), {"duration": 5.0})
+        workload_file.with_values(workload_file.load("ramp"), {"duration": 5.0})

@@ -21,8 +21,8 @@ def test_kept_schema_is_up_to_date() -> None:
 
 def test_every_key_has_a_meaning() -> None:
     """Each field of a workload, a request and a stage is explained, and nothing else is."""
-    assert set(json_schema.MEANINGS) - set(workload_file.SHORT) == set(Workload.__struct_fields__) - {"name"}
-    assert set(json_schema.ASK_MEANINGS) == set(RequestSpec.__struct_fields__)
+    assert set(json_schema.MEANINGS) - set(workload_file.SHORTHAND_KEYS) == set(Workload.__struct_fields__) - {"name"}
+    assert set(json_schema.REQUEST_MEANINGS) == set(RequestSpec.__struct_fields__)
     assert set(json_schema.STAGE_MEANINGS) == set(Stage.__struct_fields__)
 
 

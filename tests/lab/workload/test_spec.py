@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from bookstore.lab.workload.spec import Method, RequestSpec, Stage, Workload, of_version_1
+from bookstore.lab.workload.spec import Method, RequestSpec, Stage, Workload, from_version_1
 
 GET: Final = RequestSpec(name="get", path="/books")
 
@@ -20,8 +20,8 @@ def test_writes(method: Method, writes: bool) -> None:
 
 def test_path_of() -> None:
     """`{id}` is replaced wherever it stands; a path without it is asked as it is."""
-    assert RequestSpec(name="one", path="/books/{id}?again={id}").path_of(7) == "/books/7?again=7"
-    assert GET.path_of(7) == "/books"
+    assert RequestSpec(name="one", path="/books/{id}?again={id}").path_for(7) == "/books/7?again=7"
+    assert GET.path_for(7) == "/books"
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,6 @@ def test_of_version_1() -> None:
         "concurrency": 25, "duration": 5.0, "warm_up": 2.0,
     }  # fmt: skip
     asked = RequestSpec(name="list-100", path="/books?limit=100", headers={"Accept": "a"})
-    assert of_version_1(record) == Workload(
+    assert from_version_1(record) == Workload(
         name="list-100", description="d", requests=[asked], concurrency=25, duration=5.0, warm_up=2.0
     )

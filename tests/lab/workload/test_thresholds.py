@@ -6,7 +6,7 @@ import pytest
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.analysis.threshold_results import ThresholdResult, evaluate
 from bookstore.lab.record.samples import Samples, empty
-from bookstore.lab.workload.thresholds import checked
+from bookstore.lab.workload.thresholds import validate
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def test_evaluate(expression: str, found: float, crossed: bool, samples: Samples
     """Latencies are in ms from the planned moment, the rate is the failed share, throughput counts successes."""
     (outcome,) = evaluate([expression], samples, 10)
     assert outcome.expression == expression
-    assert outcome.found == pytest.approx(found, rel=1e-6)
-    assert outcome.crossed is crossed
+    assert outcome.value == pytest.approx(found, rel=1e-6)
+    assert outcome.failed is crossed
 
 
 def test_nothing_measured() -> None:
@@ -63,4 +63,4 @@ def test_refused(expression: str) -> None:
     with pytest.raises(
         ConfigurationError, match=r"--threshold: found '.*'; allowed is p\(95\)<200, avg, med, min or max"
     ):
-        checked(["p(95)<200", expression], "--threshold")
+        validate(["p(95)<200", expression], "--threshold")

@@ -9,9 +9,9 @@ import msgspec
 from bookstore.config.text import excerpt
 from bookstore.config.validation import suggestion
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.analysis.statistics import unpaired
-from bookstore.lab.analysis.summary import of_profile
-from bookstore.lab.analysis.verdict import METRICS, compared
+from bookstore.lab.analysis.statistics import unpaired_ratio
+from bookstore.lab.analysis.summary import measurements_of
+from bookstore.lab.analysis.verdict import METRICS, judge
 from bookstore.lab.record.run_record import Comparison, Contender, Metric, Round, Run, Summary
 
 UNPAIRED: Final = (
@@ -22,12 +22,12 @@ UNPAIRED: Final = (
 _NOT_MEASURED: Final = {"name", "description", "thresholds"}  # of a workload
 
 
-def unlike(baseline: Run, contender: Run) -> list[str]:
+def differences(baseline: Run, contender: Run) -> list[str]:
     """A line for each field of machine, versions, deployment, workload, catalogue and limits that differs: its name,
     the baseline's value and the contender's. Empty where the two may be compared."""
     one, other = _facts(baseline), _facts(contender)
     return [
-        f"{field}: {_text(one, field)} in {baseline.id}, {_text(other, field)} in {contender.id}"
+        f"{field}: {_format_field(one, field)} in {baseline.id}, {_format_field(other, field)} in {contender.id}"
         for field in sorted({*one, *other})
         if one.get(field, _ABSENT) != other.get(field, _ABSENT)
     ]
@@ -46,19 +46,19 @@ def compare(
     is compared with. Raises ConfigurationError where the runs are unlike and that is not allowed, where a run has no
     such contender, and where a contender has no valid round. What came of a run that is not complete is not either.
     """
-    different = unlike(baseline, contender)
+    different = differences(baseline, contender)
     if different and not allow_unlike:
         told = "\n".join(f"  {line}" for line in different)
         raise ConfigurationError(f"the two runs are not alike; --allow-unlike compares them with a warning:\n{told}")
-    first = _chosen(baseline, baseline_label)
+    first = _contender(baseline, baseline_label)
     same = next((it.label for it in contender.contenders if it.label == first.label), None)
-    second = _chosen(contender, contender_label or same)
+    second = _contender(contender, contender_label or same)
     names = [f"{it.label} ({run.id[:15]})" for it, run in ((first, baseline), (second, contender))]
     if names[0] == names[1]:
         names = [f"{names[0]} as baseline", f"{names[1]} as contender"]
     rounds = [
-        *_only(baseline, first.label, names[0], 0),
-        *_only(contender, second.label, names[1], len(baseline.rounds)),
+        *_renumbered_rounds(baseline, first.label, names[0], 0),
+        *_renumbered_rounds(contender, second.label, names[1], len(baseline.rounds)),
     ]
     told = f"{UNPAIRED} The runs are unlike: {'; '.join(different)}." if different else UNPAIRED
     told += "".join(
@@ -101,12 +101,12 @@ def _facts(run: Run) -> dict[str, Any]:
     return {f"{part}.{field}": value for part, fields in parts.items() for field, value in fields.items()}
 
 
-def _text(facts: dict[str, Any], field: str) -> str:
+def _format_field(facts: dict[str, Any], field: str) -> str:
     value = facts.get(field, _ABSENT)
     return excerpt(value if isinstance(value, str) else msgspec.json.encode(value).decode())
 
 
-def _chosen(run: Run, label: str | None) -> Contender:
+def _contender(run: Run, label: str | None) -> Contender:
     labels = [it.label for it in run.contenders]
     if label is not None and label not in labels:
         raise ConfigurationError(f"run {run.id}: no contender {label!r}; allowed is {suggestion(label, labels)}")
@@ -120,9 +120,9 @@ def _summary(run: Run, label: str) -> Summary:
     return found
 
 
-def _only(run: Run, label: str, name: str, after: int) -> list[Round]:
+def _renumbered_rounds(run: Run, label: str, name: str, after: int) -> list[Round]:
     """The contender's measurements alone, as rounds numbered on."""
-    measured = of_profile(run.rounds, label)
+    measured = measurements_of(run.rounds, label)
     return [
         Round(after + number, [msgspec.structs.replace(one, profile=name)]) for number, one in enumerate(measured, 1)
     ]
@@ -133,10 +133,10 @@ def _comparisons(rounds: list[Round], baseline: str, contender: str) -> list[Com
     for metric in METRICS:
         sides = [_figures(rounds, label, metric) for label in (contender, baseline)]
         if all(sides):
-            found.append(compared(metric, unpaired(*sides), min(map(len, sides))))
+            found.append(judge(metric, unpaired_ratio(*sides), min(map(len, sides))))
     return found
 
 
 def _figures(rounds: list[Round], label: str, metric: Metric) -> list[float]:
-    values = [getattr(one, metric) for one in of_profile(rounds, label) if one.is_valid]
+    values = [getattr(one, metric) for one in measurements_of(rounds, label) if one.is_valid]
     return [float(value) for value in values if value]

@@ -21,7 +21,7 @@ from bookstore.lab.record.run_record import Interval
 
 Floats = NDArray[np.float64]
 
-FEWEST: Final = 4
+MIN_CONCURRENCIES: Final = 4
 """Concurrencies that can show whether three parameters fit."""
 
 POOR_DEVIATION: Final = 0.10
@@ -51,7 +51,7 @@ class Scalability(msgspec.Struct, frozen=True):
     def throughput_per_s(self, concurrency: float) -> float:
         """The curve's value."""
         it = (self.lambda_per_s.estimate, self.sigma.estimate, self.kappa.estimate)
-        return float(_law(np.array(it), np.array([concurrency]))[0])
+        return float(_curve(np.array(it), np.array([concurrency]))[0])
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Scalability:
@@ -66,16 +66,16 @@ def fit(points: Sequence[tuple[float, float]]) -> Scalability:
     if different < 3 or not (np.minimum(clients, throughput) > 0).all():
         raise ValueError("at least three concurrencies are needed, and positive figures")
     found = _parameters(clients, throughput[None])[0]
-    curve = _law(found, clients)
+    curve = _curve(found, clients)
     residuals = np.log(throughput / curve)
     deviation = float(np.sqrt(np.mean((throughput / curve - 1) ** 2)))
     r2 = _r2(throughput, curve)
-    told = _poor(different, deviation, r2)
+    told = _poor_fit_reason(different, deviation, r2)
     rate, sigma, kappa = _intervals(found, clients, curve, residuals)
     return Scalability(rate, sigma, kappa, _peak(found), _knee(found), r2, deviation, bool(told), told)
 
 
-def _law(parameters: Floats, clients: Floats) -> Floats:
+def _curve(parameters: Floats, clients: Floats) -> Floats:
     rate, sigma, kappa = parameters
     curve: Floats = rate * clients / (1 + sigma * (clients - 1) + kappa * clients * (clients - 1))
     return curve
@@ -135,10 +135,10 @@ def _r2(throughput: Floats, curve: Floats) -> float:
     return 1 - float(np.sum((throughput - curve) ** 2)) / whole if whole > 0 else 1.0
 
 
-def _poor(different: int, deviation: float, r2: float) -> str:
+def _poor_fit_reason(different: int, deviation: float, r2: float) -> str:
     """Why the curve should not be believed, or nothing. A flat curve has a small R² however well it fits, so that
     alone is no reason."""
-    if different < FEWEST:
+    if different < MIN_CONCURRENCIES:
         return f"{different} concurrencies cannot show whether the law holds: three parameters fit any three points"
     if deviation > POOR_DEVIATION or (r2 < POOR_R2 and deviation > SOME_DEVIATION):
         return (

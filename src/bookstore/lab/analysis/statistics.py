@@ -59,10 +59,10 @@ def percentile(ordered: Sequence[float] | NDArray[np.floating], share: float) ->
 
 def ratio(contender: Sequence[float], baseline: Sequence[float]) -> Interval:
     """How many times `baseline` the `contender` is, of positive figures paired by round."""
-    return paired(contender, baseline).interval()
+    return paired_ratio(contender, baseline).interval()
 
 
-def paired(contender: Sequence[float], baseline: Sequence[float]) -> LogRatio:
+def paired_ratio(contender: Sequence[float], baseline: Sequence[float]) -> LogRatio:
     """The mean of the rounds' log ratios with its standard error: what a slow moment of the machine does to
     both profiles of a round cancels out, and a ratio and its inverse are treated alike. Raises ValueError for
     figures that are not paired or not positive."""
@@ -72,7 +72,7 @@ def paired(contender: Sequence[float], baseline: Sequence[float]) -> LogRatio:
     return LogRatio(fmean(logs), stdev(logs) / math.sqrt(len(logs)), len(logs) - 1)
 
 
-def unpaired(contender: Sequence[float], baseline: Sequence[float]) -> LogRatio:
+def unpaired_ratio(contender: Sequence[float], baseline: Sequence[float]) -> LogRatio:
     """The same of figures of two runs, which share no moment: the difference of the mean logarithms (Welch
     1947; the degrees of freedom by Satterthwaite, rounded down). Raises ValueError for no figures, or such
     that are not positive."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bookstore.lab.analysis.statistics import percentile, ratio
-from bookstore.lab.analysis.verdict import comparisons, paired_by
+from bookstore.lab.analysis.verdict import comparisons, paired_figures
 from bookstore.lab.record.run_record import Contender, Measurement, Round, Step, Summary
 from bookstore.lab.record.samples import Samples
 
@@ -20,7 +20,7 @@ Read = Callable[[str, int], Samples]
 """All samples of a profile in the round of a number: `functools.partial(samples.read, folder)`."""
 
 
-def of_profile(rounds: Sequence[Round], label: str) -> list[Measurement]:
+def measurements_of(rounds: Sequence[Round], label: str) -> list[Measurement]:
     """The profile's measurement of each round, invalid ones too."""
     return [one for each in rounds for one in each.measurements if one.profile == label]
 
@@ -34,7 +34,7 @@ def summarise(
     return [
         _summary(rounds, one.label, baseline, samples, model)
         for one in contenders
-        if any(measured.is_valid for measured in of_profile(rounds, one.label))
+        if any(measured.is_valid for measured in measurements_of(rounds, one.label))
     ]
 
 
@@ -50,7 +50,7 @@ def latencies_ms(rounds: Sequence[Round], label: str, samples: Read, model: Mode
 
 
 def _summary(rounds: Sequence[Round], label: str, baseline: str, samples: Read, model: Model) -> Summary:
-    every = of_profile(rounds, label)
+    every = measurements_of(rounds, label)
     valid = [one for one in every if one.is_valid]
     throughput_per_s = fmean(one.throughput_per_s for one in valid)
     ceiling_per_s = _mean([one.ceiling_per_s for one in valid])
@@ -82,7 +82,7 @@ def steps(rounds: Sequence[Round], contenders: Sequence[Contender]) -> list[Step
     found = []
     for one, other in combinations([it for it in contenders if it.kind == "profile"], 2):
         changed = _changed(one.keys, other.keys)
-        pairs = paired_by(rounds, other.label, one.label, "throughput_per_s")
+        pairs = paired_figures(rounds, other.label, one.label, "throughput_per_s")
         if one.load == other.load and len(changed) == 1 and pairs[0]:
             key = changed[0]
             before, after = (it.keys.get(key, "-") for it in (one, other))

@@ -10,7 +10,7 @@ from bookstore.lab.analysis import scalability
 from bookstore.lab.analysis.scalability import Scalability
 from bookstore.lab.record.run_record import Contender, Run, Summary
 
-_ALONG: Final = ("concurrency", "rate")
+_COLUMN_KEYS: Final = ("concurrency", "rate")
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -29,11 +29,11 @@ class Grid(msgspec.Struct, frozen=True):
     variants: list[Variant]
 
 
-def of(run: Run) -> Grid | None:
+def grid_of(run: Run) -> Grid | None:
     """The grid of a sweep, in the order that was asked for; None of a run that is no sweep. The columns are the
     concurrency where it was swept, or the rate, else the key that was named last."""
     profile = run.contenders[0].spec.rpartition("/")[2].partition("@")[0]
-    places = {it.label: _place(it) for it in run.contenders}
+    places = {it.label: _axis_values(it) for it in run.contenders}
     axes: dict[str, dict[str, None]] = {}
     for place in places.values():
         for key, value in place.items():
@@ -41,7 +41,7 @@ def of(run: Run) -> Grid | None:
     axes = {key: values for key, values in axes.items() if len(values) > 1}
     if not axes or not (any(it.load for it in run.contenders) or "_sweep-" in run.id):
         return None
-    over = next((key for key in _ALONG if key in axes), list(axes)[-1])
+    over = next((key for key in _COLUMN_KEYS if key in axes), list(axes)[-1])
     rows: dict[str, dict[str, str]] = {}
     for label, place in places.items():
         name = ", ".join(f"{key}={place[key]}" for key in axes if key != over and key in place)
@@ -52,18 +52,18 @@ def of(run: Run) -> Grid | None:
     return Grid(profile, over, values, [Variant(name, list(row.values())) for name, row in rows.items()])
 
 
-def _place(contender: Contender) -> dict[str, str]:
+def _axis_values(contender: Contender) -> dict[str, str]:
     """The overrides of the contender's spec, and its load."""
     pairs = (pair.partition("=") for pair in contender.spec.rpartition("/")[2].partition("@")[2].split(",") if pair)
     return {key: value for key, _, value in pairs} | {key: f"{value:g}" for key, value in contender.load.items()}
 
 
-def best(run: Run) -> Summary | None:
+def best_cell(run: Run) -> Summary | None:
     """The cell of the most throughput, of those that have a valid round."""
     return max(run.summary, key=lambda one: one.throughput_per_s, default=None)
 
 
-def law(run: Run, grid: Grid, variant: Variant) -> Scalability | None:
+def fit_law(run: Run, grid: Grid, variant: Variant) -> Scalability | None:
     """The universal scalability law of a variant's valid rounds; None where the concurrencies are too few for it."""
     if grid.over != "concurrency":
         return None
@@ -74,4 +74,4 @@ def law(run: Run, grid: Grid, variant: Variant) -> Scalability | None:
         for one in each.measurements
         if one.profile in clients and one.is_valid and one.throughput_per_s > 0
     ]
-    return scalability.fit(points) if len({at for at, _ in points}) >= scalability.FEWEST else None
+    return scalability.fit(points) if len({at for at, _ in points}) >= scalability.MIN_CONCURRENCIES else None

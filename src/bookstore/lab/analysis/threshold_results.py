@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.workload.thresholds import Threshold, parse
 
-_OF_LATENCY: Final[dict[str, Callable[[NDArray[np.float64]], float]]] = {
+_LATENCY_STATISTICS: Final[dict[str, Callable[[NDArray[np.float64]], float]]] = {
     "avg": lambda it: float(np.mean(it)),
     "med": lambda it: float(np.median(it)),
     "min": lambda it: float(np.min(it)),
@@ -20,11 +20,11 @@ _OF_LATENCY: Final[dict[str, Callable[[NDArray[np.float64]], float]]] = {
 
 
 class ThresholdResult(NamedTuple):
-    """`found` is None where there was no request to judge by; that crosses a threshold as well."""
+    """`value` is None where there was no request to judge by; that crosses a threshold as well."""
 
     expression: str
-    found: float | None
-    crossed: bool
+    value: float | None
+    failed: bool
 
 
 def evaluate(expressions: Sequence[str], samples: Samples, seconds: float) -> list[ThresholdResult]:
@@ -48,4 +48,4 @@ def _measured_value(threshold: Threshold, samples: Samples, seconds: float) -> f
         return 1 - float(np.mean(samples.ok))
     if threshold.word == "p":
         return float(np.percentile(latency, threshold.percent))
-    return _OF_LATENCY[threshold.word](latency)
+    return _LATENCY_STATISTICS[threshold.word](latency)

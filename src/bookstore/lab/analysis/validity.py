@@ -46,16 +46,16 @@ def problems(
     59 to 71 %: too near for a limit. The load average looks back a minute, further than a round is long.
     """
     found = [
-        _errors(requests, errors, most_errors_ratio),
-        *_generator(generator, model),
-        *_machine(quiet, cores),
+        _error_problem(requests, errors, most_errors_ratio),
+        *_generator_problems(generator, model),
+        *_machine_problems(quiet, cores),
         None if steady else Problem("not_steady", "the throughput still changed when the warm-up's time was over"),
-        _workers(workers_before, workers_after),
+        _worker_problem(workers_before, workers_after),
     ]
     return [problem for problem in found if problem]
 
 
-def _errors(requests: int, errors: int, most_ratio: float) -> Problem | None:
+def _error_problem(requests: int, errors: int, most_ratio: float) -> Problem | None:
     if not requests:
         return Problem("errors", "no request was done")
     if errors / requests <= most_ratio:
@@ -63,7 +63,7 @@ def _errors(requests: int, errors: int, most_ratio: float) -> Problem | None:
     return Problem("errors", f"{errors} of {requests} requests failed, {errors / requests:.2%}; {most_ratio:.2%} may")
 
 
-def _generator(it: Generator, model: str) -> list[Problem]:
+def _generator_problems(it: Generator, model: str) -> list[Problem]:
     found = []
     if it.cpu_ratio is not None and it.cpu_ratio > GENERATOR_CPU_RATIO:
         told = f"the load generator used {it.cpu_ratio:.0%} of a core; {GENERATOR_CPU_RATIO:.0%} may be"
@@ -76,7 +76,7 @@ def _generator(it: Generator, model: str) -> list[Problem]:
     return found
 
 
-def _machine(it: HostActivity, cores: int) -> list[Problem]:
+def _machine_problems(it: HostActivity, cores: int) -> list[Problem]:
     found = []
     others_limit = min(OTHERS_RATIO, OTHERS_CORES / cores)
     if it.others_ratio is not None and it.others_ratio > others_limit:
@@ -91,7 +91,7 @@ def _machine(it: HostActivity, cores: int) -> list[Problem]:
     return found
 
 
-def _workers(before: Sequence[int], after: Sequence[int] | None) -> Problem | None:
+def _worker_problem(before: Sequence[int], after: Sequence[int] | None) -> Problem | None:
     if after is None:
         return Problem("server_died", "the service ended while it was measured")
     if lost := sorted(set(before) - set(after)):

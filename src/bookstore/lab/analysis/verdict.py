@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, get_args
 
-from bookstore.lab.analysis.statistics import LogRatio, paired
+from bookstore.lab.analysis.statistics import LogRatio, paired_ratio
 from bookstore.lab.record.run_record import Comparison, Contender, Metric, Protocol, Round, Summary, Verdict
 
 SMALL_EFFECT_RATIO: Final = 0.10
@@ -42,7 +42,7 @@ def headline(model: Literal["closed", "open"], requests: int) -> Metric:
     return "p99_ms" if requests >= BEYOND_P99 else "p95_ms"
 
 
-def compared(metric: Metric, found: LogRatio, rounds: int) -> Comparison:
+def judge(metric: Metric, found: LogRatio, rounds: int) -> Comparison:
     """`found`, the contender over the baseline from `rounds` rounds, with its verdict."""
     interval = found.interval()
     smallest = found.smallest_effect_ratio()
@@ -56,7 +56,7 @@ def compared(metric: Metric, found: LogRatio, rounds: int) -> Comparison:
     return Comparison(metric, interval, verdict, smallest, rounds)
 
 
-def paired_by(
+def paired_figures(
     rounds: Iterable[Round], contender: str, baseline: str, metric: Metric
 ) -> tuple[list[float], list[float]]:
     """The figures of the rounds in which both are valid and have one: contender's, baseline's."""
@@ -75,11 +75,11 @@ def comparisons(rounds: Iterable[Round], contender: str, baseline: str) -> list[
     if contender == baseline:
         return []
     rounds = list(rounds)
-    by_metric = {metric: paired_by(rounds, contender, baseline, metric) for metric in METRICS}
-    return [compared(metric, paired(*pairs), len(pairs[0])) for metric, pairs in by_metric.items() if pairs[0]]
+    by_metric = {metric: paired_figures(rounds, contender, baseline, metric) for metric in METRICS}
+    return [judge(metric, paired_ratio(*pairs), len(pairs[0])) for metric, pairs in by_metric.items() if pairs[0]]
 
 
-def enough(
+def has_enough_rounds(
     rounds: Sequence[Round], contenders: Sequence[Contender], protocol: Protocol, metric: Metric = "throughput_per_s"
 ) -> bool:
     """Whether no further round is needed: `max_rounds` are done, or each contender has `min_rounds` in which it
@@ -89,10 +89,10 @@ def enough(
     first, *others = (one.label for one in contenders)
     widest = math.log1p(protocol.precision_ratio)
     for label in others or [first]:
-        pairs = paired_by(rounds, label, first, metric)
+        pairs = paired_figures(rounds, label, first, metric)
         if len(pairs[0]) < protocol.min_rounds:
             return False
-        it = paired(*pairs).interval()
+        it = paired_ratio(*pairs).interval()
         if it.high is None or math.log(it.high / it.estimate) > widest:
             return False
     return True

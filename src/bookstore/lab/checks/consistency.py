@@ -29,7 +29,7 @@ def answers(deployment: Deployment, workload: Workload, ids: Sequence[int]) -> A
     asked = [
         (index, ask.headers, path)
         for index, ask in enumerate(reading(workload))
-        for path in sorted({ask.path_of(book_id) for book_id in some})
+        for path in sorted({ask.path_for(book_id) for book_id in some})
     ]
     paths = {path for *_, path in asked} | {f"/books/{book_id}" for book_id in (*some, ids[-1] + 1)}
     found = {path: _value(deployment, path) for path in sorted(paths)}
@@ -58,7 +58,7 @@ def check_declared(label: str, deployment: Deployment, workload: Workload, ids: 
     """Another service need not answer as ours does, but as the workload declares: 2xx, with the text that it
     expects, for each of its GETs. Raises UnlikeError."""
     for ask in reading(workload):
-        for path in sorted({ask.path_of(book_id) for book_id in _some(ids)}):
+        for path in sorted({ask.path_for(book_id) for book_id in _some(ids)}):
             status, body = deployment.get(path, ask.headers)
             if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
                 raise UnlikeError(f"{label} answers GET {path} with {status}: {_short(body.decode(errors='replace'))}")

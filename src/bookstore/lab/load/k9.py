@@ -28,7 +28,7 @@ from bookstore.lab.load import k9_plan
 from bookstore.lab.load.k9_output import Points
 from bookstore.lab.load.steady_state import WINDOW_S, WINDOWS, is_steady
 from bookstore.lab.record.run_record import Generator
-from bookstore.lab.record.samples import Samples, empty, joined
+from bookstore.lab.record.samples import Samples, concatenate, empty
 from bookstore.lab.workload.spec import Workload
 from bookstore.reaper import Reaper, end_process
 
@@ -110,7 +110,7 @@ def send(
     )
     before = warm.samples(zero_s) if len(warm) else empty()
     warm_up_s = zero_s - warm.began_s if len(warm) else 0.0
-    return Load(joined([before, samples]), began_s, warm_up_s, is_warm, generator)
+    return Load(concatenate([before, samples]), began_s, warm_up_s, is_warm, generator)
 
 
 class _Sender:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bookstore.lab.workload.spec import MOST_CLIENTS, RequestSpec, Workload
+from bookstore.lab.workload.spec import MAX_CLIENTS, RequestSpec, Workload
 
 TOKEN: Final = "BOOKSTORE_LAB_TOKEN"  # noqa: S105 - the variable's name
 """The environment variable of k9 that holds the token for writes."""
@@ -124,4 +124,4 @@ def _stages(workload: Workload) -> dict[str, Any]:
 
 
 def _arrivals() -> dict[str, Any]:
-    return {"timeUnit": f"{_PER_S}s", "preAllocatedVUs": _FIRST_CLIENTS, "maxVUs": MOST_CLIENTS}
+    return {"timeUnit": f"{_PER_S}s", "preAllocatedVUs": _FIRST_CLIENTS, "maxVUs": MAX_CLIENTS}

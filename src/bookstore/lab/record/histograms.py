@@ -62,7 +62,7 @@ def write(folder: Path, started_at_s: float, parts: Iterable[Part]) -> Path:
         for part in parts:
             for second, latencies_us in _by_second(part.samples):
                 histogram = HdrHistogram(1, _LONGEST_US, _DIGITS)
-                for value, count in zip(*np.unique(_rounded(latencies_us), return_counts=True), strict=True):
+                for value, count in zip(*np.unique(_bucket_floors(latencies_us), return_counts=True), strict=True):
                     histogram.record_value(int(value), int(count))
                 histogram.set_start_time_stamp((part.began_s + second) * 1000)
                 histogram.set_end_time_stamp((part.began_s + second + 1) * 1000)
@@ -91,7 +91,7 @@ def tag(profile: str, number: int) -> str:
     return f"{quote(profile, safe=_READABLE)}/{number}"
 
 
-def _rounded(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def _bucket_floors(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Each value as the least one of its bucket: a few hundred calls a second instead of thousands."""
     spare = np.maximum(np.frexp(values.astype(np.float64))[1] - _BITS, 0)
     least: NDArray[np.int64] = values >> spare << spare

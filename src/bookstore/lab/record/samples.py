@@ -77,7 +77,7 @@ def empty() -> Samples:
     return Samples(*(np.empty(0, dtype) for dtype in COLUMNS.values()))
 
 
-def joined(parts: Sequence[Samples]) -> Samples:
+def concatenate(parts: Sequence[Samples]) -> Samples:
     """All of them, one after the other."""
     return Samples(*map(np.concatenate, zip(*(part.columns for part in parts), strict=True))) if parts else empty()
 

@@ -7,7 +7,7 @@ from typing import Final
 from bookstore.lab.analysis import scalability
 from bookstore.lab.analysis import sweep_grid as grids
 from bookstore.lab.analysis.scalability import Scalability
-from bookstore.lab.analysis.sweep_grid import Grid, best, law
+from bookstore.lab.analysis.sweep_grid import Grid, best_cell, fit_law
 from bookstore.lab.record.run_record import Comparison, Interval, Metric, Run, Status, Summary
 from bookstore.lab.report.table import headline_of, span, three
 
@@ -35,7 +35,7 @@ def answer(run: Run) -> str:
 
 
 def _found(run: Run) -> str:
-    if grid := grids.of(run):
+    if grid := grids.grid_of(run):
         return sweep_answer(run, grid)
     baseline = next((one for one in run.summary if one.profile == run.contenders[0].label), None)
     if baseline is None:
@@ -87,7 +87,7 @@ def sentences(run: Run) -> list[str]:
     """The answer; each single key; each contender's verdicts; the smallest effect; what was not counted. Of a sweep
     the answer, the knees, what was not counted: every cell against the first would say no more than its grid."""
     said = [answer(run)]
-    if grid := grids.of(run):
+    if grid := grids.grid_of(run):
         return said + knees(run, grid) + ([run.told] if run.told else []) + invalid(run)
     if run.steps:
         said.append("One key at a time:")
@@ -159,7 +159,7 @@ def _percent(share: float | None) -> str:
 
 def sweep_answer(run: Run, grid: Grid) -> str:
     """The best cell in a sentence."""
-    one = best(run)
+    one = best_cell(run)
     if one is None:
         return "Nothing can be said: no cell of the sweep has a valid round."
     variant = next(it for it in grid.variants if one.profile in it.labels)
@@ -176,9 +176,9 @@ def knees(run: Run, grid: Grid) -> list[str]:
     """A sentence on each variant's knee, and why there is none."""
     if grid.over != "concurrency":
         return []
-    laws = {variant.name: law(run, grid, variant) for variant in grid.variants}
+    laws = {variant.name: fit_law(run, grid, variant) for variant in grid.variants}
     if not any(laws.values()):
-        return [f"No knee is told: the scalability law needs {scalability.FEWEST} concurrencies."]
+        return [f"No knee is told: the scalability law needs {scalability.MIN_CONCURRENCIES} concurrencies."]
     return [f"{name}: {_knee(it)}" for name, it in laws.items() if it]
 
 

@@ -23,7 +23,7 @@ from bookstore.lab.record.run_record import (
     Split,
     Telemetry,
 )
-from bookstore.lab.record.samples import Samples, joined
+from bookstore.lab.record.samples import Samples, concatenate
 from bookstore.lab.report.conclusions import answer
 from bookstore.lab.report.plot_data import (
     Line,
@@ -95,7 +95,7 @@ def shown(run: Run, read: Read) -> Shown:
         except ConfigurationError as refusal:
             parts, missing = [], str(refusal)
         told = [one for one in run.inspections if one.profile == contender.label and one.telemetry.series]
-        views.append(_view(contender.label, own, told, joined(parts), run.machine.cores))
+        views.append(_view(contender.label, own, told, concatenate(parts), run.machine.cores))
     bare = [replace(each, measurements=_without_telemetry(each.measurements)) for each in run.rounds]
     record = replace(run, rounds=bare, inspections=_without_telemetry(run.inspections))
     if swept:
@@ -105,7 +105,7 @@ def shown(run: Run, read: Read) -> Shown:
 
 def _drawn(every: Samples, one: Measurement, model: Model) -> Samples:
     """The warm-up's requests and those that count."""
-    return joined([every.between(-one.warm_up_s, 0), every.measured(one.seconds, model)])
+    return concatenate([every.between(-one.warm_up_s, 0), every.measured(one.seconds, model)])
 
 
 def _without_telemetry(measured: Sequence[Measurement]) -> list[Measurement]:

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from bookstore.lab.analysis.statistics import percentile
-from bookstore.lab.analysis.summary import Read, latencies_ms, of_profile
+from bookstore.lab.analysis.summary import Read, latencies_ms, measurements_of
 from bookstore.lab.analysis.verdict import METRICS
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.report.conclusions import sentences
@@ -90,7 +90,7 @@ def ab(run: Run, samples: Read) -> str:
 
 
 def _ab(run: Run, label: str, samples: Read) -> str:
-    valid = [one for one in of_profile(run.rounds, label) if one.is_valid]
+    valid = [one for one in measurements_of(run.rounds, label) if one.is_valid]
     seconds = sum(one.seconds for one in valid)
     requests, errors = sum(one.requests for one in valid), sum(one.errors for one in valid)
     refused = sum(count for one in valid for status, count in one.statuses.items() if status[0] not in "02")

@@ -65,7 +65,7 @@ def curves(runs: Sequence[Run]) -> list[Curve]:
             if one.profile == label and one.is_valid and one.throughput_per_s > 0
         ]
         clients = sorted({clients for clients, _ in points})
-        if len(clients) >= scalability.FEWEST:
+        if len(clients) >= scalability.MIN_CONCURRENCIES:
             law = scalability.fit(points)
             found.append(Curve(label, sweep_view.curve(law, clients[0], clients[-1]), law.told))
     return found

@@ -39,7 +39,7 @@ class Sweep(msgspec.Struct, frozen=True):
 
 def sweep(run: Run) -> Sweep | None:
     """None of a run that is no sweep."""
-    grid = grids.of(run)
+    grid = grids.grid_of(run)
     if grid is None:
         return None
     figures: dict[str, list[float]] = {}
@@ -47,7 +47,7 @@ def sweep(run: Run) -> Sweep | None:
         for one in each.measurements:
             if one.is_valid and one.throughput_per_s > 0:
                 figures.setdefault(one.profile, []).append(one.throughput_per_s)
-    best = grids.best(run)
+    best = grids.best_cell(run)
     return Sweep(
         grid=grid,
         throughput={label: ratio(values, [1.0] * len(values)) for label, values in figures.items()},
@@ -64,7 +64,7 @@ def curve(fit: Scalability, least: float, most: float) -> list[tuple[float, floa
 
 
 def _laws(run: Run, grid: Grid) -> list[Law]:
-    fits = {variant.name: grids.law(run, grid, variant) for variant in grid.variants}
+    fits = {variant.name: grids.fit_law(run, grid, variant) for variant in grid.variants}
     clients = [float(value) for value in grid.values] if any(fits.values()) else []
     return [Law(name, fit, curve(fit, min(clients), max(clients))) for name, fit in fits.items() if fit]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bookstore.config.scalars import duration_text
-from bookstore.lab.analysis.sweep_grid import Grid, best
+from bookstore.lab.analysis.sweep_grid import Grid, best_cell
 from bookstore.lab.analysis.verdict import headline
 from bookstore.lab.record.run_record import Metric, Run, Verdict
 from bookstore.lab.workload.spec import Workload
@@ -149,7 +149,7 @@ def _rounds(number: int) -> str:
 def sweep_table(run: Run, grid: Grid) -> str:
     """Requests a second of each cell for the terminal, * at the best; a dash where no round is valid."""
     of_cell = {one.profile: three(one.throughput_per_s) for one in run.summary}
-    top = best(run)
+    top = best_cell(run)
     rows = [["req/s", *(f"{value} " for value in grid.values)]]
     for variant in grid.variants:
         figures = [of_cell.get(label, "-") + ("*" if top and label == top.profile else " ") for label in variant.labels]

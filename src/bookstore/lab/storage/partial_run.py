@@ -56,7 +56,7 @@ class PartialRun:
             _replace(part / "measurement.json", msgspec.json.encode((number, measurement)))
         self.done[number, measurement.profile] = measurement
 
-    def note(self, label: str, statements: Statements) -> None:
+    def add_statements(self, label: str, statements: Statements) -> None:
         """Keeps the statements of a contender."""
         self.statements[label] = statements
         with self._writing():

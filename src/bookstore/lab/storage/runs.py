@@ -50,7 +50,7 @@ def read(path: Path) -> Run:
         raise ConfigurationError(f"{file}: not a run record: {error}") from None
 
 
-def reader(folder: Path, run: Run) -> Callable[[str, int], Samples]:
+def samples_reader(folder: Path, run: Run) -> Callable[[str, int], Samples]:
     """(profile, number of the round) -> its samples, of this version or the one before. Raises ConfigurationError where
     they cannot be read."""
     if (folder / samples.FILE).exists():
@@ -60,7 +60,7 @@ def reader(folder: Path, run: Run) -> Callable[[str, int], Samples]:
 
 
 @contextmanager
-def sole_user(output: Path) -> Iterator[list[Path]]:
+def exclusive_use(output: Path) -> Iterator[list[Path]]:
     """Holds the lab for one comparison at a time: two would disturb each other's figures. Gives the folders that
     comparisons left which were killed; they are removed. Raises ConfigurationError where another one is at work, or
     where nothing can be written; both before anything starts."""

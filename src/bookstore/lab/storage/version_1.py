@@ -30,7 +30,7 @@ from bookstore.lab.record.run_record import (
     Telemetry,
 )
 from bookstore.lab.record.samples import Samples, empty
-from bookstore.lab.workload.spec import Workload, of_version_1
+from bookstore.lab.workload.spec import Workload, from_version_1
 
 FILE: Final = "samples.csv.gz"
 
@@ -86,7 +86,7 @@ def convert(record: dict[str, Any], folder: Path) -> Run:
     run of a fixed number of rounds. Raises ConfigurationError for samples that cannot be read, and
     msgspec.ValidationError or KeyError for what is no such record."""
     old = msgspec.convert(record, _Run)
-    load = of_version_1(old.workload) if "path" in old.workload else msgspec.convert(old.workload, Workload)
+    load = from_version_1(old.workload) if "path" in old.workload else msgspec.convert(old.workload, Workload)
     parts = samples(folder / FILE, load.warm_up)
     counts = {one.profile: one.statements for one in old.summary}
     rounds = [

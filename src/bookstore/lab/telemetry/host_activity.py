@@ -21,7 +21,7 @@ PRESSURE: Final = Path("/proc/pressure/cpu")
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
-class Machine:
+class MachineCounters:
     """Counters of the whole machine; CPU in seconds, summed over its cores."""
 
     def __init__(self) -> None:
@@ -36,15 +36,15 @@ class Machine:
         self._last.update(ours)
         values = {"ours_s": self._ours_s, "clock_s": time.time() - time.monotonic()}
         with suppress(OSError, ValueError):
-            values |= processors(STAT.read_text())
+            values |= parse_cpu_times(STAT.read_text())
         with suppress(OSError, ValueError):
-            values["pressure_s"] = pressure_s(PRESSURE.read_text())
+            values["pressure_s"] = parse_pressure_s(PRESSURE.read_text())
         with suppress(OSError):
             values["load1"] = os.getloadavg()[0]
         return values
 
 
-def processors(stat: str) -> dict[str, float]:
+def parse_cpu_times(stat: str) -> dict[str, float]:
     """Of /proc/stat's first line (proc_stat(5)): busy_s by processes, steal_s by the hypervisor, all_s altogether."""
     ticks = [int(count) for count in stat.split("\n", 1)[0].split()[1:]]
     user, nice, system, _idle, _wait, _irq, _softirq, steal = ticks[:8]
@@ -55,7 +55,7 @@ def processors(stat: str) -> dict[str, float]:
     }
 
 
-def pressure_s(text: str) -> float:
+def parse_pressure_s(text: str) -> float:
     """How long some process has waited for a CPU, since the machine started."""
     some = next(line for line in [*text.splitlines(), ""] if line.startswith("some") or not line)
     return int(some.rpartition("total=")[2]) / 1e6
@@ -64,7 +64,7 @@ def pressure_s(text: str) -> float:
 def host_activity(timeline: Timeline, begin_s: float, end_s: float) -> HostActivity:
     """Of the machine's `timeline` between two moments. A figure that the system does not tell is None."""
     gained = {
-        name: timeline.gained(name, begin_s, end_s)
+        name: timeline.increase(name, begin_s, end_s)
         for name in ("busy_s", "ours_s", "steal_s", "all_s", "pressure_s")
     }  # fmt: skip
     everything = gained["all_s"] or None

@@ -68,7 +68,7 @@ def samples(text: str, wanted: Collection[str]) -> Iterator[Sample]:
         found = _SAMPLE.fullmatch(line)
         if not name or not found or not _LABELS.fullmatch(found[1] or ""):
             raise ValueError(f"not Prometheus's format: {line[:80]!r}")
-        labels = {key: _ESCAPED.sub(_unescaped, value) for key, value in _LABEL.findall(found[1] or "")}
+        labels = {key: _ESCAPED.sub(_unescape, value) for key, value in _LABEL.findall(found[1] or "")}
         yield Sample(name[0], labels, float(found[2]))
 
 
@@ -122,5 +122,5 @@ class Port:
         self._connection.close()
 
 
-def _unescaped(found: re.Match[str]) -> str:
+def _unescape(found: re.Match[str]) -> str:
     return "\n" if found[1] == "n" else found[1]

@@ -40,7 +40,7 @@ class Pace:
         return time.monotonic() >= self._due_s
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def timed(self) -> Iterator[None]:
         """Around what is dear; its own CPU counts, not its waits."""
         began_s = time.thread_time()
         yield
@@ -84,8 +84,8 @@ class _Linux:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._statm = _opened(pid, "statm")
-        self._rollup = _opened(pid, "smaps_rollup")
+        self._statm = _open_proc_file(pid, "statm")
+        self._rollup = _open_proc_file(pid, "smaps_rollup")
 
     def read(self, with_memory: bool) -> Mapping[str, float]:
         if self._statm is None:
@@ -140,7 +140,7 @@ class Family:
         """cpu_s, of children that have ended too; with `with_memory` pss_bytes, which takes some 0.2 ms a
         backend, more where they are busy. Raises Gone where the parent has ended."""
         children = self._children()
-        used = cpu_s(self._pid) + self._waited_for_s()
+        used = cpu_s(self._pid) + self._ended_children_cpu_s()
         for child in children:
             with suppress(Gone):  # it ended between the two reads; its time is the parent's at the next look
                 used += cpu_s(child)
@@ -163,7 +163,7 @@ class Family:
         except (OSError, psutil.Error) as error:
             raise Gone(str(self._pid)) from error
 
-    def _waited_for_s(self) -> float:
+    def _ended_children_cpu_s(self) -> float:
         """CPU seconds of the children that have ended, which the parent waited for."""
         if not IS_LINUX:
             return 0.0
@@ -183,7 +183,7 @@ class Family:
         pss_bytes = 0.0
         for pid in pids:
             if pid not in self._memory:
-                self._memory[pid] = _opened(pid, "smaps_rollup")
+                self._memory[pid] = _open_proc_file(pid, "smaps_rollup")
             opened = self._memory[pid]
             try:
                 if opened is None:
@@ -196,7 +196,7 @@ class Family:
         return {"pss_bytes": pss_bytes}
 
 
-def _opened(pid: int, name: str) -> int | None:
+def _open_proc_file(pid: int, name: str) -> int | None:
     try:
         return os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -13,26 +13,28 @@ from bookstore.lab.record.samples import Samples
 from bookstore.lab.telemetry.timeline import Column, Timeline, largest, summed
 from bookstore.lab.telemetry.usage import Timelines
 
-STATISTICS_LOOKS: Final = 4
+STATISTICS_POLLS: Final = 4
 """Sessions tell pg_stat_database once a second what they did: rates by it are over the last second."""
 
 
-def of_timelines(timelines: Timelines) -> list[Series]:
+def from_timelines(timelines: Timelines) -> list[Series]:
     """All of them, each with a value a look."""
-    workers = {pid: _of_worker(timeline, timelines.services.get(pid)) for pid, timeline in timelines.processes.items()}
+    workers = {
+        pid: _worker_columns(timeline, timelines.services.get(pid)) for pid, timeline in timelines.processes.items()
+    }
     found = [Series(name, f"worker {pid}", column) for pid, those in workers.items() for name, column in those.items()]
     for name in next(iter(workers.values()), {}):
         merge = largest if name == "loop_lag_ms" else summed
         found.append(Series(name, "workers", merge([those[name] for those in workers.values()])))
     others = {
-        "postgres": _of_postgres(timelines),
-        "load": _of_load(timelines.load),
-        "machine": _of_machine(timelines.machine),
+        "postgres": _postgres_columns(timelines),
+        "load": _load_columns(timelines.load),
+        "machine": _machine_columns(timelines.machine),
     }
     return found + [Series(name, of, column) for of, those in others.items() for name, column in those.items()]
 
 
-def of_samples(samples: Samples, at_s: Sequence[float]) -> list[Series]:
+def from_samples(samples: Samples, at_s: Sequence[float]) -> list[Series]:
     """sent_per_s since the moment before, and in_flight at each moment of `at_s`: requests sent and not yet done."""
     sent = np.sort(samples.done_s - samples.service_ms / 1000)
     moments: NDArray[np.float64] = np.asarray(at_s, np.float64)
@@ -46,15 +48,15 @@ def of_samples(samples: Samples, at_s: Sequence[float]) -> list[Series]:
     ]
 
 
-def _of_worker(process: Timeline, service: Timeline | None) -> dict[str, Column]:
+def _worker_columns(process: Timeline, service: Timeline | None) -> dict[str, Column]:
     own = {name: process.gauge(name) for name in ("pss_bytes", "uss_bytes", "rss_bytes", "threads", "descriptors")}
     own["cpu_ratio"] = process.rate("cpu_s")
     if service is None:
         return own
     return own | {
-        "loop_lag_ms": _times(1000, service.gauge("event_loop_lag_max_seconds")),
+        "loop_lag_ms": _scaled(1000, service.gauge("event_loop_lag_max_seconds")),
         "in_flight": service.gauge("requests_in_flight"),
-        "gc_pause_ms": _times(1000, service.gain("gc_pause_seconds_total")),
+        "gc_pause_ms": _scaled(1000, service.increases("gc_pause_seconds_total")),
         "pool_checked_out": service.gauge("pool_checked_out"),
         "pool_checked_in": service.gauge("pool_checked_in"),
         "pool_overflow": service.gauge("pool_overflow"),
@@ -62,14 +64,14 @@ def _of_worker(process: Timeline, service: Timeline | None) -> dict[str, Column]
     }
 
 
-def _of_postgres(timelines: Timelines) -> dict[str, Column]:
+def _postgres_columns(timelines: Timelines) -> dict[str, Column]:
     told = timelines.sessions
     states = ("active", "idle", "idle_in_transaction", "other", "waiting", "foreign")
-    hits, blocks = told.rate("hits", STATISTICS_LOOKS), told.rate("blocks", STATISTICS_LOOKS)
+    hits, blocks = told.rate("hits", STATISTICS_POLLS), told.rate("blocks", STATISTICS_POLLS)
     return {f"sessions_{state}": told.gauge(f"sessions_{state}") for state in states} | {
         "max_connections": told.gauge("max_connections"),
-        "commits_per_s": told.rate("commits", STATISTICS_LOOKS),
-        "rollbacks_per_s": told.rate("rollbacks", STATISTICS_LOOKS),
+        "commits_per_s": told.rate("commits", STATISTICS_POLLS),
+        "rollbacks_per_s": told.rate("rollbacks", STATISTICS_POLLS),
         "statements_per_s": told.rate("statements"),
         "rows_per_s": told.rate("rows"),
         "cpu_ratio": timelines.postgres.rate("cpu_s"),
@@ -80,12 +82,12 @@ def _of_postgres(timelines: Timelines) -> dict[str, Column]:
     }
 
 
-def _of_load(timeline: Timeline) -> dict[str, Column]:
+def _load_columns(timeline: Timeline) -> dict[str, Column]:
     return {"cpu_ratio": timeline.rate("cpu_s")}
 
 
-def _of_machine(timeline: Timeline) -> dict[str, Column]:
-    everything, ours = timeline.gain("all_s"), timeline.gain("ours_s")
+def _machine_columns(timeline: Timeline) -> dict[str, Column]:
+    everything, ours = timeline.increases("all_s"), timeline.increases("ours_s")
 
     def share(gains: Column) -> Column:
         pairs = zip(gains, everything, strict=True)
@@ -93,15 +95,15 @@ def _of_machine(timeline: Timeline) -> dict[str, Column]:
 
     others: Column = [
         max(0.0, busy - own) if busy is not None and own is not None else None
-        for busy, own in zip(timeline.gain("busy_s"), ours, strict=True)
+        for busy, own in zip(timeline.increases("busy_s"), ours, strict=True)
     ]  # the kernel counts all cores in ticks: within one look the run may seem to have used more than all did
     return {
         "others_ratio": share(others),
-        "steal_ratio": share(timeline.gain("steal_s")),
+        "steal_ratio": share(timeline.increases("steal_s")),
         "pressure_ratio": timeline.rate("pressure_s"),
         "load1": timeline.gauge("load1"),
     }
 
 
-def _times(factor: float, column: Column) -> Column:
+def _scaled(factor: float, column: Column) -> Column:
     return [None if value is None else value * factor for value in column]

@@ -31,7 +31,7 @@ class Timeline:
     def gauge(self, name: str) -> Column:
         return [reading.values.get(name) if reading else None for reading in self.readings]
 
-    def gain(self, name: str) -> Column:
+    def increases(self, name: str) -> Column:
         """What the counter `name` gained since the look before."""
         return [change and change[0] for change in self._changes(name, 1)]
 
@@ -39,7 +39,7 @@ class Timeline:
         """What the counter `name` gained a second, over the last `looks` looks."""
         return [change and change[0] / change[1] for change in self._changes(name, looks)]
 
-    def gained(self, name: str, begin_s: float, end_s: float) -> float | None:
+    def increase(self, name: str, begin_s: float, end_s: float) -> float | None:
         """What the counter `name` gained from `begin_s` to `end_s`. None where no look was near either, and where
         the counter began anew.
 
@@ -50,7 +50,7 @@ class Timeline:
         begin, end = self._at(name, begin_s), self._at(name, end_s)
         return None if begin is None or end is None or end < begin else end - begin
 
-    def whole(self, name: str, begin_s: float, end_s: float) -> tuple[float, float, float] | None:
+    def increase_between_readings(self, name: str, begin_s: float, end_s: float) -> tuple[float, float, float] | None:
         """What the counter `name` gained between the first and the last look from `begin_s` to `end_s`, and when
         these were: for a figure that is divided by what was counted between the same two moments. None for less
         than two looks, where none was near one of the moments, and where the counter began anew."""
@@ -97,19 +97,19 @@ class Timeline:
 
 def summed(columns: Sequence[Column]) -> Column:
     """Look by look; a gap in one is a gap in the sum."""
-    return [sum(known) if (known := _all(values)) else None for values in zip(*columns, strict=True)]
+    return [sum(known) if (known := _complete(values)) else None for values in zip(*columns, strict=True)]
 
 
 def largest(columns: Sequence[Column]) -> Column:
     """As `summed`."""
-    return [max(known) if (known := _all(values)) else None for values in zip(*columns, strict=True)]
+    return [max(known) if (known := _complete(values)) else None for values in zip(*columns, strict=True)]
 
 
 def total(parts: Iterable[float | None]) -> float | None:
     """The sum; None where there are none or one is not known."""
-    return sum(known) if (known := _all(list(parts))) else None
+    return sum(known) if (known := _complete(list(parts))) else None
 
 
-def _all(values: Sequence[float | None]) -> list[float]:
+def _complete(values: Sequence[float | None]) -> list[float]:
     known = [value for value in values if value is not None]
     return known if len(known) == len(values) else []

@@ -58,14 +58,14 @@ def usage(timelines: Timelines, begin_s: float, end_s: float, answered: Answered
     workers, services = list(timelines.processes.values()), list(timelines.services.values())
 
     def gained(some: Sequence[Timeline], name: str) -> float | None:
-        return total(timeline.gained(name, begin_s, end_s) for timeline in some)
+        return total(timeline.increase(name, begin_s, end_s) for timeline in some)
 
     def each(some: Sequence[Timeline], name: str, factor: float = 1.0) -> float | None:
         parts: list[float | None] = []
         for timeline in some:
-            found = timeline.whole(name, begin_s, end_s)
+            found = timeline.increase_between_readings(name, begin_s, end_s)
             if found is None:  # too short for two looks
-                gain = timeline.gained(name, begin_s, end_s)
+                gain = timeline.increase(name, begin_s, end_s)
                 found = None if gain is None else (gain, begin_s, end_s)
             requests = answered(found[1], found[2]) if found else 0
             parts.append(found[0] * factor / requests if found and requests else None)
@@ -91,8 +91,8 @@ def pool_wait(services: Sequence[Timeline], begin_s: float, end_s: float) -> His
     """How long requests waited for a connection, all workers' together."""
     seen = {name for timeline in services for reading in timeline.readings if reading for name in reading.values}
     names = sorted((name for name in seen if name.startswith(_BUCKET)), key=_bound)
-    upto = [total(timeline.gained(name, begin_s, end_s) for timeline in services) for name in names]
-    sum_s = total(timeline.gained("pool_wait_seconds_sum", begin_s, end_s) for timeline in services)
+    upto = [total(timeline.increase(name, begin_s, end_s) for timeline in services) for name in names]
+    sum_s = total(timeline.increase("pool_wait_seconds_sum", begin_s, end_s) for timeline in services)
     if not names or sum_s is None:
         return None
     cumulative = [0, *(round(count) for count in upto if count is not None)]
@@ -110,7 +110,7 @@ def split(services: Sequence[Timeline], begin_s: float, end_s: float, mean_ms: f
     """
 
     def spent(name: str) -> float | None:
-        return total(timeline.gained(name, begin_s, end_s) for timeline in services)
+        return total(timeline.increase(name, begin_s, end_s) for timeline in services)
 
     count, served = spent("request_seconds_count"), spent("request_seconds_sum")
     pool, database, json = (

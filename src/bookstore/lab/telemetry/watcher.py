@@ -21,7 +21,7 @@ import psycopg
 from bookstore.lab.record.run_record import HostActivity, Series, Telemetry
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.telemetry import processes, series
-from bookstore.lab.telemetry.host_activity import Machine, host_activity
+from bookstore.lab.telemetry.host_activity import MachineCounters, host_activity
 from bookstore.lab.telemetry.metrics_port import NoMetrics, Port
 from bookstore.lab.telemetry.processes import Family, Gone, Pace
 from bookstore.lab.telemetry.sessions import NoAnswer, Sessions
@@ -29,14 +29,14 @@ from bookstore.lab.telemetry.timeline import Column, Reading, Timeline
 from bookstore.lab.telemetry.usage import Answered, Timelines, Usage, usage
 
 INTERVAL_S: Final = 0.25
-LATEST_S: Final = INTERVAL_S / 2
+MAX_LATE_S: Final = INTERVAL_S / 2
 """A look that begins later than this is one of another moment: a gap."""
-PATIENCE_S: Final = 0.2
+ANSWER_TIMEOUT_S: Final = 0.2
 """For the answers of one look, which leaves the rest of the interval to /proc."""
 MEMORY_RATIO: Final = 0.005
 """Of one core, for reading the workers' PSS and USS, and as much for PostgreSQL's: where that is dear (3 ms for a
 busy worker of 100 MB) only each second, third … look has them, and the looks between are gaps in those series."""
-MEMORY_AT_LEAST_S: Final = 1.0
+MEMORY_INTERVAL_S: Final = 1.0
 """Whatever it costs, memory is read this often: a peak has to be seen within a measurement of a few seconds."""
 _Found = TypeVar("_Found")
 
@@ -48,7 +48,7 @@ class Cost(NamedTuple):
     seconds: float
     cpu_s: float
     postgres_s: float
-    looks: int
+    polls: int
 
 
 class Watcher:
@@ -96,8 +96,8 @@ class Watcher:
         self._sessions = Sessions(connection, own, database, named) if connection and database else None
         self._family = Family(postmaster) if postmaster else None
         self._port = Port(metrics_url) if metrics_url else None
-        self._machine = Machine()
-        self._paces = {whose: Pace(MEMORY_RATIO, MEMORY_AT_LEAST_S) for whose in ("workers", "postgres")}
+        self._machine = MachineCounters()
+        self._paces = {whose: Pace(MEMORY_RATIO, MEMORY_INTERVAL_S) for whose in ("workers", "postgres")}
         self._cpu_s = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
@@ -115,7 +115,7 @@ class Watcher:
                 part.close()
 
     @property
-    def looks(self) -> int:
+    def polls(self) -> int:
         return len(self._moments)
 
     @property
@@ -129,19 +129,19 @@ class Watcher:
         latency, without which there is no split."""
         return usage(self.timelines, begin_s, end_s, answered, mean_ms)
 
-    def quiet(self, begin_s: float, end_s: float) -> HostActivity:
+    def host_activity(self, begin_s: float, end_s: float) -> HostActivity:
         return host_activity(self.timelines.machine, begin_s, end_s)
 
     def load_cpu_ratio(self, begin_s: float, end_s: float) -> float | None:
         """The load generator's CPU, of one core."""
-        used = self.timelines.load.gained("cpu_s", begin_s, end_s)
+        used = self.timelines.load.increase("cpu_s", begin_s, end_s)
         return None if used is None else used / (end_s - begin_s)
 
     def telemetry(self, begin_s: float, samples: Samples | None = None) -> Telemetry:
         """All series, in seconds since `begin_s`, those of `samples` too. Left out are those that never had a
         value: nobody was there to tell them."""
         at_s = [round(moment - begin_s, 3) for moment in self._moments]
-        found = [*series.of_timelines(self.timelines), *(series.of_samples(samples, at_s) if samples else [])]
+        found = [*series.from_timelines(self.timelines), *(series.from_samples(samples, at_s) if samples else [])]
         told = [one for one in found if any(value is not None for value in one.values)]
         return Telemetry(at_s=at_s, series=[Series(one.name, one.of, _rounded(one.values)) for one in told])
 
@@ -149,23 +149,23 @@ class Watcher:
         begin_s = time.monotonic()
         planned = 0
         while True:
-            self._look(time.monotonic())
+            self._poll(time.monotonic())
             self._cpu_s = time.thread_time()
             if self._done.is_set():
                 return  # the look after the end is the other side of the last interval
             planned += 1
-            while (late_s := time.monotonic() - begin_s - planned * INTERVAL_S) > LATEST_S:
-                self._miss(begin_s + planned * INTERVAL_S)
+            while (late_s := time.monotonic() - begin_s - planned * INTERVAL_S) > MAX_LATE_S:
+                self._record_gap(begin_s + planned * INTERVAL_S)
                 planned += 1
             self._done.wait(max(0.0, -late_s))
 
-    def _miss(self, moment_s: float) -> None:
+    def _record_gap(self, moment_s: float) -> None:
         self._moments.append(moment_s)
-        for timeline in self._all_tracks():
+        for timeline in self._all_timelines():
             timeline.readings.append(None)
 
-    def _look(self, moment_s: float) -> None:
-        until_s = moment_s + PATIENCE_S
+    def _poll(self, moment_s: float) -> None:
+        until_s = moment_s + ANSWER_TIMEOUT_S
         for source in (self._port, self._sessions):
             if source:
                 source.ask()
@@ -175,18 +175,18 @@ class Watcher:
                 ours[pid] = processes.cpu_s(pid)
         with self._paced("workers") as with_memory:
             for pid, worker in self._workers.items():
-                ours |= _used(pid, _add(self.timelines.processes[pid], partial(worker.read, with_memory)))
+                ours |= _cpu_seconds(pid, _record(self.timelines.processes[pid], partial(worker.read, with_memory)))
         with self._paced("postgres") as with_memory:
             read = partial(self._family.read, with_memory) if self._family else None
-            ours |= _used(0, _add(self.timelines.postgres, read))
+            ours |= _cpu_seconds(0, _record(self.timelines.postgres, read))
         load_pid = self.load_pid
-        ours |= _used(
-            -1, _add(self.timelines.load, (lambda: {"cpu_s": processes.cpu_s(load_pid)}) if load_pid else None)
+        ours |= _cpu_seconds(
+            -1, _record(self.timelines.load, (lambda: {"cpu_s": processes.cpu_s(load_pid)}) if load_pid else None)
         )
-        _add(self.timelines.machine, lambda: self._machine.read(ours))
+        _record(self.timelines.machine, lambda: self._machine.read(ours))
         sessions, port = self._sessions, self._port
-        _add(self.timelines.sessions, (lambda: sessions.answer(until_s)) if sessions else None)
-        services = _told(lambda: port.answer(until_s)) if port else None
+        _record(self.timelines.sessions, (lambda: sessions.answer(until_s)) if sessions else None)
+        services = _read_or_gap(lambda: port.answer(until_s)) if port else None
         at_s = time.monotonic()
         for pid, timeline in self.timelines.services.items():
             told = services.get(self._own_pids[pid]) if services else None
@@ -198,12 +198,12 @@ class Watcher:
         """Whether their memory is to be read now."""
         pace = self._paces[whose]
         if pace.is_due():
-            with pace.taken():
+            with pace.timed():
                 yield True
         else:
             yield False
 
-    def _all_tracks(self) -> Iterable[Timeline]:
+    def _all_timelines(self) -> Iterable[Timeline]:
         them = self.timelines
         return [
             *them.processes.values(),
@@ -223,26 +223,26 @@ def describe_cost(costs: Iterable[Cost]) -> str:
         return "Nothing was watched."
     cpu, postgres = (sum(part) / seconds for part in ([c.cpu_s for c in every], [c.postgres_s for c in every]))
     return (
-        f"The watcher looked {sum(cost.looks for cost in every)} times in {seconds:.0f} s; "
+        f"The watcher looked {sum(cost.polls for cost in every)} times in {seconds:.0f} s; "
         f"that took {cpu:.2%} of a core, and {postgres:.2%} of one in PostgreSQL."
     )
 
 
-def _add(timeline: Timeline, read: Callable[[], Mapping[str, float]] | None) -> Mapping[str, float] | None:
+def _record(timeline: Timeline, read: Callable[[], Mapping[str, float]] | None) -> Mapping[str, float] | None:
     """Reads, and keeps what was read with the moment it was."""
-    values = _told(read) if read else None
+    values = _read_or_gap(read) if read else None
     timeline.readings.append(None if values is None else Reading(time.monotonic(), values))
     return values
 
 
-def _told(read: Callable[[], _Found]) -> _Found | None:
+def _read_or_gap(read: Callable[[], _Found]) -> _Found | None:
     try:
         return read()
     except (Gone, NoAnswer, NoMetrics):
         return None
 
 
-def _used(key: int, values: Mapping[str, float] | None) -> dict[int, float]:
+def _cpu_seconds(key: int, values: Mapping[str, float] | None) -> dict[int, float]:
     return {key: values["cpu_s"]} if values else {}
 
 

@@ -17,27 +17,29 @@ from bookstore.config.text import excerpt
 from bookstore.config.validation import SourceValue, SourceValues, Violations
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.workload import thresholds
-from bookstore.lab.workload.spec import MOST_CLIENTS, RequestSpec, Stage, Workload
+from bookstore.lab.workload.spec import MAX_CLIENTS, RequestSpec, Stage, Workload
 from bookstore.profile import layers
 
-SHORT: Final = ("path", "headers")
+SHORTHAND_KEYS: Final = ("path", "headers")
 """The keys that stand for `requests` in a workload of one GET."""
 
 _LISTS: Final = ("requests", "stages", "thresholds")
 _DURATIONS: Final = ("duration", "warm_up")
 _PATH: Final = re.compile(r"/[!-~]*")
-_PATH_IN_WORDS: Final = "a path of the service, such as /books?limit=100"
+_ALLOWED_PATH: Final = "a path of the service, such as /books?limit=100"
 _TITLE: Final = re.compile(r"[!-~]([ -~]{0,78}[!-~])?")
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _VALUE: Final = re.compile(r"[!-~]([ -~]{0,998}[!-~])?")
-_SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
-_CLIENTS: Final = frozenset({"connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"})
+_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+_CLIENT_HEADERS: Final = frozenset(
+    {"connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"}
+)
 BODILESS: Final = frozenset({"GET", "HEAD", "DELETE"})
 TEMPLATE: Final = "{{"
 """k9 fills in what stands in two braces."""
-MOST_ITEMS: Final = 50
-SHORTEST_S: Final = 0.5
-LONGEST_S: Final = 3600
+MAX_ITEMS: Final = 50
+MIN_DURATION_S: Final = 0.5
+MAX_DURATION_S: Final = 3600
 
 
 def names() -> list[str]:
@@ -64,18 +66,18 @@ def read(spec: str) -> tuple[Workload, dict[str, str]]:
             f"or the path of a .yaml file"
         )
     path = Path(base).expanduser() if is_path else shipped("workloads") / f"{base}.yaml"
-    entries = _over(yaml_document.read(path, mistakes, ("headers",), _LISTS), layers.overrides(spec, mistakes))
+    entries = _override(yaml_document.read(path, mistakes, ("headers",), _LISTS), layers.overrides(spec, mistakes))
     origins = {key: entry.place for key, entry in entries.items()}
     if not {"path", "requests"} & entries.keys() and not mistakes.incomplete:
-        mistakes.add(str(path), "path", "nothing", f"{_PATH_IN_WORDS}; or a list of requests")
+        mistakes.add(str(path), "path", "nothing", f"{_ALLOWED_PATH}; or a list of requests")
     values = _values(path.stem[:80], entries, mistakes)
     workload = Workload(name=layers.label(spec), **{"requests": [RequestSpec(name="", path="/")], **values})
-    _contradictions(entries, workload, mistakes)
+    _check_consistency(entries, workload, mistakes)
     mistakes.raise_any()
     return workload, origins
 
 
-def changed(workload: Workload, values: dict[str, float]) -> Workload:
+def with_values(workload: Workload, values: dict[str, float]) -> Workload:
     """The workload with arguments of the command line over its file's values, which hold within the same
     limits. Raises ConfigurationError."""
     mistakes = Violations()
@@ -86,12 +88,12 @@ def changed(workload: Workload, values: dict[str, float]) -> Workload:
     entries = {key: SourceValue(scalars.scalar(text), text, "command line") for key, text in texts.items()}
     fitted = validation.validate(Workload, entries, mistakes, {})
     changed = msgspec.structs.replace(workload, **fitted)
-    _contradictions(entries, changed, mistakes)
+    _check_consistency(entries, changed, mistakes)
     mistakes.raise_any()
     return changed
 
 
-def _over(file: SourceValues, overrides: SourceValues) -> SourceValues:
+def _override(file: SourceValues, overrides: SourceValues) -> SourceValues:
     """`overrides` over the file's. What another model leaves without meaning is not taken over from the file."""
     gone: set[str] = set()
     if "model" in overrides:
@@ -104,25 +106,25 @@ def _over(file: SourceValues, overrides: SourceValues) -> SourceValues:
 def _values(name: str, entries: SourceValues, mistakes: Violations) -> dict[str, Any]:
     rest = dict(entries)
     if "requests" in rest:
-        for key in SHORT:
+        for key in SHORTHAND_KEYS:
             if entry := rest.pop(key, None):
                 mistakes.add(entry.place, key, "it beside requests", "either requests, or the path of one GET")
-        requests = [_request(item, mistakes) for item in _taken(rest, "requests")]
+        requests = [_request(item, mistakes) for item in _pop_list(rest, "requests")]
     else:
-        short = {key: rest.pop(key) for key in SHORT if key in rest}
+        short = {key: rest.pop(key) for key in SHORTHAND_KEYS if key in rest}
         requests = [_request(SourceValue(short, "", ""), mistakes, name)] if short else []
-    stages = [_stage(item, mistakes) for item in _taken(rest, "stages")]
-    texts = [_threshold(item, mistakes) for item in _taken(rest, "thresholds")]
-    values = validation.validate(Workload, rest, mistakes, {}, beside=SHORT)
+    stages = [_stage(item, mistakes) for item in _pop_list(rest, "stages")]
+    texts = [_threshold(item, mistakes) for item in _pop_list(rest, "thresholds")]
+    values = validation.validate(Workload, rest, mistakes, {}, beside=SHORTHAND_KEYS)
     gathered: dict[str, list[Any]] = {"requests": requests, "stages": stages, "thresholds": texts}
     for key, found in gathered.items():
         if all(found) and found:
             values[key] = found
-    _counts(entries, mistakes)
+    _check_lengths(entries, mistakes)
     return values | ({"duration": sum(one.duration for one in stages if one)} if stages else {})
 
 
-def _taken(entries: SourceValues, key: str) -> list[SourceValue]:
+def _pop_list(entries: SourceValues, key: str) -> list[SourceValue]:
     """The items of the list `key`, which is taken out of `entries`; none where there is no such list."""
     found = entries[key].value if key in entries else None
     if not isinstance(found, list):
@@ -131,12 +133,12 @@ def _taken(entries: SourceValues, key: str) -> list[SourceValue]:
     return found
 
 
-def _counts(entries: SourceValues, mistakes: Violations) -> None:
+def _check_lengths(entries: SourceValues, mistakes: Violations) -> None:
     for key in _LISTS:
         found = entries[key].value if key in entries else None
-        if isinstance(found, list) and not (key == "requests") <= len(found) <= MOST_ITEMS:
+        if isinstance(found, list) and not (key == "requests") <= len(found) <= MAX_ITEMS:
             least = "1 to" if key == "requests" else "up to"
-            mistakes.add(entries[key].place, key, f"a list of {len(found)}", f"a list of {least} {MOST_ITEMS}")
+            mistakes.add(entries[key].place, key, f"a list of {len(found)}", f"a list of {least} {MAX_ITEMS}")
 
 
 def _request(item: SourceValue, mistakes: Violations, default: str | None = None) -> RequestSpec | None:
@@ -145,12 +147,12 @@ def _request(item: SourceValue, mistakes: Violations, default: str | None = None
         return None
     entries = dict(item.value)
     name = entries.pop("name", None)
-    headers = _headers(entries, mistakes)
+    headers = _pop_headers(entries, mistakes)
     values = validation.validate(RequestSpec, entries, mistakes, {}, beside=("name",))
     if "path" not in entries and item.place:
-        mistakes.add(item.place, "path", "nothing", _PATH_IN_WORDS)
+        mistakes.add(item.place, "path", "nothing", _ALLOWED_PATH)
     if "path" in entries and (not _PATH.fullmatch(path := str(values.get("path", ""))) or TEMPLATE in path):
-        mistakes.add(entries["path"].place, "path", repr(entries["path"].text), _PATH_IN_WORDS)
+        mistakes.add(entries["path"].place, "path", repr(entries["path"].text), _ALLOWED_PATH)
     if name and not _TITLE.fullmatch(name.text):
         mistakes.add(name.place, "name", f"'{excerpt(name.text)}'", "a text of 1 to 80 visible ASCII characters")
     if "body" in entries:
@@ -180,7 +182,7 @@ def _threshold(item: SourceValue, mistakes: Violations) -> str:
     return item.text
 
 
-def _contradictions(entries: SourceValues, workload: Workload, mistakes: Violations) -> None:
+def _check_consistency(entries: SourceValues, workload: Workload, mistakes: Violations) -> None:
     """What is right alone and cannot stand together; nothing is said about keys that are wrong alone."""
 
     def wrong(key: str, found: str, allowed: str) -> None:
@@ -191,8 +193,8 @@ def _contradictions(entries: SourceValues, workload: Workload, mistakes: Violati
     if workload.model == "closed":
         wrong("rate", f"{said.get('rate')} in the closed model", "rate beside model: open alone")
         for stage in workload.stages:
-            if stage.target > MOST_CLIENTS or stage.target % 1:
-                allowed = f"whole numbers of clients up to {MOST_CLIENTS} in the closed model"
+            if stage.target > MAX_CLIENTS or stage.target % 1:
+                allowed = f"whole numbers of clients up to {MAX_CLIENTS} in the closed model"
                 wrong("stages", f"a target of {stage.target:g}", allowed)
     else:
         wrong(
@@ -202,8 +204,8 @@ def _contradictions(entries: SourceValues, workload: Workload, mistakes: Violati
             wrong("model", "open without a rate", "model: open beside a rate (requests a second) or stages")
     if workload.stages:
         wrong("duration", f"{said.get('duration')} beside stages", "one of them: the stages' durations add up")
-        if not SHORTEST_S <= (total := sum(stage.duration for stage in workload.stages)) <= LONGEST_S:
-            wrong("stages", f"{total:g} s altogether", f"{SHORTEST_S:g} s to {LONGEST_S} s altogether")
+        if not MIN_DURATION_S <= (total := sum(stage.duration for stage in workload.stages)) <= MAX_DURATION_S:
+            wrong("stages", f"{total:g} s altogether", f"{MIN_DURATION_S:g} s to {MAX_DURATION_S} s altogether")
         if not any(stage.target for stage in workload.stages):
             wrong("stages", "no target above 0", "at least one")
     titles = [ask.name for ask in workload.requests]
@@ -211,7 +213,7 @@ def _contradictions(entries: SourceValues, workload: Workload, mistakes: Violati
         wrong("requests", f"'{excerpt(twice)}' twice", "another name for one of them")
 
 
-def _headers(entries: SourceValues, mistakes: Violations) -> dict[str, str]:
+def _pop_headers(entries: SourceValues, mistakes: Violations) -> dict[str, str]:
     """Takes the mapping `headers` out of `entries`."""
     named = entries["headers"].value if "headers" in entries else None
     if not isinstance(named, dict):
@@ -221,9 +223,9 @@ def _headers(entries: SourceValues, mistakes: Violations) -> dict[str, str]:
     for name, entry in named.items():
         if not _NAME.fullmatch(name):
             mistakes.add(entry.place, "headers", f"'{excerpt(name)}'", "the name of a header, such as Accept-Encoding")
-        elif name.lower() in _SECRET:
+        elif name.lower() in _SECRET_HEADERS:
             mistakes.add(entry.place, "headers", name, "no secret: files are shared, and runs are kept")
-        elif name.lower() in _CLIENTS | seen:
+        elif name.lower() in _CLIENT_HEADERS | seen:
             mistakes.add(entry.place, "headers", name, "each header once, and none that the client sets itself")
         elif not _VALUE.fullmatch(entry.text) or TEMPLATE in entry.text:
             found = f"{name} with '{excerpt(entry.text)}'"

@@ -8,7 +8,7 @@ import msgspec
 
 from bookstore.config.scalars import DURATION_PATTERN, duration_text
 from bookstore.config.validation import is_duration, unpacked
-from bookstore.lab.workload.file import MOST_ITEMS
+from bookstore.lab.workload.file import MAX_ITEMS
 from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
 MEANINGS: Final[dict[str, str]] = {
@@ -26,7 +26,7 @@ MEANINGS: Final[dict[str, str]] = {
     "thresholds": "Promises in k6's syntax, such as p(95)<200 or rate<0.01.",
     "books": "Size of a generated catalogue; without it, the 10,000 real books.",
 }
-ASK_MEANINGS: Final[dict[str, str]] = {
+REQUEST_MEANINGS: Final[dict[str, str]] = {
     "name": "What tables call it; by default its method and path.",
     "method": "The HTTP method.",
     "path": "May hold {id} (a book's id), {number} (1 to 1000) and {uuid} (a new one each time).",
@@ -84,13 +84,13 @@ def _type(key: str, hint: Any) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
     if get_origin(kind) is list:
         least = {"minItems": 1} if key == "requests" else {}
-        return {"type": "array", "items": _items(get_args(kind)[0]), **least, "maxItems": MOST_ITEMS}
+        return {"type": "array", "items": _items(get_args(kind)[0]), **least, "maxItems": MAX_ITEMS}
     return {"type": "string", **({"maxLength": meta.max_length} if meta and meta.max_length else {})}
 
 
 def _items(kind: Any) -> dict[str, Any]:
     if kind is RequestSpec:
-        return _object(_properties(RequestSpec, ASK_MEANINGS), ["path"])
+        return _object(_properties(RequestSpec, REQUEST_MEANINGS), ["path"])
     if kind is Stage:
         return _object(_properties(Stage, STAGE_MEANINGS), ["duration", "target"])
     return {"type": "string"}

@@ -19,7 +19,7 @@ _DURATIONS: Final = frozenset({"duration", "warm_up"})
 
 def effective(workload: Workload) -> dict[str, Any]:
     """Each key that says something, durations as texts such as `5s`."""
-    told = {key: value for key, value in _said(msgspec.to_builtins(workload)).items() if key != "name"}
+    told = {key: value for key, value in _without_empty(msgspec.to_builtins(workload)).items() if key != "name"}
     if workload.stages:
         del told["duration"]
     if workload.model == "open":
@@ -39,12 +39,12 @@ def to_yaml(workload: Workload, origins: Mapping[str, str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _said(told: dict[str, Any]) -> dict[str, Any]:
+def _without_empty(told: dict[str, Any]) -> dict[str, Any]:
     """Without what says nothing: null, and the empty."""
     said: dict[str, Any] = {}
     for key, value in told.items():
         if isinstance(value, list):
-            found: Any = [_said(item) if isinstance(item, dict) else item for item in value]
+            found: Any = [_without_empty(item) if isinstance(item, dict) else item for item in value]
         else:
             found = duration_text(value) if key in _DURATIONS else value
         if found not in (None, [], {}):

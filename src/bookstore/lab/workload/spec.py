@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-MOST_CLIENTS: Final = 1000
+MAX_CLIENTS: Final = 1000
 """Of the closed model; and as many requests may be on their way at once in the open one."""
 
 _SECONDS: Final = {"duration": True}
@@ -36,7 +36,7 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True):
     def writes(self) -> bool:
         return self.method not in {"GET", "HEAD"}
 
-    def path_of(self, book_id: object) -> str:
+    def path_for(self, book_id: object) -> str:
         """The path of one request, `book_id` standing for `{id}`."""
         return self.path.replace("{id}", str(book_id))
 
@@ -62,7 +62,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     requests: Annotated[list[RequestSpec], Meta(min_length=1, max_length=50)]
     keys: Literal["uniform", "zipf"] = "uniform"
     model: Literal["closed", "open"] = "closed"
-    concurrency: Annotated[int, Meta(ge=1, le=MOST_CLIENTS)] = 5
+    concurrency: Annotated[int, Meta(ge=1, le=MAX_CLIENTS)] = 5
     rate: Annotated[float, Meta(ge=0.1, le=100_000)] | None = None
     stages: Annotated[list[Stage], Meta(max_length=50)] = []
     duration: Annotated[float, Meta(ge=0.5, le=3600, extra=_SECONDS)] = 3.0
@@ -86,11 +86,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     def clients(self) -> int:
         """How many connections the load generator may have open at once."""
         if self.model == "open":
-            return MOST_CLIENTS
+            return MAX_CLIENTS
         return max([self.concurrency, *(int(stage.target) for stage in self.stages)])
 
 
-def of_version_1(record: dict[str, Any]) -> Workload:
+def from_version_1(record: dict[str, Any]) -> Workload:
     """The workload in a run record of schema version 1: one GET in the closed model. Raises msgspec.ValidationError
     or KeyError where it is none."""
     rest = {key: value for key, value in record.items() if key not in {"path", "headers"}}

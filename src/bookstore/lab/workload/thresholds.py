@@ -51,7 +51,7 @@ def parse(expression: str) -> Threshold:
     return Threshold(expression, word, float(match["percent"] or 0), match["operator"], float(match["limit"]))
 
 
-def checked(expressions: Sequence[str], place: str) -> list[str]:
+def validate(expressions: Sequence[str], place: str) -> list[str]:
     """The expressions as they are. Raises ConfigurationError naming `place` where one is none."""
     for expression in expressions:
         try:
