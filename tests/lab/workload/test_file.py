@@ -17,29 +17,29 @@ def write(folder: Path, text: str) -> str:
 
 @pytest.mark.parametrize("name", workload_file.names())
 def test_shipped(name: str) -> None:
-    """Every shipped workload loads, says what it is for, and bears its file's name."""
-    one = workload_file.load(name)
-    assert one.name == name
-    assert one.description
-    assert all(ask.path.startswith("/books") for ask in one.requests)
+    """Every shipped workload loads, has a description, and is named after its file."""
+    workload = workload_file.load(name)
+    assert workload.name == name
+    assert workload.description
+    assert all(request.path.startswith("/books") for request in workload.requests)
 
 
 def test_defaults(tmp_path: Path) -> None:
-    """A path is all that a workload needs."""
-    one = workload_file.load(write(tmp_path, "path: /books"))
-    asked = RequestSpec(name="mine", path="/books")
-    assert one == Workload(name="mine", requests=[asked], concurrency=5, duration=3.0, warm_up=5.0)
+    """A path is enough to define a workload."""
+    workload = workload_file.load(write(tmp_path, "path: /books"))
+    request = RequestSpec(name="mine", path="/books")
+    assert workload == Workload(name="mine", requests=[request], concurrency=5, duration=3.0, warm_up=5.0)
 
 
 def test_values(tmp_path: Path) -> None:
-    """Durations are texts with a unit in the file and seconds afterwards."""
+    """Durations have a unit in the file and are seconds in the struct."""
     text = "path: /books\nconcurrency: 25\nduration: 1.5m\nwarm_up: 500ms\ndescription: mine"
-    one = workload_file.load(write(tmp_path, text))
-    assert (one.concurrency, one.duration, one.warm_up, one.description) == (25, 90.0, 0.5, "mine")
+    workload = workload_file.load(write(tmp_path, text))
+    assert (workload.concurrency, workload.duration, workload.warm_up, workload.description) == (25, 90.0, 0.5, "mine")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "found nothing"),
         ("concurrency: 5", "path: found nothing; allowed is a path of the service"),
@@ -50,7 +50,7 @@ def test_values(tmp_path: Path) -> None:
         ("path: 5", "path: found 5"),
         ("path: /books\npaht: /books", r"paht: found an unknown key; allowed is path \(did you mean that\?\)"),
         ("path: /books\nname: mine", "name: found an unknown key"),
-        ("path: /books\nrequests:\n  - path: /books", r":1:1: path: found it beside requests"),
+        ("path: /books\nrequests:\n  - path: /books", r":1:1: path: found path beside requests"),
         ("requests: []", "requests: found a list of 0; allowed is a list of 1 to 50"),
         ("requests: /books", "requests: found the text '/books'; allowed is a list of mappings"),
         ("requests:\n  - /books", r":2:5: requests: found '/books'; allowed is a mapping with a path"),
@@ -60,7 +60,7 @@ def test_values(tmp_path: Path) -> None:
         ("requests:\n  - path: /books\n    wieght: 2", r":3:5: wieght: found an unknown key; allowed is weight"),
         ("requests:\n  - path: /books\n    weight: 0", r":3:5: weight: found 0; allowed is a whole number from 1 to"),
         ("requests:\n  - {path: /books, method: get}", r"method: found the text 'get'; allowed is GET \| HEAD \| POST"),
-        ("requests:\n  - {path: /books, body: '{}'}", "body: found one with GET; allowed is one with POST"),
+        ("requests:\n  - {path: /books, body: '{}'}", "body: found a body with GET; allowed is a body with POST"),
         ("requests:\n  - {path: /books, method: POST, body: '{{id}}'}", "body: found a text with {{"),
         ("requests:\n  - {path: '/books/{{id}}'}", "path: found '/books/{{id}}'"),
         ("requests:\n  - {path: /books, headers: {cookie: a}}", r":2:30: headers: found cookie; allowed is no secret"),
@@ -68,7 +68,7 @@ def test_values(tmp_path: Path) -> None:
         ("requests:\n  - path: /books\n  - path: /books", ":1:1: requests: found 'GET /books' twice"),
         ("path: /books\nkeys: zipfian", r"keys: found the text 'zipfian'; allowed is uniform \| zipf"),
         ("path: /books\nmodel: half-open", r"model: found the text 'half-open'; allowed is closed \| open"),
-        ("path: /books\nrate: 5", "rate: found 5 in the closed model; allowed is rate beside model: open"),
+        ("path: /books\nrate: 5", "rate: found 5 in the closed model; allowed is rate only with model: open"),
         ("path: /books\nmodel: open", "model: found open without a rate"),
         ("path: /books\nmodel: open\nrate: 0", "rate: found 0; allowed is a number from 0.1 to 100000"),
         ("path: /books\nmodel: open\nrate: 5\nconcurrency: 5", "concurrency: found 5 in the open model"),
@@ -79,7 +79,7 @@ def test_values(tmp_path: Path) -> None:
         ("path: /books\nstages:\n- {duration: 1s, target: 1.5}", "stages: found a target of 1.5; allowed is whole"),
         ("path: /books\nstages:\n- {duration: 1s, target: 1001}", "stages: found a target of 1001"),
         ("path: /books\nstages:\n- {duration: 1s, target: 0}", "stages: found no target above 0"),
-        ("path: /books\nstages:\n- {duration: 100ms, target: 1}", "stages: found 0.1 s altogether"),
+        ("path: /books\nstages:\n- {duration: 100ms, target: 1}", "stages: found 0.1 s in total"),
         ("path: /books\nduration: 1s\nstages:\n- {duration: 1s, target: 1}", "duration: found 1s beside stages"),
         ("path: /books\nthresholds: p(95)<200", "thresholds: found the text .*; allowed is a list of texts"),
         ("path: /books\nthresholds:\n  - p95<200", r":3:5: thresholds: found 'p95<200'; allowed is p\(95\)<200"),
@@ -96,25 +96,29 @@ def test_values(tmp_path: Path) -> None:
         ("path: /books\nwarm_up: 2h", "warm_up: found the text '2h'; allowed is a duration from 0s to 1h"),
     ],
 )
-def test_refused(text: str, told: str, tmp_path: Path) -> None:
-    """A mistake is told with its file, its key, what was found and what is allowed."""
-    with pytest.raises(ConfigurationError, match=told) as refusal:
+def test_rejected(text: str, message: str, tmp_path: Path) -> None:
+    """An error names the file, the key, the value found and what is allowed."""
+    with pytest.raises(ConfigurationError, match=message) as error:
         workload_file.load(write(tmp_path, text))
-    assert str(tmp_path / "mine.yaml") in str(refusal.value)
+    assert str(tmp_path / "mine.yaml") in str(error.value)
 
 
 def test_headers(tmp_path: Path) -> None:
-    """Headers are a mapping of names to texts, taken as written; without it there are none."""
+    """Headers map names to texts and are taken as written; the default is no headers."""
     text = "path: /books/1\nheaders:\n  Accept-Encoding: gzip;q=1.0, br\n  If-None-Match: '\"7-gzip\"'\n  X-One: 010"
-    one = workload_file.load(write(tmp_path, text))
-    assert one.requests[0].headers == {"Accept-Encoding": "gzip;q=1.0, br", "If-None-Match": '"7-gzip"', "X-One": "010"}
-    assert workload_file.with_values(one, {"concurrency": 2}).requests[0].headers == one.requests[0].headers
+    workload = workload_file.load(write(tmp_path, text))
+    assert workload.requests[0].headers == {
+        "Accept-Encoding": "gzip;q=1.0, br",
+        "If-None-Match": '"7-gzip"',
+        "X-One": "010",
+    }
+    assert workload_file.with_values(workload, {"concurrency": 2}).requests[0].headers == workload.requests[0].headers
     assert workload_file.load(write(tmp_path, "path: /books\nheaders: {}")).requests[0].headers == {}
     assert workload_file.load("list-100").requests[0].headers == {}
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "message"),
     [
         ("gzip", "headers: found the text 'gzip'; allowed is a mapping of names to texts"),
         ("", "headers: found nothing.*; allowed is a mapping"),
@@ -135,33 +139,33 @@ def test_headers(tmp_path: Path) -> None:
         ("{Accept: a}\nheaders: {Accept: b}", "headers: found the key a second time"),
     ],
 )
-def test_wrong_headers(headers: str, told: str, tmp_path: Path) -> None:
-    """A secret, what would break the client, and what no header can be is refused where it stands."""
-    with pytest.raises(ConfigurationError, match=told):
+def test_wrong_headers(headers: str, message: str, tmp_path: Path) -> None:
+    """Secrets, headers the client sets itself, and malformed headers are rejected with their place."""
+    with pytest.raises(ConfigurationError, match=message):
         workload_file.load(write(tmp_path, f"path: /books\n\nheaders: {headers}"))
 
 
-def test_every_mistake_at_once(tmp_path: Path) -> None:
-    """Two mistakes are told together, a line each."""
-    with pytest.raises(ConfigurationError) as refusal:
+def test_all_errors_at_once(tmp_path: Path) -> None:
+    """Several errors in a file are reported together, one line each."""
+    with pytest.raises(ConfigurationError) as error:
         workload_file.load(write(tmp_path, "path: books\nconcurrency: 0\nduration: 1d"))
-    assert len(str(refusal.value).splitlines()) == 3
+    assert len(str(error.value).splitlines()) == 3
 
 
 def test_unknown_name() -> None:
-    """An unknown name is answered with the nearest known one."""
+    """The message for an unknown name suggests the closest known one."""
     with pytest.raises(ConfigurationError, match=r"no such workload; allowed is list-100 \(did you mean that\?\)"):
         workload_file.load("list100")
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that is not there is named."""
+    """The message for a missing file names it."""
     with pytest.raises(ConfigurationError, match=r"none\.yaml: cannot be read"):
         workload_file.load(str(tmp_path / "none.yaml"))
 
 
-def test_changed() -> None:
-    """Arguments go over the file's values; what they do not name stays."""
+def test_with_values() -> None:
+    """Command-line values replace the file's; all other values stay."""
     before = workload_file.load("list-100")
     after = workload_file.with_values(before, {"concurrency": 25, "duration": 0.5, "warm_up": 0.0})
     assert (after.concurrency, after.duration, after.warm_up) == (25, 0.5, 0.0)
@@ -170,15 +174,15 @@ def test_changed() -> None:
 
 
 @pytest.mark.parametrize("values", [{"concurrency": 0}, {"duration": 0.0}, {"duration": 3.6e12}, {"warm_up": 7200.0}])
-def test_changed_within_limits(values: dict[str, float]) -> None:
-    """Arguments hold within the same limits as a file's values, and the refusal says where it comes from."""
+def test_values_within_limits(values: dict[str, float]) -> None:
+    """Command-line values have the same limits as a file's, and the message names the command line as their source."""
     (key,) = values
     with pytest.raises(ConfigurationError, match=rf"command line: {key}: found .*; allowed is"):
         workload_file.with_values(workload_file.load("list-100"), values)
 
 
 def test_requests(tmp_path: Path) -> None:
-    """Requests keep their order, weights, headers and bodies; one without a name bears its method and path."""
+    """Requests keep their order, weights, headers and bodies; the default name is method and path."""
     text = """
 keys: zipf
 requests:
@@ -188,9 +192,9 @@ requests:
     headers: {If-Match: "*"}
     body: '{"publication_year": {number}}'
 """
-    one = workload_file.load(write(tmp_path, text))
-    assert one.keys == "zipf"
-    assert one.requests == [
+    workload = workload_file.load(write(tmp_path, text))
+    assert workload.keys == "zipf"
+    assert workload.requests == [
         RequestSpec(name="detail", path="/books/{id}", weight=9),
         RequestSpec(
             name="PATCH /books/{id}", method="PATCH", path="/books/{id}", headers={"If-Match": "*"},
@@ -200,18 +204,18 @@ requests:
 
 
 def test_stages(tmp_path: Path) -> None:
-    """With stages the measured time is their sum."""
+    """With stages the measured time is the sum of their durations."""
     text = "path: /books\nmodel: open\nstages:\n  - {duration: 10s, target: 2.5}\n  - {duration: 500ms, target: 0}"
-    one = workload_file.load(write(tmp_path, text))
-    assert one.stages == [Stage(duration=10, target=2.5), Stage(duration=0.5, target=0)]
-    assert (one.duration, one.rate, one.start) == (10.5, None, 2.5)
+    workload = workload_file.load(write(tmp_path, text))
+    assert workload.stages == [Stage(duration=10, target=2.5), Stage(duration=0.5, target=0)]
+    assert (workload.duration, workload.rate, workload.start) == (10.5, None, 2.5)
 
 
 def test_overrides(tmp_path: Path) -> None:
-    """`name@key=value` goes over the file, is part of the name, and takes with it what it leaves no meaning."""
-    one = workload_file.load("list-20@concurrency=25,duration=1m")
-    assert (one.name, one.concurrency, one.duration) == ("list-20@concurrency=25,duration=1m", 25, 60.0)
-    assert one.requests == workload_file.load("list-20").requests
+    """`name@key=value` replaces the file's value, becomes part of the name, and drops keys that lose their meaning."""
+    workload = workload_file.load("list-20@concurrency=25,duration=1m")
+    assert (workload.name, workload.concurrency, workload.duration) == ("list-20@concurrency=25,duration=1m", 25, 60.0)
+    assert workload.requests == workload_file.load("list-20").requests
     assert workload_file.load("open-200@model=closed").rate is None
     assert workload_file.load("ramp@duration=5s").stages == []
     path = write(tmp_path, "path: /books\nconcurrency: 9")
@@ -219,7 +223,7 @@ def test_overrides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "message"),
     [
         ("list-20@concurrency=0", "list-20@concurrency=0: concurrency: found 0; allowed is a whole number"),
         ("list-20@rate=5", "rate: found 5 in the closed model"),
@@ -232,22 +236,22 @@ def test_overrides(tmp_path: Path) -> None:
         ("list-21@concurrency=5", "workload 'list-21': no such workload"),
     ],
 )
-def test_wrong_overrides(spec: str, told: str) -> None:
-    """A mistake in an override is told with the override."""
-    with pytest.raises(ConfigurationError, match=told):
+def test_wrong_overrides(spec: str, message: str) -> None:
+    """An error in an override is reported with the override."""
+    with pytest.raises(ConfigurationError, match=message):
         workload_file.load(spec)
 
 
 def test_origins(tmp_path: Path) -> None:
-    """Each key that was said has its place."""
+    """Each key that was set has its place."""
     path = write(tmp_path, "path: /books\nconcurrency: 9")
     _, origins = workload_file.read(f"{path}@duration=2s")
     assert list(origins) == ["path", "concurrency", "duration"]
     assert (origins["path"], origins["concurrency"]) == (f"{path}:1:1", f"{path}:2:1")
 
 
-def test_changed_contradicts() -> None:
-    """Arguments that contradict the workload are refused, too."""
+def test_contradicting_values() -> None:
+    """Command-line values that contradict the workload are rejected, too."""
     with pytest.raises(ConfigurationError, match="command line: concurrency: found 5 in the open model"):
         workload_file.with_values(workload_file.load("open-200"), {"concurrency": 5})
     with pytest.raises(ConfigurationError, match="command line: duration: found 5s beside stages"):

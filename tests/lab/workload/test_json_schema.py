@@ -13,14 +13,14 @@ from bookstore.lab.workload import json_schema
 from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
 
-def test_kept_schema_is_up_to_date() -> None:
-    """The schema beside the workloads is what `bookstore workloads schema` prints."""
-    kept = shipped("workloads") / "workload.schema.json"
-    assert json.loads(kept.read_text()) == json_schema.schema()
+def test_schema_file_is_up_to_date() -> None:
+    """The schema file next to the workloads equals the output of `bookstore workloads schema`."""
+    file = shipped("workloads") / "workload.schema.json"
+    assert json.loads(file.read_text()) == json_schema.schema()
 
 
 def test_every_key_has_a_meaning() -> None:
-    """Each field of a workload, a request and a stage is explained, and nothing else is."""
+    """Every field of a workload, a request and a stage has a description, and there are no others."""
     assert set(json_schema.MEANINGS) - set(workload_file.SHORTHAND_KEYS) == set(Workload.__struct_fields__) - {"name"}
     assert set(json_schema.REQUEST_MEANINGS) == set(RequestSpec.__struct_fields__)
     assert set(json_schema.STAGE_MEANINGS) == set(Stage.__struct_fields__)
@@ -28,13 +28,13 @@ def test_every_key_has_a_meaning() -> None:
 
 @pytest.mark.parametrize("name", workload_file.names())
 def test_shipped_workloads_fit(name: str) -> None:
-    """Each shipped workload fits the schema."""
+    """Every shipped workload validates against the schema."""
     text = (shipped("workloads") / f"{name}.yaml").read_text()
     jsonschema.validate(yaml.safe_load(text), json_schema.schema())
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "workload",
     [
         {},
         {"path": "/books", "requests": [{"path": "/books"}]},
@@ -47,7 +47,7 @@ def test_shipped_workloads_fit(name: str) -> None:
         {"path": "/books", "rate": 0},
     ],
 )
-def test_wrong_ones_do_not(wrong: dict[str, Any]) -> None:
-    """What a file may not say, the schema does not allow either."""
+def test_wrong_workloads_are_rejected(workload: dict[str, Any]) -> None:
+    """The schema rejects what the loader rejects."""
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, json_schema.schema())
+        jsonschema.validate(workload, json_schema.schema())

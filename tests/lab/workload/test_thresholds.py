@@ -18,7 +18,7 @@ def samples() -> Samples:
 
 
 @pytest.mark.parametrize(
-    ("expression", "found", "crossed"),
+    ("expression", "value", "failed"),
     [
         ("p(95)<200", 95.05, False),
         ("p(95)<95", 95.05, True),
@@ -35,16 +35,16 @@ def samples() -> Samples:
         (" throughput > 10 ", 9.8, True),
     ],
 )
-def test_evaluate(expression: str, found: float, crossed: bool, samples: Samples) -> None:
-    """Latencies are in ms from the planned moment, the rate is the failed share, throughput counts successes."""
-    (outcome,) = evaluate([expression], samples, 10)
-    assert outcome.expression == expression
-    assert outcome.value == pytest.approx(found, rel=1e-6)
-    assert outcome.failed is crossed
+def test_evaluate(expression: str, value: float, failed: bool, samples: Samples) -> None:
+    """Latencies are in ms from the planned moment, `rate` is the share of failures, `throughput` counts successes."""
+    (result,) = evaluate([expression], samples, 10)
+    assert result.expression == expression
+    assert result.value == pytest.approx(value, rel=1e-6)
+    assert result.failed is failed
 
 
 def test_nothing_measured() -> None:
-    """Without a request nothing is promised: each threshold is crossed, and no value is made up."""
+    """Without a request every threshold fails, and no value is made up."""
     assert evaluate(["p(95)<200", "rate<1"], empty(), 10) == [
         ThresholdResult("p(95)<200", None, True),
         ThresholdResult("rate<1", None, True),
@@ -58,8 +58,8 @@ def test_nothing_measured() -> None:
      "avg<1ms",
      "avg<1 or max<2", "avg<nan", "avg<-1"],
 )  # fmt: skip
-def test_refused(expression: str) -> None:
-    """What is no threshold is refused with its place and with what one looks like."""
+def test_rejected(expression: str) -> None:
+    """An expression that cannot be parsed is rejected with its place and the allowed syntax."""
     with pytest.raises(
         ConfigurationError, match=r"--threshold: found '.*'; allowed is p\(95\)<200, avg, med, min or max"
     ):

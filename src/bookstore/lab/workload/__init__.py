@@ -1,5 +1,5 @@
-"""Workloads: what is requested and how fast, workload files, their JSON Schema, thresholds.
+"""Workloads: the requests to send and their rate, workload files, their JSON Schema, thresholds.
 
-Belongs here: the description of load and of the promises it must keep. Does not belong here: how a generator sends it
-(see `load`). Everything in the lab may import it.
+Belongs here: the description of the load and of the thresholds it must meet. Does not belong here: how a load
+generator sends it (see `load`). Everything in the lab may import it.
 """

@@ -1,6 +1,6 @@
-"""Workload files: YAML -> Workload, strict as profiles are, `name@key=value` on top.
+"""Reads workload files: YAML to Workload, as strictly as profiles, with `name@key=value` overrides on top.
 
-`path: /books?limit=100`, with `headers` where wanted, is short for `requests` with one GET.
+`path: /books?limit=100`, optionally with `headers`, is short for `requests` with one GET.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bookstore.lab.workload.spec import MAX_CLIENTS, RequestSpec, Stage, Workloa
 from bookstore.profile import layers
 
 SHORTHAND_KEYS: Final = ("path", "headers")
-"""The keys that stand for `requests` in a workload of one GET."""
+"""Keys that stand for `requests` in a workload of one GET."""
 
 _LISTS: Final = ("requests", "stages", "thresholds")
 _DURATIONS: Final = ("duration", "warm_up")
@@ -36,199 +36,206 @@ _CLIENT_HEADERS: Final = frozenset(
 )
 BODILESS: Final = frozenset({"GET", "HEAD", "DELETE"})
 TEMPLATE: Final = "{{"
-"""k9 fills in what stands in two braces."""
+"""k9 expands expressions in double braces."""
 MAX_ITEMS: Final = 50
 MIN_DURATION_S: Final = 0.5
 MAX_DURATION_S: Final = 3600
 
 
 def names() -> list[str]:
-    """The shipped workloads, sorted."""
+    """Return the names of the shipped workloads, sorted."""
     return sorted(path.stem for path in shipped("workloads").glob("*.yaml"))
 
 
 def load(spec: str) -> Workload:
-    """The workload that `spec` names: a shipped name or a path, with `@key=value,key=value` behind it.
+    """Return the workload named by `spec`: a shipped name or a path, optionally followed by `@key=value,key=value`.
 
-    Raises ConfigurationError with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
+    Raises ConfigurationError with one line for each violation: `file:line:column: key: found …; allowed is …`.
     """
     return read(spec)[0]
 
 
 def read(spec: str) -> tuple[Workload, dict[str, str]]:
-    """As load; and the place of each key that was said."""
-    mistakes = Violations()
+    """Return the workload as `load` does, and where each key was set (key to place)."""
+    violations = Violations()
     base, _ = layers.split(spec)
     is_path = layers.is_path(base)
     if not is_path and base not in names():
         raise ConfigurationError(
             f"workload '{excerpt(base)}': no such workload; allowed is {validation.suggestion(base, names())}, "
-            f"or the path of a .yaml file"
+            "or the path of a .yaml file"
         )
     path = Path(base).expanduser() if is_path else shipped("workloads") / f"{base}.yaml"
-    entries = _override(yaml_document.read(path, mistakes, ("headers",), _LISTS), layers.overrides(spec, mistakes))
+    entries = _override(yaml_document.read(path, violations, ("headers",), _LISTS), layers.overrides(spec, violations))
     origins = {key: entry.place for key, entry in entries.items()}
-    if not {"path", "requests"} & entries.keys() and not mistakes.incomplete:
-        mistakes.add(str(path), "path", "nothing", f"{_ALLOWED_PATH}; or a list of requests")
-    values = _values(path.stem[:80], entries, mistakes)
+    if not {"path", "requests"} & entries.keys() and not violations.incomplete:
+        violations.add(str(path), "path", "nothing", f"{_ALLOWED_PATH}; or a list of requests")
+    values = _values(path.stem[:80], entries, violations)
     workload = Workload(name=layers.label(spec), **{"requests": [RequestSpec(name="", path="/")], **values})
-    _check_consistency(entries, workload, mistakes)
-    mistakes.raise_any()
+    _check_consistency(entries, workload, violations)
+    violations.raise_any()
     return workload, origins
 
 
 def with_values(workload: Workload, values: dict[str, float]) -> Workload:
-    """The workload with arguments of the command line over its file's values, which hold within the same
-    limits. Raises ConfigurationError."""
-    mistakes = Violations()
+    """Return the workload with command-line values in place of the file's; the same limits apply.
+
+    Raises ConfigurationError if a value violates a limit or contradicts another key.
+    """
+    violations = Violations()
     texts = {
         key: scalars.duration_text(value) if key in _DURATIONS else str(int(value) if value == int(value) else value)
         for key, value in values.items()
     }
     entries = {key: SourceValue(scalars.scalar(text), text, "command line") for key, text in texts.items()}
-    fitted = validation.validate(Workload, entries, mistakes, {})
-    changed = msgspec.structs.replace(workload, **fitted)
-    _check_consistency(entries, changed, mistakes)
-    mistakes.raise_any()
+    validated = validation.validate(Workload, entries, violations, {})
+    changed = msgspec.structs.replace(workload, **validated)
+    _check_consistency(entries, changed, violations)
+    violations.raise_any()
     return changed
 
 
 def _override(file: SourceValues, overrides: SourceValues) -> SourceValues:
-    """`overrides` over the file's. What another model leaves without meaning is not taken over from the file."""
-    gone: set[str] = set()
+    """Merge `overrides` over the file's values, and drop the file's keys that have no meaning under the new model."""
+    dropped: set[str] = set()
     if "model" in overrides:
-        gone |= {"stages", "rate" if overrides["model"].text == "closed" else "concurrency"}
+        dropped |= {"stages", "rate" if overrides["model"].text == "closed" else "concurrency"}
     if "duration" in overrides:
-        gone.add("stages")
-    return {key: entry for key, entry in file.items() if key not in gone | overrides.keys()} | overrides
+        dropped.add("stages")
+    return {key: entry for key, entry in file.items() if key not in dropped | overrides.keys()} | overrides
 
 
-def _values(name: str, entries: SourceValues, mistakes: Violations) -> dict[str, Any]:
+def _values(name: str, entries: SourceValues, violations: Violations) -> dict[str, Any]:
     rest = dict(entries)
     if "requests" in rest:
         for key in SHORTHAND_KEYS:
             if entry := rest.pop(key, None):
-                mistakes.add(entry.place, key, "it beside requests", "either requests, or the path of one GET")
-        requests = [_request(item, mistakes) for item in _pop_list(rest, "requests")]
+                violations.add(entry.place, key, f"{key} beside requests", "either requests, or path for one GET")
+        requests = [_request(item, violations) for item in _pop_list(rest, "requests")]
     else:
         short = {key: rest.pop(key) for key in SHORTHAND_KEYS if key in rest}
-        requests = [_request(SourceValue(short, "", ""), mistakes, name)] if short else []
-    stages = [_stage(item, mistakes) for item in _pop_list(rest, "stages")]
-    texts = [_threshold(item, mistakes) for item in _pop_list(rest, "thresholds")]
-    values = validation.validate(Workload, rest, mistakes, {}, beside=SHORTHAND_KEYS)
+        requests = [_request(SourceValue(short, "", ""), violations, name)] if short else []
+    stages = [_stage(item, violations) for item in _pop_list(rest, "stages")]
+    texts = [_threshold(item, violations) for item in _pop_list(rest, "thresholds")]
+    values = validation.validate(Workload, rest, violations, {}, beside=SHORTHAND_KEYS)
     gathered: dict[str, list[Any]] = {"requests": requests, "stages": stages, "thresholds": texts}
-    for key, found in gathered.items():
-        if all(found) and found:
-            values[key] = found
-    _check_lengths(entries, mistakes)
-    return values | ({"duration": sum(one.duration for one in stages if one)} if stages else {})
+    for key, items in gathered.items():
+        if all(items) and items:
+            values[key] = items
+    _check_lengths(entries, violations)
+    return values | ({"duration": sum(stage.duration for stage in stages if stage)} if stages else {})
 
 
 def _pop_list(entries: SourceValues, key: str) -> list[SourceValue]:
-    """The items of the list `key`, which is taken out of `entries`; none where there is no such list."""
-    found = entries[key].value if key in entries else None
-    if not isinstance(found, list):
+    """Remove the list `key` from `entries` and return its items; empty if there is no such list."""
+    items = entries[key].value if key in entries else None
+    if not isinstance(items, list):
         return []
     del entries[key]
-    return found
+    return items
 
 
-def _check_lengths(entries: SourceValues, mistakes: Violations) -> None:
+def _check_lengths(entries: SourceValues, violations: Violations) -> None:
     for key in _LISTS:
-        found = entries[key].value if key in entries else None
-        if isinstance(found, list) and not (key == "requests") <= len(found) <= MAX_ITEMS:
+        items = entries[key].value if key in entries else None
+        if isinstance(items, list) and not (key == "requests") <= len(items) <= MAX_ITEMS:
             least = "1 to" if key == "requests" else "up to"
-            mistakes.add(entries[key].place, key, f"a list of {len(found)}", f"a list of {least} {MAX_ITEMS}")
+            violations.add(entries[key].place, key, f"a list of {len(items)}", f"a list of {least} {MAX_ITEMS}")
 
 
-def _request(item: SourceValue, mistakes: Violations, default: str | None = None) -> RequestSpec | None:
+def _request(item: SourceValue, violations: Violations, default: str | None = None) -> RequestSpec | None:
     if not isinstance(item.value, dict):
-        mistakes.add(item.place, "requests", f"'{excerpt(item.text)}'", "a mapping with a path")
+        violations.add(item.place, "requests", f"'{excerpt(item.text)}'", "a mapping with a path")
         return None
     entries = dict(item.value)
     name = entries.pop("name", None)
-    headers = _pop_headers(entries, mistakes)
-    values = validation.validate(RequestSpec, entries, mistakes, {}, beside=("name",))
+    headers = _pop_headers(entries, violations)
+    values = validation.validate(RequestSpec, entries, violations, {}, beside=("name",))
     if "path" not in entries and item.place:
-        mistakes.add(item.place, "path", "nothing", _ALLOWED_PATH)
+        violations.add(item.place, "path", "nothing", _ALLOWED_PATH)
     if "path" in entries and (not _PATH.fullmatch(path := str(values.get("path", ""))) or TEMPLATE in path):
-        mistakes.add(entries["path"].place, "path", repr(entries["path"].text), _ALLOWED_PATH)
+        violations.add(entries["path"].place, "path", repr(entries["path"].text), _ALLOWED_PATH)
     if name and not _TITLE.fullmatch(name.text):
-        mistakes.add(name.place, "name", f"'{excerpt(name.text)}'", "a text of 1 to 80 visible ASCII characters")
+        violations.add(name.place, "name", f"'{excerpt(name.text)}'", "a text of 1 to 80 visible ASCII characters")
     if "body" in entries:
         if (method := values.get("method", "GET")) in BODILESS:
-            mistakes.add(entries["body"].place, "body", f"one with {method}", "one with POST, PUT or PATCH")
+            violations.add(entries["body"].place, "body", f"a body with {method}", "a body with POST, PUT or PATCH")
         if TEMPLATE in entries["body"].text:
-            mistakes.add(entries["body"].place, "body", f"a text with {TEMPLATE}", f"one without {TEMPLATE}")
+            violations.add(entries["body"].place, "body", f"a text with {TEMPLATE}", f"a text without {TEMPLATE}")
     if not values.get("path"):
         return None
     title = name.text if name else default or f"{values.get('method', 'GET')} {values['path']}"[:80]
     return RequestSpec(name=title, headers=headers, **values)
 
 
-def _stage(item: SourceValue, mistakes: Violations) -> Stage | None:
+def _stage(item: SourceValue, violations: Violations) -> Stage | None:
     entries = item.value if isinstance(item.value, dict) else {}
-    values = validation.validate(Stage, entries, mistakes, {})
+    values = validation.validate(Stage, entries, violations, {})
     if missing := [key for key in Stage.__struct_fields__ if key not in entries]:
-        mistakes.add(item.place, "stages", f"a stage without {missing[0]}", "such as {duration: 10s, target: 50}")
+        violations.add(item.place, "stages", f"a stage without {missing[0]}", "such as {duration: 10s, target: 50}")
     return Stage(**values) if len(values) == len(Stage.__struct_fields__) else None
 
 
-def _threshold(item: SourceValue, mistakes: Violations) -> str:
+def _threshold(item: SourceValue, violations: Violations) -> str:
     try:
         thresholds.parse(item.text)
     except ValueError as error:
-        mistakes.add(item.place, "thresholds", f"'{excerpt(item.text)}'", str(error))
+        violations.add(item.place, "thresholds", f"'{excerpt(item.text)}'", str(error))
     return item.text
 
 
-def _check_consistency(entries: SourceValues, workload: Workload, mistakes: Violations) -> None:
-    """What is right alone and cannot stand together; nothing is said about keys that are wrong alone."""
+def _check_consistency(entries: SourceValues, workload: Workload, violations: Violations) -> None:
+    """Report keys that are valid on their own but contradict each other; keys with a violation of their own are
+    skipped."""
 
-    def wrong(key: str, found: str, allowed: str) -> None:
-        if key in entries and not {key, "model", "stages"} & mistakes.keys:
-            mistakes.add(entries[key].place, key, found, allowed)
+    def reject(key: str, found: str, allowed: str) -> None:
+        if key in entries and not {key, "model", "stages"} & violations.keys:
+            violations.add(entries[key].place, key, found, allowed)
 
-    said = {key: entry.text for key, entry in entries.items()}
+    texts = {key: entry.text for key, entry in entries.items()}
     if workload.model == "closed":
-        wrong("rate", f"{said.get('rate')} in the closed model", "rate beside model: open alone")
+        reject("rate", f"{texts.get('rate')} in the closed model", "rate only with model: open")
         for stage in workload.stages:
             if stage.target > MAX_CLIENTS or stage.target % 1:
                 allowed = f"whole numbers of clients up to {MAX_CLIENTS} in the closed model"
-                wrong("stages", f"a target of {stage.target:g}", allowed)
+                reject("stages", f"a target of {stage.target:g}", allowed)
     else:
-        wrong(
-            "concurrency", f"{said.get('concurrency')} in the open model", "rate (requests a second), or model: closed"
+        reject(
+            "concurrency",
+            f"{texts.get('concurrency')} in the open model",
+            "rate (requests per second), or model: closed",
         )
         if not workload.rate and not workload.stages:
-            wrong("model", "open without a rate", "model: open beside a rate (requests a second) or stages")
+            reject("model", "open without a rate", "model: open with a rate (requests per second) or stages")
     if workload.stages:
-        wrong("duration", f"{said.get('duration')} beside stages", "one of them: the stages' durations add up")
+        reject("duration", f"{texts.get('duration')} beside stages", "one of them: the stages' durations add up")
         if not MIN_DURATION_S <= (total := sum(stage.duration for stage in workload.stages)) <= MAX_DURATION_S:
-            wrong("stages", f"{total:g} s altogether", f"{MIN_DURATION_S:g} s to {MAX_DURATION_S} s altogether")
+            reject("stages", f"{total:g} s in total", f"{MIN_DURATION_S:g} s to {MAX_DURATION_S} s in total")
         if not any(stage.target for stage in workload.stages):
-            wrong("stages", "no target above 0", "at least one")
-    titles = [ask.name for ask in workload.requests]
-    if twice := next((title for title in titles if titles.count(title) > 1), None):
-        wrong("requests", f"'{excerpt(twice)}' twice", "another name for one of them")
+            reject("stages", "no target above 0", "at least one")
+    names = [request.name for request in workload.requests]
+    if duplicate := next((title for title in names if names.count(title) > 1), None):
+        reject("requests", f"'{excerpt(duplicate)}' twice", "another name for one of them")
 
 
-def _pop_headers(entries: SourceValues, mistakes: Violations) -> dict[str, str]:
-    """Takes the mapping `headers` out of `entries`."""
-    named = entries["headers"].value if "headers" in entries else None
-    if not isinstance(named, dict):
+def _pop_headers(entries: SourceValues, violations: Violations) -> dict[str, str]:
+    """Remove the mapping `headers` from `entries`, check it and return it."""
+    headers = entries["headers"].value if "headers" in entries else None
+    if not isinstance(headers, dict):
         return {}
     del entries["headers"]
     seen: set[str] = set()
-    for name, entry in named.items():
+    for name, entry in headers.items():
         if not _NAME.fullmatch(name):
-            mistakes.add(entry.place, "headers", f"'{excerpt(name)}'", "the name of a header, such as Accept-Encoding")
+            violations.add(
+                entry.place, "headers", f"'{excerpt(name)}'", "the name of a header, such as Accept-Encoding"
+            )
         elif name.lower() in _SECRET_HEADERS:
-            mistakes.add(entry.place, "headers", name, "no secret: files are shared, and runs are kept")
+            violations.add(entry.place, "headers", name, "no secret: files are shared, and runs are kept")
         elif name.lower() in _CLIENT_HEADERS | seen:
-            mistakes.add(entry.place, "headers", name, "each header once, and none that the client sets itself")
+            violations.add(entry.place, "headers", name, "each header once, and none that the client sets itself")
         elif not _VALUE.fullmatch(entry.text) or TEMPLATE in entry.text:
             found = f"{name} with '{excerpt(entry.text)}'"
-            mistakes.add(entry.place, "headers", found, "a value of up to 1000 visible ASCII characters, without {{")
+            violations.add(entry.place, "headers", found, "a value of up to 1000 visible ASCII characters, without {{")
         seen.add(name.lower())
-    return {name: entry.text for name, entry in named.items()}
+    return {name: entry.text for name, entry in headers.items()}

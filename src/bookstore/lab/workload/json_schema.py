@@ -1,4 +1,4 @@
-"""The JSON Schema of workload files, for editors; and what each key means."""
+"""JSON Schema of workload files, for editors, and a description of each key."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from bookstore.lab.workload.file import MAX_ITEMS
 from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
 MEANINGS: Final[dict[str, str]] = {
-    "description": "What the workload is for, in a line.",
-    "path": "Short for requests with one GET of this path.",
-    "headers": "Sent with each request of path.",
-    "requests": "The kinds of request, mixed at random by their weights.",
-    "keys": "How {id} is drawn: each book alike, or some far more often (Zipf, exponent 0.99).",
-    "model": "closed: clients that wait for their answers; open: requests come at a rate.",
-    "concurrency": "Clients; with stages those at the start. Closed model only.",
-    "rate": "Requests a second; with stages those at the start. Open model only.",
-    "stages": "Steps in which clients or rate go to a target, in a straight line.",
-    "duration": "The measured time; with stages their sum.",
-    "warm_up": "The longest warm-up before it; it ends earlier when throughput is steady.",
-    "thresholds": "Promises in k6's syntax, such as p(95)<200 or rate<0.01.",
-    "books": "Size of a generated catalogue; without it, the 10,000 real books.",
+    "description": "One line on the purpose of the workload.",
+    "path": "Shorthand for requests with a single GET of this path.",
+    "headers": "Headers of the shorthand request.",
+    "requests": "Kinds of request, mixed at random according to their weights.",
+    "keys": "How {id} is drawn: uniform, or some books far more often (Zipf, exponent 0.99).",
+    "model": "closed: each client waits for its response; open: requests arrive at a set rate.",
+    "concurrency": "Number of clients; with stages, the number at the start. Closed model only.",
+    "rate": "Requests per second; with stages, the rate at the start. Open model only.",
+    "stages": "Steps in which the number of clients or the rate changes linearly to a target.",
+    "duration": "Measured time; with stages, the sum of their durations.",
+    "warm_up": "Maximum warm-up before the measured time; it ends earlier once throughput is steady.",
+    "thresholds": "Pass criteria in k6's syntax, such as p(95)<200 or rate<0.01.",
+    "books": "Size of a generated catalogue; by default the 10,000 real books.",
 }
 REQUEST_MEANINGS: Final[dict[str, str]] = {
-    "name": "What tables call it; by default its method and path.",
+    "name": "Name in tables; by default the method and path.",
     "method": "The HTTP method.",
-    "path": "May hold {id} (a book's id), {number} (1 to 1000) and {uuid} (a new one each time).",
-    "weight": "How often it is sent, beside the others' weights.",
-    "headers": "Sent with it; no secrets.",
-    "body": "JSON, unless a Content-Type says otherwise; may hold {id}, {number} and {uuid}.",
-    "expects": "A text that the answer of a service other than ours must hold; looked for before measuring.",
+    "path": "May contain {id} (a book's id), {number} (1 to 1000) and {uuid} (new for each request).",
+    "weight": "Relative frequency, compared with the other requests' weights.",
+    "headers": "Headers of the request; secrets are not allowed.",
+    "body": "JSON, unless Content-Type says otherwise; may contain {id}, {number} and {uuid}.",
+    "expects": "Text that an external service's response must contain; checked before measuring.",
 }
 STAGE_MEANINGS: Final[dict[str, str]] = {
-    "duration": "How long the way to the target takes; 0s is a jump.",
-    "target": "Clients (closed model) or requests a second (open model) at its end.",
+    "duration": "Time to reach the target; 0s is a jump.",
+    "target": "Clients (closed model) or requests per second (open model) at the end of the stage.",
 }
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of one workload's file. It knows each key; what keys rule out each other is
-    `workloads check`'s."""
+    """Return the JSON Schema 2020-12 of a workload file.
+
+    It knows every key; which keys exclude each other is only checked by `workloads check`.
+    """
     properties = _properties(Workload, MEANINGS)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -54,13 +56,13 @@ def schema() -> dict[str, Any]:
 
 
 def default(key: str) -> str:
-    """A key's default in a person's words: `5`, `5s`, `none`."""
+    """Return a key's default in words: `5`, `5s`, `none`."""
     if key in {"path", "requests"}:
-        return "none: one of path and requests has to be said"
+        return "none: either path or requests is required"
     if key == "headers":
         return "none"
-    found = next(field for field in msgspec.structs.fields(Workload) if field.name == key)
-    value = found.default_factory() if found.default is msgspec.NODEFAULT else found.default
+    field = next(field for field in msgspec.structs.fields(Workload) if field.name == key)
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
     if isinstance(value, float):
         return duration_text(value)
     return str(value or "none")
@@ -97,5 +99,5 @@ def _items(kind: Any) -> dict[str, Any]:
 
 
 def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    needed = {"required": required} if required else {}
-    return {"type": "object", "additionalProperties": False, "properties": properties, **needed}
+    required_keys = {"required": required} if required else {}
+    return {"type": "object", "additionalProperties": False, "properties": properties, **required_keys}

@@ -1,4 +1,4 @@
-"""A workload as a file says it, defaults filled; it reads back as the same workload."""
+"""Renders a workload as YAML with defaults filled in; the result reads back as the same workload."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ _DURATIONS: Final = frozenset({"duration", "warm_up"})
 
 
 def effective(workload: Workload) -> dict[str, Any]:
-    """Each key that says something, durations as texts such as `5s`."""
-    told = {key: value for key, value in _without_empty(msgspec.to_builtins(workload)).items() if key != "name"}
+    """Return each key that has a value, with durations as text such as `5s`."""
+    values = {key: value for key, value in _without_empty(msgspec.to_builtins(workload)).items() if key != "name"}
     if workload.stages:
-        del told["duration"]
+        del values["duration"]
     if workload.model == "open":
-        del told["concurrency"]
-    return told
+        del values["concurrency"]
+    return values
 
 
 def to_yaml(workload: Workload, origins: Mapping[str, str]) -> str:
-    """The effective workload, and behind each key where it was said: a place, or `default`."""
+    """Return the effective workload as YAML, each key followed by a comment with its place, or `default`."""
     lines = []
     for key, value in effective(workload).items():
-        said = origins.get("path" if key == "requests" and key not in origins else key, "default")
+        place = origins.get("path" if key == "requests" and key not in origins else key, "default")
         if isinstance(value, list):
-            lines += [f"{key}:  # {said}", *(f"  - {_inline(item)}" for item in value)]
+            lines += [f"{key}:  # {place}", *(f"  - {_inline(item)}" for item in value)]
         else:
-            lines.append(f"{key}: {_inline(value)}  # {said}")
+            lines.append(f"{key}: {_inline(value)}  # {place}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def _without_empty(told: dict[str, Any]) -> dict[str, Any]:
-    """Without what says nothing: null, and the empty."""
-    said: dict[str, Any] = {}
-    for key, value in told.items():
+def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    """Drop null and empty values, and format durations."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
         if isinstance(value, list):
-            found: Any = [_without_empty(item) if isinstance(item, dict) else item for item in value]
+            rendered: Any = [_without_empty(item) if isinstance(item, dict) else item for item in value]
         else:
-            found = duration_text(value) if key in _DURATIONS else value
-        if found not in (None, [], {}):
-            said[key] = found
-    return said
+            rendered = duration_text(value) if key in _DURATIONS else value
+        if rendered not in (None, [], {}):
+            kept[key] = rendered
+    return kept
 
 
 def _inline(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""A workload: what is asked and how fast.
+"""Structs of a workload: which requests are sent, and how fast.
 
-Closed model: a fixed number of clients, each asking its next question when it has the answer to the last one.
-Open model: requests come at a rate, whether or not the service keeps up with it.
+Closed model: a fixed number of clients, each of which sends its next request when it has the response to the last
+one. Open model: requests arrive at a rate, whether or not the service keeps up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 MAX_CLIENTS: Final = 1000
-"""Of the closed model; and as many requests may be on their way at once in the open one."""
+"""Maximum number of clients in the closed model, and of requests in flight in the open model."""
 
 _SECONDS: Final = {"duration": True}
 
@@ -20,9 +20,11 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class RequestSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of request, sent `weight` times as often as one of weight 1. `{id}` in path and body is a book's id,
-    `{number}` a whole number from 1 to 1000, `{uuid}` a text that no other request has. `expects` is a text that a
-    service other than ours has to answer with."""
+    """One kind of request, sent `weight` times as often as one of weight 1.
+
+    In path and body `{id}` is a book's id, `{number}` a whole number from 1 to 1000, and `{uuid}` a text unique to
+    the request. `expects` is a text that an external service's response must contain.
+    """
 
     name: Annotated[str, Meta(max_length=80)]
     method: Method = "GET"
@@ -37,24 +39,26 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True):
         return self.method not in {"GET", "HEAD"}
 
     def path_for(self, book_id: object) -> str:
-        """The path of one request, `book_id` standing for `{id}`."""
+        """Return the path with `{id}` replaced by `book_id`."""
         return self.path.replace("{id}", str(book_id))
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """k6's: within `duration` the number of clients (closed) or of requests a second (open) goes to `target`, in a
-    straight line."""
+    """A stage as in k6: clients (closed model) or requests per second (open model) change linearly to `target` within
+    `duration` seconds."""
 
     duration: Annotated[float, Meta(ge=0, le=3600, extra=_SECONDS)]
     target: Annotated[float, Meta(ge=0, le=100_000)]
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """`requests` are mixed at random by their weights. `keys` says how `{id}` is drawn: each book as likely as any
-    other, or some far more often (Zipf). `concurrency` clients (closed) or `rate` requests a second (open) are what
-    the first of the `stages` starts with; without stages they stay for `duration`. Before that comes a warm-up,
-    until throughput is steady, of at most `warm_up`. `thresholds` are k6's. `books` is the catalogue's size; None
-    is the 10,000 real ones.
+    """The load of a measurement.
+
+    `requests` are mixed at random by their weights. `keys` says how `{id}` is drawn: uniformly, or some books far
+    more often (Zipf). `concurrency` clients (closed model) or `rate` requests per second (open model) are the load at
+    the start of the first of the `stages`; without stages the load is constant for `duration` seconds. A warm-up of
+    at most `warm_up` seconds comes first and ends once throughput is steady. `thresholds` are k6 expressions. `books`
+    is the catalogue's size; None is the 10,000 real books.
     """
 
     name: str
@@ -73,26 +77,28 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def writes(self) -> bool:
         """Whether any request changes the catalogue, so that a token is needed."""
-        return any(ask.writes for ask in self.requests)
+        return any(request.writes for request in self.requests)
 
     @property
     def start(self) -> float:
-        """The clients or requests a second that the load begins with, and the warm-up has."""
+        """Clients or requests per second at the start of the load, which the warm-up uses too."""
         if self.model == "closed":
             return self.concurrency
         return self.rate or next((stage.target for stage in self.stages if stage.target), 1.0)
 
     @property
     def clients(self) -> int:
-        """How many connections the load generator may have open at once."""
+        """Maximum number of connections the load generator opens at once."""
         if self.model == "open":
             return MAX_CLIENTS
         return max([self.concurrency, *(int(stage.target) for stage in self.stages)])
 
 
 def from_version_1(record: dict[str, Any]) -> Workload:
-    """The workload in a run record of schema version 1: one GET in the closed model. Raises msgspec.ValidationError
-    or KeyError where it is none."""
+    """Return the workload in a run record of schema version 1: one GET in the closed model.
+
+    Raises msgspec.ValidationError or KeyError if the record has no such workload.
+    """
     rest = {key: value for key, value in record.items() if key not in {"path", "headers"}}
-    ask = {"name": record["name"], "path": record["path"], "headers": record.get("headers", {})}
-    return msgspec.convert({**rest, "requests": [ask]}, Workload)
+    request = {"name": record["name"], "path": record["path"], "headers": record.get("headers", {})}
+    return msgspec.convert({**rest, "requests": [request]}, Workload)

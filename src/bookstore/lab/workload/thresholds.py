@@ -1,7 +1,7 @@
-"""Thresholds in k6's syntax: what a service promised, held against what was measured.
+"""Thresholds in k6's syntax.
 
-`p(95)<200`, `avg`, `med`, `min` and `max` are of the latency in ms, `rate<0.01` is the share of failed requests;
-`throughput>100`, successes a second, is a word of this lab's.
+`p(95)<200`, `avg`, `med`, `min` and `max` are latencies in ms, and `rate<0.01` is the share of failed requests.
+`throughput>100`, successful requests per second, is an extension of this lab.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bookstore.exceptions import ConfigurationError
 
 ALLOWED: Final = (
     "p(95)<200, avg, med, min or max (latency in ms), rate<0.01 (share of failed requests) "
-    "or throughput>100 (successes a second), with <, <=, >, >=, == or !="
+    "or throughput>100 (successful requests per second), with <, <=, >, >=, == or !="
 )
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -30,7 +30,7 @@ _EXPRESSION: Final = re.compile(
 
 
 class Threshold(NamedTuple):
-    """`word` is avg, med, min, max, p, rate or throughput; `percent` goes with p."""
+    """A parsed threshold. `word` is avg, med, min, max, p, rate or throughput; `percent` belongs to p."""
 
     expression: str
     word: str
@@ -38,12 +38,12 @@ class Threshold(NamedTuple):
     operator: str
     limit: float
 
-    def holds(self, found: float) -> bool:
-        return _OPERATORS[self.operator](found, self.limit)
+    def holds(self, value: float) -> bool:
+        return _OPERATORS[self.operator](value, self.limit)
 
 
 def parse(expression: str) -> Threshold:
-    """Raises ValueError, whose text is what is allowed."""
+    """Parse an expression. Raises ValueError whose text describes the allowed syntax."""
     match = _EXPRESSION.fullmatch(expression)
     if not match or (match["percent"] and float(match["percent"]) > 100):
         raise ValueError(ALLOWED)
@@ -52,7 +52,7 @@ def parse(expression: str) -> Threshold:
 
 
 def validate(expressions: Sequence[str], place: str) -> list[str]:
-    """The expressions as they are. Raises ConfigurationError naming `place` where one is none."""
+    """Return the expressions unchanged. Raises ConfigurationError with `place` if one cannot be parsed."""
     for expression in expressions:
         try:
             parse(expression)
