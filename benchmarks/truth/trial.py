@@ -48,7 +48,7 @@ def trial(kind: str, number: int, extra: Sequence[str]) -> Run | None:
 
 def _stored_record(output: Path) -> Run | None:
     """Return the record of a trial that was not aborted, if there is one."""
-    records = [runs.read(path) for path in runs.runs(output)]
+    records = [runs.read(path) for path in runs.list_runs(output)]
     return next((record for record in records if record.status != "aborted"), None)
 
 

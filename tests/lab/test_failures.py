@@ -66,7 +66,7 @@ def pair(folder: Path) -> list[str]:
 
 
 def stored(output: Path) -> Run:
-    (folder,) = results.runs(output)
+    (folder,) = results.list_runs(output)
     return results.read(folder)
 
 
@@ -194,7 +194,7 @@ def test_a_killed_sweep_goes_on(workplace: Path) -> None:
     process.kill()
     ended(process)
     assert wait_until(lambda: left_below(workplace) == [], WITHIN_S), left_below(workplace)
-    assert results.runs(output) == []
+    assert results.list_runs(output) == []
     kept = {path: path.read_bytes() for path in output.glob(".*/*/measurement.json")}
     assert 2 <= len(kept) <= 4
     process = started(workplace, *command)
@@ -299,7 +299,7 @@ def test_two_at_once(workplace: Path) -> None:
     wait_for(first, "making a database")
     code, stderr = ended(started(workplace, "compare", *specs, *SHORT, "-o", str(workplace / "runs")))
     assert code == 2
-    assert f"another comparison of this user is at work, process {first.pid};" in stderr
+    assert f"another comparison of this user is running, process {first.pid};" in stderr
     assert is_alive(first.pid)
     code, stderr = ended(first)
     assert code == 0, stderr

@@ -12,7 +12,7 @@ from bookstore.lab.record import samples
 from bookstore.lab.record.samples import Samples, Writer
 
 
-def made(count: int, seed: int = 1) -> Samples:
+def random_samples(count: int, seed: int = 1) -> Samples:
     random = np.random.default_rng(seed)
     return Samples(
         done_s=np.sort(random.uniform(-1, 9, count)),
@@ -23,38 +23,38 @@ def made(count: int, seed: int = 1) -> Samples:
     )
 
 
-def same(one: Samples, other: Samples) -> bool:
-    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(one.columns, other.columns, strict=True))
+def equal(left: Samples, right: Samples) -> bool:
+    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(left.columns, right.columns, strict=True))
 
 
-def test_what_is_written_is_read_back_bit_by_bit(tmp_path: Path) -> None:
-    """Each profile's samples of each round come back as they were, apart and together."""
-    parts = {(number, label): made(100, number) for number in (1, 2) for label in ("a #2", "b")}
+def test_round_trip_is_bit_identical(tmp_path: Path) -> None:
+    """Each profile's samples of each round are read back bit by bit, separately and together."""
+    parts = {(number, label): random_samples(100, number) for number in (1, 2) for label in ("a #2", "b")}
     with Writer(tmp_path) as writer:
         for (number, label), part in parts.items():
             writer.add(number, label, part)
     for (number, label), part in parts.items():
-        assert same(samples.read(tmp_path, label, number), part)
-    assert same(samples.read(tmp_path, "b"), samples.concatenate([parts[1, "b"], parts[2, "b"]]))
+        assert equal(samples.read(tmp_path, label, number), part)
+    assert equal(samples.read(tmp_path, "b"), samples.concatenate([parts[1, "b"], parts[2, "b"]]))
     assert len(samples.read(tmp_path)) == 400
 
 
 def test_success_is_any_2xx_and_304() -> None:
-    """A 304 counts as success, no answer does not."""
-    it = made(500)
-    assert set(np.unique(it.status[it.ok])) == {200, 201, 304}
+    """A 304 counts as success; a missing response does not."""
+    requests = random_samples(500)
+    assert set(np.unique(requests.status[requests.ok])) == {200, 201, 304}
 
 
-def test_an_interval_holds_its_begin_and_not_its_end() -> None:
-    """What lies on a boundary is counted once."""
-    it = made(300)
-    edge = float(it.done_s[100])
-    assert len(it.between(-2, edge)) + len(it.between(edge, 99)) == 300
-    assert it.between(edge, 99).done_s[0] == edge
+def test_an_interval_includes_its_start_only() -> None:
+    """A request on a boundary is counted once."""
+    requests = random_samples(300)
+    edge = float(requests.done_s[100])
+    assert len(requests.between(-2, edge)) + len(requests.between(edge, 99)) == 300
+    assert requests.between(edge, 99).done_s[0] == edge
 
 
-def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
-    """A missing or broken file is named."""
+def test_an_unreadable_file_is_rejected(tmp_path: Path) -> None:
+    """The error for a missing or broken file names it."""
     with pytest.raises(ConfigurationError, match=r"samples\.parquet: cannot be read"):
         samples.read(tmp_path)
     (tmp_path / samples.FILE).write_bytes(b"PAR1 but not really")
@@ -74,8 +74,8 @@ def test_ten_minutes_at_two_thousand_a_second_take_less_than_50_mb(tmp_path: Pat
     assert (tmp_path / samples.FILE).stat().st_size < 20_000_000
 
 
-def test_no_samples_are_a_file_too(tmp_path: Path) -> None:
-    """A round in which nothing was asked can be kept and read."""
+def test_no_samples(tmp_path: Path) -> None:
+    """A round without a request can be stored and read."""
     with Writer(tmp_path) as writer:
         writer.add(1, "a", samples.empty())
     assert len(samples.read(tmp_path, "a", 1)) == 0

@@ -1,4 +1,4 @@
-"""Drafts: what was measured is on disk at once, and is no run before it is whole."""
+"""Partial runs: measurements are on disk at once, and are not a run until complete."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def fill(partial_run: PartialRun) -> None:
             partial_run.add(number, measured(label), sampled(number))
 
 
-def test_a_finished_draft_is_a_run(tmp_path: Path) -> None:
-    """The parts are joined, in the order they were measured in, and nothing else is left."""
+def test_a_finished_partial_run_is_a_run(tmp_path: Path) -> None:
+    """The parts are joined in the order of measurement, and nothing else is left."""
     with PartialRun(tmp_path, "one") as partial_run:
         fill(partial_run)
         assert np.array_equal(partial_run.read(LABELS[1], 2).latency_ms, sampled(2).latency_ms)
-        assert runs.runs(tmp_path) == []
+        assert runs.list_runs(tmp_path) == []
         file = partial_run.finish(record(partial_run))
-    assert runs.runs(tmp_path) == [tmp_path / "one"]
+    assert runs.list_runs(tmp_path) == [tmp_path / "one"]
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["latencies.hlog", "run.json", samples.FILE]
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
     assert runs.read(file).rounds[1].measurements[1].profile == LABELS[1]
@@ -71,15 +71,15 @@ def test_a_finished_draft_is_a_run(tmp_path: Path) -> None:
     assert np.array_equal(samples.read(tmp_path / "one", LABELS[0], 1).latency_ms, sampled(1).latency_ms)
 
 
-def test_a_draft_that_is_left_is_gone(tmp_path: Path) -> None:
-    """Nothing stays of a comparison that came to no end."""
+def test_an_unfinished_partial_run_is_removed(tmp_path: Path) -> None:
+    """An unfinished comparison leaves nothing behind."""
     with PartialRun(tmp_path, "one") as partial_run:
         fill(partial_run)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_resumable_draft_goes_on(tmp_path: Path) -> None:
-    """What was measured is found again; what was not written to its end is not."""
+def test_a_partial_run_is_resumed(tmp_path: Path) -> None:
+    """Stored measurements are found again, incomplete ones are not."""
     with PartialRun(tmp_path, "sweep", resume=True) as partial_run:
         partial_run.add(1, measured(LABELS[0], 123.0), sampled(7))
         partial_run.add(1, measured(LABELS[1]), sampled(8))
@@ -87,7 +87,7 @@ def test_a_resumable_draft_goes_on(tmp_path: Path) -> None:
     broken = next(partial_run.folder.glob("0001-*/measurement.json"))
     lost = LABELS[0] if b"123.0" in broken.read_bytes() else LABELS[1]
     broken.rename(broken.with_suffix(".new"))
-    assert runs.runs(tmp_path) == []
+    assert runs.list_runs(tmp_path) == []
     with PartialRun(tmp_path, "sweep", resume=True) as again:
         assert set(again.done) == {(1, label) for label in LABELS if label != lost}
         assert again.statements == {LABELS[0]: {"list": ["SELECT 1"]}}
@@ -97,7 +97,7 @@ def test_a_resumable_draft_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
-    """Where nothing more can be written the path is told, earlier runs stay as they are, and no half file stays."""
+    """The error on a full disk names the path; earlier runs are unchanged, and no partial file is left."""
     with PartialRun(tmp_path, "before") as partial_run:
         fill(partial_run)
         partial_run.finish(record(partial_run))
@@ -115,8 +115,8 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "before").iterdir()} == before
 
 
-def test_of_a_broken_round_nothing_is_kept(tmp_path: Path) -> None:
-    """What was measured of a round that never became whole is neither in the record nor in the samples."""
+def test_an_incomplete_round_is_dropped(tmp_path: Path) -> None:
+    """Measurements of an incomplete round are neither in the record nor in the samples."""
     with PartialRun(tmp_path, "one") as partial_run:
         fill(partial_run)
         partial_run.add(3, measured(LABELS[0]), sampled(3))
@@ -128,7 +128,7 @@ def test_of_a_broken_round_nothing_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_cannot_be_finished_keeps_what_it_has(tmp_path: Path) -> None:
-    """Where the record itself cannot be written, what was measured is there for the next start."""
+    """If the record itself cannot be written, the measurements are kept for the next attempt."""
     with PartialRun(tmp_path, "sweep", resume=True) as partial_run:
         fill(partial_run)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -138,7 +138,7 @@ def test_a_sweep_that_cannot_be_finished_keeps_what_it_has(tmp_path: Path) -> No
                 partial_run.finish(record(partial_run))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert runs.runs(tmp_path) == []
+    assert runs.list_runs(tmp_path) == []
     with PartialRun(tmp_path, "sweep", resume=True) as again:
         assert len(again.done) == 4
         again.finish(record(again))

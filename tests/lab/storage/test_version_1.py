@@ -20,17 +20,17 @@ STORED = Path(__file__).parent / "data" / "version_1"
 
 @pytest.fixture
 def record() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((STORED / "run.json").read_bytes())
-    return found
+    decoded: dict[str, Any] = json.loads((STORED / "run.json").read_bytes())
+    return decoded
 
 
 def test_every_figure_is_kept(record: dict[str, Any]) -> None:
-    """What was measured then is what is read now; what was not is null and not 0."""
+    """Figures of the old record are unchanged; figures it lacks are null, not 0."""
     run = convert(record, STORED)
     assert (run.schema_version, run.id, run.seed, run.status) == (2, record["id"], record["seed"], "complete")
     assert (run.protocol.min_rounds, run.protocol.max_rounds) == (2, 2)
-    assert [(ask.method, ask.path) for ask in run.workload.requests] == [("GET", "/books?limit=100")]
-    assert [it.label for it in run.contenders] == ["asyncpg-json", "asyncpg-joined"]
+    assert [(request.method, request.path) for request in run.workload.requests] == [("GET", "/books?limit=100")]
+    assert [contender.label for contender in run.contenders] == ["asyncpg-json", "asyncpg-joined"]
     assert run.contenders[0].keys["loading"] == "json"
     for old_round, new_round in zip(record["rounds"], run.rounds, strict=True):
         for old, new in zip(old_round["measurements"], new_round.measurements, strict=True):
@@ -42,8 +42,8 @@ def test_every_figure_is_kept(record: dict[str, Any]) -> None:
             assert (new.cpu_ms_per_request, new.split, new.rows_per_request) == (None, None, None)
 
 
-def test_it_is_judged_anew(record: dict[str, Any]) -> None:
-    """Summary and step come from the stored samples, equal to what the old record says of the same figures."""
+def test_summary_is_recomputed(record: dict[str, Any]) -> None:
+    """Summary and step are recomputed from the samples and equal those of the old record."""
     run = convert(record, STORED)
     for old, new in zip(record["summary"], run.summary, strict=True):
         for key in ("profile", "throughput_per_s", "errors", "pss_bytes", "connections", "statements"):
@@ -59,12 +59,12 @@ def test_it_is_judged_anew(record: dict[str, Any]) -> None:
 
 
 def test_the_readings_become_series(record: dict[str, Any]) -> None:
-    """Each figure beside its moment, counted from the end of the warm-up; a gap stays a gap."""
+    """Each figure has its moment, counted from the end of the warm-up; a gap stays a gap."""
     readings = record["rounds"][0]["measurements"][0]["readings"]
     readings[2]["pss_bytes"] = None
     readings[3]["cpu_s"] = None
     telemetry = convert(record, STORED).rounds[0].measurements[0].telemetry
-    series = {(one.of, one.name): one.values for one in telemetry.series}
+    series = {(line.of, line.name): line.values for line in telemetry.series}
     assert telemetry.at_s[0] == pytest.approx(readings[0]["at_s"] - 0.5)
     assert {len(values) for values in series.values()} == {len(readings)}
     assert series["workers", "pss_bytes"][2] is None
@@ -75,13 +75,13 @@ def test_the_readings_become_series(record: dict[str, Any]) -> None:
 
 
 def test_it_can_be_stored_as_version_2(record: dict[str, Any]) -> None:
-    """What was converted reads back as itself."""
+    """A converted record survives a round trip through JSON."""
     run = convert(record, STORED)
     assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run
 
 
-def test_samples_that_do_not_belong_to_it_are_refused(record: dict[str, Any], tmp_path: Path) -> None:
-    """A missing, broken or cut file of samples is named, and no figure is made of it."""
+def test_unreadable_samples_are_rejected(record: dict[str, Any], tmp_path: Path) -> None:
+    """A missing, broken or truncated samples file is rejected by name."""
     with pytest.raises(ConfigurationError, match=r"samples\.csv\.gz: cannot be read"):
         convert(record, tmp_path)
     (tmp_path / FILE).write_bytes((STORED / FILE).read_bytes()[:5000])
@@ -94,8 +94,8 @@ def test_samples_that_do_not_belong_to_it_are_refused(record: dict[str, Any], tm
         convert(record, tmp_path)
 
 
-def test_what_is_no_record_is_not_converted(record: dict[str, Any]) -> None:
-    """A record that lacks a part says which."""
+def test_an_incomplete_record_is_rejected(record: dict[str, Any]) -> None:
+    """The error for an incomplete record names the missing part."""
     del record["machine"]
     with pytest.raises(msgspec.ValidationError, match="machine"):
         convert(record, STORED)

@@ -1,8 +1,8 @@
-"""Latencies as HdrHistogram's interval log, for the tools that read it: a histogram for each second, tagged
-`profile/round`, in microseconds to three digits.
+"""Latencies in HdrHistogram's interval log format: one histogram per second, tagged `profile/round`, in microseconds
+with three significant digits.
 
-The format is described in HdrHistogram's AbstractHistogramLogWriter; hdrhistogram, the library of its author's
-own port, writes and reads it.
+HdrHistogram's AbstractHistogramLogWriter describes the format; hdrhistogram, the author's own Python port, writes and
+reads it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ FILE: Final = "latencies.hlog"
 _LONGEST_US: Final = 3_600_000_000
 _DIGITS: Final = 3
 _BITS: Final = 11
-"""Two thousand steps for three digits: HdrHistogram tells no two values apart that are alike in their first 11 bits."""
+"""Buckets for three significant digits: HdrHistogram does not distinguish values whose first 11 bits are equal."""
 
-_READABLE: Final = "@=:#"  # of what stands in profiles' names; a comma or a space would end the tag
+_READABLE: Final = "@=:#"  # common in contenders' labels; a comma or a space would end the tag
 
 
 class Part(NamedTuple):
-    """A profile's samples in one round; `began_s` is when its measured seconds began, since the run began."""
+    """A profile's samples in one round. `began_s` is the start of the measured time, in seconds since the run
+    started."""
 
     profile: str
     number: int
@@ -46,9 +47,12 @@ class Second(NamedTuple):
 
 
 def write(folder: Path, started_at_s: float, parts: Iterable[Part]) -> Path:
-    """Writes `folder`/latencies.hlog and returns its path. `started_at_s` is when the run began, since the epoch.
-    The warm-up is left out, and so is a second in which nothing was done."""
-    from hdrh.histogram import HdrHistogram  # noqa: PLC0415 - other commands need not wait for it
+    """Write `folder`/latencies.hlog and return its path. `started_at_s` is the start of the run, in seconds since the
+    epoch.
+
+    The warm-up and seconds without a request are left out.
+    """
+    from hdrh.histogram import HdrHistogram  # noqa: PLC0415 - keeps other commands fast
     from hdrh.log import HistogramLogWriter  # noqa: PLC0415 - as above
 
     path = folder / FILE
@@ -66,13 +70,13 @@ def write(folder: Path, started_at_s: float, parts: Iterable[Part]) -> Path:
                     histogram.record_value(int(value), int(count))
                 histogram.set_start_time_stamp((part.began_s + second) * 1000)
                 histogram.set_end_time_stamp((part.began_s + second + 1) * 1000)
-                file.write(f"Tag={tag(part.profile, part.number)},")  # the library's writer knows no tags
+                file.write(f"Tag={tag(part.profile, part.number)},")  # the library's writer does not support tags
                 log.output_interval_histogram(histogram, max_value_unit_ratio=1000.0)
     return path
 
 
 def read(path: Path) -> Iterator[Second]:
-    """The lines of a log that `write` wrote."""
+    """Yield the lines of a log written by `write`."""
     from hdrh.histogram import HdrHistogram  # noqa: PLC0415 - as above
     from hdrh.log import HistogramLogReader  # noqa: PLC0415 - as above
 
@@ -87,24 +91,24 @@ def read(path: Path) -> Iterator[Second]:
 
 
 def tag(profile: str, number: int) -> str:
-    """`asyncpg-json/3`, without a comma, a space or a line's end whatever the profile is called."""
+    """Return `asyncpg-json/3`, percent-encoded so that it contains no comma, space or line break."""
     return f"{quote(profile, safe=_READABLE)}/{number}"
 
 
 def _bucket_floors(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each value as the least one of its bucket: a few hundred calls a second instead of thousands."""
+    """Replace each value by the lowest of its bucket: a few hundred distinct values a second instead of thousands."""
     spare = np.maximum(np.frexp(values.astype(np.float64))[1] - _BITS, 0)
     least: NDArray[np.int64] = values >> spare << spare
     return least
 
 
 def _by_second(samples: Samples) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each second of the measured time with its latencies in whole microseconds."""
-    it = samples.where(samples.done_s >= 0)
-    latencies_us = np.clip(np.rint(it.latency_ms.astype(np.float64) * 1000), 0, _LONGEST_US).astype(np.int64)
-    seconds = np.floor(it.done_s).astype(np.int64)
+    """Yield each second of the measured time with its latencies in whole microseconds."""
+    measured = samples.where(samples.done_s >= 0)
+    latencies_us = np.clip(np.rint(measured.latency_ms.astype(np.float64) * 1000), 0, _LONGEST_US).astype(np.int64)
+    seconds = np.floor(measured.done_s).astype(np.int64)
     order = np.argsort(seconds, kind="stable")
-    found, begins = np.unique(seconds[order], return_index=True)
+    distinct, begins = np.unique(seconds[order], return_index=True)
     ends = np.append(begins, len(order))[1:]
-    for second, begin, end in zip(found, begins, ends, strict=True):
+    for second, begin, end in zip(distinct, begins, ends, strict=True):
         yield int(second), latencies_us[order[begin:end]]

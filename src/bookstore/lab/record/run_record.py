@@ -1,7 +1,7 @@
-"""The run record's words: what a comparison measured, from the machine down to one look at a worker.
+"""The run record: everything a comparison measured, from the machine down to one reading of a worker.
 
-Names end in their unit. A figure that could not be had is null: a gap is never 0 and never the last value.
-Shares and ratios are fractions, 1.0 is all or alike.
+Names end in their unit. A figure that is not available is null, never 0 and never the previous value. Shares and
+ratios are fractions: 1.0 is everything, or equal.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from bookstore.lab.workload.spec import Workload
 SCHEMA_VERSION: Final = 2
 
 Status = Literal["complete", "aborted", "invalid"]
-"""complete: enough valid rounds; aborted: stopped before that; invalid: too few rounds are valid."""
+"""complete: enough valid rounds; aborted: stopped before that; invalid: too few valid rounds."""
 
 Metric = Literal["throughput_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_ms_per_request", "pss_bytes"]
-"""What profiles are compared by, over paired rounds. More throughput is better, less of the others."""
+"""Metrics by which profiles are compared over paired rounds. Higher throughput is better; for the others, lower is
+better."""
 
 Verdict = Literal["faster", "slower", "less", "more", "no difference shown", "too noisy to say"]
 """faster and slower for throughput and latencies, less and more for CPU and memory."""
 
 
 Deploy = Literal["process", "compose"]
-"""process: as this machine's processes, on a cluster of the lab's own; compose: in the containers of compose.yaml."""
+"""process: as processes of this machine, on a cluster of the lab; compose: in the containers of compose.yaml."""
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """An estimate and the interval that holds the true value in 95 of 100 experiments. `low` and `high` are
-    None where one round alone cannot tell them."""
+    """An estimate with its 95 % confidence interval. `low` and `high` are None for a single round."""
 
     estimate: float
     low: float | None
@@ -39,8 +39,11 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """`engine` is what ran the containers, with its version, and `image` the id of the service's; both are empty where
-    there were none. `python` and `packages` are the service's."""
+    """The machine and software of a run.
+
+    `engine` is the container engine with its version and `image` the id of the service's image; both are empty
+    without containers. `python` and `packages` are the service's.
+    """
 
     system: str
     cpu: str
@@ -54,15 +57,18 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """What the database held, and where it came from."""
+    """Content of the database, and its source."""
 
     source: str
     books: int
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The share of the machine that the service may use. `means` is how: cgroup2, cgroup1, taskset or none,
-    and `told` says why where it is not what was asked for."""
+    """The share of the machine that the service may use.
+
+    `means` is how it is enforced: cgroup2, cgroup1, taskset or none. `told` explains why the limit differs from the
+    requested one.
+    """
 
     cpus: float | None = None
     memory_bytes: int | None = None
@@ -71,10 +77,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
-    """How the run was made: a round more until each interval of throughput is within ±`precision_ratio`
-    (0.03 is 3 %), but at least `min_rounds` and at most `max_rounds`. `most_errors_ratio` is the share of
-    failed requests above which a round is invalid. With `allow_busy` a busy machine is a warning and no problem.
-    `deploy` is how the contenders were."""
+    """How the run was measured.
+
+    Rounds are added until each interval of throughput is within ±`precision_ratio` (0.03 is 3 %), but at least
+    `min_rounds` and at most `max_rounds`. `most_errors_ratio` is the share of failed requests above which a round is
+    invalid. With `allow_busy` a busy machine is a warning instead of a problem. `deploy` is how the contenders were
+    deployed.
+    """
 
     min_rounds: int
     max_rounds: int
@@ -88,16 +97,22 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Why a measurement is not valid. `code` is one of: errors, generator_busy, generator_late, machine_busy,
-    not_steady, clock_jump, server_died, worker_replaced, not_quiet. `told` names the figure and its limit."""
+    """A reason why a measurement is invalid.
+
+    `code` is one of errors, generator_busy, generator_late, machine_busy, not_steady, clock_jump, server_died,
+    worker_replaced, not_quiet. `told` names the figure and its limit.
+    """
 
     code: str
     told: str
 
 
 class Series(msgspec.Struct, frozen=True):
-    """One figure over time. `of` is whose it is: `worker <pid>`, `workers` (summed), `postgres`, `load`,
-    `machine`. `values` stand beside Telemetry.at_s; null is a gap."""
+    """One figure over time.
+
+    `of` is its source: `worker <pid>`, `workers` (summed), `postgres`, `load` or `machine`. `values` has one value
+    for each moment of Telemetry.at_s; null is a gap.
+    """
 
     name: str
     of: str
@@ -105,16 +120,16 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class Telemetry(msgspec.Struct, frozen=True):
-    """All that was watched during one measurement. `at_s` are seconds since the measured load began, negative
-    in the warm-up."""
+    """Everything observed during one measurement. `at_s` is in seconds since the measured load began, negative in the
+    warm-up."""
 
     at_s: list[float] = []
     series: list[Series] = []
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """Prometheus's: `counts[i]` observations at most `bounds_s[i]`, not cumulative; the last count is of
-    those beyond every bound."""
+    """A histogram as in Prometheus, but not cumulative: `counts[i]` observations are at most `bounds_s[i]`, and the
+    last count is of those above all bounds."""
 
     bounds_s: list[float]
     counts: list[int]
@@ -122,9 +137,11 @@ class Histogram(msgspec.Struct, frozen=True):
 
 
 class Split(msgspec.Struct, frozen=True):
-    """Where the mean request's time goes, in ms: the parts add up to `total_ms`, the mean latency seen by the
-    load generator. `outside_ms` is what passed before and after the service's own code: the network, the
-    accept queue, the load generator."""
+    """How the mean request's time is spent, in ms.
+
+    The parts add up to `total_ms`, the mean latency seen by the load generator. `outside_ms` is time before and after
+    the service's own code: network, accept queue, load generator.
+    """
 
     total_ms: float
     pool_wait_ms: float
@@ -147,8 +164,11 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Generator(msgspec.Struct, frozen=True):
-    """The load generator's own state while it measured. `cpu_ratio` is of one core; `late_ms` how late it
-    began its requests at the 99th percentile (open model); `dropped` the planned requests it never sent."""
+    """State of the load generator during the measurement.
+
+    `cpu_ratio` is of one core, `late_ms` the 99th percentile of how late requests started (open model), `dropped` the
+    number of planned requests that were never sent.
+    """
 
     cpu_ratio: float | None = None
     late_ms: float | None = None
@@ -156,10 +176,12 @@ class Generator(msgspec.Struct, frozen=True):
 
 
 class HostActivity(msgspec.Struct, frozen=True):
-    """What else the machine did meanwhile, as shares of all its cores: `steal_ratio` what the hypervisor
-    took, `others_ratio` what processes that are not of the run used; `pressure_ratio` how much of the time
-    some process waited for a CPU (PSI), `load1` the load average, `clock_jump_s` how far the wall clock moved
-    against the steady one."""
+    """Interference from the rest of the machine, as shares of all its cores.
+
+    `steal_ratio` was taken by the hypervisor and `others_ratio` used by processes outside the run. `pressure_ratio`
+    is the share of time in which some process waited for a CPU (PSI), `load1` the load average, `clock_jump_s` how
+    far the wall clock moved against the monotonic clock.
+    """
 
     steal_ratio: float | None = None
     others_ratio: float | None = None
@@ -169,10 +191,13 @@ class HostActivity(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """One profile in one round. Latencies are of the measured seconds' requests, from the planned moment in
-    the open model; each request is in samples.parquet, the warm-up's too. `problems` is empty where the
-    measurement is valid; the others are kept and shown and never counted. `warnings` are what the run was told to
-    bear. `started_at` is when the measured seconds began. Without any request the latencies are 0."""
+    """One profile in one round.
+
+    Latencies are of the requests in the measured time, from the planned moment in the open model; 0 without any
+    request. Each request, warm-up included, is in samples.parquet. `problems` is empty if the measurement is valid;
+    invalid ones are kept and shown but never counted. `warnings` are problems that the run was configured to accept.
+    `started_at` is the start of the measured time.
+    """
 
     profile: str
     problems: list[Problem] = []
@@ -212,17 +237,21 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """One deployment of every profile, in the order they were deployed in. A round in which one of them is
-    invalid counts for the others where both of a pair are valid."""
+    """One deployment of every profile, in the order of deployment.
+
+    If one profile is invalid, the round still counts for pairs whose two measurements are valid.
+    """
 
     number: int
     measurements: list[Measurement]
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
-    """What was compared: an engine profile with its effective keys, or any other service. `statements` are
-    those of one request of each of the workload's kinds, by its name, as PostgreSQL's log has them. `load` is what
-    of the workload is another for this one (concurrency, rate), in a sweep."""
+    """What was compared: an engine profile with its effective keys, or an external service.
+
+    `statements` holds the SQL of one request of each kind, by the kind's name, as logged by PostgreSQL. `load` holds
+    the workload keys that differ for this contender in a sweep (concurrency, rate).
+    """
 
     label: str
     spec: str
@@ -233,9 +262,11 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """A contender against the baseline by one metric, over the rounds in which both are valid. The
-    `smallest_effect_ratio` is how far from 1 (0.06: 6 %) a ratio had to be for this run to see it, four times
-    of five."""
+    """A contender against the baseline by one metric, over the rounds in which both are valid.
+
+    `smallest_effect_ratio` is the smallest distance of a ratio from 1 (0.06: 6 %) that this run would detect 4 times
+    out of 5.
+    """
 
     metric: Metric
     ratio: Interval
@@ -245,8 +276,11 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A contender over all its valid rounds. Percentiles are of all their requests together, never averaged;
-    `ceiling_share` is throughput over the ceiling's. `comparisons` is empty for the baseline."""
+    """A contender over all its valid rounds.
+
+    Percentiles are of all their requests together, never averaged. `ceiling_share` is throughput divided by the
+    ceiling's. `comparisons` is empty for the baseline.
+    """
 
     profile: str
     rounds: int
@@ -267,11 +301,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: list[Comparison] = []
 
     def compared_by(self, metric: Metric) -> Comparison | None:
-        return next((one for one in self.comparisons if one.metric == metric), None)
+        return next((comparison for comparison in self.comparisons if comparison.metric == metric), None)
 
 
 class Step(msgspec.Struct, frozen=True):
-    """Two profiles of the run that differ in one key alone, so that the ratio is that key's doing."""
+    """Two profiles of the run that differ in a single key, so that the ratio is the effect of that key."""
 
     key: str
     before: str
@@ -282,9 +316,12 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison. `inspections` are one deployment more of each profile, after the rounds, in which the service
-    tells what only it knows (pool, event loop, garbage collector, serialisation): telling costs it some
-    percent, so no figure of theirs is compared."""
+    """A comparison.
+
+    `inspections` are one more deployment of each profile after the rounds, with the service's own metrics switched on
+    (pool, event loop, garbage collector, serialisation). These metrics cost some percent, so inspections are never
+    compared.
+    """
 
     schema_version: int = SCHEMA_VERSION
     id: str

@@ -1,7 +1,6 @@
-"""A run that is being measured: what is measured is on disk at once, in a folder that has no run's name yet.
+"""A run in progress: measurements are written to disk at once, in a folder that is not yet named like a run.
 
-One that was killed half-way is never taken for a result; and one that is meant to be, a sweep, goes on where it
-was killed.
+A run killed half-way is therefore never mistaken for a result. A sweep can be resumed from this folder.
 """
 
 from __future__ import annotations
@@ -31,8 +30,11 @@ RESUMABLE: Final = ".unfinished"
 
 
 class PartialRun:
-    """A folder below `output` that becomes the folder `run_id`. With `resume` what it held before is kept when it is
-    not finished, and found again under the same `run_id`. Raises InvalidMeasurement where nothing can be written."""
+    """A folder below `output` that becomes the folder `run_id`.
+
+    With `resume` an unfinished folder is kept, and found again under the same `run_id`. Raises InvalidMeasurement if
+    nothing can be written.
+    """
 
     def __init__(self, output: Path, run_id: str, *, resume: bool = False) -> None:
         self.run_id = run_id
@@ -46,8 +48,10 @@ class PartialRun:
         self._read()
 
     def add(self, number: int, measurement: Measurement, measured: Samples) -> None:
-        """Keeps one contender's measurement of round `number`: the samples first, so that a measurement that is
-        there has all of them."""
+        """Store one contender's measurement of round `number`.
+
+        The samples are written first, so that a measurement on disk always has all of them.
+        """
         part = self.folder / _part(number, measurement.profile)
         with self._writing():
             part.mkdir(exist_ok=True)
@@ -57,34 +61,40 @@ class PartialRun:
         self.done[number, measurement.profile] = measurement
 
     def add_statements(self, label: str, statements: Statements) -> None:
-        """Keeps the statements of a contender."""
+        """Store the statements of a contender."""
         self.statements[label] = statements
         with self._writing():
             _replace(self.folder / "statements.json", msgspec.json.encode(self.statements))
 
     def read(self, label: str, number: int) -> Samples:
-        """The samples that were added."""
+        """Return the samples added for a contender and round."""
         return samples.read(self.folder / _part(number, label), label, number)
 
     def finish(self, run: Run) -> Path:
-        """Joins the parts, writes latencies.hlog and run.json, gives the folder its name, and returns run.json's
-        path. Of a round that `run` does not have, because it did not become whole, nothing is kept."""
-        whole = {(each.number, one.profile): one for each in run.rounds for one in each.measurements}
+        """Join the parts, write latencies.hlog and run.json, rename the folder, and return the path of run.json.
+
+        Incomplete rounds, which `run` does not contain, are dropped.
+        """
+        measurements = {
+            (round_.number, measurement.profile): measurement
+            for round_ in run.rounds
+            for measurement in round_.measurements
+        }
         with self._writing():
             with samples.Writer(self.folder) as writer:
-                for number, label in whole:
+                for number, label in measurements:
                     writer.add(number, label, self.read(label, number))
-            histograms.write(self.folder, run.started_at.timestamp(), self._parts(run, whole))
+            histograms.write(self.folder, run.started_at.timestamp(), self._parts(run, measurements))
             _replace(self.folder / FILE, msgspec.json.format(msgspec.json.encode(run), indent=1))
             folder = self.folder.rename(self._output / self.run_id)
-        for number, label in self.done:  # not before: on a full disk, or killed, a sweep goes on from its parts
+        for number, label in self.done:  # not earlier: after a full disk or a kill, a sweep resumes from its parts
             shutil.rmtree(folder / _part(number, label), ignore_errors=True)
         (folder / "statements.json").unlink(missing_ok=True)
         return folder / FILE
 
-    def _parts(self, run: Run, whole: dict[tuple[int, str], Measurement]) -> Iterator[Part]:
-        for (number, label), one in whole.items():
-            began_s = (one.started_at - run.started_at).total_seconds() if one.started_at else 0.0
+    def _parts(self, run: Run, measurements: dict[tuple[int, str], Measurement]) -> Iterator[Part]:
+        for (number, label), measurement in measurements.items():
+            began_s = (measurement.started_at - run.started_at).total_seconds() if measurement.started_at else 0.0
             yield Part(label, number, began_s, self.read(label, number))
 
     def __enter__(self) -> PartialRun:
@@ -95,7 +105,7 @@ class PartialRun:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self) -> None:
-        """What a resumed one holds already; what was not written to its end is measured again."""
+        """Read what a resumed folder already contains; measurements not written to their end are measured again."""
         for file in sorted(self.folder.glob("*/measurement.json")):
             number, measurement = msgspec.json.decode(file.read_bytes(), type=tuple[int, Measurement])
             self.done[number, measurement.profile] = measurement
@@ -108,17 +118,18 @@ class PartialRun:
             yield
         except OSError as error:
             reason = error.strerror or str(error)
-            where = self._output / self.run_id
-            raise InvalidMeasurement(f"{where}: cannot be written: {reason}; the measurement is lost") from None
+            path = self._output / self.run_id
+            raise InvalidMeasurement(f"{path}: cannot be written: {reason}; the measurement is lost") from None
 
 
 def _part(number: int, label: str) -> str:
-    """A folder's name for any label: it may hold what a file name may not."""
+    """Return a folder name for any label, which may contain characters that file names may not."""
     return f"{number:04d}-{hashlib.sha256(label.encode()).hexdigest()[:16]}"
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """The whole content or none of it, whatever happens meanwhile (Pillai et al., OSDI 2014)."""
+    """Write a file atomically: after a crash it has either the whole content or the old one (Pillai et al., OSDI
+    2014)."""
     partial = path.with_suffix(".new")
     with partial.open("wb") as file:
         file.write(content)

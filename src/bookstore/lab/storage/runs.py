@@ -1,4 +1,4 @@
-"""Runs on disk: a folder each, with run.json and every sample, that is complete or not there."""
+"""Runs on disk: one folder each, with run.json and every sample, that is either complete or absent."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ FILE: Final = "run.json"
 
 
 def folder_name(started_at: datetime, names: list[str]) -> str:
-    """`20260131T080000_psycopg-sync-lazy_asyncpg-json`: a folder's name of at most 120 characters."""
+    """Return a folder name of at most 120 characters: `20260131T080000_psycopg-sync-lazy_asyncpg-json`."""
     safe = ["".join(c if c.isalnum() or c in "-_" else "-" for c in name) for name in names]
     return f"{started_at:%Y%m%dT%H%M%S}_{'_'.join(safe)}"[:120]
 
 
 def read(path: Path) -> Run:
-    """The run in a folder or its run.json, of this version or the one before. Raises ConfigurationError for what is
-    none."""
+    """Read a run from its folder or its run.json, in the current or the previous schema version.
+
+    Raises ConfigurationError if there is no readable run record.
+    """
     file = path / FILE if path.is_dir() else path
     try:
         raw = file.read_bytes()
@@ -51,8 +53,10 @@ def read(path: Path) -> Run:
 
 
 def samples_reader(folder: Path, run: Run) -> Callable[[str, int], Samples]:
-    """(profile, number of the round) -> its samples, of this version or the one before. Raises ConfigurationError where
-    they cannot be read."""
+    """Return a function (profile, round number) -> samples, for either schema version.
+
+    Raises ConfigurationError if they cannot be read.
+    """
     if (folder / samples.FILE).exists():
         return lambda label, number: samples.read(folder, label, number)
     parts = version_1.samples(folder / version_1.FILE, run.workload.warm_up)
@@ -61,35 +65,37 @@ def samples_reader(folder: Path, run: Run) -> Callable[[str, int], Samples]:
 
 @contextmanager
 def exclusive_use(output: Path) -> Iterator[list[Path]]:
-    """Holds the lab for one comparison at a time: two would disturb each other's figures. Gives the folders that
-    comparisons left which were killed; they are removed. Raises ConfigurationError where another one is at work, or
-    where nothing can be written; both before anything starts."""
+    """Lock the lab for one comparison at a time, because two would disturb each other's figures.
+
+    Removes the folders left by killed comparisons and yields their paths. Raises ConfigurationError, before anything
+    starts, if another comparison is running or `output` cannot be written.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / ".probe").touch()
         (output / ".probe").unlink()
     except OSError as error:
         raise ConfigurationError(f"{output}: cannot be written: {error.strerror}; choose another --output") from None
-    held = Path(tempfile.gettempdir()) / f"bookstore-lab-{os.getuid()}.lock"
-    lock = fasteners.InterProcessLock(held)
+    lock_file = Path(tempfile.gettempdir()) / f"bookstore-lab-{os.getuid()}.lock"
+    lock = fasteners.InterProcessLock(lock_file)
     if not lock.acquire(blocking=False):
         lock.lockfile.close()
         raise ConfigurationError(
-            f"another comparison of this user is at work, process {held.read_text() or 'unknown'}; "
-            f"wait for it, or stop it"
+            f"another comparison of this user is running, process {lock_file.read_text() or 'unknown'}; "
+            "wait for it or stop it"
         )
     try:
-        lock.lockfile.truncate(0)  # through its own handle: closing another one would give the lock away
+        lock.lockfile.truncate(0)  # through its own handle: closing another one would release the lock
         lock.lockfile.write(str(os.getpid()))
         lock.lockfile.flush()
-        left = sorted(output.glob(".*.partial"))
-        for folder in left:
+        leftovers = sorted(output.glob(".*.partial"))
+        for folder in leftovers:
             shutil.rmtree(folder, ignore_errors=True)
-        yield left
+        yield leftovers
     finally:
         lock.release()
 
 
-def runs(output: Path) -> list[Path]:
-    """The folders of complete runs below `output`, oldest first."""
+def list_runs(output: Path) -> list[Path]:
+    """Return the folders of complete runs below `output`, oldest first."""
     return sorted(path.parent for path in output.glob(f"[!.]*/{FILE}")) if output.is_dir() else []

@@ -1,4 +1,4 @@
-"""A run record of schema version 1 as one of version 2. What was not measured then is null."""
+"""Converts a run record of schema version 1 to version 2; figures that version 1 did not measure are null."""
 
 from __future__ import annotations
 
@@ -82,18 +82,24 @@ class _Run(msgspec.Struct):
 
 
 def convert(record: dict[str, Any], folder: Path) -> Run:
-    """`record` is the decoded run.json of `folder`, whose samples have the percentiles that it lacks. Judged anew, as a
-    run of a fixed number of rounds. Raises ConfigurationError for samples that cannot be read, and
-    msgspec.ValidationError or KeyError for what is no such record."""
+    """Convert `record`, the decoded run.json of `folder`, and recompute its summary as of a run with a fixed number
+    of rounds.
+
+    Missing percentiles are computed from the folder's samples. Raises ConfigurationError if these cannot be read, and
+    msgspec.ValidationError or KeyError if `record` is not a version 1 record.
+    """
     old = msgspec.convert(record, _Run)
-    load = from_version_1(old.workload) if "path" in old.workload else msgspec.convert(old.workload, Workload)
-    parts = samples(folder / FILE, load.warm_up)
-    counts = {one.profile: one.statements for one in old.summary}
+    workload = from_version_1(old.workload) if "path" in old.workload else msgspec.convert(old.workload, Workload)
+    parts = samples(folder / FILE, workload.warm_up)
+    counts = {summary.profile: summary.statements for summary in old.summary}
     rounds = [
-        Round(each.number, [_measurement(one, each.number, load, parts, counts) for one in each.measurements])
+        Round(
+            each.number,
+            [_measurement(measurement, each.number, workload, parts, counts) for measurement in each.measurements],
+        )
         for each in old.rounds
     ]
-    kind = load.requests[0].name
+    kind = workload.requests[0].name
     contenders = [
         Contender(label=label, spec=label, keys=keys, statements={kind: old.statements[label]})
         for label, keys in old.profiles.items()
@@ -103,7 +109,7 @@ def convert(record: dict[str, Any], folder: Path) -> Run:
         started_at=old.started_at,
         seed=old.seed,
         protocol=Protocol(min_rounds=len(rounds), max_rounds=len(rounds), precision_ratio=0.0),
-        workload=load,
+        workload=workload,
         catalogue=old.catalogue,
         machine=old.machine,
         contenders=contenders,
@@ -114,7 +120,7 @@ def convert(record: dict[str, Any], folder: Path) -> Run:
 
 
 def samples(path: Path, warm_up_s: float) -> _Parts:
-    """The samples of each profile in each round; the warm-up's come before 0 s."""
+    """Return the samples of each profile in each round; those of the warm-up are before 0 s."""
     rows: dict[tuple[str, int], list[tuple[float, float, int]]] = {}
     try:
         with gzip.open(path, "rt", newline="") as text:
@@ -124,36 +130,36 @@ def samples(path: Path, warm_up_s: float) -> _Parts:
     except (OSError, EOFError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
     parts: _Parts = {}
-    for key, found in rows.items():
-        done, took, status = (np.array(column) for column in zip(*found, strict=True))
+    for key, values in rows.items():
+        done, took, status = (np.array(column) for column in zip(*values, strict=True))
         latency = took.astype(np.float32)
         parts[key] = Samples(
-            done - warm_up_s, latency, latency, status.astype(np.int16), np.zeros(len(found), np.uint8)
+            done - warm_up_s, latency, latency, status.astype(np.int16), np.zeros(len(values), np.uint8)
         )
     return parts
 
 
 def _measurement(
-    old: _Measurement, number: int, load: Workload, parts: _Parts, statements: dict[str, int]
+    old: _Measurement, number: int, workload: Workload, parts: _Parts, statements: dict[str, int]
 ) -> Measurement:
-    it = parts.get((old.profile, number), empty()).between(0, load.duration)
-    if len(it) != old.requests:
+    measured = parts.get((old.profile, number), empty()).between(0, workload.duration)
+    if len(measured) != old.requests:
         raise ConfigurationError(
-            f"{FILE}: {old.profile}, round {number}: found {len(it)} samples; {old.requests} were measured"
+            f"{FILE}: {old.profile}, round {number}: found {len(measured)} samples; {old.requests} were measured"
         )
-    latencies = np.sort(it.latency_ms)
-    p95_ms, p999_ms = (round(percentile(latencies, share), 4) for share in (0.95, 0.999))  # as many as in the old file
+    latencies = np.sort(measured.latency_ms)
+    p95_ms, p999_ms = (round(percentile(latencies, share), 4) for share in (0.95, 0.999))  # rounded as in the old file
     kind = Kind(
-        name=load.requests[0].name, requests=old.requests, errors=old.errors,
+        name=workload.requests[0].name, requests=old.requests, errors=old.errors,
         p50_ms=old.p50_ms, p95_ms=p95_ms, p99_ms=old.p99_ms, max_ms=old.max_ms,
     )  # fmt: skip
     return Measurement(
         profile=old.profile,
-        warm_up_s=load.warm_up,
-        seconds=load.duration,
+        warm_up_s=workload.warm_up,
+        seconds=workload.duration,
         requests=old.requests,
         errors=old.errors,
-        statuses={str(status): count for status, count in sorted(Counter(it.status.tolist()).items())},
+        statuses={str(status): count for status, count in sorted(Counter(measured.status.tolist()).items())},
         throughput_per_s=old.throughput_per_s,
         p50_ms=old.p50_ms,
         p95_ms=p95_ms,
@@ -162,32 +168,34 @@ def _measurement(
         max_ms=old.max_ms,
         kinds=[kind],
         statements_per_request=statements[old.profile],
-        pss_bytes=max((one.pss_bytes for one in old.readings if one.pss_bytes is not None), default=None),
-        connections=max((one.connections for one in old.readings if one.connections is not None), default=None),
+        pss_bytes=max((reading.pss_bytes for reading in old.readings if reading.pss_bytes is not None), default=None),
+        connections=max(
+            (reading.connections for reading in old.readings if reading.connections is not None), default=None
+        ),
         ceiling_per_s=old.ceiling_per_s,
         workers=old.workers,
-        telemetry=_telemetry(old.readings, load.warm_up),
+        telemetry=_telemetry(old.readings, workload.warm_up),
     )
 
 
 def _telemetry(readings: Sequence[_Reading], warm_up_s: float) -> Telemetry:
-    idle = [_float(one.idle_in_transaction) for one in readings]
+    idle = [_float(reading.idle_in_transaction) for reading in readings]
     others = [
-        None if one.connections is None or one.idle_in_transaction is None
-        else float(one.connections - one.idle_in_transaction)
-        for one in readings
+        None if reading.connections is None or reading.idle_in_transaction is None
+        else float(reading.connections - reading.idle_in_transaction)
+        for reading in readings
     ]  # fmt: skip
     series = [
-        Series("pss_bytes", "workers", [_float(one.pss_bytes) for one in readings]),
+        Series("pss_bytes", "workers", [_float(reading.pss_bytes) for reading in readings]),
         Series("cpu_ratio", "workers", _cpu(readings)),
         Series("sessions_idle_in_transaction", "postgres", idle),
         Series("sessions_other", "postgres", others),
     ]
-    return Telemetry([round(one.at_s - warm_up_s, 3) for one in readings], series)
+    return Telemetry([round(reading.at_s - warm_up_s, 3) for reading in readings], series)
 
 
 def _cpu(readings: Sequence[_Reading]) -> list[float | None]:
-    """The share of a core since the reading before; a gap where one of the two has none."""
+    """Return the share of a core used since the previous reading; a gap if either reading has no CPU time."""
     shares: list[float | None] = [None] * min(1, len(readings))
     for before, after in pairwise(readings):
         if before.cpu_s is None or after.cpu_s is None or after.at_s <= before.at_s:
