@@ -18,20 +18,20 @@ WITHIN_S = 30
 ONLY_LINUX = pytest.mark.skipif(not host_activity.STAT.exists(), reason="only Linux has /proc/stat")
 
 
-def machine_track(**gained: float) -> Timeline:
-    """Two looks, ten seconds apart."""
-    return Timeline([Reading(at, {name: value * at / 10 for name, value in gained.items()}) for at in (0.0, 10.0)])
+def machine_timeline(**increases: float) -> Timeline:
+    """Two readings, ten seconds apart, between which each counter increased by the given value."""
+    return Timeline([Reading(at, {name: value * at / 10 for name, value in increases.items()}) for at in (0.0, 10.0)])
 
 
-def test_processors() -> None:
-    """Processes' time without interrupts and waits for disks; the whole is all of them."""
-    found = parse_cpu_times("cpu  100 10 50 1000 20 3 4 13 7 0\ncpu0 1 2 3\n")
+def test_parse_cpu_times() -> None:
+    """busy_s excludes interrupts and waits for disks; all_s is the sum of all columns."""
+    times = parse_cpu_times("cpu  100 10 50 1000 20 3 4 13 7 0\ncpu0 1 2 3\n")
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
-    assert found == pytest.approx({"busy_s": 160 * tick_s, "steal_s": 13 * tick_s, "all_s": 1200 * tick_s})
+    assert times == pytest.approx({"busy_s": 160 * tick_s, "steal_s": 13 * tick_s, "all_s": 1200 * tick_s})
 
 
 def test_pressure() -> None:
-    """The total of the line `some`, in seconds; a kernel without it says so."""
+    """The total of the line `some` in seconds; text without that line is rejected."""
     text = "some avg10=1.43 avg60=5.38 avg300=3.61 total=2063968024\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
     assert parse_pressure_s(text) == pytest.approx(2063.968024)
     with pytest.raises(ValueError, match="invalid literal"):
@@ -39,24 +39,25 @@ def test_pressure() -> None:
 
 
 def test_shares() -> None:
-    """What all cores did, less what the run's own did, is others', as a share of all cores."""
-    found = host_activity.host_activity(
-        machine_track(busy_s=12, ours_s=10, steal_s=1, all_s=20, pressure_s=5, load1=3, clock_s=0.25), 0, 10
+    """Others' share is the CPU of all cores minus the run's own, divided by all cores."""
+    activity = host_activity.host_activity(
+        machine_timeline(busy_s=12, ours_s=10, steal_s=1, all_s=20, pressure_s=5, load1=3, clock_s=0.25), 0, 10
     )
-    assert found == HostActivity(steal_ratio=0.05, others_ratio=0.1, pressure_ratio=0.5, load1=3, clock_jump_s=0.25)
+    assert activity == HostActivity(steal_ratio=0.05, others_ratio=0.1, pressure_ratio=0.5, load1=3, clock_jump_s=0.25)
 
 
-def test_not_told() -> None:
-    """What the system does not tell is unknown; ticks that make the run use more than all did are no others."""
+def test_missing_figures() -> None:
+    """Figures the system does not provide are None; ticks that make the run exceed the total leave nothing for
+    others."""
     assert host_activity.host_activity(Timeline([None, None]), 0, 10) == HostActivity()
-    assert host_activity.host_activity(machine_track(busy_s=9, ours_s=10, all_s=20), 0, 10) == HostActivity(
+    assert host_activity.host_activity(machine_timeline(busy_s=9, ours_s=10, all_s=20), 0, 10) == HostActivity(
         others_ratio=0
     )
 
 
 @ONLY_LINUX
 def test_ours() -> None:
-    """A process counts from its first look on, whole; one that is gone keeps what it had."""
+    """A process counts in full from its first reading; one that has ended keeps its last value."""
     machine = MachineCounters()
     assert machine.read({1: 5.0})["ours_s"] == 5
     assert machine.read({1: 6.0, 2: 0.5})["ours_s"] == 6.5
@@ -65,23 +66,23 @@ def test_ours() -> None:
 
 
 @ONLY_LINUX
-def test_one_core_burns() -> None:
-    """A process that burns a core, and is not of the run, makes the measurement invalid (fault L7)."""
+def test_a_busy_core_is_interference() -> None:
+    """A foreign process that uses a whole core makes the measurement invalid (fault L7)."""
     machine, timeline = MachineCounters(), Timeline()
 
-    def look() -> float:
+    def poll() -> float:
         timeline.readings.append(Reading(time.monotonic(), machine.read({os.getpid(): processes.cpu_s(os.getpid())})))
         last = timeline.readings[-1]
         return last.at_s if last else 0
 
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as burning:
-        begin_s = look()
-        assert wait_until(lambda: processes.cpu_s(burning.pid) > 0.5, WITHIN_S)
-        end_s = look()
-        burning.kill()
-    found = problems(
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy_process:
+        begin_s = poll()
+        assert wait_until(lambda: processes.cpu_s(busy_process.pid) > 0.5, WITHIN_S)
+        end_s = poll()
+        busy_process.kill()
+    violations = problems(
         requests=1, errors=0, most_errors_ratio=0, steady=True, generator=Generator(), model="closed",
         quiet=host_activity.host_activity(timeline, begin_s, end_s), cores=os.cpu_count() or 1,
         workers_before=[1], workers_after=[1],
     )  # fmt: skip
-    assert [problem.code for problem in found if "other processes" in problem.told] == ["machine_busy"]
+    assert [problem.code for problem in violations if "other processes" in problem.told] == ["machine_busy"]

@@ -31,34 +31,34 @@ odd{x="2"} -Inf
 """
 
 
-def test_as_prometheus_reads_it() -> None:
-    """Names, labels with braces, quotes and commas, timestamps and odd values: as Prometheus's own parser."""
-    theirs = [one for family in text_string_to_metric_families(TEXT) for one in family.samples]
-    ours = list(samples(TEXT, {one.name for one in theirs}))
-    assert [(one.name, dict(one.labels), repr(one.value)) for one in ours] == [
-        (one.name, one.labels, repr(float(one.value))) for one in theirs
+def test_parses_as_prometheus_does() -> None:
+    """Labels with braces, quotes and commas, timestamps and special values are parsed as by Prometheus's own parser."""
+    expected = [sample for family in text_string_to_metric_families(TEXT) for sample in family.samples]
+    parsed = list(samples(TEXT, {sample.name for sample in expected}))
+    assert [(sample.name, dict(sample.labels), repr(sample.value)) for sample in parsed] == [
+        (sample.name, sample.labels, repr(float(sample.value))) for sample in expected
     ]
-    assert len(ours) == 12
+    assert len(parsed) == 12
 
 
-def test_wanted_alone() -> None:
-    """Names that nobody asked for are left out."""
-    (found,) = samples(TEXT, {"plain"})
-    assert found == ("plain", {}, 12)
+def test_wanted_names_only() -> None:
+    """Names that are not wanted are skipped."""
+    (sample,) = samples(TEXT, {"plain"})
+    assert sample == ("plain", {}, 12)
 
 
 @pytest.mark.parametrize(
     "line", ["plain", "plain x", "plain{a=1} 2", 'plain{a="1} 2', "plain{} 1 2 3", "<html>", 'plain{a="1"b} 2']
 )
 def test_other_formats(line: str) -> None:
-    """What is not of the format is refused with its line."""
+    """A line that is not in the format is rejected and named."""
     with pytest.raises(ValueError, match=r"plain|html|could not convert"):
         list(samples(line, {"plain"}))
 
 
 def test_by_worker() -> None:
-    """Each worker's figures by its pid, summed over the labels that are not asked for; buckets stay apart. A worker
-    without a request has counted none."""
+    """Figures are per pid and summed over other labels; buckets stay separate. A worker without a request has counted
+    0."""
     assert by_worker(TEXT) == {
         4711: {
             "pool_wait_seconds_bucket 0.005": 3,
@@ -71,7 +71,7 @@ def test_by_worker() -> None:
 
 
 class Service:
-    """A metrics port that says what the test likes, when it likes."""
+    """A metrics port whose text and timing the test controls."""
 
     def __init__(self) -> None:
         self.text = TEXT
@@ -100,7 +100,7 @@ def metrics_port() -> Iterator[Service]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             pass
 
     class Server(http.server.ThreadingHTTPServer):
@@ -120,41 +120,41 @@ def metrics_port() -> Iterator[Service]:
 
 
 def test_port() -> None:
-    """All looks use one connection."""
+    """All polls use one connection."""
     with metrics_port() as service:
         port = Port(service.url)
         for _ in range(3):
-            port.ask()
-            assert port.answer(time.monotonic() + WITHIN_S)[4712]["requests_in_flight"] == 3
+            port.send()
+            assert port.receive(time.monotonic() + WITHIN_S)[4712]["requests_in_flight"] == 3
         assert service.connections == 1
         port.close()
 
 
 def test_port_too_late() -> None:
-    """An answer that does not come in time is none, and is not taken for the next one."""
+    """A late answer is a timeout, and is not mistaken for the next one."""
     with metrics_port() as service:
         port = Port(service.url)
         service.may_answer.clear()
-        port.ask()
+        port.send()
         with pytest.raises(NoMetrics, match="timed out"):
-            port.answer(time.monotonic() + 0.05)
+            port.receive(time.monotonic() + 0.05)
         service.text = TEXT.replace('in_flight{worker="2"} 3', 'in_flight{worker="2"} 5')
         service.may_answer.set()
-        port.ask()
-        assert port.answer(time.monotonic() + WITHIN_S)[4712]["requests_in_flight"] == 5
+        port.send()
+        assert port.receive(time.monotonic() + WITHIN_S)[4712]["requests_in_flight"] == 5
         port.close()
 
 
 def test_port_of_another_kind() -> None:
-    """A page that is not of the format, and a port that nobody listens on, tell nothing."""
+    """A page in another format, and a port that nobody listens on, raise NoMetrics."""
     with metrics_port() as service:
         service.text = "<html>"
         port = Port(service.url)
-        port.ask()
-        with pytest.raises(NoMetrics, match="not Prometheus"):
-            port.answer(time.monotonic() + WITHIN_S)
+        port.send()
+        with pytest.raises(NoMetrics, match="not Prometheus text format"):
+            port.receive(time.monotonic() + WITHIN_S)
         port.close()
     port = Port(service.url)
-    port.ask()
+    port.send()
     with pytest.raises(NoMetrics, match="refused"):
-        port.answer(time.monotonic() + WITHIN_S)
+        port.receive(time.monotonic() + WITHIN_S)

@@ -16,8 +16,8 @@ from bookstore.lab.testbed.process import wait_until
 WITHIN_S = 30
 BYTES = 40_000_000
 
-# Does what it is told, and says so: it takes memory, opens files, starts threads, has a child that burns its CPU.
-OBEDIENT = f"""
+# Executes commands from stdin and confirms each: allocates memory, opens files, starts threads, runs a busy child.
+CHILD_SCRIPT = f"""
 import os, subprocess, sys, threading
 kept = []
 for line in sys.stdin:
@@ -33,37 +33,37 @@ for line in sys.stdin:
 """
 
 
-class Obedient:
+class ControlledChild:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.pid = process.pid
 
-    def do(self, what: str) -> None:
+    def do(self, command: str) -> None:
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "done\n"
 
 
 @contextmanager
-def obedient() -> Iterator[Obedient]:
+def controlled_child() -> Iterator[ControlledChild]:
     with subprocess.Popen(
-        [sys.executable, "-c", OBEDIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        child = Obedient(process)
+        child = ControlledChild(process)
         child.do("nothing")
         yield child
         process.kill()
 
 
 def test_figures_follow() -> None:
-    """Memory, files, threads and CPU of a process are there as soon as it has them."""
-    with obedient() as child:
+    """Memory, files, threads and CPU of a process show up as soon as it uses them."""
+    with controlled_child() as child:
         watched = processes.process(child.pid)
         before = watched.read(with_memory=True)
-        for what in ("memory", "files", "threads", "burn"):
-            child.do(what)
+        for command in ("memory", "files", "threads", "burn"):
+            child.do(command)
         after = watched.read(with_memory=True)
         watched.close()
     assert after["threads"] - before["threads"] == 3
@@ -76,7 +76,7 @@ def test_figures_follow() -> None:
 
 
 def test_without_memory() -> None:
-    """What is dear to read is read where it is asked for only."""
+    """Memory, which is expensive to read, is read only on request."""
     watched = processes.process(os.getpid())
     assert {"pss_bytes", "uss_bytes"}.isdisjoint(watched.read(with_memory=False))
     assert watched.read(with_memory=False)["rss_bytes"] > 0
@@ -85,8 +85,8 @@ def test_without_memory() -> None:
 
 @pytest.mark.parametrize("waited_for", [False, True])
 def test_gone(waited_for: bool) -> None:
-    """Of a process that has ended there are no figures, waited for or not."""
-    with obedient() as child:
+    """A process that has ended has no figures, whether or not its parent has waited for it."""
+    with controlled_child() as child:
         watched = processes.process(child.pid)
         child.process.kill()
         if waited_for:
@@ -100,8 +100,8 @@ def test_gone(waited_for: bool) -> None:
 
 
 def test_never_there() -> None:
-    """A process that ended before it was watched is gone too."""
-    with obedient() as child:
+    """A process that ended before it was watched raises Gone too."""
+    with controlled_child() as child:
         child.process.kill()
         child.process.wait()
         watched = processes.process(child.pid)
@@ -111,20 +111,20 @@ def test_never_there() -> None:
             processes.cpu_s(child.pid)
 
 
-@pytest.mark.skipif(not processes.IS_LINUX, reason="only Linux tells the CPU of children that have ended")
+@pytest.mark.skipif(not processes.IS_LINUX, reason="only Linux reports the CPU of children that have ended")
 def test_family() -> None:
-    """A family's CPU holds that of children who came and went; its memory that of all who live."""
-    with obedient() as child:
+    """A family's CPU includes children that have ended; its memory is that of all living processes."""
+    with controlled_child() as child:
         family = Family(child.pid)
         alone = family.read(with_memory=True)
         child.do("child")
         after = family.read(with_memory=True)
         own = processes.process(child.pid)
         used = own.read(with_memory=False)["cpu_s"]
-        assert after["cpu_s"] > used  # the ended child's
+        assert after["cpu_s"] > used  # plus the ended child's
         assert after["cpu_s"] > alone["cpu_s"]
-        us = Family(os.getpid()).read(with_memory=True)
-        assert us["pss_bytes"] > alone["pss_bytes"]
+        own_family = Family(os.getpid()).read(with_memory=True)
+        assert own_family["pss_bytes"] > alone["pss_bytes"]
         child.process.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(Gone):
@@ -137,8 +137,8 @@ def test_family() -> None:
 
 
 def test_parent() -> None:
-    """A process knows whose child it is; one that has ended is nobody's."""
-    with obedient() as child:
+    """parent() returns the pid of a process's parent, and None once the process has ended."""
+    with controlled_child() as child:
         assert processes.parent(child.pid) == os.getpid()
         child.process.kill()
         child.process.wait()
@@ -146,7 +146,7 @@ def test_parent() -> None:
 
 
 def test_pace() -> None:
-    """What takes time is due later the smaller its share, but within the longest wait."""
+    """The smaller its share, the later an operation is due again, but within the longest wait."""
     never, soon = Pace(1e-9, longest_s=1000), Pace(1e-9, longest_s=0)
     for pace in (never, soon):
         assert pace.is_due()

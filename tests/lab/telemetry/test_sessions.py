@@ -38,11 +38,11 @@ def cluster(reaper: Reaper) -> Iterator[Cluster]:
 def own(cluster: Cluster) -> Iterator[psycopg.Connection]:
     url = conninfo(cluster.url())
     with psycopg.connect(url, autocommit=True, application_name=APPLICATION_NAME) as connection:
-        assert wait_until(lambda: _others(connection) == 0, WITHIN_S)  # those of the test before
+        assert wait_until(lambda: other_sessions(connection) == 0, WITHIN_S)  # sessions of the previous test
         yield connection
 
 
-def _others(connection: psycopg.Connection) -> int:
+def other_sessions(connection: psycopg.Connection) -> int:
     row = connection.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     ).fetchone()
@@ -54,13 +54,13 @@ def connect(cluster: Cluster, name: str, database: str = "shop", *, autocommit: 
     return psycopg.connect(conninfo(cluster.url(database)), application_name=name, autocommit=autocommit)
 
 
-def asked(sessions: Sessions) -> Mapping[str, float]:
-    sessions.ask()
-    return sessions.answer(time.monotonic() + WITHIN_S)
+def query(sessions: Sessions) -> Mapping[str, float]:
+    sessions.send()
+    return sessions.receive(time.monotonic() + WITHIN_S)
 
 
 def test_states(cluster: Cluster, own: psycopg.Connection) -> None:
-    """Each session counts in its state, of those that name a worker; others are foreign, the lab's own nowhere."""
+    """Each session that names a worker counts in its state; others are foreign, and the lab's own are not counted."""
     with (
         closing(connect(cluster, OURS)) as busy,
         connect(cluster, OURS) as _idle,
@@ -74,12 +74,12 @@ def test_states(cluster: Cluster, own: psycopg.Connection) -> None:
         within.execute("SELECT pg_advisory_xact_lock(1)")
         with pytest.raises(psycopg.Error):
             failed.execute("SELECT 1/0")
-        for one, sql in ((waiting, "SELECT pg_advisory_lock(1)"), (busy, "SELECT pg_sleep(600)")):
-            one.pgconn.send_query(sql.encode())
-            one.pgconn.flush()
+        for connection, sql in ((waiting, "SELECT pg_advisory_lock(1)"), (busy, "SELECT pg_sleep(600)")):
+            connection.pgconn.send_query(sql.encode())
+            connection.pgconn.flush()
         sessions = Sessions(own, [WORKER, 5], "shop", named=True)
-        assert wait_until(lambda: asked(sessions)["sessions_waiting"] == 2, WITHIN_S)  # for a lock, and asleep
-        assert {name: value for name, value in asked(sessions).items() if name.startswith(("sess", "conn", "max"))} == {
+        assert wait_until(lambda: query(sessions)["sessions_waiting"] == 2, WITHIN_S)  # for a lock, and in pg_sleep
+        assert {name: value for name, value in query(sessions).items() if name.startswith(("sess", "conn", "max"))} == {
             "sessions_active": 2,
             "sessions_idle": 1,
             "sessions_idle_in_transaction": 2,
@@ -89,94 +89,93 @@ def test_states(cluster: Cluster, own: psycopg.Connection) -> None:
             "connections": 5,
             "max_connections": 100,
         }
-        for one in (waiting, busy):
-            one.cancel()
+        for connection in (waiting, busy):
+            connection.cancel()
 
 
 def test_unnamed(cluster: Cluster, own: psycopg.Connection) -> None:
-    """Of a service that does not name its sessions, all in its database are its own."""
+    """All sessions in the database of an external service are its own."""
     with connect(cluster, "django"), connect(cluster, ""), connect(cluster, "django", "postgres"):
-        found = asked(Sessions(own, [WORKER], "shop", named=False))
-    assert (found["connections"], found["sessions_foreign"]) == (2, 1)
+        figures = query(Sessions(own, [WORKER], "shop", named=False))
+    assert (figures["connections"], figures["sessions_foreign"]) == (2, 1)
 
 
 def test_statements(cluster: Cluster, own: psycopg.Connection) -> None:
-    """Statements and rows count at once, those of the database alone, and without BEGIN and COMMIT; the lab's own
-    statement is told apart."""
+    """Statements and rows of this database count at once, without BEGIN, COMMIT and the lab's own query."""
     sessions = Sessions(own, [WORKER], "shop", named=True)
-    before = asked(sessions)
+    before = query(sessions)
     with connect(cluster, OURS, autocommit=False) as shop, connect(cluster, OURS, "postgres") as elsewhere:
         for _ in range(3):
             shop.execute("SELECT * FROM generate_series(1, 7)")
         shop.commit()
         elsewhere.execute("SELECT * FROM generate_series(1, 9)")
-        after = asked(sessions)
+        after = query(sessions)
     assert (after["statements"] - before["statements"], after["rows"] - before["rows"]) == (3, 21)
     assert after["statements_ms"] > before["statements_ms"]
     assert after["own_ms"] > before["own_ms"]
 
 
 def test_own_statement_in_the_same_database(cluster: Cluster) -> None:
-    """Where the lab looks from within the service's database, its statement is not the service's."""
+    """If the lab queries from within the service's database, its query is not counted as the service's."""
     with connect(cluster, APPLICATION_NAME) as own:
         own.execute("CREATE EXTENSION pg_stat_statements")
         sessions = Sessions(own, [WORKER], "shop", named=True)
-        first, second, third = asked(sessions), asked(sessions), asked(sessions)
+        first, second, third = query(sessions), query(sessions), query(sessions)
         own.execute("DROP EXTENSION pg_stat_statements")
     assert first["statements"] == second["statements"] == third["statements"]
     assert third["own_ms"] > first["own_ms"]
 
 
 def test_commits(cluster: Cluster, own: psycopg.Connection) -> None:
-    """Commits and rollbacks of the database are told when the session that made them has gone, at the latest."""
+    """Commits and rollbacks are reported at the latest when the session that made them has ended."""
     sessions = Sessions(own, [WORKER], "shop", named=True)
-    before = asked(sessions)
+    before = query(sessions)
     with connect(cluster, OURS, autocommit=False) as shop:
         for _ in range(3):
             shop.execute("SELECT 1")
             shop.commit()
         shop.execute("SELECT 1")
         shop.rollback()
-    assert wait_until(lambda: asked(sessions)["rollbacks"] == before["rollbacks"] + 1, WITHIN_S)
-    assert asked(sessions)["commits"] - before["commits"] >= 3
-    assert asked(sessions)["blocks"] >= asked(sessions)["hits"] > 0
+    assert wait_until(lambda: query(sessions)["rollbacks"] == before["rollbacks"] + 1, WITHIN_S)
+    assert query(sessions)["commits"] - before["commits"] >= 3
+    assert query(sessions)["blocks"] >= query(sessions)["hits"] > 0
 
 
 def test_without_the_extension(cluster: Cluster) -> None:
-    """A server without pg_stat_statements tells all but statements."""
+    """A server without pg_stat_statements provides all figures but those of statements."""
     with connect(cluster, APPLICATION_NAME, "template1") as own:
-        found = asked(Sessions(own, [WORKER], "shop", named=True))
-    assert found["max_connections"] == 100
-    assert "statements" not in found
+        figures = query(Sessions(own, [WORKER], "shop", named=True))
+    assert figures["max_connections"] == 100
+    assert "statements" not in figures
 
 
 def test_without_its_library(reaper: Reaper) -> None:
-    """So does one where the extension is made and its library not loaded, which refuses to be asked."""
+    """So does a server with the extension but without its library, which rejects the query."""
     with embedded.temporary(reaper) as bare, connect(bare, APPLICATION_NAME, "postgres") as own:
         own.execute("CREATE EXTENSION pg_stat_statements")
-        found = asked(Sessions(own, [WORKER], "postgres", named=True))
-    assert "connections" in found
-    assert "statements" not in found
+        figures = query(Sessions(own, [WORKER], "postgres", named=True))
+    assert "connections" in figures
+    assert "statements" not in figures
 
 
 def test_a_server_that_hangs(cluster: Cluster, own: psycopg.Connection) -> None:
-    """An answer that is not there in time is none; when the server goes on, so do the answers."""
+    """A late answer is NoAnswer; once the server continues, so do the answers."""
     sessions = Sessions(own, [WORKER], "shop", named=True)
     backend = own.info.backend_pid
     os.kill(backend, signal.SIGSTOP)
     try:
         for _ in range(3):
-            sessions.ask()
+            sessions.send()
             with pytest.raises(NoAnswer, match="too late"):
-                sessions.answer(time.monotonic() + 0.01)
+                sessions.receive(time.monotonic() + 0.01)
     finally:
         os.kill(backend, signal.SIGCONT)
 
     def answers() -> bool:
         try:
-            return asked(sessions)["max_connections"] == 100
+            return query(sessions)["max_connections"] == 100
         except NoAnswer:
-            return False  # the answer of the look that was given up is still on its way
+            return False  # the answer of the abandoned poll is still pending
 
     assert wait_until(answers, WITHIN_S)
     sessions.close()
@@ -185,16 +184,16 @@ def test_a_server_that_hangs(cluster: Cluster, own: psycopg.Connection) -> None:
 
 
 def test_close_with_an_answer_owed(cluster: Cluster) -> None:
-    """The connection is as it was, where the server answers at last, and closed where it does not."""
+    """The connection stays usable if the server answers eventually, and is closed if it does not."""
     with connect(cluster, APPLICATION_NAME) as own:
         sessions = Sessions(own, [WORKER], "shop", named=True)
-        sessions.ask()
+        sessions.send()
         sessions.close(WITHIN_S)
         assert own.execute("SELECT 7").fetchone() == (7,)
         backend = own.info.backend_pid
         os.kill(backend, signal.SIGSTOP)
         try:
-            sessions.ask()
+            sessions.send()
             sessions.close(within_s=0.01)
             assert own.closed
         finally:
@@ -202,18 +201,18 @@ def test_close_with_an_answer_owed(cluster: Cluster) -> None:
 
 
 def test_a_server_that_is_gone(reaper: Reaper) -> None:
-    """A connection that breaks, or is closed from the start, answers nothing and raises nothing else."""
+    """A connection that breaks, or is closed from the start, raises NoAnswer only."""
     with embedded.temporary(reaper) as brief, connect(brief, APPLICATION_NAME, "postgres") as own:
         sessions = Sessions(own, [WORKER], "postgres", named=True)
-        asked(sessions)
+        query(sessions)
         brief.stop("immediate")
         for _ in range(2):
-            sessions.ask()
+            sessions.send()
             with pytest.raises(NoAnswer):
-                sessions.answer(time.monotonic() + WITHIN_S)
+                sessions.receive(time.monotonic() + WITHIN_S)
         own.close()
         sessions = Sessions(own, [WORKER], "postgres", named=True)
-        sessions.ask()
+        sessions.send()
         with pytest.raises(NoAnswer):
-            sessions.answer(time.monotonic() + WITHIN_S)
+            sessions.receive(time.monotonic() + WITHIN_S)
         sessions.close()

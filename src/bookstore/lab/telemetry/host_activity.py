@@ -1,7 +1,7 @@
-"""What else the machine did while a measurement was made: CPU of others, steal, pressure, jumps of the clock.
+"""Interference from the rest of the machine during a measurement: other processes' CPU, steal, pressure, clock jumps.
 
-The kernel's own count of what all cores did, less what the run's processes used, is what others used. Time in
-interrupts is left out: under load it is the loopback's, which carries the run's own requests.
+CPU time of others is the kernel's total for all cores minus the time used by the run's processes. Time in interrupts
+is excluded: under load it belongs to the loopback interface, which carries the run's own requests.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ class MachineCounters:
         self._ours_s = 0.0
 
     def read(self, ours: Mapping[int, float]) -> dict[str, float]:
-        """The counters now, as far as the system tells them; `ours` is the CPU seconds of each of the run's
-        processes since it began, by pid. One that was not there before counts whole, one that is gone with what
-        it had used when it was seen last."""
+        """Return the counters now, as far as the system provides them.
+
+        `ours` is the CPU seconds used so far by each of the run's processes, by pid. A process seen for the first
+        time counts in full; one that has ended counts with its last value.
+        """
         self._ours_s += sum(max(0.0, used - self._last.get(pid, 0.0)) for pid, used in ours.items())
         self._last.update(ours)
         values = {"ours_s": self._ours_s, "clock_s": time.time() - time.monotonic()}
@@ -45,7 +47,8 @@ class MachineCounters:
 
 
 def parse_cpu_times(stat: str) -> dict[str, float]:
-    """Of /proc/stat's first line (proc_stat(5)): busy_s by processes, steal_s by the hypervisor, all_s altogether."""
+    """Parse the first line of /proc/stat (proc_stat(5)): busy_s of processes, steal_s of the hypervisor, and the
+    total all_s."""
     ticks = [int(count) for count in stat.split("\n", 1)[0].split()[1:]]
     user, nice, system, _idle, _wait, _irq, _softirq, steal = ticks[:8]
     return {
@@ -56,27 +59,30 @@ def parse_cpu_times(stat: str) -> dict[str, float]:
 
 
 def parse_pressure_s(text: str) -> float:
-    """How long some process has waited for a CPU, since the machine started."""
+    """Return for how many seconds some process has waited for a CPU since boot."""
     some = next(line for line in [*text.splitlines(), ""] if line.startswith("some") or not line)
     return int(some.rpartition("total=")[2]) / 1e6
 
 
 def host_activity(timeline: Timeline, begin_s: float, end_s: float) -> HostActivity:
-    """Of the machine's `timeline` between two moments. A figure that the system does not tell is None."""
-    gained = {
+    """Return the machine's activity between two moments of `timeline`; figures the system does not provide are None."""
+    increases = {
         name: timeline.increase(name, begin_s, end_s)
         for name in ("busy_s", "ours_s", "steal_s", "all_s", "pressure_s")
     }  # fmt: skip
-    everything = gained["all_s"] or None
-    busy, ours, steal, pressure = gained["busy_s"], gained["ours_s"], gained["steal_s"], gained["pressure_s"]
+    all_s = increases["all_s"] or None
+    busy_s, ours_s, steal_s, pressure_s = (
+        increases["busy_s"],
+        increases["ours_s"],
+        increases["steal_s"],
+        increases["pressure_s"],
+    )
     clocks = timeline.within("clock_s", begin_s, end_s)
     loads = timeline.within("load1", begin_s, end_s)
     return HostActivity(
-        steal_ratio=steal / everything if everything and steal is not None else None,
-        others_ratio=max(0.0, busy - ours) / everything
-        if everything and busy is not None and ours is not None
-        else None,
-        pressure_ratio=pressure / (end_s - begin_s) if pressure is not None else None,
+        steal_ratio=steal_s / all_s if all_s and steal_s is not None else None,
+        others_ratio=max(0.0, busy_s - ours_s) / all_s if all_s and busy_s is not None and ours_s is not None else None,
+        pressure_ratio=pressure_s / (end_s - begin_s) if pressure_s is not None else None,
         load1=max(loads, default=None),
         clock_jump_s=max((abs(clock - clocks[0]) for clock in clocks), default=None),
     )

@@ -1,4 +1,4 @@
-"""What was watched, as series over time under the record's names. Pure."""
+"""Converts timelines to series over time under the record's names. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from bookstore.lab.telemetry.timeline import Column, Timeline, largest, summed
 from bookstore.lab.telemetry.usage import Timelines
 
 STATISTICS_POLLS: Final = 4
-"""Sessions tell pg_stat_database once a second what they did: rates by it are over the last second."""
+"""Sessions update pg_stat_database once a second, so its rates are over the last second of polls."""
 
 
 def from_timelines(timelines: Timelines) -> list[Series]:
-    """All of them, each with a value a look."""
+    """Return all series, each with one value per poll."""
     workers = {
         pid: _worker_columns(timeline, timelines.services.get(pid)) for pid, timeline in timelines.processes.items()
     }
-    found = [Series(name, f"worker {pid}", column) for pid, those in workers.items() for name, column in those.items()]
+    all_series = [
+        Series(name, f"worker {pid}", column) for pid, columns in workers.items() for name, column in columns.items()
+    ]
     for name in next(iter(workers.values()), {}):
         merge = largest if name == "loop_lag_ms" else summed
-        found.append(Series(name, "workers", merge([those[name] for those in workers.values()])))
+        all_series.append(Series(name, "workers", merge([columns[name] for columns in workers.values()])))
     others = {
         "postgres": _postgres_columns(timelines),
         "load": _load_columns(timelines.load),
         "machine": _machine_columns(timelines.machine),
     }
-    return found + [Series(name, of, column) for of, those in others.items() for name, column in those.items()]
+    return all_series + [Series(name, of, column) for of, columns in others.items() for name, column in columns.items()]
 
 
 def from_samples(samples: Samples, at_s: Sequence[float]) -> list[Series]:
-    """sent_per_s since the moment before, and in_flight at each moment of `at_s`: requests sent and not yet done."""
+    """Return sent_per_s since the previous moment, and in_flight (sent, not completed) at each moment of `at_s`."""
     sent = np.sort(samples.done_s - samples.service_ms / 1000)
     moments: NDArray[np.float64] = np.asarray(at_s, np.float64)
     sent_by = np.searchsorted(sent, moments, side="right")
@@ -65,15 +67,15 @@ def _worker_columns(process: Timeline, service: Timeline | None) -> dict[str, Co
 
 
 def _postgres_columns(timelines: Timelines) -> dict[str, Column]:
-    told = timelines.sessions
+    sessions = timelines.sessions
     states = ("active", "idle", "idle_in_transaction", "other", "waiting", "foreign")
-    hits, blocks = told.rate("hits", STATISTICS_POLLS), told.rate("blocks", STATISTICS_POLLS)
-    return {f"sessions_{state}": told.gauge(f"sessions_{state}") for state in states} | {
-        "max_connections": told.gauge("max_connections"),
-        "commits_per_s": told.rate("commits", STATISTICS_POLLS),
-        "rollbacks_per_s": told.rate("rollbacks", STATISTICS_POLLS),
-        "statements_per_s": told.rate("statements"),
-        "rows_per_s": told.rate("rows"),
+    hits, blocks = sessions.rate("hits", STATISTICS_POLLS), sessions.rate("blocks", STATISTICS_POLLS)
+    return {f"sessions_{state}": sessions.gauge(f"sessions_{state}") for state in states} | {
+        "max_connections": sessions.gauge("max_connections"),
+        "commits_per_s": sessions.rate("commits", STATISTICS_POLLS),
+        "rollbacks_per_s": sessions.rate("rollbacks", STATISTICS_POLLS),
+        "statements_per_s": sessions.rate("statements"),
+        "rows_per_s": sessions.rate("rows"),
         "cpu_ratio": timelines.postgres.rate("cpu_s"),
         "pss_bytes": timelines.postgres.gauge("pss_bytes"),
         "cache_hit_ratio": [
@@ -87,16 +89,16 @@ def _load_columns(timeline: Timeline) -> dict[str, Column]:
 
 
 def _machine_columns(timeline: Timeline) -> dict[str, Column]:
-    everything, ours = timeline.increases("all_s"), timeline.increases("ours_s")
+    all_s, ours = timeline.increases("all_s"), timeline.increases("ours_s")
 
     def share(gains: Column) -> Column:
-        pairs = zip(gains, everything, strict=True)
+        pairs = zip(gains, all_s, strict=True)
         return [part / whole if part is not None and whole else None for part, whole in pairs]
 
     others: Column = [
         max(0.0, busy - own) if busy is not None and own is not None else None
         for busy, own in zip(timeline.increases("busy_s"), ours, strict=True)
-    ]  # the kernel counts all cores in ticks: within one look the run may seem to have used more than all did
+    ]  # the kernel counts all cores in ticks, so between two polls the run may seem to have used more than the total
     return {
         "others_ratio": share(others),
         "steal_ratio": share(timeline.increases("steal_s")),

@@ -1,7 +1,7 @@
-"""What PostgreSQL says of a service's sessions and statements: one statement a look, never waited for too long.
+"""Statistics of a service's sessions and statements from PostgreSQL: one query per poll, with a time limit.
 
-psycopg's own calls wait as long as the server likes. libpq is used as psycopg lends it: the statement is sent,
-and its answer taken if it is there in time. So a server that hangs makes gaps and holds up no other figure.
+psycopg's own calls wait as long as the server takes. This module uses libpq through psycopg: it sends the query, and
+reads the result if it arrives in time. A server that hangs therefore makes gaps and delays no other figure.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import psycopg
 from psycopg.pq import ExecStatus
 
 APPLICATION_NAME: Final = "bookstore-lab"
-"""The lab's own sessions, which are not counted."""
+"""application_name of the lab's own sessions, which are not counted."""
 
-# pg_stat_activity names a session's state and wait at this moment. `ours` tells whose it is.
+# pg_stat_activity has each session's current state and wait. `ours` is true for the contender's sessions.
 _SESSIONS: Final = """
     SELECT
         count(*) FILTER (WHERE ours AND state = 'active') AS sessions_active,
@@ -45,8 +45,8 @@ _DATABASE: Final = """
     FROM pg_stat_database WHERE datname = $2
 """
 
-# The texts are left out: they are in a file, which would be read for each look. A statement of a database that
-# was dropped stays under its old oid, so that one restored under the same name begins at nothing.
+# Query texts are omitted: they are in a file, which would be read for each poll. Statements of a dropped database keep
+# its old oid, so a database restored under the same name starts at zero.
 _STATEMENTS: Final = """
     SELECT
         coalesce(sum(calls) FILTER (WHERE theirs), 0) AS statements,
@@ -63,18 +63,19 @@ _STATEMENTS: Final = """
 """
 
 
-class NoAnswer(Exception):  # noqa: N818 - it is an answer, not an accident
-    """The server is gone, refuses the statement or did not answer in time."""
+class NoAnswer(Exception):  # noqa: N818 - an expected outcome
+    """The server is gone, rejects the query or did not answer in time."""
 
 
 class Sessions:
-    """Asks over `connection`, which is nobody else's meanwhile; in autocommit, of a role that sees all sessions.
+    """Queries statistics over `connection`, which must be in autocommit, unused by others, and of a role that sees
+    all sessions.
 
-    The contender's sessions are those that name one of `workers` as `bookstore/<profile>/<pid>`; where `named` is
-    false (a service that is not ours) all sessions in `database`. Figures of statements are there where the
-    extension pg_stat_statements is loaded and made in the connection's database, and count at once: they are in
-    shared memory. Those of pg_stat_database lag: a session tells them when it ends a transaction, at most once
-    a second.
+    The contender's sessions are those named `bookstore/<profile>/<pid>` after one of `workers`. With `named` false
+    (an external service) they are all sessions in `database`. Figures of statements require the extension
+    pg_stat_statements, loaded and created in the connection's database; they are up to date, because they are in
+    shared memory. Figures of pg_stat_database lag: a session reports them at the end of a transaction, at most once a
+    second.
     """
 
     def __init__(self, connection: psycopg.Connection, workers: Sequence[int], database: str, named: bool) -> None:
@@ -82,12 +83,12 @@ class Sessions:
         pids = "{" + ",".join(map(str, workers)) + "}"
         self._parameters = [pids.encode(), database.encode(), b"t" if named else b"f"]
         self._pending = False
-        self._told = ""
+        self._send_error = ""
         self._prepare()
 
-    def ask(self) -> None:
-        """Sends the statement, unless the one before is still unanswered."""
-        self._told = ""
+    def send(self) -> None:
+        """Send the query, unless the previous one is still unanswered."""
+        self._send_error = ""
         try:
             if self._pending:
                 self._take(time.monotonic())
@@ -95,19 +96,19 @@ class Sessions:
             self._pending = True
             self._libpq.flush()
         except (psycopg.Error, NoAnswer) as error:
-            self._told = f"not asked: {error}"
+            self._send_error = f"not sent: {error}"
 
-    def answer(self, until_s: float) -> Mapping[str, float]:
-        """What came by then (time.monotonic()). Raises NoAnswer."""
-        if self._told:
-            raise NoAnswer(self._told)
+    def receive(self, until_s: float) -> Mapping[str, float]:
+        """Return the figures, waiting until `until_s` (time.monotonic()). Raises NoAnswer."""
+        if self._send_error:
+            raise NoAnswer(self._send_error)
         try:
             return self._take(until_s)
         except psycopg.Error as error:
             raise NoAnswer(str(error)) from error
 
     def close(self, within_s: float = 2.0) -> None:
-        """Leaves the connection as it was; closes it where the server still owes an answer."""
+        """Leave the connection usable, or close it if the server still does not answer `within_s` seconds."""
         try:
             if self._pending:
                 self._take(time.monotonic() + within_s)
@@ -115,18 +116,18 @@ class Sessions:
             self._libpq.finish()
 
     def _prepare(self) -> None:
-        """The unnamed statement: planned once, and gone with the next one."""
-        some = f"SELECT * FROM ({_SESSIONS}) AS session LEFT JOIN ({_DATABASE}) AS database ON true"  # noqa: S608 - constants of this file
-        for query in (f"{some} LEFT JOIN ({_STATEMENTS}) AS statement ON true", some):
+        """Prepare the unnamed statement, planned once; without pg_stat_statements fall back to a shorter query."""
+        sessions_and_database = f"SELECT * FROM ({_SESSIONS}) AS session LEFT JOIN ({_DATABASE}) AS database ON true"  # noqa: S608 - constants of this file
+        for query in (f"{sessions_and_database} LEFT JOIN ({_STATEMENTS}) AS statement ON true", sessions_and_database):
             try:
                 result = self._libpq.prepare(b"", query.encode())
                 if result.status == ExecStatus.COMMAND_OK and self._runs():
                     return
             except psycopg.Error:
-                return  # the server is gone, as each look will find
+                return  # the server is gone, which each poll will notice
 
     def _runs(self) -> bool:
-        """The extension's function may be there and refuse: its library is not loaded."""
+        """Whether the query runs; the extension may exist although its library is not loaded."""
         return self._libpq.exec_prepared(b"", self._parameters).status == ExecStatus.TUPLES_OK
 
     def _take(self, until_s: float) -> Mapping[str, float]:
@@ -139,9 +140,9 @@ class Sessions:
             self._libpq.consume_input()
         result = self._libpq.get_result()
         self._pending = False
-        while self._libpq.get_result():  # None ends the answer
+        while self._libpq.get_result():  # None ends the result
             pass
         if result is None or result.status != ExecStatus.TUPLES_OK or not result.ntuples:
             raise NoAnswer(self._libpq.get_error_message())
-        named = ((result.fname(column), result.get_value(0, column)) for column in range(result.nfields))
-        return {name.decode(): float(value) for name, value in named if name and value is not None}
+        columns = ((result.fname(column), result.get_value(0, column)) for column in range(result.nfields))
+        return {name.decode(): float(value) for name, value in columns if name and value is not None}

@@ -1,4 +1,4 @@
-"""What one source said, look after look: its figures at a moment, and what its counters gained between two. Pure."""
+"""A time series of one source's readings: gauges, and counter increases between two moments. Pure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 EDGE_S: Final = 1.0
-"""How far from a moment the looks beside it may be, for what a counter stood at then to be told: two looks of
-four may have failed."""
+"""Maximum distance from a moment to the nearest readings for interpolating a counter at that moment, in seconds: two
+of four polls may fail."""
 
 Column = list[float | None]
-"""A value a look; None is a gap."""
+"""One value per poll; None is a gap."""
 
 
 class Reading(NamedTuple):
-    """What a source said, and when (time.monotonic()): it answers some time after the look began."""
+    """A source's figures and when they arrived (time.monotonic()), which is some time after the poll began."""
 
     at_s: float
     values: Mapping[str, float]
 
 
 class Timeline:
-    """A reading a look; None where the look failed or came too late."""
+    """One reading per poll; None if the poll failed or came too late."""
 
     def __init__(self, readings: Iterable[Reading | None] = ()) -> None:
         self.readings = list(readings)
@@ -32,29 +32,36 @@ class Timeline:
         return [reading.values.get(name) if reading else None for reading in self.readings]
 
     def increases(self, name: str) -> Column:
-        """What the counter `name` gained since the look before."""
+        """Return the increase of the counter `name` since the previous poll."""
         return [change and change[0] for change in self._changes(name, 1)]
 
-    def rate(self, name: str, looks: int = 1) -> Column:
-        """What the counter `name` gained a second, over the last `looks` looks."""
-        return [change and change[0] / change[1] for change in self._changes(name, looks)]
+    def rate(self, name: str, polls: int = 1) -> Column:
+        """Return the increase per second of the counter `name` over the last `polls` polls."""
+        return [change and change[0] / change[1] for change in self._changes(name, polls)]
 
     def increase(self, name: str, begin_s: float, end_s: float) -> float | None:
-        """What the counter `name` gained from `begin_s` to `end_s`. None where no look was near either, and where
-        the counter began anew.
+        """Return the increase of the counter `name` from `begin_s` to `end_s`.
 
-        Both moments lie between two looks, and are known only afterwards: the load generator tells them. A
-        straight line between the looks is used. Under a steady load that is right but for what one interval
-        differs from the next, which for 5 s of looks at every 250 ms is a small part of a twentieth.
+        None if there is no reading near either moment, or if the counter was reset. The moments are only known
+        afterwards, from the load generator, and lie between two readings: the counter is interpolated linearly. Under
+        steady load the error is the difference between neighbouring intervals, a small part of 5 % for 5 s of
+        readings every 250 ms.
         """
         begin, end = self._at(name, begin_s), self._at(name, end_s)
         return None if begin is None or end is None or end < begin else end - begin
 
     def increase_between_readings(self, name: str, begin_s: float, end_s: float) -> tuple[float, float, float] | None:
-        """What the counter `name` gained between the first and the last look from `begin_s` to `end_s`, and when
-        these were: for a figure that is divided by what was counted between the same two moments. None for less
-        than two looks, where none was near one of the moments, and where the counter began anew."""
-        inside = [it for it in self.readings if it and begin_s <= it.at_s <= end_s and name in it.values]
+        """Return the increase of the counter `name` between the first and last reading from `begin_s` to `end_s`, and
+        their times.
+
+        Use it for a figure divided by a count between the same two times. None for fewer than two readings, if none
+        is near one of the moments, or if the counter was reset.
+        """
+        inside = [
+            reading
+            for reading in self.readings
+            if reading and begin_s <= reading.at_s <= end_s and name in reading.values
+        ]
         if len(inside) < 2 or any(now.values[name] < before.values[name] for before, now in pairwise(inside)):
             return None
         first, last = inside[0], inside[-1]
@@ -63,16 +70,17 @@ class Timeline:
         return last.values[name] - first.values[name], first.at_s, last.at_s
 
     def within(self, name: str, begin_s: float, end_s: float) -> list[float]:
-        """The figures between two moments, gaps left out."""
+        """Return the figures between two moments, without gaps."""
         return [
             reading.values[name]
             for reading in self.readings
             if reading and begin_s <= reading.at_s <= end_s and name in reading.values
         ]
 
-    def _changes(self, name: str, looks: int) -> list[tuple[float, float] | None]:
-        """(gained, seconds) since `looks` looks ago. A counter that went down was begun anew: a gap."""
-        pairs = zip([None] * looks + self.readings, self.readings, strict=False)
+    def _changes(self, name: str, polls: int) -> list[tuple[float, float] | None]:
+        """Return (increase, seconds) since `polls` polls ago; None, a gap, if the counter decreased, which means a
+        reset."""
+        pairs = zip([None] * polls + self.readings, self.readings, strict=False)
         changes: list[tuple[float, float] | None] = []
         for before, now in pairs:
             known = before and now and name in before.values and name in now.values
@@ -96,17 +104,17 @@ class Timeline:
 
 
 def summed(columns: Sequence[Column]) -> Column:
-    """Look by look; a gap in one is a gap in the sum."""
+    """Return the sum poll by poll; a gap in one column is a gap in the sum."""
     return [sum(known) if (known := _complete(values)) else None for values in zip(*columns, strict=True)]
 
 
 def largest(columns: Sequence[Column]) -> Column:
-    """As `summed`."""
+    """Return the maximum poll by poll, with gaps as in `summed`."""
     return [max(known) if (known := _complete(values)) else None for values in zip(*columns, strict=True)]
 
 
 def total(parts: Iterable[float | None]) -> float | None:
-    """The sum; None where there are none or one is not known."""
+    """Return the sum; None if there are no parts or one is None."""
     return sum(known) if (known := _complete(list(parts))) else None
 
 

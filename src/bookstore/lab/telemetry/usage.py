@@ -1,4 +1,4 @@
-"""What a request cost, of the looks taken while requests were measured. Pure."""
+"""Resource usage per request, from the readings taken while requests were measured. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bookstore.lab.record.run_record import Histogram, Split
 from bookstore.lab.telemetry.timeline import Timeline, total
 
 _MEMORY_EVERY_S: Final = 1.0
-"""PSS is read once a second at least: a shorter measurement has the look before it."""
+"""PSS is read at least once a second; a shorter measurement uses the reading before it."""
 _BUCKET: Final = "pool_wait_seconds_bucket "
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Named as in record.Measurement."""
+    """Fields are named as in run_record.Measurement."""
 
     cpu_ms_per_request: float | None = None
     database_cpu_ms_per_request: float | None = None
@@ -33,8 +33,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timelines(msgspec.Struct, frozen=True):
-    """What was watched: `processes` and `services` (the metrics port's words) by the worker's pid; `sessions` is
-    what PostgreSQL says, `postgres` its processes."""
+    """Everything that was observed.
+
+    `processes` and `services` (figures of the metrics port) are by the worker's pid; `sessions` are PostgreSQL's
+    statistics, `postgres` its processes.
+    """
 
     processes: Mapping[int, Timeline]
     services: Mapping[int, Timeline]
@@ -45,40 +48,41 @@ class Timelines(msgspec.Struct, frozen=True):
 
 
 Answered = Callable[[float, float], int]
-"""How many requests were answered between two moments of time.monotonic()."""
+"""Number of requests answered between two moments of time.monotonic()."""
 
 
 def usage(timelines: Timelines, begin_s: float, end_s: float, answered: Answered, mean_ms: float | None) -> Usage:
-    """Of the requests `answered` from `begin_s` to `end_s` (time.monotonic()), which took `mean_ms`. A figure
-    that a gap makes unknown, or that nobody told, is None.
+    """Return the usage per request from `begin_s` to `end_s`, in time.monotonic() seconds.
 
-    A cost is what was counted between the first and the last look, over the requests answered between these two:
-    those on their way at both ends are the only error, some five of thousands.
+    `answered` counts the requests between two moments, and `mean_ms` is their mean latency. A figure is None if a gap
+    or a missing source makes it unknown. A cost is the counter's increase between the first and the last reading,
+    divided by the requests answered between these two. Its only error is requests in flight at both ends, about five
+    of thousands.
     """
     workers, services = list(timelines.processes.values()), list(timelines.services.values())
 
-    def gained(some: Sequence[Timeline], name: str) -> float | None:
-        return total(timeline.increase(name, begin_s, end_s) for timeline in some)
+    def total_increase(sources: Sequence[Timeline], name: str) -> float | None:
+        return total(timeline.increase(name, begin_s, end_s) for timeline in sources)
 
-    def each(some: Sequence[Timeline], name: str, factor: float = 1.0) -> float | None:
-        parts: list[float | None] = []
-        for timeline in some:
-            found = timeline.increase_between_readings(name, begin_s, end_s)
-            if found is None:  # too short for two looks
-                gain = timeline.increase(name, begin_s, end_s)
-                found = None if gain is None else (gain, begin_s, end_s)
-            requests = answered(found[1], found[2]) if found else 0
-            parts.append(found[0] * factor / requests if found and requests else None)
-        return total(parts)
+    def per_request(sources: Sequence[Timeline], name: str, factor: float = 1.0) -> float | None:
+        costs: list[float | None] = []
+        for timeline in sources:
+            span = timeline.increase_between_readings(name, begin_s, end_s)
+            if span is None:  # too short for two readings
+                increase = timeline.increase(name, begin_s, end_s)
+                span = None if increase is None else (increase, begin_s, end_s)
+            requests = answered(span[1], span[2]) if span else 0
+            costs.append(span[0] * factor / requests if span and requests else None)
+        return total(costs)
 
     pss = _peak_of_sum(workers, "pss_bytes", begin_s - _MEMORY_EVERY_S, end_s)
-    timeouts = gained(services, "pool_requests_errors_total")
+    timeouts = total_increase(services, "pool_requests_errors_total")
     return Usage(
-        cpu_ms_per_request=each(workers, "cpu_s", 1000),
-        database_cpu_ms_per_request=each([timelines.postgres], "cpu_s", 1000),
-        database_ms_per_request=each([timelines.sessions], "statements_ms"),
-        statements_per_request=each([timelines.sessions], "statements"),
-        rows_per_request=each([timelines.sessions], "rows"),
+        cpu_ms_per_request=per_request(workers, "cpu_s", 1000),
+        database_cpu_ms_per_request=per_request([timelines.postgres], "cpu_s", 1000),
+        database_ms_per_request=per_request([timelines.sessions], "statements_ms"),
+        statements_per_request=per_request([timelines.sessions], "statements"),
+        rows_per_request=per_request([timelines.sessions], "rows"),
         pss_bytes=None if pss is None else round(pss),
         connections=max(map(int, timelines.sessions.within("connections", begin_s, end_s)), default=None),
         pool_wait=pool_wait(services, begin_s, end_s),
@@ -88,14 +92,14 @@ def usage(timelines: Timelines, begin_s: float, end_s: float, answered: Answered
 
 
 def pool_wait(services: Sequence[Timeline], begin_s: float, end_s: float) -> Histogram | None:
-    """How long requests waited for a connection, all workers' together."""
-    seen = {name for timeline in services for reading in timeline.readings if reading for name in reading.values}
-    names = sorted((name for name in seen if name.startswith(_BUCKET)), key=_bound)
-    upto = [total(timeline.increase(name, begin_s, end_s) for timeline in services) for name in names]
+    """Return the histogram of waits for a connection, over all workers."""
+    all_names = {name for timeline in services for reading in timeline.readings if reading for name in reading.values}
+    names = sorted((name for name in all_names if name.startswith(_BUCKET)), key=_bound)
+    totals = [total(timeline.increase(name, begin_s, end_s) for timeline in services) for name in names]
     sum_s = total(timeline.increase("pool_wait_seconds_sum", begin_s, end_s) for timeline in services)
     if not names or sum_s is None:
         return None
-    cumulative = [0, *(round(count) for count in upto if count is not None)]
+    cumulative = [0, *(round(count) for count in totals if count is not None)]
     if len(cumulative) != len(names) + 1:
         return None
     counts = [max(0, count - before) for before, count in pairwise(cumulative)]
@@ -103,18 +107,18 @@ def pool_wait(services: Sequence[Timeline], begin_s: float, end_s: float) -> His
 
 
 def split(services: Sequence[Timeline], begin_s: float, end_s: float, mean_ms: float) -> Split | None:
-    """Where the mean request's `mean_ms` goes, by the service's own sums over its own count of requests.
+    """Return how the mean request's `mean_ms` is spent, from the service's own sums and its own count of requests.
 
-    What the service did not see passed outside; what it saw and did not spend waiting, asking or writing JSON,
-    Python took. None where the parts do not fit into the whole: the port then speaks of other requests.
+    Time that the service did not see is outside; time it saw and did not spend on waiting, the database or JSON is
+    Python's. None if the parts do not fit the whole, because the port then counted other requests.
     """
 
-    def spent(name: str) -> float | None:
+    def increase(name: str) -> float | None:
         return total(timeline.increase(name, begin_s, end_s) for timeline in services)
 
-    count, served = spent("request_seconds_count"), spent("request_seconds_sum")
+    count, served = increase("request_seconds_count"), increase("request_seconds_sum")
     pool, database, json = (
-        spent(name) for name in ("pool_wait_seconds_sum", "statement_seconds_total", "encode_seconds_total")
+        increase(name) for name in ("pool_wait_seconds_sum", "statement_seconds_total", "encode_seconds_total")
     )
     if not count or served is None or pool is None or database is None or json is None:
         return None
@@ -138,10 +142,10 @@ def _bound(name: str) -> float:
 
 
 def _peak_of_sum(timelines: Sequence[Timeline], name: str, begin_s: float, end_s: float) -> float | None:
-    """The largest sum over all of one look's. Each timeline has a reading a look."""
+    """Return the largest sum over all timelines in one poll. Each timeline has one reading per poll."""
     sums = [
-        total(reading.values.get(name) if reading else None for reading in look)
-        for look in zip(*(timeline.readings for timeline in timelines), strict=True)
-        if look[0] and begin_s <= look[0].at_s <= end_s
+        total(reading.values.get(name) if reading else None for reading in poll)
+        for poll in zip(*(timeline.readings for timeline in timelines), strict=True)
+        if poll[0] and begin_s <= poll[0].at_s <= end_s
     ]
-    return max((one for one in sums if one is not None), default=None)
+    return max((poll_sum for poll_sum in sums if poll_sum is not None), default=None)

@@ -1,7 +1,8 @@
-"""Watches a deployment under load, every 250 ms: its workers, its pool, PostgreSQL, the load generator, the machine.
+"""Watches a deployment under load every 250 ms: workers, connection pool, PostgreSQL, load generator, machine.
 
-One thread looks. It asks the two that answer over a socket first, the metrics port and PostgreSQL, reads /proc
-meanwhile, and then takes what they answered in time; what failed or came too late is a gap.
+A single thread polls. It first sends its requests to the two sources that answer over a socket, the metrics port and
+PostgreSQL, then reads /proc, and finally collects the answers that arrived in time. A failed or late source makes a
+gap.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ from bookstore.lab.telemetry.usage import Answered, Timelines, Usage, usage
 
 INTERVAL_S: Final = 0.25
 MAX_LATE_S: Final = INTERVAL_S / 2
-"""A look that begins later than this is one of another moment: a gap."""
+"""A poll that starts later than this is recorded as a gap."""
 ANSWER_TIMEOUT_S: Final = 0.2
-"""For the answers of one look, which leaves the rest of the interval to /proc."""
+"""For the answers of one poll; the rest of the interval is for /proc."""
 MEMORY_RATIO: Final = 0.005
-"""Of one core, for reading the workers' PSS and USS, and as much for PostgreSQL's: where that is dear (3 ms for a
-busy worker of 100 MB) only each second, third … look has them, and the looks between are gaps in those series."""
+"""Share of one core for reading the workers' PSS and USS, and as much for PostgreSQL's. Where reading is expensive (3
+ms for a busy worker of 100 MB), only every second, third … poll has memory, and the polls between are gaps in those
+series."""
 MEMORY_INTERVAL_S: Final = 1.0
-"""Whatever it costs, memory is read this often: a peak has to be seen within a measurement of a few seconds."""
-_Found = TypeVar("_Found")
+"""Memory is read at least this often at any cost, so that a measurement of a few seconds sees the peak."""
+_Value = TypeVar("_Value")
 
 
 class Cost(NamedTuple):
-    """What watching took: CPU seconds of its thread, PostgreSQL's for its statement (0 where that is not told),
-    over `seconds`."""
+    """Cost of watching for `seconds`: the thread's CPU seconds, and PostgreSQL's for its query (0 if unknown)."""
 
     seconds: float
     cpu_s: float
@@ -52,17 +53,16 @@ class Cost(NamedTuple):
 
 
 class Watcher:
-    """Looks every INTERVAL_S, in a thread, for as long as its block lasts.
+    """Polls every INTERVAL_S in a thread while its `with` block runs.
 
-    `workers` are the pids of the service's workers, `own_pids` what they call themselves where that is not the same.
-    `connection` is an autocommit connection of a superuser to
-    PostgreSQL, which nobody else uses meanwhile; `database` the name of the service's database there, `postmaster`
-    the server's pid; `metrics_url` the service's metrics port. What is None is not watched. `named` is false for
-    a service that does not name its sessions `bookstore/<profile>/<pid>`: all in `database` are then its own.
-    What the processes `beside` use is the run's own, too, and no disturbance: a pooler's.
-    The load generator is watched once `load_pid` is set.
+    `workers` are the pids of the service's workers; `own_pids` maps them to the pids the workers report, if these
+    differ. `connection` is an otherwise unused autocommit connection of a superuser to PostgreSQL, `database` the
+    name of the service's database there, `postmaster` the server's pid, `metrics_url` the service's metrics port.
+    Sources that are None are not watched. `named` is false for a service that does not name its sessions
+    `bookstore/<profile>/<pid>`: all sessions in `database` then count as its own. CPU of the processes `beside`, such
+    as a pooler, belongs to the run and is no interference. The load generator is watched once `load_pid` is set.
 
-    Moments are time.monotonic()'s. A process, port or database that goes away makes gaps, and no error.
+    Moments are of time.monotonic(). A process, port or database that goes away makes gaps, not errors.
     """
 
     def __init__(
@@ -125,25 +125,26 @@ class Watcher:
         return Cost(seconds, self._cpu_s, (own_ms[-1] - own_ms[0]) / 1000, len(self._moments))
 
     def usage(self, begin_s: float, end_s: float, answered: Answered, mean_ms: float | None = None) -> Usage:
-        """What each of the requests cost that were `answered` from `begin_s` to `end_s`; `mean_ms` is their mean
-        latency, without which there is no split."""
+        """Return the usage per request, for the requests `answered` from `begin_s` to `end_s`.
+
+        Without their mean latency `mean_ms` there is no split.
+        """
         return usage(self.timelines, begin_s, end_s, answered, mean_ms)
 
     def host_activity(self, begin_s: float, end_s: float) -> HostActivity:
         return host_activity(self.timelines.machine, begin_s, end_s)
 
     def load_cpu_ratio(self, begin_s: float, end_s: float) -> float | None:
-        """The load generator's CPU, of one core."""
+        """Return the load generator's CPU as a share of one core."""
         used = self.timelines.load.increase("cpu_s", begin_s, end_s)
         return None if used is None else used / (end_s - begin_s)
 
     def telemetry(self, begin_s: float, samples: Samples | None = None) -> Telemetry:
-        """All series, in seconds since `begin_s`, those of `samples` too. Left out are those that never had a
-        value: nobody was there to tell them."""
+        """Return all series that have a value, with those of `samples`, at seconds since `begin_s`."""
         at_s = [round(moment - begin_s, 3) for moment in self._moments]
-        found = [*series.from_timelines(self.timelines), *(series.from_samples(samples, at_s) if samples else [])]
-        told = [one for one in found if any(value is not None for value in one.values)]
-        return Telemetry(at_s=at_s, series=[Series(one.name, one.of, _rounded(one.values)) for one in told])
+        lines = [*series.from_timelines(self.timelines), *(series.from_samples(samples, at_s) if samples else [])]
+        known = [line for line in lines if any(value is not None for value in line.values)]
+        return Telemetry(at_s=at_s, series=[Series(line.name, line.of, _rounded(line.values)) for line in known])
 
     def _watch(self) -> None:
         begin_s = time.monotonic()
@@ -152,7 +153,7 @@ class Watcher:
             self._poll(time.monotonic())
             self._cpu_s = time.thread_time()
             if self._done.is_set():
-                return  # the look after the end is the other side of the last interval
+                return  # this poll after the end closes the last interval
             planned += 1
             while (late_s := time.monotonic() - begin_s - planned * INTERVAL_S) > MAX_LATE_S:
                 self._record_gap(begin_s + planned * INTERVAL_S)
@@ -168,7 +169,7 @@ class Watcher:
         until_s = moment_s + ANSWER_TIMEOUT_S
         for source in (self._port, self._sessions):
             if source:
-                source.ask()
+                source.send()
         ours = {}
         for pid in self._ours:
             with suppress(Gone):
@@ -185,17 +186,17 @@ class Watcher:
         )
         _record(self.timelines.machine, lambda: self._machine.read(ours))
         sessions, port = self._sessions, self._port
-        _record(self.timelines.sessions, (lambda: sessions.answer(until_s)) if sessions else None)
-        services = _read_or_gap(lambda: port.answer(until_s)) if port else None
+        _record(self.timelines.sessions, (lambda: sessions.receive(until_s)) if sessions else None)
+        services = _read_or_gap(lambda: port.receive(until_s)) if port else None
         at_s = time.monotonic()
         for pid, timeline in self.timelines.services.items():
-            told = services.get(self._own_pids[pid]) if services else None
-            timeline.readings.append(None if told is None else Reading(at_s, told))
+            figures = services.get(self._own_pids[pid]) if services else None
+            timeline.readings.append(None if figures is None else Reading(at_s, figures))
         self._moments.append(moment_s)
 
     @contextmanager
     def _paced(self, whose: str) -> Iterator[bool]:
-        """Whether their memory is to be read now."""
+        """Whether the memory of `whose` processes is read now."""
         pace = self._paces[whose]
         if pace.is_due():
             with pace.timed():
@@ -204,38 +205,38 @@ class Watcher:
             yield False
 
     def _all_timelines(self) -> Iterable[Timeline]:
-        them = self.timelines
+        timelines = self.timelines
         return [
-            *them.processes.values(),
-            *them.services.values(),
-            them.sessions,
-            them.postgres,
-            them.load,
-            them.machine,
+            *timelines.processes.values(),
+            *timelines.services.values(),
+            timelines.sessions,
+            timelines.postgres,
+            timelines.load,
+            timelines.machine,
         ]
 
 
 def describe_cost(costs: Iterable[Cost]) -> str:
-    """The sentence on what watching cost, over all of them."""
+    """Return a sentence on what watching cost in total."""
     every = list(costs)
     seconds = sum(cost.seconds for cost in every)
     if not seconds:
         return "Nothing was watched."
     cpu, postgres = (sum(part) / seconds for part in ([c.cpu_s for c in every], [c.postgres_s for c in every]))
     return (
-        f"The watcher looked {sum(cost.polls for cost in every)} times in {seconds:.0f} s; "
-        f"that took {cpu:.2%} of a core, and {postgres:.2%} of one in PostgreSQL."
+        f"The watcher polled {sum(cost.polls for cost in every)} times in {seconds:.0f} s, "
+        f"which took {cpu:.2%} of a core, plus {postgres:.2%} of a core in PostgreSQL."
     )
 
 
 def _record(timeline: Timeline, read: Callable[[], Mapping[str, float]] | None) -> Mapping[str, float] | None:
-    """Reads, and keeps what was read with the moment it was."""
+    """Read, and append the reading with its time, or a gap."""
     values = _read_or_gap(read) if read else None
     timeline.readings.append(None if values is None else Reading(time.monotonic(), values))
     return values
 
 
-def _read_or_gap(read: Callable[[], _Found]) -> _Found | None:
+def _read_or_gap(read: Callable[[], _Value]) -> _Value | None:
     try:
         return read()
     except (Gone, NoAnswer, NoMetrics):
@@ -247,5 +248,5 @@ def _cpu_seconds(key: int, values: Mapping[str, float] | None) -> dict[int, floa
 
 
 def _rounded(column: Column) -> Column:
-    """What is more exact than a hundredth of a percent only makes the record longer."""
+    """Round to 4 decimals: higher precision only makes the record longer."""
     return [None if value is None else round(value, 4) for value in column]
