@@ -402,7 +402,7 @@ def test_results_from_elsewhere(tmp_path: Path) -> None:
     assert "64 in 20260202T080000_x" in str(refused.exception)
     allowed = CliRunner().invoke(compare, [*command, "--allow-unlike"])
     assert allowed.exit_code == 0, allowed.output
-    assert "The runs are unlike: " in " ".join(allowed.stdout.split())
+    assert "The runs differ: " in " ".join(allowed.stdout.split())
     file.write_bytes(file.read_bytes().replace(b'"schema_version":2', b'"schema_version":3'))
     newer = CliRunner().invoke(compare, command)
     assert isinstance(newer.exception, ConfigurationError)

@@ -1,4 +1,4 @@
-"""Two stored runs, compared."""
+"""Comparison of two stored runs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def after(make_record: MakeRecord) -> Run:
 
 
 def test_alike(before: Run, after: Run) -> None:
-    """Other profiles, rounds and seeds make no runs unlike, nor what a workload is called."""
+    """Other profiles, rounds, seeds, and workload names and descriptions are no differences."""
     assert differences(before, after) == []
     renamed = msgspec.structs.replace(before.workload, name="x", description="y", thresholds=["p(99)<5"])
     assert differences(before, msgspec.structs.replace(after, workload=renamed)) == []
 
 
 @pytest.mark.parametrize(
-    ("part", "changes", "told"),
+    ("part", "changes", "expected"),
     [
         ("machine", {"cpu": "other"}, "machine.cpu: cpu in 20260131T080000_one_two, other in 20260201T080000_b_c"),
         ("machine", {"memory_bytes": 5}, "machine.memory_bytes: 8589934592 in "),
@@ -53,39 +53,39 @@ def test_alike(before: Run, after: Run) -> None:
     ],
 )
 def test_each_field_that_differs_is_named(
-    before: Run, after: Run, part: str, changes: dict[str, object], told: str
+    before: Run, after: Run, part: str, changes: dict[str, object], expected: str
 ) -> None:
-    """By its name and both values."""
+    """The line starts with the field's name and has both values."""
     changed = msgspec.structs.replace(getattr(after, part), **changes)
     (line,) = differences(before, msgspec.structs.replace(after, **{part: changed}))
-    assert line.startswith(told)
+    assert line.startswith(expected)
 
 
 def test_limits_differ(before: Run, after: Run) -> None:
-    """A service that had less of the machine is not compared with one that had all; why it was so is no difference."""
+    """Different resource limits are a difference; the reason for a limit is not."""
     limited = msgspec.structs.replace(after.protocol, limits=Limits(1.0, None, "taskset", "no cgroup"))
-    found = differences(before, msgspec.structs.replace(after, protocol=limited))
-    assert [line.split(":")[0] for line in found] == ["limits.cpus", "limits.means"]
+    lines = differences(before, msgspec.structs.replace(after, protocol=limited))
+    assert [line.split(":")[0] for line in lines] == ["limits.cpus", "limits.means"]
 
 
-def test_unlike_runs_are_refused_or_warned_of(before: Run, after: Run) -> None:
-    """ConfigurationError by field; where it is allowed the record says so, and what follows from it too."""
+def test_different_runs_are_rejected_or_reported(before: Run, after: Run) -> None:
+    """Differences raise ConfigurationError by field; if they are allowed, the record and the report mention them."""
     other = msgspec.structs.replace(after, catalogue=msgspec.structs.replace(after.catalogue, books=61))
     with pytest.raises(ConfigurationError, match=r"(?s)--allow-unlike.*catalogue\.books: 60 in .*, 61 in "):
         compare(before, other)
     run = compare(before, other, contender_label="b", allow_unlike=True)
-    assert "unlike: catalogue.books" in run.told
+    assert "differ: catalogue.books" in run.told
     assert run.told in sentences(run)
 
 
 def test_the_rounds_are_not_paired(before: Run, after: Run) -> None:
-    """The ratio is Welch's of both runs' valid rounds, no round has both, and the words say that it is weaker."""
+    """The ratio is Welch's over both runs' valid rounds, no round has both contenders, and the report says so."""
     run = compare(before, after, baseline_label="b")
     expected = unpaired_ratio([150.0, 151.0, 149.0], [200.0, 201.0, 202.0, 203.0])
-    found = run.summary[1].compared_by("throughput_per_s")
-    assert found is not None
-    assert (found.ratio, found.verdict, found.rounds) == (expected.interval(), "slower", 3)
-    assert [[one.profile[:1] for one in each.measurements] for each in run.rounds] == [["b"]] * 7
+    comparison = run.summary[1].compared_by("throughput_per_s")
+    assert comparison is not None
+    assert (comparison.ratio, comparison.verdict, comparison.rounds) == (expected.interval(), "slower", 3)
+    assert [[measurement.profile[:1] for measurement in each.measurements] for each in run.rounds] == [["b"]] * 7
     assert run.told == UNPAIRED
     assert run.told in sentences(run)
     assert answer(run).startswith("b (20260201T080000) serves 0.74 times (")
@@ -95,39 +95,41 @@ def test_the_rounds_are_not_paired(before: Run, after: Run) -> None:
 
 
 def test_which_contenders(before: Run, after: Run) -> None:
-    """The first, and in the other run the one of its name, else its first; or those asked for."""
-    assert [it.label[:1] for it in compare(before, after).contenders] == ["a", "b"]
-    assert [it.label[:1] for it in compare(before, after, baseline_label="b").contenders] == ["b", "b"]
-    asked = compare(before, after, baseline_label="b", contender_label="c")
-    assert [it.label[:1] for it in asked.contenders] == ["b", "c"]
+    """The default is the first contender, and in the other run the one of the same name, else its first."""
+    assert [contender.label[:1] for contender in compare(before, after).contenders] == ["a", "b"]
+    assert [contender.label[:1] for contender in compare(before, after, baseline_label="b").contenders] == ["b", "b"]
+    run = compare(before, after, baseline_label="b", contender_label="c")
+    assert [contender.label[:1] for contender in run.contenders] == ["b", "c"]
     with pytest.raises(ConfigurationError, match="no contender 'd'; allowed is b, c"):
         compare(before, after, contender_label="d")
 
 
 def test_invalid_rounds_do_not_count(make_record: MakeRecord, after: Run) -> None:
-    """An absurd invalid round changes no ratio; a contender without a valid one is refused."""
-    wrong = Problem("machine_busy", "busy")
+    """An absurd invalid round changes no ratio; a contender without a valid round is rejected."""
+    problem = Problem("machine_busy", "busy")
     speeds = {"b": [200.0, 201.0, 1e6]}
-    found = compare(make_record(speeds, problems={("b", 3): wrong}), after).summary[1].compared_by("throughput_per_s")
-    assert found is not None
-    assert found.ratio == unpaired_ratio([150.0, 151.0, 149.0], [200.0, 201.0]).interval()
-    none = make_record({"b": [1.0]}, problems={("b", 1): wrong})
+    comparison = (
+        compare(make_record(speeds, problems={("b", 3): problem}), after).summary[1].compared_by("throughput_per_s")
+    )
+    assert comparison is not None
+    assert comparison.ratio == unpaired_ratio([150.0, 151.0, 149.0], [200.0, 201.0]).interval()
+    none = make_record({"b": [1.0]}, problems={("b", 1): problem})
     with pytest.raises(ConfigurationError, match="b has no valid round"):
         compare(none, after)
 
 
 def test_a_run_with_itself(before: Run) -> None:
-    """The two sides have names of their own, and no difference is shown."""
+    """The two sides have different names, and no difference is shown."""
     run = compare(before, before)
-    assert len({it.label for it in run.contenders}) == 2
-    found = run.summary[1].compared_by("throughput_per_s")
-    assert found is not None
-    assert found.verdict == "no difference shown"
+    assert len({contender.label for contender in run.contenders}) == 2
+    comparison = run.summary[1].compared_by("throughput_per_s")
+    assert comparison is not None
+    assert comparison.verdict == "no difference shown"
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_of_a_run_that_is_not_complete_comes_none_that_is(which: int, before: Run, after: Run) -> None:
-    """A run that was stopped, on either side, makes a comparison that was stopped, and is named."""
+def test_an_incomplete_run_makes_an_incomplete_comparison(which: int, before: Run, after: Run) -> None:
+    """An aborted run on either side makes an aborted comparison that names it."""
     both = [before, after]
     both[which] = msgspec.structs.replace(both[which], status="aborted", told="stopped after 1 whole rounds")
     record = compare(*both)

@@ -27,28 +27,29 @@ def grid_of(run: Run) -> Grid:
     return found
 
 
-def test_cells_stand_where_they_were_swept(swept: Run) -> None:
-    """Concurrency runs along the columns, each other combination is a row, in the order that was asked for."""
+def test_axes(swept: Run) -> None:
+    """Concurrency is in the columns, each other combination is a row, in the given order."""
     grid = grid_of(swept)
     assert (grid.profile, grid.over, grid.values) == ("asyncpg-json", "concurrency", ["1", "2", "5", "20", "50"])
-    assert [it.name for it in grid.variants] == [f"pool_size={size}" for size in (1, 2, 5, 10)]
+    assert [variant.name for variant in grid.variants] == [f"pool_size={size}" for size in (1, 2, 5, 10)]
     assert grid.variants[2].labels[3] == "asyncpg-json@pool_size=5 concurrency=20"
 
 
 def of_cells(run: Run, cells: list[tuple[str, dict[str, float]]]) -> Run:
-    made = [Contender(label=f"{spec} {load}", spec=spec, load=load) for spec, load in cells]
-    return replace(run, contenders=made, summary=[], rounds=[])
+    contenders = [Contender(label=f"{spec} {load}", spec=spec, load=load) for spec, load in cells]
+    return replace(run, contenders=contenders, summary=[], rounds=[])
 
 
-def test_what_is_the_same_for_all_cells_is_no_axis(swept: Run) -> None:
-    """Overrides that all cells share are of the profile; of one axis the profile is the only row."""
+def test_shared_overrides_are_no_axis(swept: Run) -> None:
+    """Overrides shared by all cells belong to the profile; with a single axis the profile is the only row."""
     grid = grid_of(of_cells(swept, [(f"default@workers=2,pool_size={size}", {}) for size in (1, 5)]))
-    assert (grid.over, grid.values, [it.name for it in grid.variants]) == ("pool_size", ["1", "5"], ["default"])
+    names = [variant.name for variant in grid.variants]
+    assert (grid.over, grid.values, names) == ("pool_size", ["1", "5"], ["default"])
     assert conclusions.knees(swept, grid) == []
 
 
 def test_a_comparison_is_no_grid(swept: Run, tmp_path: Path) -> None:
-    """Profiles that were named one by one are no sweep, even if they differ in one key; a grid has every cell."""
+    """Profiles named one by one are no sweep, even if they differ in one key; a grid has no empty cell."""
     assert grids.grid_of(records.make(tmp_path, rounds=1, invalid=())) is None
     named = of_cells(swept, [(f"default@pool_size={size}", {}) for size in (1, 5)])
     assert grids.grid_of(replace(named, id="20260131T080000_default")) is None
@@ -59,28 +60,29 @@ def test_a_comparison_is_no_grid(swept: Run, tmp_path: Path) -> None:
 
 
 def test_the_answer_is_the_best_cell(swept: Run) -> None:
-    """The cell of the most throughput is named with its figures, and nothing is said against the first cell."""
-    top = max(swept.summary, key=lambda one: one.throughput_per_s)
+    """The answer names the cell with the highest throughput and its figures, without a comparison with the first
+    cell."""
+    top = max(swept.summary, key=lambda cell: cell.throughput_per_s)
     assert top.profile == "asyncpg-json@pool_size=10 concurrency=20"
     assert answer(swept).startswith("asyncpg-json serves the most with pool_size=10 and concurrency=20, of 20 cells: ")
-    assert not any("Against" in one for one in sentences(swept))
+    assert not any("Against" in sentence for sentence in sentences(swept))
 
 
-def test_each_variant_has_a_word_on_its_knee(swept: Run) -> None:
-    """Where the law fits, its knee is told; where it does not, why there is none."""
+def test_each_variant_has_a_sentence_on_its_knee(swept: Run) -> None:
+    """Each variant has a sentence with its knee, or with the reason why there is none."""
     told = dict(one.split(": ", 1) for one in conclusions.knees(swept, grid_of(swept)))
     assert told["pool_size=1"].startswith("no knee is told, the law does not fit")
     assert told["pool_size=10"].startswith("the knee is at ")
 
 
-def test_three_concurrencies_tell_no_knee(tmp_path: Path) -> None:
-    """Too few concurrencies for the law are said once."""
+def test_too_few_concurrencies_for_a_knee(tmp_path: Path) -> None:
+    """With too few concurrencies for the law, that is said once."""
     run = records.sweep(tmp_path, clients=(1, 5, 25))
     assert conclusions.knees(run, grid_of(run)) == ["No knee is told: the scalability law needs 4 concurrencies."]
 
 
 def test_the_table_has_each_cell_and_marks_the_best(swept: Run) -> None:
-    """A row a variant, a column a concurrency; a cell without a valid round is a dash."""
+    """A row for each variant, a column for each concurrency; a cell without a valid round is a dash."""
     lost = swept.contenders[0].label
     run = replace(swept, summary=[one for one in swept.summary if one.profile != lost])
     head, names, first, *_, last = table.sweep_table(run, grid_of(run)).splitlines()
@@ -90,6 +92,6 @@ def test_the_table_has_each_cell_and_marks_the_best(swept: Run) -> None:
     assert [cell.endswith("*") for cell in last.split()] == [False, False, False, False, True, False]
 
 
-def test_nothing_valid_is_said(swept: Run) -> None:
+def test_no_valid_cell(swept: Run) -> None:
     """A sweep without a valid cell has no best one."""
     assert answer(replace(swept, summary=[])) == "Nothing can be said: no cell of the sweep has a valid round."

@@ -1,4 +1,4 @@
-"""Verdicts, when to stop, and what fails a comparison."""
+"""Verdicts, the stopping rule, and which differences fail a comparison."""
 
 from __future__ import annotations
 
@@ -63,36 +63,36 @@ def contenders(*labels: str) -> list[Contender]:
         ("pss_bytes", "more", "less"),
     ],
 )
-def test_a_difference_has_the_metric_s_word(metric: Metric, above: str, below: str) -> None:
-    """More throughput is faster, more latency slower; of CPU and memory there is more or less."""
+def test_a_difference_has_the_metric_s_verdict(metric: Metric, above: str, below: str) -> None:
+    """Higher throughput is faster, higher latency slower; CPU and memory are more or less."""
     assert judge(metric, LogRatio(math.log(1.5), 0.01, 9), 10).verdict == above
     assert judge(metric, LogRatio(math.log(0.5), 0.01, 9), 10).verdict == below
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(0.01, "no difference shown"), (0.1, "too noisy to say")])
-def test_no_difference_is_said_by_who_could_have_seen_one(error: float, verdict: str) -> None:
-    """An interval that holds 1 says something where 10 % would have been seen, and nothing otherwise."""
-    it = judge("p99_ms", LogRatio(0.005, error, 9), 10)
-    assert it.verdict == verdict
-    assert it.smallest_effect_ratio is not None
-    assert (it.smallest_effect_ratio <= 0.10) == (verdict == "no difference shown")
+def test_no_difference_needs_a_narrow_interval(error: float, verdict: str) -> None:
+    """An interval that contains 1 shows no difference if 10 % would have been detected, and is too noisy otherwise."""
+    comparison = judge("p99_ms", LogRatio(0.005, error, 9), 10)
+    assert comparison.verdict == verdict
+    assert comparison.smallest_effect_ratio is not None
+    assert (comparison.smallest_effect_ratio <= 0.10) == (verdict == "no difference shown")
 
 
 def test_one_round_is_too_noisy() -> None:
-    """However large the ratio, one round says nothing."""
-    it = judge("throughput_per_s", paired_ratio([1000.0], [1.0]), 1)
-    assert (it.verdict, it.smallest_effect_ratio, it.rounds) == ("too noisy to say", None, 1)
+    """A single round is too noisy, however large the ratio."""
+    comparison = judge("throughput_per_s", paired_ratio([1000.0], [1.0]), 1)
+    assert (comparison.verdict, comparison.smallest_effect_ratio, comparison.rounds) == ("too noisy to say", None, 1)
 
 
 def test_headline() -> None:
-    """Throughput in the closed model; in the open one p99, or p95 where few requests lie beyond p99."""
+    """Throughput in the closed model; in the open model p99, or p95 if few requests are above p99."""
     assert headline("closed", 10) == "throughput_per_s"
     assert headline("open", 1000) == "p99_ms"
     assert headline("open", 999) == "p95_ms"
 
 
-def test_pairs_are_of_rounds_in_which_both_are_valid() -> None:
-    """An invalid measurement takes its round's other one out of the pair, and no figure of 0 or none is paired."""
+def test_paired_figures() -> None:
+    """A round with an invalid measurement makes no pair, and neither does a figure that is 0 or missing."""
     rounds = [
         *rounds_of((100, 200), (110, 220)),
         Round(3, [measured("a", 1, NOT_VALID), measured("b", 999)]),
@@ -101,15 +101,15 @@ def test_pairs_are_of_rounds_in_which_both_are_valid() -> None:
     ]
     assert paired_figures(rounds, "b", "a", "throughput_per_s") == ([200, 220, 240], [100, 110, 120])
     assert paired_figures(rounds, "b", "a", "pss_bytes") == ([], [])
-    none = [Round(1, [msgspec.structs.replace(measured("a", 1), throughput_per_s=0.0), measured("b", 1)])]
-    assert paired_figures(none, "b", "a", "throughput_per_s") == ([], [])
+    zero = [Round(1, [msgspec.structs.replace(measured("a", 1), throughput_per_s=0.0), measured("b", 1)])]
+    assert paired_figures(zero, "b", "a", "throughput_per_s") == ([], [])
 
 
-def test_comparisons_are_by_what_both_have() -> None:
-    """No CPU was read, so nothing is said of it; the baseline is not compared with itself."""
+def test_comparisons_use_common_metrics() -> None:
+    """CPU was not measured, so it is not compared; the baseline is not compared with itself."""
     rounds = rounds_of((100, 200), (110, 221), (120, 239))
     found = comparisons(rounds, "b", "a")
-    assert [(it.metric, it.verdict, it.rounds) for it in found] == [
+    assert [(comparison.metric, comparison.verdict, comparison.rounds) for comparison in found] == [
         ("throughput_per_s", "faster", 3),
         ("p50_ms", "faster", 3),
         ("p95_ms", "faster", 3),
@@ -118,8 +118,8 @@ def test_comparisons_are_by_what_both_have() -> None:
     assert comparisons(rounds, "a", "a") == []
 
 
-def test_enough() -> None:
-    """Not before the fewest rounds, though they be equal; then when the interval is narrow; at last in any case."""
+def test_has_enough_rounds() -> None:
+    """Never before the minimum number of rounds; then once the interval is narrow; always at the maximum."""
     same = rounds_of(*[(100, 200)] * 20)
     wild = rounds_of(*[(100, 200), (100, 300)] * 10)
     both = contenders("a", "b")
@@ -130,7 +130,7 @@ def test_enough() -> None:
 
 
 def test_enough_for_every_contender() -> None:
-    """The widest interval decides, and a profile alone needs the fewest rounds only."""
+    """The widest interval decides, and a single profile only needs the minimum number of rounds."""
     rounds = [
         Round(number, [measured("a", 100), measured("b", 200), measured("c", 300 + 100 * (number % 2))])
         for number in range(1, 10)
@@ -142,7 +142,7 @@ def test_enough_for_every_contender() -> None:
 
 
 def test_invalid_rounds_are_not_enough() -> None:
-    """The fewest rounds are counted among the pairs that are valid."""
+    """Only valid pairs count towards the minimum number of rounds."""
     rounds = rounds_of(*[(100, 200)] * 9)
     broken = [
         Round(each.number, [each.measurements[0], measured("b", 200, NOT_VALID)]) if each.number > 5 else each
@@ -152,12 +152,12 @@ def test_invalid_rounds_are_not_enough() -> None:
     assert not has_enough_rounds(broken, contenders("a", "b"), RECOMMENDED)
 
 
-def _ended(random: np.random.Generator, spread: float, slowdown: float) -> str:
-    """The verdict of one made-up comparison under the recommended protocol, which ends when it is enough."""
+def simulated_verdict(random: np.random.Generator, spread: float, slowdown: float) -> str:
+    """Return the verdict of a simulated comparison under the recommended protocol and its stopping rule."""
     rounds: list[Round] = []
     both = contenders("a", "b")
     while not has_enough_rounds(rounds, both, RECOMMENDED):
-        speed = 500 * math.exp(0.2 * random.standard_normal())  # the machine's, shared by both
+        speed = 500 * math.exp(0.2 * random.standard_normal())  # of the machine, shared by both
         own = np.exp(spread / math.sqrt(2) * random.standard_normal(2))
         pair = [measured("a", speed * own[0]), measured("b", (1 - slowdown) * speed * own[1])]
         rounds.append(Round(len(rounds) + 1, pair))
@@ -165,20 +165,20 @@ def _ended(random: np.random.Generator, spread: float, slowdown: float) -> str:
 
 
 def test_false_alarms_under_the_stopping_rule() -> None:
-    """Of 500 comparisons of a profile with itself where stopping errs most, at most 38 show a difference: at 5 %,
-    1 in 100 such samples has more. (At the quantile of 0.95 and 3 rounds, some 47 do.)"""
+    """Of 500 comparisons of a profile with itself, under noise where stopping errs most, at most 38 show a
+    difference. At 5 %, 1 in 100 such samples has more; with the quantile at 0.95 and 3 rounds, about 47 do."""
     random = np.random.default_rng(4)
-    told = [_ended(random, 0.05, 0) for _ in range(500)]
-    assert sum(it in {"faster", "slower"} for it in told) <= 38
+    verdicts = [simulated_verdict(random, 0.05, 0) for _ in range(500)]
+    assert sum(verdict in {"faster", "slower"} for verdict in verdicts) <= 38
 
 
 @pytest.mark.parametrize("spread", [0.04, 0.08])
 def test_a_slowdown_of_ten_percent_is_found(spread: float) -> None:
     """In at least 9 of 10 comparisons, and never as a gain."""
     random = np.random.default_rng(5)
-    told = [_ended(random, spread, 0.1) for _ in range(200)]
-    assert told.count("slower") >= 180
-    assert "faster" not in told
+    verdicts = [simulated_verdict(random, spread, 0.1) for _ in range(200)]
+    assert verdicts.count("slower") >= 180
+    assert "faster" not in verdicts
 
 
 def _summary(label: str, rounds: list[Round]) -> Summary:
@@ -189,13 +189,13 @@ def _summary(label: str, rounds: list[Round]) -> Summary:
 
 
 def test_slower_beyond_doubt() -> None:
-    """A comparison fails when the whole interval is beyond the share, by throughput and by latency; what is
-    slower by less, too noisy, or from one round does not fail it."""
+    """A comparison fails if the whole interval is beyond the share, by throughput and by latency; smaller, noisy and
+    single-round slowdowns pass."""
     rounds = rounds_of((100, 80), (100, 81), (100, 80), (100, 81))
     noisy = rounds_of((100, 80), (100, 40), (100, 120), (100, 90))
     summary = [_summary("a", rounds), _summary("b", rounds)]
     for metric in ("throughput_per_s", "p99_ms"):
-        assert [one.profile for one in fail_if_slower(summary, 0.05, metric)] == ["b"]
+        assert [contender.profile for contender in fail_if_slower(summary, 0.05, metric)] == ["b"]
         assert fail_if_slower(summary, 0.30, metric) == []
         assert fail_if_slower([_summary("b", noisy)], 0.05, metric) == []
         assert fail_if_slower([_summary("b", rounds[:1])], 0.05, metric) == []

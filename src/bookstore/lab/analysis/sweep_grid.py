@@ -1,4 +1,5 @@
-"""A sweep's run -> its grid: what was swept, which contender is which cell, which is the best, where the knee is."""
+"""The grid of a sweep's run: its axes, the contender in each cell, the best cell, and the scalability law of each
+row."""
 
 from __future__ import annotations
 
@@ -14,14 +15,15 @@ _COLUMN_KEYS: Final = ("concurrency", "rate")
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """A row: what else was swept, as `pool_size=5`, and the label of the contender in each column."""
+    """A row: the values of the other swept keys, such as `pool_size=5`, and the label of the contender in each
+    column."""
 
     name: str
     labels: list[str]
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """`profile` at all `values` of the key `over`, once in each of `variants`."""
+    """`profile` at all `values` of the key `over`, once for each of `variants`."""
 
     profile: str
     over: str
@@ -30,16 +32,18 @@ class Grid(msgspec.Struct, frozen=True):
 
 
 def grid_of(run: Run) -> Grid | None:
-    """The grid of a sweep, in the order that was asked for; None of a run that is no sweep. The columns are the
-    concurrency where it was swept, or the rate, else the key that was named last."""
+    """Return the grid of a sweep, in the order given on the command line; None if the run is not a sweep.
+
+    The columns are the concurrency if it was swept, or the rate, else the last key given.
+    """
     profile = run.contenders[0].spec.rpartition("/")[2].partition("@")[0]
-    places = {it.label: _axis_values(it) for it in run.contenders}
+    places = {contender.label: _axis_values(contender) for contender in run.contenders}
     axes: dict[str, dict[str, None]] = {}
     for place in places.values():
         for key, value in place.items():
             axes.setdefault(key, {})[value] = None
     axes = {key: values for key, values in axes.items() if len(values) > 1}
-    if not axes or not (any(it.load for it in run.contenders) or "_sweep-" in run.id):
+    if not axes or not (any(contender.load for contender in run.contenders) or "_sweep-" in run.id):
         return None
     over = next((key for key in _COLUMN_KEYS if key in axes), list(axes)[-1])
     rows: dict[str, dict[str, str]] = {}
@@ -53,25 +57,25 @@ def grid_of(run: Run) -> Grid | None:
 
 
 def _axis_values(contender: Contender) -> dict[str, str]:
-    """The overrides of the contender's spec, and its load."""
+    """Return the overrides in the contender's spec, and its load."""
     pairs = (pair.partition("=") for pair in contender.spec.rpartition("/")[2].partition("@")[2].split(",") if pair)
     return {key: value for key, _, value in pairs} | {key: f"{value:g}" for key, value in contender.load.items()}
 
 
 def best_cell(run: Run) -> Summary | None:
-    """The cell of the most throughput, of those that have a valid round."""
-    return max(run.summary, key=lambda one: one.throughput_per_s, default=None)
+    """Return the cell with the highest throughput among those that have a valid round."""
+    return max(run.summary, key=lambda cell: cell.throughput_per_s, default=None)
 
 
 def fit_law(run: Run, grid: Grid, variant: Variant) -> Scalability | None:
-    """The universal scalability law of a variant's valid rounds; None where the concurrencies are too few for it."""
+    """Fit the universal scalability law to a variant's valid rounds; None if there are too few concurrencies."""
     if grid.over != "concurrency":
         return None
     clients = {label: float(value) for label, value in zip(variant.labels, grid.values, strict=True)}
     points = [
-        (clients[one.profile], one.throughput_per_s)
+        (clients[measurement.profile], measurement.throughput_per_s)
         for each in run.rounds
-        for one in each.measurements
-        if one.profile in clients and one.is_valid and one.throughput_per_s > 0
+        for measurement in each.measurements
+        if measurement.profile in clients and measurement.is_valid and measurement.throughput_per_s > 0
     ]
     return scalability.fit(points) if len({at for at, _ in points}) >= scalability.MIN_CONCURRENCIES else None

@@ -1,4 +1,4 @@
-"""Thresholds evaluated against the samples of a measurement."""
+"""Evaluates thresholds against the samples of a measurement."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bookstore.lab.record.samples import Samples
 from bookstore.lab.workload.thresholds import Threshold, parse
 
 _LATENCY_STATISTICS: Final[dict[str, Callable[[NDArray[np.float64]], float]]] = {
-    "avg": lambda it: float(np.mean(it)),
-    "med": lambda it: float(np.median(it)),
-    "min": lambda it: float(np.min(it)),
-    "max": lambda it: float(np.max(it)),
+    "avg": lambda latency: float(np.mean(latency)),
+    "med": lambda latency: float(np.median(latency)),
+    "min": lambda latency: float(np.min(latency)),
+    "max": lambda latency: float(np.max(latency)),
 }
 
 
 class ThresholdResult(NamedTuple):
-    """`value` is None where there was no request to judge by; that crosses a threshold as well."""
+    """The result of one expression. `value` is None if there was no request, which fails a threshold as well."""
 
     expression: str
     value: float | None
@@ -28,17 +28,17 @@ class ThresholdResult(NamedTuple):
 
 
 def evaluate(expressions: Sequence[str], samples: Samples, seconds: float) -> list[ThresholdResult]:
-    """Each expression with the value found in `samples`, all of those measured in `seconds`."""
-    outcomes = []
+    """Evaluate each expression against `samples`, all of which were measured in `seconds`."""
+    results = []
     for expression in expressions:
         threshold = parse(expression)
-        found = _measured_value(threshold, samples, seconds)
-        outcomes.append(ThresholdResult(expression, found, found is None or not threshold.holds(found)))
-    return outcomes
+        value = _measured_value(threshold, samples, seconds)
+        results.append(ThresholdResult(expression, value, value is None or not threshold.holds(value)))
+    return results
 
 
 def _measured_value(threshold: Threshold, samples: Samples, seconds: float) -> float | None:
-    """Percentiles are linear between the nearest two ranks, as in k6."""
+    """Return the threshold's value in `samples`; percentiles are interpolated linearly between ranks, as in k6."""
     if threshold.word == "throughput":
         return float(np.count_nonzero(samples.ok)) / seconds
     if not len(samples):

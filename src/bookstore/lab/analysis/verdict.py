@@ -1,5 +1,4 @@
-"""What may be said of a ratio: faster, slower, no difference shown, or too noisy to say; and when enough was
-measured to say it."""
+"""The verdict on a ratio (faster, slower, no difference shown, too noisy to say), and when to stop measuring."""
 
 from __future__ import annotations
 
@@ -11,16 +10,16 @@ from bookstore.lab.analysis.statistics import LogRatio, paired_ratio
 from bookstore.lab.record.run_record import Comparison, Contender, Metric, Protocol, Round, Summary, Verdict
 
 SMALL_EFFECT_RATIO: Final = 0.10
-"""A run that could have seen 10 % and saw nothing has shown something: less than a tenth seldom decides
-between configurations. A run that could not have seen as much is too noisy."""
+"""A run that could have detected 10 % and did not has shown something: smaller differences seldom decide between
+configurations. A run that could not have detected 10 % is too noisy."""
 
 MIN_ROUNDS: Final = 6
 MAX_ROUNDS: Final = 15
 PRECISION_RATIO: Final = 0.03
-"""The protocol that is recommended: docs/concepts/judgement.md says why."""
+"""The recommended protocol; docs/concepts/judgement.md gives the reasons."""
 
 BEYOND_P99: Final = 1000
-"""From so many requests in a round on, 10 lie beyond its p99, and it can be judged."""
+"""With this many requests in a round, 10 are above its p99, enough to judge by it."""
 
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 
@@ -35,17 +34,20 @@ _WORDS: Final[dict[Metric, tuple[Verdict, Verdict]]] = {
 
 
 def headline(model: Literal["closed", "open"], requests: int) -> Metric:
-    """What the answer in one sentence is about: throughput in the closed model; in the open one, where
-    throughput is what was asked for, p99, or p95 where a round has too few `requests`."""
+    """Return the metric of the answer in one sentence.
+
+    It is throughput in the closed model. In the open model, where the workload sets the throughput, it is p99, or p95
+    if a round has too few `requests`.
+    """
     if model == "closed":
         return "throughput_per_s"
     return "p99_ms" if requests >= BEYOND_P99 else "p95_ms"
 
 
-def judge(metric: Metric, found: LogRatio, rounds: int) -> Comparison:
-    """`found`, the contender over the baseline from `rounds` rounds, with its verdict."""
-    interval = found.interval()
-    smallest = found.smallest_effect_ratio()
+def judge(metric: Metric, log_ratio: LogRatio, rounds: int) -> Comparison:
+    """Return the comparison of contender over baseline from `rounds` rounds, with its verdict."""
+    interval = log_ratio.interval()
+    smallest = log_ratio.smallest_effect_ratio()
     verdict: Verdict = "too noisy to say"
     if interval.high is not None and interval.high < 1:
         verdict = _WORDS[metric][0]
@@ -59,19 +61,19 @@ def judge(metric: Metric, found: LogRatio, rounds: int) -> Comparison:
 def paired_figures(
     rounds: Iterable[Round], contender: str, baseline: str, metric: Metric
 ) -> tuple[list[float], list[float]]:
-    """The figures of the rounds in which both are valid and have one: contender's, baseline's."""
+    """Return the figures of contender and baseline from the rounds in which both are valid and have a figure."""
     pairs = []
     for each in rounds:
-        valid = {one.profile: one for one in each.measurements if one.is_valid}
+        valid = {measurement.profile: measurement for measurement in each.measurements if measurement.is_valid}
         if contender in valid and baseline in valid:
             pair = [getattr(valid[label], metric) for label in (contender, baseline)]
-            if all(pair):  # neither unknown nor 0, which has no ratio
+            if all(pair):  # neither unknown nor 0, for which there is no ratio
                 pairs.append(pair)
-    return [float(one) for one, _ in pairs], [float(other) for _, other in pairs]
+    return [float(first) for first, _ in pairs], [float(second) for _, second in pairs]
 
 
 def comparisons(rounds: Iterable[Round], contender: str, baseline: str) -> list[Comparison]:
-    """By every metric that both have; none for the baseline against itself."""
+    """Return a comparison by every metric that both have; empty for the baseline against itself."""
     if contender == baseline:
         return []
     rounds = list(rounds)
@@ -82,33 +84,36 @@ def comparisons(rounds: Iterable[Round], contender: str, baseline: str) -> list[
 def has_enough_rounds(
     rounds: Sequence[Round], contenders: Sequence[Contender], protocol: Protocol, metric: Metric = "throughput_per_s"
 ) -> bool:
-    """Whether no further round is needed: `max_rounds` are done, or each contender has `min_rounds` in which it
-    and the baseline are valid, and an interval within ±`precision_ratio` by `metric`."""
+    """Whether no further round is needed.
+
+    That is, `max_rounds` are done, or each contender has `min_rounds` in which it and the baseline are valid, and its
+    interval by `metric` is within ±`precision_ratio`.
+    """
     if len(rounds) >= protocol.max_rounds:
         return True
-    first, *others = (one.label for one in contenders)
+    first, *others = (contender.label for contender in contenders)
     widest = math.log1p(protocol.precision_ratio)
     for label in others or [first]:
         pairs = paired_figures(rounds, label, first, metric)
         if len(pairs[0]) < protocol.min_rounds:
             return False
-        it = paired_ratio(*pairs).interval()
-        if it.high is None or math.log(it.high / it.estimate) > widest:
+        interval = paired_ratio(*pairs).interval()
+        if interval.high is None or math.log(interval.high / interval.estimate) > widest:
             return False
     return True
 
 
 def fail_if_slower(summary: Iterable[Summary], share: float, metric: Metric = "throughput_per_s") -> list[Summary]:
-    """The contenders that are slower than the baseline by more than `share` (0.05 is 5 %) beyond doubt: the whole
-    interval lies beyond it, its end nearest to 1 too. A run that is too noisy to say never fails by this.
+    """Return the contenders whose whole interval is slower than the baseline by more than `share` (0.05 is 5 %).
 
-    Throughput below 1 - `share` is slower; so is a latency, CPU or memory above 1 + `share`.
+    Throughput below 1 - `share` is slower, as is a latency, CPU or memory above 1 + `share`. A contender that is too
+    noisy to say never fails.
     """
-    beyond = []
-    for one in summary:
-        it = one.compared_by(metric)
-        if it is None or it.ratio.low is None or it.ratio.high is None:
+    slower = []
+    for contender in summary:
+        comparison = contender.compared_by(metric)
+        if comparison is None or comparison.ratio.low is None or comparison.ratio.high is None:
             continue
-        if it.ratio.high < 1 - share if metric == "throughput_per_s" else it.ratio.low > 1 + share:
-            beyond.append(one)
-    return beyond
+        if comparison.ratio.high < 1 - share if metric == "throughput_per_s" else comparison.ratio.low > 1 + share:
+            slower.append(contender)
+    return slower
