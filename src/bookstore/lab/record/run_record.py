@@ -39,11 +39,8 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """The machine and software of a run.
-
-    `engine` is the container engine with its version and `image` the id of the service's image; both are empty
-    without containers. `python` and `packages` are the service's.
-    """
+    """The machine and software of a run. `engine` is the container engine with its version and `image` the id of the
+    service's image; both are empty without containers. `python` and `packages` are the service's."""
 
     system: str
     cpu: str
@@ -64,11 +61,8 @@ class Catalogue(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The share of the machine that the service may use.
-
-    `means` is how it is enforced: cgroup2, cgroup1, taskset or none. `told` explains why the limit differs from the
-    requested one.
-    """
+    """The share of the machine that the service may use. `means` is how it is enforced: cgroup2, cgroup1, taskset or
+    none. `told` explains why the limit differs from the requested one."""
 
     cpus: float | None = None
     memory_bytes: int | None = None
@@ -77,13 +71,10 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
-    """How the run was measured.
-
-    Rounds are added until each interval of throughput is within ±`precision_ratio` (0.03 is 3 %), but at least
-    `min_rounds` and at most `max_rounds`. `most_errors_ratio` is the share of failed requests above which a round is
-    invalid. With `allow_busy` a busy machine is a warning instead of a problem. `deploy` is how the contenders were
-    deployed.
-    """
+    """How the run was measured. Rounds are added until each interval of throughput is within ±`precision_ratio` (0.03
+    is 3 %), but at least `min_rounds` and at most `max_rounds`. `most_errors_ratio` is the share of failed requests
+    above which a round is invalid. With `allow_busy` a busy machine is a warning instead of a problem. `deploy` is
+    how the contenders were deployed."""
 
     min_rounds: int
     max_rounds: int
@@ -97,22 +88,16 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A reason why a measurement is invalid.
-
-    `code` is one of errors, generator_busy, generator_late, machine_busy, not_steady, clock_jump, server_died,
-    worker_replaced, not_quiet. `told` names the figure and its limit.
-    """
+    """A reason why a measurement is invalid. `code` is one of errors, generator_busy, generator_late, machine_busy,
+    not_steady, clock_jump, server_died, worker_replaced, not_quiet. `told` names the figure and its limit."""
 
     code: str
     told: str
 
 
 class Series(msgspec.Struct, frozen=True):
-    """One figure over time.
-
-    `of` is its source: `worker <pid>`, `workers` (summed), `postgres`, `load` or `machine`. `values` has one value
-    for each moment of Telemetry.at_s; null is a gap.
-    """
+    """One figure over time. `of` is its source: `worker <pid>`, `workers` (summed), `postgres`, `load` or `machine`.
+    `values` has one value for each moment of Telemetry.at_s; null is a gap."""
 
     name: str
     of: str
@@ -137,11 +122,8 @@ class Histogram(msgspec.Struct, frozen=True):
 
 
 class Split(msgspec.Struct, frozen=True):
-    """How the mean request's time is spent, in ms.
-
-    The parts add up to `total_ms`, the mean latency seen by the load generator. `outside_ms` is time before and after
-    the service's own code: network, accept queue, load generator.
-    """
+    """How the mean request's time is spent, in ms. The parts add up to `total_ms`, the mean latency seen by the load
+    generator. `outside_ms` is time before and after the service's own code: network, accept queue, load generator."""
 
     total_ms: float
     pool_wait_ms: float
@@ -164,11 +146,8 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Generator(msgspec.Struct, frozen=True):
-    """State of the load generator during the measurement.
-
-    `cpu_ratio` is of one core, `late_ms` the 99th percentile of how late requests started (open model), `dropped` the
-    number of planned requests that were never sent.
-    """
+    """State of the load generator during the measurement. `cpu_ratio` is of one core, `late_ms` the 99th percentile
+    of how late requests started (open model), `dropped` the number of planned requests that were never sent."""
 
     cpu_ratio: float | None = None
     late_ms: float | None = None
@@ -176,12 +155,10 @@ class Generator(msgspec.Struct, frozen=True):
 
 
 class HostActivity(msgspec.Struct, frozen=True):
-    """Interference from the rest of the machine, as shares of all its cores.
-
-    `steal_ratio` was taken by the hypervisor and `others_ratio` used by processes outside the run. `pressure_ratio`
-    is the share of time in which some process waited for a CPU (PSI), `load1` the load average, `clock_jump_s` how
-    far the wall clock moved against the monotonic clock.
-    """
+    """Interference from the rest of the machine, as shares of all its cores. `steal_ratio` was taken by the
+    hypervisor and `others_ratio` used by processes outside the run. `pressure_ratio` is the share of time in which
+    some process waited for a CPU (PSI), `load1` the load average, `clock_jump_s` how far the wall clock moved against
+    the monotonic clock."""
 
     steal_ratio: float | None = None
     others_ratio: float | None = None
@@ -191,13 +168,10 @@ class HostActivity(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """One profile in one round.
-
-    Latencies are of the requests in the measured time, from the planned moment in the open model; 0 without any
-    request. Each request, warm-up included, is in samples.parquet. `problems` is empty if the measurement is valid;
-    invalid ones are kept and shown but never counted. `warnings` are problems that the run was configured to accept.
-    `started_at` is the start of the measured time.
-    """
+    """One profile in one round. Latencies are of the requests in the measured time, from the planned moment in the
+    open model; 0 without any request. Each request, warm-up included, is in samples.parquet. `problems` is empty if
+    the measurement is valid; invalid ones are kept and shown but never counted. `warnings` are problems that the run
+    was configured to accept. `started_at` is the start of the measured time."""
 
     profile: str
     problems: list[Problem] = []
@@ -237,21 +211,17 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """One deployment of every profile, in the order of deployment.
-
-    If one profile is invalid, the round still counts for pairs whose two measurements are valid.
-    """
+    """One deployment of every profile, in the order of deployment. If one profile is invalid, the round still counts
+    for pairs whose two measurements are valid."""
 
     number: int
     measurements: list[Measurement]
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
-    """What was compared: an engine profile with its effective keys, or an external service.
-
-    `statements` holds the SQL of one request of each kind, by the kind's name, as logged by PostgreSQL. `load` holds
-    the workload keys that differ for this contender in a sweep (concurrency, rate).
-    """
+    """What was compared: an engine profile with its effective keys, or an external service. `statements` holds the
+    SQL of one request of each kind, by the kind's name, as logged by PostgreSQL. `load` holds the workload keys that
+    differ for this contender in a sweep (concurrency, rate)."""
 
     label: str
     spec: str
@@ -263,10 +233,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 
 class Comparison(msgspec.Struct, frozen=True):
     """A contender against the baseline by one metric, over the rounds in which both are valid.
-
     `smallest_effect_ratio` is the smallest distance of a ratio from 1 (0.06: 6 %) that this run would detect 4 times
-    out of 5.
-    """
+    out of 5."""
 
     metric: Metric
     ratio: Interval
@@ -276,11 +244,8 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A contender over all its valid rounds.
-
-    Percentiles are of all their requests together, never averaged. `ceiling_share` is throughput divided by the
-    ceiling's. `comparisons` is empty for the baseline.
-    """
+    """A contender over all its valid rounds. Percentiles are of all their requests together, never averaged.
+    `ceiling_share` is throughput divided by the ceiling's. `comparisons` is empty for the baseline."""
 
     profile: str
     rounds: int
@@ -316,12 +281,9 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison.
-
-    `inspections` are one more deployment of each profile after the rounds, with the service's own metrics switched on
-    (pool, event loop, garbage collector, serialisation). These metrics cost some percent, so inspections are never
-    compared.
-    """
+    """A comparison. `inspections` are one more deployment of each profile after the rounds, with the service's own
+    metrics switched on (pool, event loop, garbage collector, serialisation). These metrics cost some percent, so
+    inspections are never compared."""
 
     schema_version: int = SCHEMA_VERSION
     id: str
