@@ -88,8 +88,8 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A reason why a measurement is invalid. `code` is one of errors, generator_busy, generator_late, machine_busy,
-    not_steady, clock_jump, server_died, worker_replaced, not_quiet. `told` names the figure and its limit."""
+    """A reason why a measurement is invalid. `told` names the figure and its limit. `code` is one of: errors,
+    generator_busy, generator_late, machine_busy, not_steady, clock_jump, server_died, worker_replaced, not_quiet."""
 
     code: str
     told: str
