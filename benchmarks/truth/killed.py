@@ -83,7 +83,9 @@ def main(count: int) -> int:
                 process.send_signal(sent)
             code = wait_for_exit(process, output)
             is_clean = wait_until(lambda: not leftovers(workplace), GONE_WITHIN_S)
-            statuses = [runs.read(path).status for path in runs.runs(output)]  # raises if a stored run is incomplete
+            statuses = [
+                runs.read(path).status for path in runs.list_runs(output)
+            ]  # raises if a stored run is incomplete
             failures += not is_clean or code not in ENDS
             outcome = "nothing left" if is_clean else f"left: {leftovers(workplace)}"
             print(

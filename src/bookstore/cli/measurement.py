@@ -79,7 +79,7 @@ def workload_from_options(options: dict[str, Any]) -> Workload:
     if options["file"] and not options["file"].is_file():
         raise ConfigurationError(f"--catalog {options['file']}: no such file")
     changes = {key: options[key] for key in _WORKLOAD_OPTIONS if options[key] is not None}
-    return workload_file.changed(workload_file.load(options["name"]), changes)
+    return workload_file.with_values(workload_file.load(options["name"]), changes)
 
 
 def protocol_from_options(
@@ -126,7 +126,7 @@ def measure(plan: Plan, options: dict[str, Any], resumable: str | None = None) -
     def fill(connection: psycopg.Connection) -> Catalogue:
         return _fill_catalogue(connection, plan.workload, options["books"], options["file"])
 
-    with runs.sole_user(plan.output) as leftovers, sigterm_as_interrupt(), progress() as report_progress:
+    with runs.exclusive_use(plan.output) as leftovers, sigterm_as_interrupt(), progress() as report_progress:
         for folder in leftovers:
             click.echo(f"removed leftovers of a killed comparison: {folder}", err=True)
         try:
@@ -137,7 +137,7 @@ def measure(plan: Plan, options: dict[str, Any], resumable: str | None = None) -
         except KeyboardInterrupt:
             click.echo("all processes were stopped; complete rounds, if any, are stored", err=True)
             raise
-    print_run(outcome.run, output_format(options), runs.reader(outcome.path.parent, outcome.run))
+    print_run(outcome.run, output_format(options), runs.samples_reader(outcome.path.parent, outcome.run))
     click.echo(outcome.cost, err=True)
     click.echo(f"record: {outcome.path}", err=True)
     try:
@@ -164,7 +164,7 @@ def _fill_catalogue(
 
 def failed_thresholds(record: Run, expressions: list[str], folder: Path) -> list[str]:
     """Return a line for each threshold that a contender fails over all its valid rounds, with the measured value."""
-    read = runs.reader(folder, record)
+    read = runs.samples_reader(folder, record)
     lines = []
     for summary in record.summary if expressions else []:
         label = summary.profile
@@ -172,9 +172,9 @@ def failed_thresholds(record: Run, expressions: list[str], folder: Path) -> list
         valid = [pair for pair in pairs if pair[1].profile == label and pair[1].is_valid]
         parts = [read(label, number).measured(each.seconds, record.workload.model) for number, each in valid]
         seconds = sum(each.seconds for _, each in valid)
-        for result in threshold_results.evaluate(expressions, joined(parts), seconds):
-            if result.crossed:
-                measured = "no requests" if result.found is None else f"{result.found:.4g}"
+        for result in threshold_results.evaluate(expressions, concatenate(parts), seconds):
+            if result.failed:
+                measured = "no requests" if result.value is None else f"{result.value:.4g}"
                 lines.append(f"{label}: {result.expression}: measured {measured}")
     return lines
 

@@ -35,7 +35,7 @@ def print_run(record: Run, form: str, read: Read | None = None) -> None:
 
 
 def _print_text(record: Run) -> None:
-    swept = sweep_grid.of(record)
+    swept = sweep_grid.grid_of(record)
     click.echo(table.sweep_table(record, swept) if swept else table.table(record, shutil.get_terminal_size().columns))
     click.echo()
     click.echo(table.sweep_legend(record, swept) if swept else table.legend(record))

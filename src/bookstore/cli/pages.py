@@ -18,7 +18,9 @@ from bookstore.lab.storage import runs
 def render(folders: Sequence[Path]) -> str:
     """Return the HTML report on the runs in `folders`. Raises ConfigurationError if one cannot be read."""
     records = [runs.read(folder) for folder in folders]
-    return page.page([(record, runs.reader(folder, record)) for record, folder in zip(records, folders, strict=True)])
+    return page.page(
+        [(record, runs.samples_reader(folder, record)) for record, folder in zip(records, folders, strict=True)]
+    )
 
 
 def write_after_run(folder: Path) -> Path:
@@ -35,7 +37,7 @@ def write_after_run(folder: Path) -> Path:
 def read_all(folder: Path) -> tuple[list[tuple[Run, Path]], list[str]]:
     """Return the runs below `folder` with their folders, and messages about unreadable ones, which go to stderr too."""
     read, unreadable = [], []
-    for path in runs.runs(folder):
+    for path in runs.list_runs(folder):
         try:
             read.append((runs.read(path), path))
         except ConfigurationError as error:

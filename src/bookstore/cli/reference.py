@@ -121,7 +121,7 @@ def _workload_keys() -> Iterator[str]:
         )
     yield "\nKeys of each item of `requests`:\n"
     yield "| key | allowed | |\n|---|---|---|"
-    for key, meaning in workload_schema.ASK_MEANINGS.items():
+    for key, meaning in workload_schema.REQUEST_MEANINGS.items():
         yield _row(f"`{key}`", describe_allowed(request[key]), meaning)
     yield "\nKeys of each item of `stages`:\n"
     yield "| key | allowed | |\n|---|---|---|"

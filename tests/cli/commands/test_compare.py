@@ -214,10 +214,10 @@ def test_killed(stage: str, workplace: Path) -> None:
     code, _, started, output = send_signal_at(workplace, stage, signal.SIGKILL, whole_group=False)
     assert code == -signal.SIGKILL
     assert wait_until(no_leftovers(workplace, started), WITHIN_S), leftovers_in(workplace)
-    assert run_storage.runs(output) == []
+    assert run_storage.list_runs(output) == []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(workplace))
-        with run_storage.sole_user(output):
+        with run_storage.exclusive_use(output):
             assert list(output.iterdir()) == []
     for each in workplace.parent.glob(f"{workplace.name}-*"):
         each.rmdir()

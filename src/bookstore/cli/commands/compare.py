@@ -80,7 +80,7 @@ def compare(profiles: tuple[str, ...], baseline: str | None, contender: str | No
     bookstore compare asyncpg-json -e django=http://127.0.0.1:8001
     bookstore compare --baseline RUN --contender RUN
     """
-    expressions = thresholds.checked(options["expressions"], "--threshold")
+    expressions = thresholds.validate(options["expressions"], "--threshold")
     if baseline or contender:
         if not (baseline and contender) or profiles or options["services"]:
             raise click.UsageError("--baseline and --contender go together, without PROFILES and --external")

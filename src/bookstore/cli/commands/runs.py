@@ -32,7 +32,7 @@ def runs() -> None:
 def list_(output: Path, as_json: bool) -> None:
     """List the stored runs, oldest first."""
     records = []
-    for path in run_storage.runs(output):
+    for path in run_storage.list_runs(output):
         try:
             records.append((path, run_storage.read(path)))
         except ConfigurationError as error:
@@ -68,13 +68,15 @@ def show(run: str, output: Path, form: str, as_json: bool) -> None:
     record = run_storage.read(path)
     form = "json" if as_json else form
     print_run(
-        record, form, run_storage.reader(path if path.is_dir() else path.parent, record) if form == "ab" else None
+        record,
+        form,
+        run_storage.samples_reader(path if path.is_dir() else path.parent, record) if form == "ab" else None,
     )
 
 
 def find_run(run: str, output: Path) -> Path:
     """Return the path of a run, given as a path, an ID below `output` or `latest`. Raises ConfigurationError."""
-    known = run_storage.runs(output)
+    known = run_storage.list_runs(output)
     if run == "latest":
         if not known:
             raise ConfigurationError(f"no runs in {output}")
