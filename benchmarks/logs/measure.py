@@ -81,7 +81,7 @@ def serve(profile: str, url: str, variables: Mapping[str, str], log: Path, reape
     try:
         if not wait_until(ready, 30):
             sys.exit(log.read_text())
-        deployment.prove_identity()
+        deployment.verify_identity()
         yield deployment
     finally:
         end_process(process, 15)

@@ -112,7 +112,7 @@ def serve(profile: str, url: sa.URL, line: str, folder: Path, reaper: Reaper) ->
     try:
         if not wait_until(ready, 30):
             sys.exit(log.read_text())
-        deployment.prove_identity()
+        deployment.verify_identity()
         yield deployment
     finally:
         end_process(process, 15)

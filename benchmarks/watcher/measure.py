@@ -78,7 +78,7 @@ def main() -> None:
             psycopg.connect(conninfo(cluster.url()), autocommit=True, application_name="bookstore-lab")
         )
         deployment = stack.enter_context(deploy(profile, cluster.url(), folder, reaper))
-        pids = deployment.prove_identity()
+        pids = deployment.verify_identity()
         load = start_load(deployment.base + PATH, folder, reaper)
         costs: list[Cost] = []
 

@@ -136,6 +136,6 @@ def test_nothing_is_left_behind(how: str, podman: Podman, environ: dict[str, str
         process.wait()
         if how == "killed with its reaper":
             assert leftovers(podman, process.pid)
-            code = "from bookstore.lab.testbed import compose_project as project; project.sweep('podman')"
+            code = "from bookstore.lab.testbed import compose_project as c; c.remove_stale_projects('podman')"
             subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, check=True)
         wait_for(lambda: not leftovers(podman, process.pid), "something is left")

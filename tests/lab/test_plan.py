@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.plan import Plan, open_files, plan
+from bookstore.lab.plan import Plan, open_file_limit, plan
 from bookstore.lab.record.run_record import Protocol
 from bookstore.lab.workload.spec import RequestSpec, Workload
 
@@ -53,5 +53,5 @@ def test_open_files(few_files: None) -> None:
     many = Workload(name="it", requests=[RequestSpec(name="it", path="/books")], concurrency=500)
     with pytest.raises(ConfigurationError, match=r"concurrency: found 500 clients; allowed are 384 .* `ulimit -n 628`"):
         make("asyncpg-json", workload=many)
-    assert open_files() == 512
+    assert open_file_limit() == 512
     assert make("asyncpg-json").contenders

@@ -14,7 +14,7 @@ import pytest
 from bookstore.database.url import conninfo
 from bookstore.lab import run
 from bookstore.lab.exceptions import InvalidMeasurement
-from bookstore.lab.measurement import Measured, measure
+from bookstore.lab.measurement import MeasurementResult, measure
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Catalogue, Limits, Problem, Run
 from bookstore.lab.storage import runs
@@ -52,7 +52,7 @@ def test_a_run_of_profiles_and_another_service(
     database as it was filled although the one before wrote; every request is in the samples."""
     at_start, after = [], []
 
-    def counted(*arguments: Any, **options: Any) -> Measured:
+    def counted(*arguments: Any, **options: Any) -> MeasurementResult:
         verify = arguments[5]
 
         def look(deployment: Deployment) -> None:
@@ -128,7 +128,7 @@ def test_only_valid_rounds_are_in_the_summary(
     """A round that is not valid is kept, told and counted as such, and none of its figures is in the summary."""
     seen = []
 
-    def spoiled(*arguments: Any, **options: Any) -> Measured:
+    def spoiled(*arguments: Any, **options: Any) -> MeasurementResult:
         found = measure(*arguments[:7], **options)
         seen.append(found)
         if len(seen) > 1:
@@ -150,7 +150,7 @@ def test_an_inspection_that_fails_costs_the_run_nothing(
 ) -> None:
     """A service that does not start once more, with its metrics on, leaves the rounds as they were measured."""
 
-    def failing(*arguments: Any, **options: Any) -> Measured:
+    def failing(*arguments: Any, **options: Any) -> MeasurementResult:
         if options.get("inspect"):
             raise InvalidMeasurement("the service ended at its start:\nlog")
         return measure(*arguments, **options)

@@ -45,16 +45,16 @@ def test_each_cell_has_a_label_and_its_load(tmp_path: Path) -> None:
 def test_the_same_sweep_is_found_again(tmp_path: Path) -> None:
     """The same grid goes on, whatever its seed; another one, or one of another catalogue, does not."""
     over = ["concurrency=1,5"]
-    mark, left = sweep.unfinished(planned(tmp_path, over))
+    mark, left = sweep.find_unfinished(planned(tmp_path, over))
     assert left is None
-    name = sweep.id_for(datetime(2026, 1, 31, 8, tzinfo=UTC), mark, 1)
+    name = sweep.sweep_id(datetime(2026, 1, 31, 8, tzinfo=UTC), mark, 1)
     folder = tmp_path / f".{name}.unfinished"
     folder.mkdir()
-    assert sweep.unfinished(planned(tmp_path, over, seed=2)) == (mark, folder)
-    assert sweep.id_of(folder) == name == f"20260131T080000_sweep-{mark}-1"
-    assert sweep.seed_of(name) == 1
-    assert sweep.unfinished(planned(tmp_path, over), ["200"])[1] is None
-    assert sweep.unfinished(planned(tmp_path, ["concurrency=1,6"]))[1] is None
+    assert sweep.find_unfinished(planned(tmp_path, over, seed=2)) == (mark, folder)
+    assert sweep.run_id_of_folder(folder) == name == f"20260131T080000_sweep-{mark}-1"
+    assert sweep.parse_seed(name) == 1
+    assert sweep.find_unfinished(planned(tmp_path, over), ["200"])[1] is None
+    assert sweep.find_unfinished(planned(tmp_path, ["concurrency=1,6"]))[1] is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from bookstore.auth.tokens import Token
 from bookstore.lab.analysis import validity
 from bookstore.lab.analysis.statistics import percentile
 from bookstore.lab.load import k9
-from bookstore.lab.load.k9 import Load, Target
+from bookstore.lab.load.k9 import LoadResult, Target
 from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import HostActivity, Kind, Measurement, Problem, Protocol, Telemetry
 from bookstore.lab.record.samples import Samples, empty
@@ -38,7 +38,7 @@ Tick = Callable[[str, float], None]
 Verify = Callable[[Deployment], None]
 
 
-class Measured(NamedTuple):
+class MeasurementResult(NamedTuple):
     measurement: Measurement
     samples: Samples
     cost: Cost | None
@@ -54,46 +54,48 @@ def measure(
     tick: Tick,
     *,
     inspect: bool = False,
-) -> Measured:
+) -> MeasurementResult:
     """Deploys `contender`, has it verified and measures it. `seed` draws the keys: with the same one each contender is
     asked the same. With `inspect` the service tells about itself, at some cost. A service that dies under the load
     makes an invalid measurement. Raises InvalidMeasurement where there is no service to measure, or none to measure
     with."""
-    workload = asked_of(contender, workload)
+    workload = workload_for(contender, workload)
     tick("starts", 0)
-    testbed.lab.restore()
+    testbed.database.restore()
     presented, token = _token(contender, workload)
-    with testbed.deployed(contender, token, inspect=inspect) as deployment:
-        workers = deployment.prove_identity()
+    with testbed.deploy(contender, token, inspect=inspect) as deployment:
+        workers = deployment.verify_identity()
         verify(deployment)
-        target = Target(deployment.base, testbed.lab.ids, presented)
+        target = Target(deployment.base, testbed.database.ids, presented)
         with _watcher(deployment, workers, contender, testbed, protocol.watch) as watcher:
             sent = k9.send(
                 workload, target, testbed.folder, testbed.reaper, tick, seed=seed,
                 pid=lambda pid: setattr(watcher, "load_pid", pid) if watcher else None,
             )  # fmt: skip
-        workers_after = _answering(deployment)
+        workers_after = _surviving_workers(deployment)
     problems = []
-    if not wait_until(lambda: testbed.lab.sessions() == 0, QUIET_WITHIN_S):
-        problems.append(Problem("not_quiet", f"{testbed.lab.sessions()} database connections outlived the service"))
-    problems += [Problem("not_quiet", f"{it} outlived the service") for it in testbed.left()]
-    measurement = _figures(contender, workload, protocol, sent, workers, workers_after, watcher)
+    if not wait_until(lambda: testbed.database.sessions() == 0, QUIET_WITHIN_S):
+        problems.append(
+            Problem("not_quiet", f"{testbed.database.sessions()} database connections outlived the service")
+        )
+    problems += [Problem("not_quiet", f"{it} outlived the service") for it in testbed.leftovers()]
+    measurement = _measurement(contender, workload, protocol, sent, workers, workers_after, watcher)
     problems = [*measurement.problems, *problems]
     began_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - sent.began_s)
     measurement = msgspec.structs.replace(measurement, started_at=began_at, problems=problems)
-    return Measured(measurement, sent.samples, watcher.cost if watcher else None)
+    return MeasurementResult(measurement, sent.samples, watcher.cost if watcher else None)
 
 
-def nothing(label: str, problem: Problem) -> Measured:
+def no_measurement(label: str, problem: Problem) -> MeasurementResult:
     """A measurement that did not come about."""
     measurement = Measurement(
         profile=label, problems=[problem], started_at=run_record.now(), seconds=0, requests=0, errors=0,
         throughput_per_s=0, p50_ms=0, p95_ms=0, p99_ms=0, p999_ms=0, max_ms=0,
     )  # fmt: skip
-    return Measured(measurement, empty(), None)
+    return MeasurementResult(measurement, empty(), None)
 
 
-def asked_of(contender: PlannedContender, workload: Workload) -> Workload:
+def workload_for(contender: PlannedContender, workload: Workload) -> Workload:
     """The workload with another service's own paths, and with this contender's own load."""
     paths = contender.service.requests if contender.service else {}
     workload = with_values(workload, contender.load) if contender.load else workload
@@ -109,12 +111,12 @@ def _watcher(
         yield None
         return
     with (
-        testbed.lab.connected() as connection,
+        testbed.database.connect() as connection,
         Watcher(
             workers,
             own_pids={pid: deployment.own_pid(pid) for pid in workers},
             connection=connection,
-            postmaster=testbed.lab.server.pid(),
+            postmaster=testbed.database.server.pid(),
             database=DATABASE,
             metrics_url=deployment.metrics_url,
             beside=[deployment.pooler.pid] if deployment.pooler else [],
@@ -131,19 +133,19 @@ def _token(contender: PlannedContender, workload: Workload) -> tuple[str, Token]
     return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())
 
 
-def _answering(deployment: Deployment) -> list[int] | None:
+def _surviving_workers(deployment: Deployment) -> list[int] | None:
     """The workers' pids; None where the service is gone."""
     try:
-        return deployment.prove_identity()
+        return deployment.verify_identity()
     except DeploymentError:
         return None
 
 
-def _figures(
+def _measurement(
     contender: PlannedContender,
     workload: Workload,
     protocol: Protocol,
-    sent: Load,
+    sent: LoadResult,
     workers: list[int],
     workers_after: list[int] | None,
     watcher: Watcher | None,
@@ -190,7 +192,7 @@ def _figures(
         p99_ms=p99,
         p999_ms=p999,
         max_ms=most,
-        kinds=_kinds(workload, counted),
+        kinds=_kind_statistics(workload, counted),
         workers=workers,
         generator=sent.generator,
         quiet=quiet,
@@ -199,7 +201,7 @@ def _figures(
     )
 
 
-def _kinds(workload: Workload, counted: Samples) -> list[Kind]:
+def _kind_statistics(workload: Workload, counted: Samples) -> list[Kind]:
     kinds = []
     for index, ask in enumerate(workload.requests):
         mine = counted.where(counted.kind == index)

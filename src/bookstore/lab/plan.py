@@ -67,13 +67,13 @@ def plan(
     contenders: list[PlannedContender] = []
     for spec, load in cells:
         try:
-            it = _contender(spec)
-            _check_clients(with_values(workload, load) if load else workload)
+            it = _load_contender(spec)
+            _check_open_files(changed(workload, load) if load else workload)
         except ConfigurationError as refusal:
             refused.append(str(refusal))
             continue
         name = it.label + "".join(f" {key}={value:g}" for key, value in load.items())
-        contenders.append(msgspec.structs.replace(it, label=_label(name, contenders), load=load))
+        contenders.append(msgspec.structs.replace(it, label=_unique_label(name, contenders), load=load))
     for service in services:
         if protocol.limits != Limits():
             refused.append(
@@ -81,7 +81,7 @@ def plan(
                 f"starts: give its command in a file"
             )
         contenders.append(
-            PlannedContender(label=_label(service.name, contenders), spec=service.url or "", service=service)
+            PlannedContender(label=_unique_label(service.name, contenders), spec=service.url or "", service=service)
         )
     if protocol.deploy == "compose":
         refused += [
@@ -100,7 +100,7 @@ def plan(
     return Plan(contenders, workload, protocol, output, seed)
 
 
-def _contender(spec: str) -> PlannedContender:
+def _load_contender(spec: str) -> PlannedContender:
     if external.is_external(spec):
         service = external.load(spec)
         return PlannedContender(label=service.name, spec=spec, service=service)
@@ -114,21 +114,21 @@ def _contender(spec: str) -> PlannedContender:
     return PlannedContender(label=found.name, spec=spec, profile=found)
 
 
-def _label(name: str, before: Sequence[PlannedContender]) -> str:
+def _unique_label(name: str, before: Sequence[PlannedContender]) -> str:
     """`name`, and ` #2` behind it where there is one already."""
     times = sum(it.label.partition(" #")[0] == name for it in before)
     return f"{name} #{times + 1}" if times else name
 
 
-def _check_clients(workload: Workload) -> None:
-    if workload.clients + SPARE_FILES > (limit := open_files()):
+def _check_open_files(workload: Workload) -> None:
+    if workload.clients + SPARE_FILES > (limit := open_file_limit()):
         raise ConfigurationError(
             f"concurrency: found {workload.clients} clients; allowed are {limit - SPARE_FILES} with a limit "
             f"of {limit} open files: raise it with `ulimit -n {workload.clients + SPARE_FILES}`"
         )
 
 
-def open_files() -> int:
+def open_file_limit() -> int:
     """How many files a process started here may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**31 if soft == resource.RLIM_INFINITY else soft

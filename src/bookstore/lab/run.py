@@ -20,7 +20,7 @@ from bookstore.lab.checks import consistency, identity, statement_log
 from bookstore.lab.exceptions import InvalidMeasurement
 from bookstore.lab.load import pgbench
 from bookstore.lab.load.pgbench import Script
-from bookstore.lab.measurement import asked_of, measure, nothing
+from bookstore.lab.measurement import measure, no_measurement, workload_for
 from bookstore.lab.plan import Plan
 from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
@@ -132,7 +132,7 @@ class _Runner:
                         lambda _: None, tell, inspect=True,
                     )  # fmt: skip
                 except InvalidMeasurement as error:
-                    seen = nothing(contender.label, Problem("server_died", str(error).splitlines()[0]))
+                    seen = no_measurement(contender.label, Problem("server_died", str(error).splitlines()[0]))
                 self.inspections.append(seen.measurement)
 
     def _tell_inspection(self, contender: PlannedContender, what: str, _share: float) -> None:
@@ -158,35 +158,35 @@ class _Runner:
         except DeploymentError as error:
             if number == 1:  # nothing has shown yet that it can be deployed at all
                 raise
-            measured = nothing(contender.label, Problem("server_died", str(error).splitlines()[0]))
+            measured = no_measurement(contender.label, Problem("server_died", str(error).splitlines()[0]))
         scripts = self._scripts(contender)
         measurement = measured.measurement
         if scripts:  # what was captured is exact; under load some requests are always on their way
             every = sum(script.weight for script in scripts)
-            counted = sum(statement_log.count(list(script.statements)) * script.weight for script in scripts)
+            counted = sum(statement_log.count_queries(list(script.statements)) * script.weight for script in scripts)
             measurement = msgspec.structs.replace(measurement, statements_per_request=counted / every)
         if measured.cost:
             self.costs.append(measured.cost)
         if scripts and number <= CEILING_ROUNDS:
             tell("ceiling", 1)
-            clients = asked_of(contender, self.plan.workload).clients
-            highest = pgbench.ceiling_per_s(self.testbed.lab.url, scripts, clients, self.testbed.folder)
+            clients = workload_for(contender, self.plan.workload).clients
+            highest = pgbench.measure_ceiling_per_s(self.testbed.database.url, scripts, clients, self.testbed.folder)
             measurement = msgspec.structs.replace(measurement, ceiling_per_s=highest)
         self.partial_run.add(number, measurement, measured.samples)
         return measurement
 
     def _verify(self, contender: PlannedContender, deployment: Deployment) -> None:
         """Each time that it is what it says; the first time that it answers as the others, and with what SQL."""
-        lab, workload = self.testbed.lab, asked_of(contender, self.plan.workload)
+        lab, workload = self.testbed.database, workload_for(contender, self.plan.workload)
         if contender.profile:
-            identity.prove(contender.profile, deployment, lab.connection, DATABASE)
+            identity.verify(contender.profile, deployment, lab.connection, DATABASE)
         if contender.label in self.answers:
             return
         if not contender.profile:
-            consistency.check_declared(contender.label, deployment, workload, lab.ids)
+            consistency.check_expectations(contender.label, deployment, workload, lab.ids)
             self.answers[contender.label] = {}
             return
-        mine = consistency.answers(deployment, workload, lab.ids)
+        mine = consistency.collect_answers(deployment, workload, lab.ids)
         for other, theirs in self.answers.items():
             if theirs:
                 consistency.compare(contender.label, mine, other, theirs)
@@ -195,13 +195,11 @@ class _Runner:
             ask.name: statement_log.capture(
                 lab.connection, deployment, ask.path_for(lab.ids[len(lab.ids) // 2]), ask.headers
             )
-            for ask in consistency.reading(workload)
+            for ask in consistency.repeatable_requests(workload)
         }
         first = statement_log.capture(lab.connection, deployment, identity.PATH)
-        identity.prove_driver(contender.profile, first)
-        self.partial_run.add_statements(
-            contender.label, {name: [one.sql for one in them] for name, them in captured.items()}
-        )
+        identity.verify_driver(contender.profile, first)
+        self.partial_run.note(contender.label, {name: [one.sql for one in them] for name, them in captured.items()})
 
     def _scripts(self, contender: PlannedContender) -> list[Script]:
         """The statements of each kind of request; none where one of them writes, whose statements cannot be said
@@ -251,7 +249,7 @@ class _Runner:
             seed=self.plan.seed,
             protocol=msgspec.structs.replace(self.plan.protocol, limits=self.testbed.limits()),
             workload=self.plan.workload,
-            catalogue=self.testbed.lab.catalogue,
+            catalogue=self.testbed.database.catalogue,
             machine=self.testbed.machine(),
             contenders=contenders,
             rounds=self.rounds,

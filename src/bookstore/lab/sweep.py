@@ -45,24 +45,24 @@ def cells(spec: str, over: Sequence[str]) -> list[Cell]:
         raise ConfigurationError(
             f"--over: found {len(grid)} combinations; allowed are {MOST_CELLS}: each takes seconds a round"
         )
-    return [(_spec(spec, values), _load(values)) for values in grid]
+    return [(_spec_with_overrides(spec, values), _parse_loads(values)) for values in grid]
 
 
-def _spec(spec: str, values: dict[str, str]) -> str:
+def _spec_with_overrides(spec: str, values: dict[str, str]) -> str:
     keys = ",".join(f"{key}={value}" for key, value in values.items() if key not in LOADS)
     if not keys:
         return spec
     return f"{spec},{keys}" if "@" in spec.rpartition("/")[2] else f"{spec}@{keys}"
 
 
-def _load(values: dict[str, str]) -> dict[str, float]:
+def _parse_loads(values: dict[str, str]) -> dict[str, float]:
     try:
         return {key: float(value) for key, value in values.items() if key in LOADS}
     except ValueError as error:
         raise ConfigurationError(f"--over: {error}; allowed are numbers for {' and '.join(LOADS)}") from None
 
 
-def unfinished(it: Plan, catalogue: Sequence[str] = ()) -> tuple[str, Path | None]:
+def find_unfinished(it: Plan, catalogue: Sequence[str] = ()) -> tuple[str, Path | None]:
     """(the plan's mark, the folder of the same sweep that was stopped before its end, if there is one). Two sweeps
     are the same when all that was asked for is the same, the `catalogue` too, but for the seed."""
     contenders = [(contender.label, contender.spec, contender.keys, contender.load) for contender in it.contenders]
@@ -72,16 +72,16 @@ def unfinished(it: Plan, catalogue: Sequence[str] = ()) -> tuple[str, Path | Non
     return mark, left[-1] if left else None
 
 
-def id_for(started_at: datetime, mark: str, seed: int) -> str:
+def sweep_id(started_at: datetime, mark: str, seed: int) -> str:
     """A new sweep's id. The seed is part of it: what is measured later gets the same keys as what was before."""
     return f"{started_at:%Y%m%dT%H%M%S}_sweep-{mark}-{seed}"
 
 
-def seed_of(run_id: str) -> int:
+def parse_seed(run_id: str) -> int:
     """The seed in a sweep's id."""
     return int(run_id.rpartition("-")[2])
 
 
-def id_of(folder: Path) -> str:
+def run_id_of_folder(folder: Path) -> str:
     """The run's id that an unfinished folder is named by."""
     return folder.name.removeprefix(".").removesuffix(RESUMABLE)

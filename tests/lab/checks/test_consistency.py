@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.lab.checks.consistency import UnlikeError, answers, compare
+from bookstore.lab.checks.consistency import InconsistentAnswersError, collect_answers, compare
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.testbed.process import deploy
 from bookstore.lab.workload.spec import RequestSpec, Workload
@@ -20,9 +20,9 @@ def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path:
     """Two strategies answer alike; one book's title that differs is found, with its path and both answers."""
     one = Workload(name="it", requests=[RequestSpec(name="it", path="/books/{id}")])
     with deploy("psycopg-sync-lazy", library, tmp_path, reaper) as deployment:
-        slow = answers(deployment, one, range(1, BOOKS + 1))
+        slow = collect_answers(deployment, one, range(1, BOOKS + 1))
     with deploy("asyncpg-json", library, tmp_path, reaper) as deployment:
-        fast = answers(deployment, one, range(1, BOOKS + 1))
+        fast = collect_answers(deployment, one, range(1, BOOKS + 1))
         compare("fast", fast, "slow", slow)
         assert {f"/books/{BOOKS}", "/books/1", f"/books/{BOOKS + 1}", "/books?limit=37"} <= fast.keys()
         assert sum("cursor" in path for path in fast) == 1  # 60 books are two pages of 37
@@ -31,11 +31,11 @@ def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path:
         (title,) = connection.execute("SELECT title FROM book WHERE id = 1").fetchone() or ("",)
         connection.execute("UPDATE book SET title = 'forged' WHERE id = 1")
         try:
-            forged = answers(deployment, one, range(1, BOOKS + 1))
+            forged = collect_answers(deployment, one, range(1, BOOKS + 1))
         finally:
             connection.execute("UPDATE book SET title = %s WHERE id = 1", [title])
     with pytest.raises(
-        UnlikeError, match=r"(?s)forged and slow answer GET /books/1 differently:.*forged: .*slow: "
+        InconsistentAnswersError, match=r"(?s)forged and slow answer GET /books/1 differently:.*forged: .*slow: "
     ) as it:
         compare("forged", forged, "slow", slow)
     assert '"title":"forged"' in str(it.value)
@@ -50,7 +50,7 @@ def test_headers(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
     found = []
     for spec in ("asyncpg-json@compression=on", "asyncpg-json@compression=off"):
         with deploy(spec, library, tmp_path, reaper) as deployment:
-            found.append(answers(deployment, one, range(1, BOOKS + 1)))
+            found.append(collect_answers(deployment, one, range(1, BOOKS + 1)))
     compare("on", found[0], "off", found[1])
     with_headers = found[0]["/books?limit=60 with headers 0"]
     assert with_headers == found[0]["/books?limit=60"]
@@ -70,7 +70,7 @@ class Unchanged(Deployment):
 def test_not_modified() -> None:
     """A 304 has no body to compare; its status is compared."""
     one = Workload(name="it", requests=[RequestSpec(name="it", path="/books/1", headers={"If-None-Match": "*"})])
-    assert answers(Unchanged(), one, [1])["/books/1 with headers 0"] == {"status": 304, "body": None}
+    assert collect_answers(Unchanged(), one, [1])["/books/1 with headers 0"] == {"status": 304, "body": None}
 
 
 class Page(Deployment):
@@ -85,8 +85,8 @@ class Page(Deployment):
 
 def test_no_json() -> None:
     """What is not JSON cannot be compared."""
-    with pytest.raises(UnlikeError, match=r"GET /books/1: status 200, not JSON: b'<html>'"):
-        answers(Page(), Workload(name="it", requests=[RequestSpec(name="it", path="/books/1")]), [1])
+    with pytest.raises(InconsistentAnswersError, match=r"GET /books/1: status 200, not JSON: b'<html>'"):
+        collect_answers(Page(), Workload(name="it", requests=[RequestSpec(name="it", path="/books/1")]), [1])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_no_json() -> None:
 def test_compare(mine: dict[str, object], theirs: dict[str, object] | None) -> None:
     """Another status, order, key or a missing answer is a difference; the message stays short."""
     other = {"/same": {"status": 200, "body": 1}} | ({"/books": theirs} if theirs else {})
-    with pytest.raises(UnlikeError, match="one and two answer GET /books differently") as told:
+    with pytest.raises(InconsistentAnswersError, match="one and two answer GET /books differently") as told:
         compare("one", {"/same": {"status": 200, "body": 1}, "/books": mine}, "two", other)
     assert len(str(told.value)) < 600
     compare("one", other, "two", dict(other))

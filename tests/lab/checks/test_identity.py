@@ -48,9 +48,9 @@ def test_every_driver_and_strategy_is_recognised(
     """A deployment is proven to be its profile, by what PostgreSQL has seen of it."""
     it = loader.load(spec)
     with deploy(spec, lab.url, tmp_path, reaper) as deployment:
-        identity.prove(it, deployment, lab.connection, DATABASE)
+        identity.verify(it, deployment, lab.connection, DATABASE)
         captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
-        identity.prove_driver(it, captured)
+        identity.verify_driver(it, captured)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_recognised_behind_pgbouncer(
     with pgbouncer(lab.server.url(), reaper) as before:
         pooler = Pooler(before.pid, before.url(DATABASE))
         with deploy(spec, lab.url, tmp_path, reaper, pooler=pooler) as deployment:
-            identity.prove(it, deployment, lab.connection, DATABASE)
+            identity.verify(it, deployment, lab.connection, DATABASE)
             with pytest.raises(IdentityError, match=r"pg_stat_activity shows .* expected are some of other"):
-                identity.prove(msgspec.structs.replace(it, name="other"), deployment, lab.connection, DATABASE)
+                identity.verify(msgspec.structs.replace(it, name="other"), deployment, lab.connection, DATABASE)
             captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
-    identity.prove_driver(it, captured)
+    identity.verify_driver(it, captured)
     found = [sql for _, sql in captured if not sql.startswith("SET application_name")]
     assert [sql[: len(start)] for sql, start in zip(found, asked, strict=True)] == asked
 
@@ -88,7 +88,7 @@ def test_what_goes_past_pgbouncer_is_refused(
     ):
         deployment.pooler = Pooler(before.pid, before.url(DATABASE))
         with pytest.raises(IdentityError, match="PgBouncer shows sessions of nobody, expected are psycopg-joined"):
-            identity.prove(loader.load("psycopg-joined"), deployment, lab.connection, DATABASE)
+            identity.verify(loader.load("psycopg-joined"), deployment, lab.connection, DATABASE)
 
 
 def test_what_is_not_the_profile_is_refused(lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path) -> None:
@@ -96,12 +96,12 @@ def test_what_is_not_the_profile_is_refused(lab: BenchmarkDatabase, reaper: Reap
     with deploy("asyncpg-json", lab.url, tmp_path, reaper) as deployment:
         real = loader.load("asyncpg-json")
         with pytest.raises(IdentityError, match=r"of the form json; the profile says loading: joined"):
-            identity.prove(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)
+            identity.verify(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)
         with pytest.raises(IdentityError, match=r"shows sessions of asyncpg-json in process \d+, expected are other"):
-            identity.prove(msgspec.structs.replace(real, name="other"), deployment, lab.connection, DATABASE)
+            identity.verify(msgspec.structs.replace(real, name="other"), deployment, lab.connection, DATABASE)
         captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
         with pytest.raises(IdentityError, match="log shows asyncpg, the profile says psycopg"):
-            identity.prove_driver(msgspec.structs.replace(real, driver="psycopg"), captured)
+            identity.verify_driver(msgspec.structs.replace(real, driver="psycopg"), captured)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_what_is_not_the_profile_is_refused(lab: BenchmarkDatabase, reaper: Reap
 def test_drivers_are_told_by_their_protocol(how: list[str], driver: str) -> None:
     """Names of prepared statements first, then the protocol, whatever came before the statement."""
     begin = Statement("statement", "BEGIN ISOLATION LEVEL READ COMMITTED")
-    assert identity.driver_of([begin, *(Statement(one, "SELECT 1") for one in how)]) == driver
-    assert identity.driver_of([Statement(one, "SELECT 1") for one in how]) == driver
+    assert identity.detect_driver([begin, *(Statement(one, "SELECT 1") for one in how)]) == driver
+    assert identity.detect_driver([Statement(one, "SELECT 1") for one in how]) == driver
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def test_drivers_are_told_by_their_protocol(how: list[str], driver: str) -> None
 )
 def test_unknown_forms_are_no_strategy(queries: list[str], per_request: float, loading: str | None) -> None:
     """Nothing is taken for a strategy that has not its form."""
-    assert identity.loading_of(queries, per_request) == loading
+    assert identity.detect_loading(queries, per_request) == loading

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from bookstore.database.embedded import Cluster
 from bookstore.database.url import conninfo
 from bookstore.lab.checks import statement_log
-from bookstore.lab.checks.statement_log import CaptureError, capture, count, parse
+from bookstore.lab.checks.statement_log import CaptureError, capture, count_queries, parse
 from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.testbed.process import deploy, wait_until
 from bookstore.reaper import Reaper
@@ -70,8 +70,8 @@ def test_parse_leaves_out() -> None:
 def test_count() -> None:
     """Only what asks something counts."""
     asked = ["BEGIN ISOLATION LEVEL READ COMMITTED", "SELECT 1", "  select 2", "WITH x AS (SELECT 1) SELECT 2"]
-    assert count([*asked, "COMMIT", "ROLLBACK", "DEALLOCATE ALL", "BEGIN"]) == 3
-    assert count([]) == 0
+    assert count_queries([*asked, "COMMIT", "ROLLBACK", "DEALLOCATE ALL", "BEGIN"]) == 3
+    assert count_queries([]) == 0
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_capture(
     """Each loading strategy makes the statements it is known for, and they run as they were written down."""
     with deploy(profile, library, tmp_path, reaper) as deployment:
         found = capture(connection, deployment, f"/books?limit={N}")
-    assert count([it.sql for it in found]) == expected
+    assert count_queries([it.sql for it in found]) == expected
     assert not any("$1" in it.sql for it in found)
     with psycopg.connect(lab.url().render_as_string(hide_password=False), autocommit=True) as own:
         for statement in found:

@@ -16,7 +16,7 @@ import pytest
 
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.load import k9
-from bookstore.lab.load.k9 import Load, LoadError, Target, send
+from bookstore.lab.load.k9 import LoadError, LoadResult, Target, send
 from bookstore.lab.load.k9_output import Points
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
@@ -101,7 +101,7 @@ def one_get(path: str, duration: float = 0.5, warm_up: float = 0.2) -> Workload:
     )
 
 
-def sent(workload: Workload, base: str, folder: Path, reaper: Reaper, ids: Sequence[int] = (1,)) -> Load:
+def sent(workload: Workload, base: str, folder: Path, reaper: Reaper, ids: Sequence[int] = (1,)) -> LoadResult:
     return send(workload, Target(base, ids), folder, reaper, lambda *_: None, seed=7)
 
 

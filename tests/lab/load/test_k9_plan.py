@@ -63,7 +63,7 @@ def test_no_token_no_braces(name: str) -> None:
 
 def test_uniform_keys() -> None:
     """Each of the ids is as likely as any other."""
-    keys = k9_plan.draw([2, 3, 5, 7], False, np.random.default_rng(1))
+    keys = k9_plan.draw_keys([2, 3, 5, 7], False, np.random.default_rng(1))
     found, counts = np.unique(keys, return_counts=True)
     assert found.tolist() == [2, 3, 5, 7]
     assert counts.min() > 0.97 * k9_plan.ROWS / 4
@@ -72,7 +72,7 @@ def test_uniform_keys() -> None:
 def test_zipf_keys() -> None:
     """The k-th most wanted is asked for in proportion to 1 / k ** 0.99, and it is no matter of its id."""
     ids = range(1, 10_001)
-    keys = k9_plan.draw(ids, True, np.random.default_rng(1))
+    keys = k9_plan.draw_keys(ids, True, np.random.default_rng(1))
     wanted, counts = np.unique(keys, return_counts=True)
     order = np.argsort(-counts)
     expected = k9_plan.ROWS / (1 / np.arange(1, 10_001) ** 0.99).sum()

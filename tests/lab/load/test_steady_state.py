@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bookstore.lab.load.steady_state import is_steady, shows_no_trend
+from bookstore.lab.load.steady_state import has_no_trend, is_steady
 from bookstore.lab.record.samples import Samples, empty
 
 
@@ -27,13 +27,13 @@ def samples(done_s: np.typing.NDArray[np.float64], latency_ms: np.typing.NDArray
 )
 def test_trend(values: list[float], steady: bool) -> None:
     """Noise around a level is no trend, nor is one of a few percent; a rise or a fall is one."""
-    assert shows_no_trend(values) is steady
+    assert has_no_trend(values) is steady
 
 
 def test_false_alarms() -> None:
     """Of 2,000 levels with noise about one in twenty looks like a trend, as the test's 5 % promise."""
     chance = np.random.default_rng(1)
-    alarms = sum(not shows_no_trend(chance.normal(100, 20, 6).tolist()) for _ in range(2000))
+    alarms = sum(not has_no_trend(chance.normal(100, 20, 6).tolist()) for _ in range(2000))
     assert 60 <= alarms <= 140
 
 

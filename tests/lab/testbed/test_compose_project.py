@@ -41,7 +41,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
             (tmp_path / "compose.yaml").write_text(compose)
         monkeypatch.setenv("PATH", str(folder))
         monkeypatch.chdir(tmp_path)
-        for name in compose_project._CHOSEN:
+        for name in compose_project._OPERATOR_VARIABLES:
             monkeypatch.delenv(name, raising=False)
 
     return install

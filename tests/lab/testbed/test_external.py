@@ -87,7 +87,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
 def test_no_name_and_url_is_refused(text: str) -> None:
     """What is not NAME=URL of plain HTTP is refused."""
     with pytest.raises(ConfigurationError, match="allowed is NAME=URL"):
-        external.of_option(text)
+        external.parse_option(text)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_no_name_and_url_is_refused(text: str) -> None:
 def test_another_machine_is_refused(host: str) -> None:
     """Load is sent to this machine alone."""
     with pytest.raises(ConfigurationError, match="allowed is this machine"):
-        external.of_option(f"x=http://{host}:8000")
+        external.parse_option(f"x=http://{host}:8000")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.8.8"])
 def test_this_machine_is_taken(host: str) -> None:
     """Every name of the loopback address will do."""
-    assert external.of_option(f"x=http://{host}:8000/api/").url == f"http://{host}:8000/api"
+    assert external.parse_option(f"x=http://{host}:8000/api/").url == f"http://{host}:8000/api"

@@ -32,11 +32,11 @@ def busy() -> Iterator[psutil.Process]:
 
 def test_half_a_cpu_is_half_a_cpu(busy: psutil.Process) -> None:
     """A control group of half a CPU lets a busy process have no more than that."""
-    with limits.limited(Limits(cpus=0.5)) as (limiter, got):
+    with limits.resource_limiter(Limits(cpus=0.5)) as (limiter, got):
         if not got.means.startswith("cgroup"):
             pytest.skip(f"no control groups for this user: {got.told}")
         limiter.enter(busy.pid)
-        assert limits.in_force(busy.pid) == Limits(0.5, limits.in_force(busy.pid).memory_bytes, got.means)
+        assert limits.limits_in_force(busy.pid) == Limits(0.5, limits.limits_in_force(busy.pid).memory_bytes, got.means)
         before, begin = sum(busy.cpu_times()[:2]), time.monotonic()
         time.sleep(2)
         share = (sum(busy.cpu_times()[:2]) - before) / (time.monotonic() - begin)
@@ -48,13 +48,13 @@ def test_half_a_cpu_is_half_a_cpu(busy: psutil.Process) -> None:
 
 def test_memory_beyond_the_limit_ends_the_process() -> None:
     """A control group of 64 MiB does not let a process have 300 MB."""
-    with limits.limited(Limits(memory_bytes=64 * 2**20)) as (limiter, got):
+    with limits.resource_limiter(Limits(memory_bytes=64 * 2**20)) as (limiter, got):
         if not got.means.startswith("cgroup"):
             pytest.skip(f"no control groups for this user: {got.told}")
         code = "import sys; sys.stdin.read(1); x = bytearray(b'1') * 300_000_000; print(len(x))"
         process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         limiter.enter(process.pid)
-        assert limits.in_force(process.pid).memory_bytes == 64 * 2**20
+        assert limits.limits_in_force(process.pid).memory_bytes == 64 * 2**20
         out, _ = process.communicate(b"x", timeout=60)
         assert process.returncode == -9
         assert out == b""
@@ -63,7 +63,7 @@ def test_memory_beyond_the_limit_ends_the_process() -> None:
 def test_without_groups_affinity_is_used_and_says_what_it_cannot(tmp_path: Path, busy: psutil.Process) -> None:
     """Where no group can be made whole CPUs are given, and the record tells what is missing."""
     nothing = tmp_path / "no-cgroup-here"
-    with limits.limited(Limits(cpus=0.5, memory_bytes=2**28), nothing) as (limiter, got):
+    with limits.resource_limiter(Limits(cpus=0.5, memory_bytes=2**28), nothing) as (limiter, got):
         limiter.enter(busy.pid)
         assert len(busy.cpu_affinity()) == 1
         assert got.means == "taskset"
@@ -73,14 +73,14 @@ def test_without_groups_affinity_is_used_and_says_what_it_cannot(tmp_path: Path,
 
 def test_what_cannot_be_limited_is_said(tmp_path: Path) -> None:
     """A memory limit alone has no other means than a group."""
-    with limits.limited(Limits(memory_bytes=2**28), tmp_path / "none") as (_, got):
+    with limits.resource_limiter(Limits(memory_bytes=2**28), tmp_path / "none") as (_, got):
         assert got.means == "none"
         assert "nothing is limited: no control group" in got.told
 
 
 def test_no_limit_is_no_fence(tmp_path: Path) -> None:
     """Nothing asked for, nothing told."""
-    with limits.limited(Limits(), tmp_path) as (_, got):
+    with limits.resource_limiter(Limits(), tmp_path) as (_, got):
         assert got == Limits()
 
 
@@ -89,7 +89,7 @@ def test_version_2_gets_its_files(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory")
     (tmp_path / "cgroup.subtree_control").write_text("")
     folder = tmp_path / f"bookstore-lab-{os.getpid()}"
-    with limits.limited(Limits(cpus=1.5, memory_bytes=2**28), tmp_path) as (limiter, got):
+    with limits.resource_limiter(Limits(cpus=1.5, memory_bytes=2**28), tmp_path) as (limiter, got):
         limiter.enter(os.getpid())
         assert got.means == "cgroup2"
         assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory"
@@ -104,7 +104,7 @@ def test_groups_of_killed_labs_are_swept(tmp_path: Path) -> None:
     gone, alive, foreign = (tmp_path / "cpu" / name for name in ("bookstore-lab-4194399", "bookstore-lab-1", "docker"))
     for folder in (gone, alive, foreign):
         folder.mkdir()
-    with limits.limited(Limits(), tmp_path):
+    with limits.resource_limiter(Limits(), tmp_path):
         assert not gone.exists()
         assert alive.exists()
         assert foreign.exists()

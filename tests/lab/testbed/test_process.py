@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from bookstore.database.url import conninfo
 from bookstore.lab.record.run_record import Limits
 from bookstore.lab.testbed import limits
-from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ForeignDeployment
+from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ExternalDeployment
 from bookstore.lab.testbed.external import External
 from bookstore.lab.testbed.process import deploy, deploy_external, free_port, wait_until
 from bookstore.reaper import Reaper, _members
@@ -73,7 +73,7 @@ def test_life(
         monkeypatch.setenv(name, "7")
     with deploy("asyncpg-json", library, tmp_path, reaper, workers=2) as it:
         assert it.process
-        pids = it.prove_identity()
+        pids = it.verify_identity()
         assert len(pids) == 2
         assert pids == [worker.pid for worker in it.workers()]
         assert set(pids) < set(_members(it.process.pid))
@@ -85,9 +85,9 @@ def test_life(
         with foreign(it.port, b'{"pid": 1}'):
             for _ in range(10):  # not by luck: who answers first is the kernel's choice
                 with pytest.raises(DeploymentError, match="pid 1 answers, which is not ours"):
-                    it.prove_identity()
+                    it.verify_identity()
         with foreign(it.port, b"hello"), pytest.raises(DeploymentError, match="not our service: b'hello'"):
-            it.prove_identity()
+            it.verify_identity()
     assert _members(it.process.pid) == []
     assert wait_until(lambda: sessions(connection) == 0, WITHIN_S)
     with pytest.raises(DeploymentError, match="no answer"):
@@ -110,7 +110,7 @@ def test_killed_parent(library: sa.URL, connection: psycopg.Connection, tmp_path
     """Workers whose parent was killed end with the block."""
     with deploy("psycopg-sync-joined", library, tmp_path, reaper) as it:
         assert it.process
-        (worker,) = it.prove_identity()
+        (worker,) = it.verify_identity()
         group = it.process.pid
         os.kill(group, signal.SIGKILL)
         it.process.wait()
@@ -165,9 +165,9 @@ def test_an_external_service_is_started_and_stopped(library: sa.URL, tmp_path: P
         status, body = it.get("/")
         assert status == 200
         assert json.loads(body) == {"database": conninfo(library), "pid": it.process.pid}
-        assert it.prove_identity() == [it.process.pid]
-        running = ForeignDeployment(None, it.port)
-        assert running.prove_identity() == [it.process.pid]
+        assert it.verify_identity() == [it.process.pid]
+        running = ExternalDeployment(None, it.port)
+        assert running.verify_identity() == [it.process.pid]
         named = External(name="named", url=it.base)
         with deploy_external(named, library, tmp_path, reaper) as same:
             assert same.get("/")[0] == 200
@@ -188,8 +188,8 @@ def test_an_external_service_that_ends_is_told(library: sa.URL, tmp_path: Path, 
 def test_the_fence_holds_the_workers_too(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
     """What the service starts is within the limits that it was started in."""
     with (
-        limits.limited(Limits(cpus=1), tmp_path / "no-cgroup-here") as (limiter, _),
+        limits.resource_limiter(Limits(cpus=1), tmp_path / "no-cgroup-here") as (limiter, _),
         deploy("asyncpg-json", library, tmp_path, reaper, limiter=limiter) as it,
     ):
-        for pid in it.prove_identity():
+        for pid in it.verify_identity():
             assert len(psutil.Process(pid).cpu_affinity()) == 1

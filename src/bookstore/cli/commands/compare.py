@@ -100,7 +100,7 @@ def compare(profiles: tuple[str, ...], baseline: str | None, contender: str | No
 
 
 def _plan(profiles: tuple[str, ...], options: dict[str, Any]) -> Plan:
-    services = [external.of_option(text) for text in options["services"]]
+    services = [external.parse_option(text) for text in options["services"]]
     if len(profiles) + len(services) < 2:
         raise click.UsageError("name two or more profiles or services: a baseline and at least one contender")
     rounds = options["rounds"]

@@ -41,12 +41,12 @@ def sweep(profile: str, over: tuple[str, ...], rounds: int, **options: Any) -> N
     protocol = protocol_from_options(options, rounds, rounds, 1.0)
     cells, workload = sweep_plan.cells(profile, over), workload_from_options(options)
     planned = plan(cells, workload, protocol, options["output"], seed_from_options(options))
-    mark, unfinished = sweep_plan.unfinished(planned, catalogue_identity(options))
+    mark, unfinished = sweep_plan.find_unfinished(planned, catalogue_identity(options))
     if unfinished:
-        run_id = sweep_plan.id_of(unfinished)
-        planned = msgspec.structs.replace(planned, seed=sweep_plan.seed_of(run_id))
+        run_id = sweep_plan.run_id_of_folder(unfinished)
+        planned = msgspec.structs.replace(planned, seed=sweep_plan.parse_seed(run_id))
         click.echo(f"resuming {unfinished} with its seed, {planned.seed}", err=True)
     else:
-        run_id = sweep_plan.id_for(run_record.now(), mark, planned.seed)
+        run_id = sweep_plan.sweep_id(run_record.now(), mark, planned.seed)
     record, _ = measure(planned, options, run_id)
     exit_on_failure(record, [], None)

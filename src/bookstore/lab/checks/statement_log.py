@@ -60,15 +60,15 @@ def capture(
     connection.execute("ALTER SYSTEM SET log_statement = 'all'")
     connection.execute("SELECT pg_reload_conf()")
     try:
-        _wait_reloaded(connection)
+        _wait_for_reload(connection)
         sessions = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bookstore/%'")
         (count,) = sessions.fetchone() or (1,)
         for _ in range(WARM_REQUESTS * max(1, count)):
             deployment.get(path, headers)
-        start = _end(connection)
-        start += len(_logged(connection, start))  # a line's end: the file's may lie within one being written
+        start = _log_size(connection)
+        start += len(_read_log(connection, start))  # a line's end: the file's may lie within one being written
         deployment.get(path, headers)
-        return parse(_logged(connection, start))
+        return parse(_read_log(connection, start))
     finally:
         connection.execute("ALTER SYSTEM RESET log_statement")
         connection.execute("SELECT pg_reload_conf()")
@@ -81,11 +81,11 @@ def parse(log: bytes) -> list[Statement]:
         line = msgspec.json.decode(raw, type=_Line)
         executed = _EXECUTED.fullmatch(line.message)
         if executed and line.application_name.startswith("bookstore/"):
-            statements.append(Statement(executed[1], _written_in(executed[2], line.detail)))
+            statements.append(Statement(executed[1], _inline_parameters(executed[2], line.detail)))
     return statements
 
 
-def count(statements: list[str]) -> int:
+def count_queries(statements: list[str]) -> int:
     """How many of them ask something; BEGIN, COMMIT and the like do not."""
     return sum(not is_control(statement) for statement in statements)
 
@@ -95,19 +95,19 @@ def is_control(sql: str) -> bool:
     return _CONTROL.match(sql) is not None
 
 
-def _written_in(sql: str, detail: str) -> str:
+def _inline_parameters(sql: str, detail: str) -> str:
     """`… $1 …` with `Parameters: $1 = '7'` -> `… '7' …`."""
     values = dict(_PARAMETER.findall(detail))
     return re.sub(r"\$(\d+)", lambda match: values.get(match[1], match[0]), sql).strip().rstrip(";")
 
 
-def _wait_reloaded(connection: psycopg.Connection) -> None:
+def _wait_for_reload(connection: psycopg.Connection) -> None:
     """Until this session logs; the others were signalled with it, and look before their next statement."""
     if not wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("all",), LOGGED_WITHIN_S):
         raise CaptureError("PostgreSQL does not take log_statement = all")
 
 
-def _logged(connection: psycopg.Connection, start: int) -> bytes:
+def _read_log(connection: psycopg.Connection, start: int) -> bytes:
     """The log from `start` to the end of a line, once it holds all that was logged so far: PostgreSQL's processes write
     in turn."""
     mark = f"bookstore-mark-{next(_numbers)}"
@@ -125,7 +125,7 @@ def _logged(connection: psycopg.Connection, start: int) -> bytes:
     return read()
 
 
-def _end(connection: psycopg.Connection) -> int:
+def _log_size(connection: psycopg.Connection) -> int:
     """Where the log ends now; 0 where there is none yet."""
     row = connection.execute("SELECT (pg_stat_file(pg_current_logfile('jsonlog'), true)).size").fetchone()
     return int(row[0]) if row and row[0] is not None else 0

@@ -38,7 +38,7 @@ SPARE_S: Final = 45
 """How much longer than planned k9 may take before it counts as stuck: it gives requests GRACE_S to end."""
 
 _K9: Final = (sys.executable, "-P", "-m", "k9")
-_LOOK_S: Final = 0.1
+_POLL_S: Final = 0.1
 
 Tick = Callable[[str, float], None]
 """Is told about ten times a second what is done, and the share of its time that is gone, 0 to 1."""
@@ -57,7 +57,7 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadResult:
     """What was sent. `samples` are the warm-up's too, `done_s` negative there. `began_s` is when the measured load
     began, on time.monotonic()'s clock; `warm_up_s` how long before that the warm-up did. `steady` is False where
     the warm-up's cap came before the end of its trend; a cap too short to see one in counts as steady."""
@@ -88,7 +88,7 @@ def send(
     *,
     seed: int,
     pid: Callable[[int], None] | None = None,
-) -> Load:
+) -> LoadResult:
     """Loads the service by `workload`; `seed` decides the keys. `pid` is told each generator's process id.
 
     Raises LoadError where k9 fails, or ends before its time.
@@ -110,7 +110,7 @@ def send(
     )
     before = warm.samples(zero_s) if len(warm) else empty()
     warm_up_s = zero_s - warm.began_s if len(warm) else 0.0
-    return Load(concatenate([before, samples]), began_s, warm_up_s, is_warm, generator)
+    return LoadResult(joined([before, samples]), began_s, warm_up_s, is_warm, generator)
 
 
 class _Sender:
@@ -226,7 +226,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float, look: Callable[[floa
             was_stopped = True
             process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=_LOOK_S)
+            process.wait(timeout=_POLL_S)
             return was_stopped
     raise LoadError(f"k9 did not end {SPARE_S} s after its time")
 

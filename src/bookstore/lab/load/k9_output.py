@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bookstore.lab.record.samples import Samples
 
-_TELLING: Final = tuple(
+_RELEVANT_ENDINGS: Final = tuple(
     f'"metric":"{metric}"}}'.encode()
     for metric in (
         "http_reqs", "http_req_duration", "iteration_duration", "iteration_duration_corrected", "dropped_iterations"
@@ -75,7 +75,7 @@ class Points:
                 lines = (self._rest + block).split(b"\n")
                 self._rest = lines.pop()
                 for line in lines:
-                    if line.endswith(_TELLING):
+                    if line.endswith(_RELEVANT_ENDINGS):
                         self._take(line)
 
     def samples(self, zero_s: float) -> Samples:

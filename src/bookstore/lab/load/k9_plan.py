@@ -23,7 +23,7 @@ ZIPF_EXPONENT: Final = 0.99
 """YCSB's: with 10,000 books, the most wanted hundredth gets half of the requests."""
 ROWS: Final = 100_000
 """Keys in the file; a longer load begins again at the first."""
-NUMBERS: Final = 1000
+MAX_NUMBER: Final = 1000
 GRACE_S: Final = 30
 """How long a request that is on its way at the end may take."""
 MARGIN_S: Final = 0.5
@@ -37,26 +37,26 @@ _PER_S: Final = 1000
 
 def plan(workload: Workload, base: str, keys_file: Path, *, has_token: bool) -> dict[str, Any]:
     """The measured load of `workload` on the service at `base`."""
-    pace = _stages(workload) if workload.stages else _constant(workload, workload.duration + MARGIN_S)
+    pace = _ramping_load(workload) if workload.stages else _constant_load(workload, workload.duration + MARGIN_S)
     return _plan(workload, base, keys_file, {**pace, "gracefulStop": f"{GRACE_S}s"}, has_token)
 
 
 def warm_up(workload: Workload, base: str, keys_file: Path, *, has_token: bool) -> dict[str, Any]:
     """The warm-up: all of it at the pace that the measured load begins with."""
-    pace = {**_constant(workload, workload.warm_up), "gracefulStop": "2s"}
+    pace = {**_constant_load(workload, workload.warm_up), "gracefulStop": "2s"}
     return _plan(workload, base, keys_file, pace, has_token)
 
 
 def write_keys(path: Path, workload: Workload, ids: Sequence[int], seed: Sequence[int]) -> None:
     """A file of ROWS rows: a key drawn as the workload's `keys` says, and a number."""
     chance = np.random.default_rng(seed)
-    keys = draw(ids, workload.keys == "zipf", chance) if ids else np.zeros(ROWS, np.int64)
-    numbers = chance.integers(1, NUMBERS, size=ROWS, endpoint=True)
+    keys = draw_keys(ids, workload.keys == "zipf", chance) if ids else np.zeros(ROWS, np.int64)
+    numbers = chance.integers(1, MAX_NUMBER, size=ROWS, endpoint=True)
     rows = [f"{key},{number}" for key, number in zip(keys.tolist(), numbers.tolist(), strict=True)]
     path.write_text("\n".join(["id,number", *rows]))
 
 
-def draw(ids: Sequence[int], is_zipf: bool, chance: np.random.Generator) -> NDArray[np.int64]:
+def draw_keys(ids: Sequence[int], is_zipf: bool, chance: np.random.Generator) -> NDArray[np.int64]:
     """ROWS of `ids`: each as likely as any other, or the k-th of a shuffled list in proportion to
     1 / k ** ZIPF_EXPONENT. Shuffled, because the ids that are asked for most would else lie on the same pages
     of the table."""
@@ -89,28 +89,34 @@ def _request(ask: RequestSpec, number: int, base: str, has_token: bool) -> dict[
         headers["Content-Type"] = "application/json"
     if ask.writes and has_token:
         headers["Authorization"] = f"Bearer {{{{ __ENV.{TOKEN} }}}}"
-    body = {} if ask.body is None else {"body": _filled(ask.body)}
+    body = {} if ask.body is None else {"body": _translate_placeholders(ask.body)}
     tags = {"kind": str(number)}
-    return {"method": ask.method, "url": base + _filled(ask.path), "headers": headers, "tags": tags, **body}
+    return {
+        "method": ask.method,
+        "url": base + _translate_placeholders(ask.path),
+        "headers": headers,
+        "tags": tags,
+        **body,
+    }
 
 
-def _filled(text: str) -> str:
+def _translate_placeholders(text: str) -> str:
     """Our placeholders as k9's."""
     for ours, theirs in (("{id}", "keys.id"), ("{number}", "keys.number"), ("{uuid}", "uuid()")):
         text = text.replace(ours, f"{{{{ {theirs} }}}}")
     return text
 
 
-def _constant(workload: Workload, seconds: float) -> dict[str, Any]:
+def _constant_load(workload: Workload, seconds: float) -> dict[str, Any]:
     duration = f"{seconds * 1000:.0f}ms"
     if workload.model == "closed":
         return {"executor": "constant-vus", "vus": workload.concurrency, "duration": duration}
     return {
-        "executor": "constant-arrival-rate", "rate": round(workload.start * _PER_S), "duration": duration, **_arrivals()
+        "executor": "constant-arrival-rate", "rate": round(workload.start * _PER_S), "duration": duration, **_arrival_options()
     }  # fmt: skip
 
 
-def _stages(workload: Workload) -> dict[str, Any]:
+def _ramping_load(workload: Workload) -> dict[str, Any]:
     """k6's stages, and one more at the end that holds the last target for the margin."""
     is_closed = workload.model == "closed"
     times = 1 if is_closed else _PER_S
@@ -120,8 +126,8 @@ def _stages(workload: Workload) -> dict[str, Any]:
     start = round(workload.start * times)
     if is_closed:
         return {"executor": "ramping-vus", "startVUs": start, "stages": stages}
-    return {"executor": "ramping-arrival-rate", "startRate": start, "stages": stages, **_arrivals()}
+    return {"executor": "ramping-arrival-rate", "startRate": start, "stages": stages, **_arrival_options()}
 
 
-def _arrivals() -> dict[str, Any]:
-    return {"timeUnit": f"{_PER_S}s", "preAllocatedVUs": _FIRST_CLIENTS, "maxVUs": MAX_CLIENTS}
+def _arrival_options() -> dict[str, Any]:
+    return {"timeUnit": f"{_PER_S}s", "preAllocatedVUs": _FIRST_CLIENTS, "maxVUs": MOST_CLIENTS}

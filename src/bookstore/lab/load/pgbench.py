@@ -31,7 +31,7 @@ class CeilingError(InvalidMeasurement):
     """pgbench failed."""
 
 
-def ceiling_per_s(url: sa.URL, scripts: Sequence[Script], concurrency: int, folder: Path) -> float:
+def measure_ceiling_per_s(url: sa.URL, scripts: Sequence[Script], concurrency: int, folder: Path) -> float:
     """Requests a second that `concurrency` clients, at most MOST_CLIENTS, get done, prepared once a connection,
     mixed by their weights, for CEILING_S seconds. A workload's `{id}` is one and the same book here. Raises
     CeilingError."""

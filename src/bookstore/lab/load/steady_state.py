@@ -26,12 +26,12 @@ def is_steady(samples: Samples, *, is_open: bool) -> bool:
     edges = samples.done_s[-1] - WINDOW_S * np.arange(WINDOWS, -1, -1)
     counts, _ = np.histogram(samples.done_s, edges)
     if not is_open:
-        return shows_no_trend(counts.tolist())
+        return has_no_trend(counts.tolist())
     sums, _ = np.histogram(samples.done_s, edges, weights=samples.latency_ms)
-    return bool(counts.all()) and shows_no_trend((sums / counts).tolist())
+    return bool(counts.all()) and has_no_trend((sums / counts).tolist())
 
 
-def shows_no_trend(values: Sequence[float]) -> bool:
+def has_no_trend(values: Sequence[float]) -> bool:
     """Least squares over WINDOWS values: the slope is not significant at 5 % (t-test), or changes less than
     SMALL_RATIO of the mean from the first to the last."""
     x = np.arange(WINDOWS) - (WINDOWS - 1) / 2

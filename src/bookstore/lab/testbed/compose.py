@@ -16,16 +16,16 @@ from bookstore.auth.tokens import Token
 from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Limits, Machine
 from bookstore.lab.testbed import limits, machine
-from bookstore.lab.testbed.compose_project import Project, running
+from bookstore.lab.testbed.compose_project import Project, running_project
 from bookstore.lab.testbed.contender import PlannedContender
-from bookstore.lab.testbed.database import BenchmarkDatabase, Fill, filled, server_settings
+from bookstore.lab.testbed.database import BenchmarkDatabase, Fill, filled_database, server_settings
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
 from bookstore.lab.testbed.process import free_port, wait_ready
 from bookstore.profile import rendering
 from bookstore.reaper import Reaper
 
 STOPPED_WITHIN_S: Final = 20
-INITS: Final = frozenset({"catatonit", "docker-init", "podman-init", "tini"})
+INIT_PROGRAMS: Final = frozenset({"catatonit", "docker-init", "podman-init", "tini"})
 """What an engine or an image may put before the service, as process 1."""
 
 _VERSIONS: Final = """
@@ -46,8 +46,8 @@ def testbed(fill: Fill, reaper: Reaper, folder: Path, wanted: Limits, *, writes:
     """A testbed of containers within the `wanted` limits, whose catalogue `fill` made; `writes` makes commits
     durable. All of it is gone when the block ends."""
     settings = server_settings(writes=writes)
-    with running(reaper, folder, wanted, settings) as project, filled(project, fill) as lab:
-        yield ComposeTestbed(lab, project, folder, reaper, wanted)
+    with running_project(reaper, folder, wanted, settings) as project, filled_database(project, fill) as database:
+        yield ComposeTestbed(database, project, folder, reaper, wanted)
 
 
 class ContainerDeployment(Deployment):
@@ -61,11 +61,11 @@ class ContainerDeployment(Deployment):
         return not self.root.is_running() or self.root.status() == psutil.STATUS_ZOMBIE
 
     def own_pid(self, pid: int) -> int:
-        return own_pid(pid)
+        return innermost_pid(pid)
 
     def workers(self) -> list[psutil.Process]:
         try:
-            main = self.root.children()[0] if self.root.name() in INITS else self.root
+            main = self.root.children()[0] if self.root.name() in INIT_PROGRAMS else self.root
             return sorted(main.children(), key=lambda worker: worker.pid)
         except (psutil.NoSuchProcess, IndexError):
             raise DeploymentError("the service ended while it was needed") from None
@@ -74,8 +74,10 @@ class ContainerDeployment(Deployment):
 class ComposeTestbed:
     """A Site."""
 
-    def __init__(self, lab: BenchmarkDatabase, project: Project, folder: Path, reaper: Reaper, asked: Limits) -> None:
-        self.lab = lab
+    def __init__(
+        self, database: BenchmarkDatabase, project: Project, folder: Path, reaper: Reaper, asked: Limits
+    ) -> None:
+        self.database = database
         self.folder = folder
         self.reaper = reaper
         self._project = project
@@ -84,9 +86,9 @@ class ComposeTestbed:
         self._versions = self._told_by_image()
 
     @contextmanager
-    def deployed(self, contender: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
+    def deploy(self, contender: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
         project, name = self._project, f"{self._project.name}-api"
-        project.hand_out("api_tokens", (token or _nobodys()).line())
+        project.write_secret("api_tokens", (token or _unused_token()).line())
         port, metrics_port = free_port(), free_port()
         try:
             said = project.compose(
@@ -100,21 +102,21 @@ class ComposeTestbed:
                 raise DeploymentError(f"the container ended at its start:\n{said.strip()[-1500:]}\n{log}")
             deployment = ContainerDeployment(port, root, f"http://{HOST}:{metrics_port}/metrics" if inspect else None)
             wait_ready(deployment, "/health/ready", lambda: project.engine.log(name))
-            self._held = self._checked(limits.in_force(deployment.workers()[0].pid))
+            self._held = self._checked(limits.limits_in_force(deployment.workers()[0].pid))
             yield deployment
             self._end("stop", "-t", str(STOPPED_WITHIN_S), name)  # in good order, where nothing went wrong
         finally:
             self._end("kill", name)
             self._end("rm", "-f", "-v", name)
 
-    def left(self) -> list[str]:
+    def leftovers(self) -> list[str]:
         return [f"the container {it}" for it in self._project.containers() if it not in self._project.containers("db")]
 
     def limits(self) -> Limits:
         return self._held
 
     def machine(self) -> Machine:
-        here = machine.machine(self.lab.postgresql)
+        here = machine.describe_machine(self.database.postgresql)
         packages = dict(self._versions)
         return msgspec.structs.replace(
             here,
@@ -134,7 +136,7 @@ class ComposeTestbed:
         assert contender.profile
         base, mark, overrides = contender.profile.name.partition("@")
         folder = hashlib.sha256(contender.profile.name.encode()).hexdigest()[:8]
-        path = self._project.hand_in(f"{folder}/{base}.yaml", rendering.to_yaml(contender.profile))
+        path = self._project.write_profile(f"{folder}/{base}.yaml", rendering.to_yaml(contender.profile))
         return f"{path}{mark}{overrides}"
 
     def _checked(self, held: Limits) -> Limits:
@@ -156,7 +158,7 @@ class ComposeTestbed:
         return msgspec.json.decode(said, type=dict[str, str])
 
 
-def own_pid(pid: int) -> int:
+def innermost_pid(pid: int) -> int:
     """What a process is called in the innermost namespace it is in. Raises DeploymentError where it is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
@@ -165,6 +167,6 @@ def own_pid(pid: int) -> int:
     return next((int(line.split()[-1]) for line in lines if line.startswith("NSpid:")), pid)
 
 
-def _nobodys() -> Token:
+def _unused_token() -> Token:
     """A token that nobody has: a service that others might reach starts with one only."""
     return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())[1]

@@ -24,8 +24,8 @@ from bookstore.database.url import conninfo
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record.run_record import Limits
 from bookstore.lab.testbed import container_engine
-from bookstore.lab.testbed.container_engine import Engine
-from bookstore.lab.testbed.database import MAX_CONNECTIONS, connected
+from bookstore.lab.testbed.container_engine import ContainerEngine
+from bookstore.lab.testbed.database import MAX_CONNECTIONS, connect
 from bookstore.lab.testbed.deployment import HOST, DeploymentError
 from bookstore.lab.testbed.process import free_port, wait_until
 from bookstore.reaper import Reaper, end_project
@@ -38,14 +38,14 @@ PROFILES: Final = "/etc/bookstore/profiles"
 """Where compose.yaml mounts PROFILES_DIR."""
 
 _SERVICES: Final = ("db", "api")
-_CHOSEN: Final = ("API_CPUS", "API_MEMORY", "BOOKSTORE_IMAGE", "POSTGRES_IMAGE", "POSTGRES_SHARED_BUFFERS")
+_OPERATOR_VARIABLES: Final = ("API_CPUS", "API_MEMORY", "BOOKSTORE_IMAGE", "POSTGRES_IMAGE", "POSTGRES_SHARED_BUFFERS")
 """What an operator's environment and .env say of production's share; all else is the lab's."""
 _INHERITED: Final = re.compile(r"PATH|HOME|LANG|LC_ALL|TMPDIR|TZ|XDG_\w+|DBUS_\w+|(CONTAINERS|DOCKER|PODMAN)_\w+")
 _VARIABLE: Final = re.compile(r"\$\{(\w+):?-([^}]*)\}")
-_OF_A_LAB: Final = re.compile(PREFIX + r"(\d+)-[0-9a-f]{8}")
+_PROJECT_NAME: Final = re.compile(PREFIX + r"(\d+)-[0-9a-f]{8}")
 
 # restart: what ends under the load is a finding, not to be mended. in_pod: podman-compose 1.1 and newer would make one.
-_BESIDE: Final = f"""
+_OVERRIDES: Final = f"""
 services:
   db: {{ports: ["{HOST}:${{LAB_DATABASE_PORT}}:5432"], restart: "no"}}
   api: {{ports: ["{HOST}:${{LAB_METRICS_PORT}}:9400"], restart: "no"}}
@@ -53,7 +53,7 @@ x-podman: {{in_pod: false}}
 """
 
 
-def check(folder: Path | None = None) -> Engine:
+def check(folder: Path | None = None) -> ContainerEngine:
     """What is needed is there: compose.yaml, an engine, and both images. Raises ConfigurationError."""
     file = (folder or Path.cwd()) / FILE
     try:
@@ -66,7 +66,9 @@ def check(folder: Path | None = None) -> Engine:
     except (yaml.YAMLError, KeyError, TypeError):
         raise ConfigurationError(f"{file}: found no services {' and '.join(_SERVICES)} with an image each") from None
     found = container_engine.find()
-    for name, image in ((name, _filled(image, _chosen(file.parent))) for name, image in images.items()):
+    for name, image in (
+        (name, _expand_variables(image, _operator_values(file.parent))) for name, image in images.items()
+    ):
         if not found.has(image):
             advice = (
                 f"build it: {found.program} build -t {image} ." if name == "api" else f"{found.program} pull {image}"
@@ -75,14 +77,16 @@ def check(folder: Path | None = None) -> Engine:
     return found
 
 
-def sweep(program: str) -> None:
+def remove_stale_projects(program: str) -> None:
     """Removes what labs left that are gone, and their reapers with them."""
     listings = (
         ("ps", "-a", "--format", "{{.Names}}"),
         *(((it, "ls", "--format", "{{.Name}}")) for it in ("network", "volume")),
     )
     found = {
-        it[0]: int(it[1]) for listing in listings for it in _OF_A_LAB.finditer(Engine(program, (), "").asked(*listing))
+        it[0]: int(it[1])
+        for listing in listings
+        for it in _PROJECT_NAME.finditer(ContainerEngine(program, (), "").asked(*listing))
     }
     for name, owner in found.items():
         if not psutil.pid_exists(owner):
@@ -90,10 +94,10 @@ def sweep(program: str) -> None:
 
 
 @contextmanager
-def running(reaper: Reaper, folder: Path, limits: Limits, settings: Mapping[str, str]) -> Iterator[Project]:
+def running_project(reaper: Reaper, folder: Path, limits: Limits, settings: Mapping[str, str]) -> Iterator[Project]:
     """The project with its database alone, which has the `settings`; all of it is gone when the block ends."""
     found = check()
-    sweep(found.program)
+    remove_stale_projects(found.program)
     name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     target = f"{found.program} {name}"
     reaper.watch("project", target)
@@ -109,7 +113,7 @@ def running(reaper: Reaper, folder: Path, limits: Limits, settings: Mapping[str,
 class Project:
     """A Server, and what contenders are deployed by."""
 
-    def __init__(self, found: Engine, name: str, folder: Path, reaper: Reaper, limits: Limits) -> None:
+    def __init__(self, found: ContainerEngine, name: str, folder: Path, reaper: Reaper, limits: Limits) -> None:
         self.engine = found
         self.name = name
         self.folder = folder
@@ -117,15 +121,15 @@ class Project:
         self._port = free_port()
         self._password = secrets.token_urlsafe(24)
         folder.mkdir(mode=0o700)  # what is in it the containers' users may read, who enter by their mounts
-        _make(folder / "profiles")
+        _make_folder(folder / "profiles")
         text = Path(FILE).read_text(encoding="utf-8")
         (folder / FILE).write_text(text.replace(":-}", "}"))  # podman-compose 1.0.3 knows no empty default
-        (folder / "lab.yaml").write_text(_BESIDE)
-        self.hand_out("db_password", self._password)
+        (folder / "lab.yaml").write_text(_OVERRIDES)
+        self.write_secret("db_password", self._password)
         asked = {"API_CPUS": limits.cpus, "API_MEMORY": limits.memory_bytes}
         self._environment = {
             **{key: value for key, value in os.environ.items() if _INHERITED.fullmatch(key)},
-            **_chosen(Path.cwd()),
+            **_operator_values(Path.cwd()),
             **{key: f"{value:g}" if key == "API_CPUS" else f"{value}b" for key, value in asked.items() if value},
             "SECRETS_DIR": str(folder / "secrets"),
             "PROFILES_DIR": str(folder / "profiles"),
@@ -135,18 +139,18 @@ class Project:
             "LAB_METRICS_PORT": "0",
         }
 
-    def hand_out(self, secret: str, text: str) -> None:
+    def write_secret(self, secret: str, text: str) -> None:
         """A secret for the containers that start next."""
-        _write(self.folder / "secrets" / secret, f"{text}\n")
+        _write_file(self.folder / "secrets" / secret, f"{text}\n")
 
-    def hand_in(self, profile: str, text: str) -> str:
+    def write_profile(self, profile: str, text: str) -> str:
         """A profile for the containers that start next, and its path there."""
-        _write(self.folder / "profiles" / profile, text)
+        _write_file(self.folder / "profiles" / profile, text)
         return f"{PROFILES}/{profile}"
 
     def compose(self, *arguments: str, **environment: str) -> str:
         command = ["-p", self.name, "-f", FILE, "-f", "lab.yaml", *arguments]
-        return self.engine.composed(command, self.folder, self._environment | environment, self._reaper)
+        return self.engine.run_compose(command, self.folder, self._environment | environment, self._reaper)
 
     def containers(self, *services: str) -> list[str]:
         """The names of those containers of the project that are of one of these services, or of any."""
@@ -165,7 +169,7 @@ class Project:
     def image(self) -> str:
         """The service's image."""
         services: dict[str, Any] = yaml.safe_load((self.folder / FILE).read_text(encoding="utf-8"))["services"]
-        return _filled(str(services["api"]["image"]), self._environment)
+        return _expand_variables(str(services["api"]["image"]), self._environment)
 
     def url(self, database: str = "postgres") -> sa.URL:
         return sa.URL.create("postgresql", USER, self._password, HOST, self._port, database)
@@ -180,7 +184,7 @@ class Project:
         if not (found := self.containers("db")):
             raise DeploymentError(f"compose made no container of db:\n{said.strip()[-1500:]}")
         self._wait(found[0])
-        with connected(self) as connection:
+        with connect(self) as connection:
             for key, value in settings.items():
                 set_to = sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(*key.split(".")), sql.Literal(value))
                 connection.execute(set_to)
@@ -198,29 +202,29 @@ class Project:
             raise DeploymentError(f"the database does not answer within {STARTS_WITHIN_S} s:\n{log}")
 
 
-def _write(file: Path, text: str) -> None:
+def _write_file(file: Path, text: str) -> None:
     """A file that the containers' users may read, whatever the umask."""
-    _make(file.parent)
+    _make_folder(file.parent)
     file.write_text(text, encoding="utf-8")
     file.chmod(0o644)
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
 
 
-def _filled(text: str, values: Mapping[str, str]) -> str:
+def _expand_variables(text: str, values: Mapping[str, str]) -> str:
     """`${NAME:-default}` -> its value."""
     return _VARIABLE.sub(lambda found: values.get(found[1]) or found[2], text)
 
 
-def _chosen(folder: Path) -> dict[str, str]:
+def _operator_values(folder: Path) -> dict[str, str]:
     """What the environment and `.env` say of _CHOSEN; the environment goes over the file, as in compose."""
     said: dict[str, str] = {}
     with suppress(OSError):
         for line in (folder / ".env").read_text(encoding="utf-8").splitlines():
             key, equals, value = line.partition("=")
-            if equals and key.strip() in _CHOSEN:
+            if equals and key.strip() in _OPERATOR_VARIABLES:
                 said[key.strip()] = value.strip().strip("'\"")
-    return said | {key: os.environ[key] for key in _CHOSEN if os.environ.get(key)}
+    return said | {key: os.environ[key] for key in _OPERATOR_VARIABLES if os.environ.get(key)}

@@ -20,7 +20,7 @@ _MISSING: Final = (
 )
 
 
-class _Needed(NamedTuple):
+class _Requirement(NamedTuple):
     """How a program is asked for its version, where that stands in the answer, and the oldest that can do what is
     asked of it."""
 
@@ -30,20 +30,20 @@ class _Needed(NamedTuple):
     advice: str
 
 
-_NEEDED: Final = {
+_REQUIREMENTS: Final = {
     "podman": (
-        _Needed(("podman", "--version"), r"version (\d[\d.]*)", (4, 0), "install the package podman"),
-        _Needed(
+        _Requirement(("podman", "--version"), r"version (\d[\d.]*)", (4, 0), "install the package podman"),
+        _Requirement(
             ("podman-compose", "--version"), r"podman-compose\w* version:?\s+(\d[\d.]*)", (1, 0, 3),
             "install the package podman-compose, or `pip install podman-compose`",
         ),
     ),
     "docker": (
-        _Needed(
+        _Requirement(
             ("docker", "version", "--format", "{{.Server.Version}}"), r"^(\d[\d.]*)", (20, 10),
             "start its daemon: `systemctl start docker`",
         ),
-        _Needed(
+        _Requirement(
             ("docker", "compose", "version", "--short"), r"^v?(\d[\d.]*)", (2, 0),
             "install the package docker-compose-plugin",
         ),
@@ -51,7 +51,7 @@ _NEEDED: Final = {
 }  # fmt: skip
 
 
-class Engine(NamedTuple):
+class ContainerEngine(NamedTuple):
     """`program` manages containers, `compose` makes them; `told` names both with their versions."""
 
     program: str
@@ -60,7 +60,7 @@ class Engine(NamedTuple):
 
     def asked(self, *arguments: str) -> str:
         """What the engine answers. Raises DeploymentError where it refuses."""
-        code, said = _answer((self.program, *arguments))
+        code, said = _run((self.program, *arguments))
         if code:
             raise DeploymentError(f"{self.program} {' '.join(arguments[:2])}: {said.strip()[-500:]}")
         return said.strip()
@@ -79,9 +79,9 @@ class Engine(NamedTuple):
         return done.stdout.strip()
 
     def has(self, image: str) -> bool:
-        return _answer((self.program, "image", "inspect", image))[0] == 0
+        return _run((self.program, "image", "inspect", image))[0] == 0
 
-    def composed(self, arguments: list[str], folder: Path, environment: Mapping[str, str], reaper: Reaper) -> str:
+    def run_compose(self, arguments: list[str], folder: Path, environment: Mapping[str, str], reaper: Reaper) -> str:
         """Runs compose in `folder`, and returns its output. What it starts there lives on; it does not outlive us."""
         process = subprocess.Popen(
             [*self.compose, *arguments],
@@ -108,20 +108,20 @@ class Engine(NamedTuple):
         return said
 
 
-def find() -> Engine:
+def find() -> ContainerEngine:
     """podman where it is installed, else docker. Raises ConfigurationError where what is needed is missing or too
     old."""
-    program = next((it for it in _NEEDED if shutil.which(it)), None)
+    program = next((it for it in _REQUIREMENTS if shutil.which(it)), None)
     if program is None:
         raise ConfigurationError(_MISSING)
-    told = [_version(needed) for needed in _NEEDED[program]]
+    told = [_check_version(needed) for needed in _REQUIREMENTS[program]]
     compose = ("docker", "compose") if program == "docker" else ("podman-compose",)
-    return Engine(program, compose, ", ".join(told))
+    return ContainerEngine(program, compose, ", ".join(told))
 
 
-def _version(needed: _Needed) -> str:
+def _check_version(needed: _Requirement) -> str:
     name = " ".join(it for it in needed.command if it in {"podman", "podman-compose", "docker", "compose"})
-    code, said = _answer(needed.command)
+    code, said = _run(needed.command)
     found = re.search(needed.answer, said, re.MULTILINE)
     if code or not found:
         raise ConfigurationError(f"--deploy compose: {name} does not tell its version: {needed.advice}")
@@ -133,7 +133,7 @@ def _version(needed: _Needed) -> str:
     return f"{name} {found[1]}"
 
 
-def _answer(command: tuple[str, ...]) -> tuple[int, str]:
+def _run(command: tuple[str, ...]) -> tuple[int, str]:
     """The exit code, and stdout; stderr where it failed."""
     try:
         done = subprocess.run(

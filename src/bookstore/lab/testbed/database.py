@@ -38,14 +38,14 @@ LOG_SETTINGS: Final = {
     "log_rotation_size": "0",
 }
 """What a cluster needs whose statements are to be captured; nothing is logged outside of a capture."""
-_WATCHED: Final = {
+_OBSERVATION_SETTINGS: Final = {
     **LOG_SETTINGS,
     "shared_preload_libraries": "pg_stat_statements",
     "pg_stat_statements.track_utility": "off",  # BEGIN and COMMIT ask nothing
 }
-_READING: Final = {"autovacuum_naptime": "1d"}
+_READ_ONLY_SETTINGS: Final = {"autovacuum_naptime": "1d"}
 """The template is vacuumed once; nothing may start by itself in a round that changes nothing."""
-_DURABLE: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+_DURABLE_SETTINGS: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 """A commit is on the disk, as in production: without it writing would look as cheap as reading."""
 
 Fill = Callable[[psycopg.Connection], Catalogue]
@@ -78,9 +78,9 @@ class BenchmarkDatabase:
         """Of the database that deployments get, as the lab reaches it."""
         return self.server.url(DATABASE)
 
-    def connected(self) -> psycopg.Connection:
+    def connect(self) -> psycopg.Connection:
         """Another session of the lab's own."""
-        return connected(self.server)
+        return connect(self.server)
 
     def restore(self) -> None:
         """Makes DATABASE anew from the template; whoever was still in it is thrown out."""
@@ -102,34 +102,34 @@ class BenchmarkDatabase:
 def benchmark_database(reaper: Reaper, fill: Fill, *, writes: bool) -> Iterator[BenchmarkDatabase]:
     """A BenchmarkDatabase with a cluster of its own, whose catalogue `fill` made; with `writes`, commits are durable as
     in production. All of it is gone when the block ends."""
-    settings = {**_SETTINGS, **server_settings(writes=writes), **(_DURABLE if writes else {})}
-    with embedded.temporary(reaper, settings) as cluster, filled(cluster, fill) as lab:
+    settings = {**_SETTINGS, **server_settings(writes=writes), **(_DURABLE_SETTINGS if writes else {})}
+    with embedded.temporary(reaper, settings) as cluster, filled_database(cluster, fill) as lab:
         yield lab
 
 
 def server_settings(*, writes: bool) -> dict[str, str]:
     """What the lab asks of any server, to see what it is asked, and that nothing starts by itself."""
-    return {**_WATCHED, **({} if writes else _READING)}
+    return {**_OBSERVATION_SETTINGS, **({} if writes else _READ_ONLY_SETTINGS)}
 
 
 @contextmanager
-def filled(server: Server, fill: Fill) -> Iterator[BenchmarkDatabase]:
+def filled_database(server: Server, fill: Fill) -> Iterator[BenchmarkDatabase]:
     """A BenchmarkDatabase on a running server of the lab's own, with the catalogue that `fill` made."""
-    with connected(server) as connection:
+    with connect(server) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
     migrations.upgrade(server.url(TEMPLATE).set(drivername="postgresql+psycopg"))
     with psycopg.connect(conninfo(server.url(TEMPLATE))) as filling:
         catalogue = fill(filling)
-    with connected(server, TEMPLATE) as connection:
+    with connect(server, TEMPLATE) as connection:
         connection.execute("VACUUM (FREEZE, ANALYZE)")
         ids = [row[0] for row in connection.execute("SELECT id FROM book ORDER BY id")]
-    with connected(server) as connection:
+    with connect(server) as connection:
         connection.execute("CHECKPOINT")  # or the first rounds would pay for the load
         yield BenchmarkDatabase(server, connection, catalogue, ids)
 
 
-def connected(server: Server, database: str = "postgres") -> psycopg.Connection:
+def connect(server: Server, database: str = "postgres") -> psycopg.Connection:
     """A session of the lab's own, in autocommit."""
     return psycopg.connect(conninfo(server.url(database)), autocommit=True, application_name=APPLICATION)
 

@@ -76,7 +76,7 @@ class Deployment:
         finally:
             connection.close()
 
-    def prove_identity(self) -> list[int]:
+    def verify_identity(self) -> list[int]:
         """The workers' pids, once each of them has answered for itself and nobody else has.
 
         The kernel spreads connections over all sockets bound to the port, a leftover server's too: a
@@ -87,7 +87,7 @@ class Deployment:
         seen: set[int] = set()
         listeners = len(expected) + 1
         for asked in range(1, 50 * listeners + 1):
-            seen.add(_pid(self.get("/health/live")[1]))
+            seen.add(_parse_pid(self.get("/health/live")[1]))
             if seen - expected:
                 raise DeploymentError(f"port {self.port}: pid {min(seen - expected)} answers, which is not ours")
             if seen == expected and asked >= 20 * listeners:  # one more listener stays hidden once in 10^9 times
@@ -95,11 +95,11 @@ class Deployment:
         raise DeploymentError(f"workers {sorted(expected - seen)} never answered on port {self.port}")
 
 
-class ForeignDeployment(Deployment):
+class ExternalDeployment(Deployment):
     """A service that is not ours: whatever it started answers for it."""
 
     def workers(self) -> list[psutil.Process]:
-        root = self.process.pid if self.process else _listener(self.port)
+        root = self.process.pid if self.process else _listening_pid(self.port)
         if root is None:
             return []  # another user's: it can be loaded, not looked at
         try:
@@ -108,14 +108,14 @@ class ForeignDeployment(Deployment):
         except psutil.NoSuchProcess:
             raise DeploymentError("the service ended while it was needed") from None
 
-    def prove_identity(self) -> list[int]:
+    def verify_identity(self) -> list[int]:
         """Its processes' pids. Raises DeploymentError where it is gone."""
         if self.has_ended():
             raise DeploymentError("the service ended while it was needed")
         return [worker.pid for worker in self.workers()]
 
 
-def _listener(port: int) -> int | None:
+def _listening_pid(port: int) -> int | None:
     """The process that listens on the port, where it is one that we may look at."""
     try:
         listeners = [it for it in psutil.net_connections("tcp") if it.status == psutil.CONN_LISTEN]
@@ -124,7 +124,7 @@ def _listener(port: int) -> int | None:
     return next((it.pid for it in listeners if it.laddr and it.laddr.port == port and it.pid), None)
 
 
-def _pid(body: bytes) -> int:
+def _parse_pid(body: bytes) -> int:
     try:
         answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         return int(answer["pid"])

@@ -51,7 +51,7 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
         return {key: value for key, value in told.items() if value}
 
 
-def of_option(text: str) -> External:
+def parse_option(text: str) -> External:
     """`NAME=URL` -> a service that runs already. Raises ConfigurationError for what is not on this machine: a network
     in between would be measured with it, and nobody else's service is to be loaded by a slip."""
     name, equals, url = text.partition("=")
@@ -84,11 +84,11 @@ def load(spec: str) -> External:
     path = Path(spec).expanduser()
     entries = yaml_document.read(path, mappings=_MAPPINGS)
     mistakes = Violations()
-    texts = {key: _texts(key, entries, mistakes) for key in _MAPPINGS}
+    texts = {key: _read_mapping(key, entries, mistakes) for key in _MAPPINGS}
     for key in entries.keys() - _KEYS.keys():
         mistakes.add(entries[key].place, key, "an unknown key", validation.suggestion(key, list(_KEYS)))
     own = texts["external"]
-    command = _command(own, entries, path.parent / own.get("directory", "."), mistakes)
+    command = _parse_command(own, entries, path.parent / own.get("directory", "."), mistakes)
     for key, text in {"ready": own.get("ready", "/"), **texts["requests"]}.items():
         if not _PATH.fullmatch(text):
             where = entries["external" if key == "ready" else "requests"].place
@@ -107,7 +107,7 @@ def load(spec: str) -> External:
     )
 
 
-def _texts(key: str, entries: SourceValues, mistakes: Violations) -> dict[str, str]:
+def _read_mapping(key: str, entries: SourceValues, mistakes: Violations) -> dict[str, str]:
     """The flat mapping under `key`, its unknown keys told."""
     inner = entries[key].value if key in entries else {}
     if not isinstance(inner, dict):
@@ -119,7 +119,7 @@ def _texts(key: str, entries: SourceValues, mistakes: Violations) -> dict[str, s
     return {name: entry.text for name, entry in inner.items()}
 
 
-def _command(own: dict[str, str], entries: SourceValues, directory: Path, mistakes: Violations) -> list[str]:
+def _parse_command(own: dict[str, str], entries: SourceValues, directory: Path, mistakes: Violations) -> list[str]:
     where = entries["external"].place
     try:
         words = shlex.split(own.get("command", ""))
@@ -147,6 +147,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def filled(text: str, port: int, database_url: str) -> str:
+def fill_placeholders(text: str, port: int, database_url: str) -> str:
     """`text` with {port} and {database_url} filled in."""
     return text.replace("{port}", str(port)).replace("{database_url}", database_url)

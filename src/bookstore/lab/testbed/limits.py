@@ -20,7 +20,7 @@ from bookstore.lab.record.run_record import Limits
 ROOT: Final = Path("/sys/fs/cgroup")
 PERIOD_US: Final = 100_000
 """The span over which the kernel counts CPU time; its own default."""
-LEAST_MEMORY_BYTES: Final = 64 * 2**20
+MIN_MEMORY_BYTES: Final = 64 * 2**20
 """A worker of the service needs more than this to start at all."""
 
 _PREFIX: Final = "bookstore-lab-"
@@ -42,7 +42,7 @@ class ResourceLimiter:
         """Takes the limiter away. The processes in it have ended."""
 
 
-class _Groups(ResourceLimiter):
+class _ControlGroups(ResourceLimiter):
     """Control groups, one or, in version 1, one for each controller. Raises OSError where none can be made."""
 
     def __init__(self, folders: dict[Path, dict[str, str]], means: str) -> None:
@@ -92,14 +92,14 @@ def check(limits: Limits) -> None:
         raise ConfigurationError(
             f"--limit-cpu: found {limits.cpus:g}; allowed is 0.05 to {cores}, the CPUs of this machine"
         )
-    if limits.memory_bytes is not None and not LEAST_MEMORY_BYTES <= limits.memory_bytes <= memory:
+    if limits.memory_bytes is not None and not MIN_MEMORY_BYTES <= limits.memory_bytes <= memory:
         raise ConfigurationError(
             f"--limit-memory: found {limits.memory_bytes / 2**20:.0f} MiB; allowed is "
-            f"{LEAST_MEMORY_BYTES >> 20} MiB to {memory >> 20} MiB, the memory of this machine"
+            f"{MIN_MEMORY_BYTES >> 20} MiB to {memory >> 20} MiB, the memory of this machine"
         )
 
 
-def in_force(pid: int, root: Path = ROOT) -> Limits:
+def limits_in_force(pid: int, root: Path = ROOT) -> Limits:
     """What the kernel holds `pid` to, by its control group and those above it; by the means `none` where to nothing."""
     groups = {
         controller: path
@@ -110,17 +110,17 @@ def in_force(pid: int, root: Path = ROOT) -> Limits:
     }
     if (root / "cgroup.controllers").exists():
         means, own = "cgroup2", root / groups[""].lstrip("/")
-        cpus = _least(own, root, "cpu.max", lambda text: _share(*text.split()))
-        memory = _least(own, root, "memory.max", _amount)
+        cpus = _lowest(own, root, "cpu.max", lambda text: _parse_cpu_share(*text.split()))
+        memory = _lowest(own, root, "memory.max", _parse_bytes)
     else:
         means = "cgroup1"
         cpu, own = root / "cpu", root / "memory" / groups.get("memory", "/").lstrip("/")
-        cpus = _least(cpu / groups.get("cpu", "/").lstrip("/"), cpu, "cpu.cfs_quota_us", _share)
-        memory = _least(own, root / "memory", "memory.limit_in_bytes", _amount)
+        cpus = _lowest(cpu / groups.get("cpu", "/").lstrip("/"), cpu, "cpu.cfs_quota_us", _parse_cpu_share)
+        memory = _lowest(own, root / "memory", "memory.limit_in_bytes", _parse_bytes)
     return Limits(cpus, None if memory is None else int(memory), means if cpus or memory else "none")
 
 
-def _least(own: Path, top: Path, name: str, amount: Callable[[str], float | None]) -> float | None:
+def _lowest(own: Path, top: Path, name: str, amount: Callable[[str], float | None]) -> float | None:
     """The least of what the group and those above it, below `top`, have in the file `name`."""
     found = []
     while own != top and top in own.parents:
@@ -130,33 +130,35 @@ def _least(own: Path, top: Path, name: str, amount: Callable[[str], float | None
     return min((it for it in found if it is not None), default=None)
 
 
-def _share(quota: str, period: str = str(PERIOD_US)) -> float | None:
+def _parse_cpu_share(quota: str, period: str = str(PERIOD_US)) -> float | None:
     return None if quota in {"max", "-1"} else int(quota) / int(period)
 
 
-def _amount(text: str) -> float | None:
+def _parse_bytes(text: str) -> float | None:
     return None if text == "max" or int(text) >= 2**62 else int(text)  # version 1 says no limit as a huge one
 
 
 @contextmanager
-def limited(asked: Limits, root: Path = ROOT) -> Iterator[tuple[ResourceLimiter, Limits]]:
+def resource_limiter(asked: Limits, root: Path = ROOT) -> Iterator[tuple[ResourceLimiter, Limits]]:
     """A limiter of the `asked` size, and the Limits as they hold: with the means used, and what it cannot do."""
-    _sweep(root)
-    made = _limiter(asked, root)
+    _remove_stale_groups(root)
+    made = _create_limiter(asked, root)
     try:
         yield made, Limits(asked.cpus, asked.memory_bytes, made.means, made.told)
     finally:
         made.close()
 
 
-def _limiter(asked: Limits, root: Path) -> ResourceLimiter:
+def _create_limiter(asked: Limits, root: Path) -> ResourceLimiter:
     if asked.cpus is None and asked.memory_bytes is None:
         return ResourceLimiter()
     name = f"{_PREFIX}{os.getpid()}"
     try:
         if (root / "cgroup.controllers").exists():
-            return _Groups({_version_2_parent(root, asked) / name: _version_2(asked)}, "cgroup2")
-        return _Groups({root / controller / name: it for controller, it in _version_1(asked).items()}, "cgroup1")
+            return _ControlGroups({_parent_group_v2(root, asked) / name: _settings_v2(asked)}, "cgroup2")
+        return _ControlGroups(
+            {root / controller / name: it for controller, it in _settings_v1(asked).items()}, "cgroup1"
+        )
     except OSError as error:
         reason = f"no control group could be made ({error.strerror})"
     if not hasattr(os, "sched_setaffinity") or asked.cpus is None:
@@ -169,7 +171,7 @@ def _limiter(asked: Limits, root: Path) -> ResourceLimiter:
     return _Affinity(asked.cpus, told)
 
 
-def _version_2_parent(root: Path, asked: Limits) -> Path:
+def _parent_group_v2(root: Path, asked: Limits) -> Path:
     """A group whose children get the controllers: this process's own or one above it, down to the root. A group
     with processes of its own gives its children none, but for the root (cgroups(7), no internal processes)."""
     own = next(
@@ -186,7 +188,7 @@ def _version_2_parent(root: Path, asked: Limits) -> Path:
         folder = folder.parent
 
 
-def _version_2(asked: Limits) -> dict[str, str]:
+def _settings_v2(asked: Limits) -> dict[str, str]:
     settings = {}
     if asked.cpus is not None:
         settings["cpu.max"] = f"{asked.cpus * PERIOD_US:.0f} {PERIOD_US}"
@@ -195,7 +197,7 @@ def _version_2(asked: Limits) -> dict[str, str]:
     return settings
 
 
-def _version_1(asked: Limits) -> dict[str, dict[str, str]]:
+def _settings_v1(asked: Limits) -> dict[str, dict[str, str]]:
     settings = {}
     if asked.cpus is not None:
         settings["cpu"] = {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": f"{asked.cpus * PERIOD_US:.0f}"}
@@ -204,7 +206,7 @@ def _version_1(asked: Limits) -> dict[str, dict[str, str]]:
     return settings
 
 
-def _sweep(root: Path) -> None:
+def _remove_stale_groups(root: Path) -> None:
     """Removes the empty groups of labs that were killed."""
     for folder in [*root.glob(f"{_PREFIX}*"), *root.glob(f"*/{_PREFIX}*")]:
         owner = folder.name.removeprefix(_PREFIX)

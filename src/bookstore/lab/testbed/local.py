@@ -23,30 +23,33 @@ from bookstore.reaper import Reaper
 def testbed(fill: Fill, reaper: Reaper, folder: Path, wanted: Limits, *, writes: bool) -> Iterator[LocalTestbed]:
     """A testbed of local processes within the `wanted` limits, whose catalogue `fill` made; `writes` makes commits
     durable. All of it is gone when the block ends."""
-    with benchmark_database(reaper, fill, writes=writes) as lab, limits.limited(wanted) as (limiter, held):
-        yield LocalTestbed(lab, folder, reaper, limiter, held)
+    with (
+        benchmark_database(reaper, fill, writes=writes) as database,
+        limits.resource_limiter(wanted) as (limiter, held),
+    ):
+        yield LocalTestbed(database, folder, reaper, limiter, held)
 
 
 class LocalTestbed:
     """A `Testbed` of processes on this machine."""
 
     def __init__(
-        self, lab: BenchmarkDatabase, folder: Path, reaper: Reaper, limiter: ResourceLimiter, held: Limits
+        self, database: BenchmarkDatabase, folder: Path, reaper: Reaper, limiter: ResourceLimiter, held: Limits
     ) -> None:
-        self.lab = lab
+        self.database = database
         self.folder = folder
         self.reaper = reaper
-        self._fence = limiter
+        self._limiter = limiter
         self._held = held
 
     @contextmanager
-    def deployed(self, contender: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
+    def deploy(self, contender: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
         (tokens := self.folder / "tokens").unlink(missing_ok=True)
         if token:
             token_file.add(tokens, token)  # in the deployment's own data folder
         if contender.service:
             with deploy_external(
-                contender.service, self.lab.url, self.folder, self.reaper, limiter=self._fence
+                contender.service, self.database.url, self.folder, self.reaper, limiter=self._limiter
             ) as deployment:
                 yield deployment
             return
@@ -54,10 +57,10 @@ class LocalTestbed:
             self._pooler(contender) as pooler,
             deploy(
                 contender.spec,
-                self.lab.url,
+                self.database.url,
                 self.folder,
                 self.reaper,
-                limiter=self._fence,
+                limiter=self._limiter,
                 metrics=inspect,
                 pooler=pooler,
             ) as deployment,
@@ -70,14 +73,14 @@ class LocalTestbed:
         if not (contender.profile and contender.profile.behind_pooler):
             yield None
             return
-        with pgbouncer(self.lab.server.url(), self.reaper) as it:
+        with pgbouncer(self.database.server.url(), self.reaper) as it:
             yield Pooler(it.pid, it.url(DATABASE))
 
-    def left(self) -> list[str]:
+    def leftovers(self) -> list[str]:
         return []  # process groups are gone when their block ends
 
     def limits(self) -> Limits:
         return self._held
 
     def machine(self) -> Machine:
-        return machine.machine(self.lab.postgresql)
+        return machine.describe_machine(self.database.postgresql)

@@ -19,7 +19,7 @@ PACKAGES: Final = (
 )  # fmt: skip
 
 
-def machine(postgresql: str) -> Machine:
+def describe_machine(postgresql: str) -> Machine:
     """This machine and the versions that run on it."""
     versions = {}
     for package in PACKAGES:

@@ -119,7 +119,7 @@ def pgbouncer(
     reaper.watch("folder", folder)
     it = PgBouncer(folder, program, reaper)
     try:
-        _write(folder, server, {**SETTINGS, **settings}, connect_query)
+        _write_config(folder, server, {**SETTINGS, **settings}, connect_query)
         it.start()
         yield it
     finally:
@@ -138,7 +138,7 @@ def executable() -> str:
     )
 
 
-def _write(folder: Path, server: sa.URL, settings: Mapping[str, str], connect_query: str) -> None:
+def _write_config(folder: Path, server: sa.URL, settings: Mapping[str, str], connect_query: str) -> None:
     """pgbouncer.ini and userlist.txt, which with the folder belong to the user who runs it."""
     quoted = connect_query.replace("'", "''")
     lines = [

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from bookstore.database.url import conninfo
-from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ForeignDeployment, Pooler
-from bookstore.lab.testbed.external import External, filled
+from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ExternalDeployment, Pooler
+from bookstore.lab.testbed.external import External, fill_placeholders
 from bookstore.lab.testbed.limits import ResourceLimiter
 from bookstore.reaper import Reaper, end_process
 
@@ -60,9 +60,9 @@ def deploy(
     if workers:
         environment["WEB_CONCURRENCY"] = str(workers)
     command = [sys.executable, "-P", "-m", "bookstore", "serve", "--host", HOST, "--port", str(port)]
-    with _started(command, environment, folder, Path.cwd(), reaper, limiter) as process:
+    with _process_group(command, environment, folder, Path.cwd(), reaper, limiter) as process:
         deployment = Deployment(process, port, metrics_url=metrics_url, pooler=pooler)
-        wait_ready(deployment, "/health/ready", lambda: _tail(folder / LOG))
+        wait_ready(deployment, "/health/ready", lambda: _log_tail(folder / LOG))
         yield deployment
 
 
@@ -73,21 +73,21 @@ def deploy_external(
     """Another service, ready; stopped when the block ends, unless it ran before. Raises DeploymentError."""
     if service.url:
         where = urlsplit(service.url)
-        deployment = ForeignDeployment(None, where.port or 80, service.url)
+        deployment = ExternalDeployment(None, where.port or 80, service.url)
         wait_ready(deployment, service.ready)
         yield deployment
         return
     port, database = free_port(), conninfo(url)
-    environment = _environment() | {k: filled(v, port, database) for k, v in service.environment.items()}
-    command = [filled(word, port, database) for word in service.command]
-    with _started(command, environment, folder, service.directory, reaper, limiter) as process:
-        deployment = ForeignDeployment(process, port)
-        wait_ready(deployment, service.ready, lambda: _tail(folder / LOG))
+    environment = _environment() | {k: fill_placeholders(v, port, database) for k, v in service.environment.items()}
+    command = [fill_placeholders(word, port, database) for word in service.command]
+    with _process_group(command, environment, folder, service.directory, reaper, limiter) as process:
+        deployment = ExternalDeployment(process, port)
+        wait_ready(deployment, service.ready, lambda: _log_tail(folder / LOG))
         yield deployment
 
 
 @contextmanager
-def _started(
+def _process_group(
     command: list[str],
     environment: dict[str, str],
     folder: Path,
@@ -156,5 +156,5 @@ def wait_ready(deployment: Deployment, path: str, log: Callable[[], str] | None 
         raise DeploymentError(f"{deployment.base}{path} did not answer 200 within {READY_WITHIN_S} s{told()}")
 
 
-def _tail(log_file: Path) -> str:
+def _log_tail(log_file: Path) -> str:
     return "\n".join(log_file.read_text(errors="replace").splitlines()[-15:])

@@ -17,17 +17,17 @@ from bookstore.reaper import Reaper
 class Testbed(Protocol):
     """The lab's database, a folder for files, what ends all that is started, and how a contender is deployed."""
 
-    lab: BenchmarkDatabase
+    database: BenchmarkDatabase
     folder: Path
     reaper: Reaper
 
-    def deployed(
+    def deploy(
         self, contender: PlannedContender, token: Token | None, *, inspect: bool
     ) -> AbstractContextManager[Deployment]:
         """The contender on the lab's database, ready, within its limits; stopped when the block ends. `token` may
         write; with `inspect` the service tells about itself. Raises DeploymentError."""
 
-    def left(self) -> list[str]:
+    def leftovers(self) -> list[str]:
         """What outlived the deployment before, in words."""
 
     def limits(self) -> Limits:
