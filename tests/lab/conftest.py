@@ -1,4 +1,4 @@
-"""A lab's cluster with a small catalogue, and a run record to play with."""
+"""A benchmark database with a small catalogue, and made-up run records."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reaper() -> Iterator[Reaper]:
 
 @pytest.fixture(scope="session")
 def lab(reaper: Reaper) -> Iterator[Cluster]:
-    """The cluster that a comparison makes, with 60 books."""
+    """The server that a comparison starts, with 60 books."""
     with embedded.temporary(reaper, {**_SETTINGS, **server_settings(writes=False)}) as cluster:
         migrations.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
@@ -55,8 +55,10 @@ def connection(lab: Cluster) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def measured(profile: str, throughput_per_s: float, connections: int, statements: float) -> run_record.Measurement:
-    """A measurement whose latencies are those of five clients at this throughput."""
+def make_measurement(
+    profile: str, throughput_per_s: float, connections: int, statements: float
+) -> run_record.Measurement:
+    """Return a measurement with latencies of five clients at this throughput."""
     mean_ms = 5000 / throughput_per_s
     return run_record.Measurement(
         profile=profile,
@@ -80,8 +82,8 @@ def measured(profile: str, throughput_per_s: float, connections: int, statements
 
 @pytest.fixture
 def make_record() -> Callable[..., run_record.Run]:
-    """A record of version 2 of these throughputs (contender -> one figure a round); `problems` are of
-    (contender, round)."""
+    """Make a record of version 2 from throughputs (contender -> one figure per round); `problems` by (contender,
+    round)."""
 
     def make(
         throughput: dict[str, list[float]],
@@ -95,9 +97,9 @@ def make_record() -> Callable[..., run_record.Run]:
         for number in range(1, len(next(iter(throughput.values()))) + 1):
             measurements = []
             for label, figures in throughput.items():
-                one = measured(label, figures[number - 1], *(costs or {}).get(label, (5, 1.0)))
-                wrong = (problems or {}).get((label, number))
-                measurements.append(msgspec.structs.replace(one, problems=[wrong] if wrong else []))
+                measurement = make_measurement(label, figures[number - 1], *(costs or {}).get(label, (5, 1.0)))
+                problem = (problems or {}).get((label, number))
+                measurements.append(msgspec.structs.replace(measurement, problems=[problem] if problem else []))
             rounds.append(run_record.Round(number, measurements))
         contenders = [
             run_record.Contender(label=label, spec=label, keys=(keys or {}).get(label, {"driver": label}))
@@ -128,31 +130,31 @@ def make_record() -> Callable[..., run_record.Run]:
 
 
 @pytest.fixture(scope="session")
-def shared_laboratory(reaper: Reaper) -> Iterator[BenchmarkDatabase]:
-    """A laboratory with 60 books for all runs of a session."""
+def shared_database(reaper: Reaper) -> Iterator[BenchmarkDatabase]:
+    """A benchmark database with 60 books for all runs of the session."""
 
     def fill(connection: psycopg.Connection) -> run_record.Catalogue:
         datasets.generate(connection, books=BOOKS, seed=1)
         return run_record.Catalogue("generated, seed 1", BOOKS)
 
-    with benchmark_database(reaper, fill, writes=False) as it:
-        yield it
+    with benchmark_database(reaper, fill, writes=False) as database:
+        yield database
 
 
 @pytest.fixture
-def ready_laboratory(
-    shared_laboratory: BenchmarkDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def ready_database(
+    shared_database: BenchmarkDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BenchmarkDatabase]:
-    """The same, which `run` takes instead of making one, and a lock of the test's own: other comparisons may be at
-    work on this machine."""
+    """The shared database, which `run` uses instead of creating one, and a private lock, since other comparisons may
+    run on this machine."""
 
     @contextmanager
-    def taken(*_: object, **__: object) -> Iterator[BenchmarkDatabase]:
-        yield shared_laboratory
+    def existing(*_: object, **__: object) -> Iterator[BenchmarkDatabase]:
+        yield shared_database
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr("bookstore.lab.testbed.local.benchmark_database", taken)
-    yield shared_laboratory
-    left = [path.name for path in (tmp_path / "temporary").iterdir() if path.suffix != ".lock"]
-    assert left == []
+    monkeypatch.setattr("bookstore.lab.testbed.local.benchmark_database", existing)
+    yield shared_database
+    leftovers = [path.name for path in (tmp_path / "temporary").iterdir() if path.suffix != ".lock"]
+    assert leftovers == []

@@ -1,4 +1,4 @@
-"""Small plans for the protocol, and a service that needs no database: both make a round cheap."""
+"""Small plans and a service without a database, so that a round is cheap."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import psutil
 
-from bookstore.lab import plan as planning
-from bookstore.lab.plan import Plan
+from bookstore.lab.plan import Plan, plan
 from bookstore.lab.record.run_record import Protocol
 from bookstore.lab.workload.spec import RequestSpec, Workload
 
@@ -26,37 +25,41 @@ READING: Final = Workload(
 )
 
 
-def steady(folder: Path, name: str = "steady") -> str:
-    """The file of a service that answers `{"items": []}` to whatever it is asked."""
+def steady_service(folder: Path, name: str = "steady") -> str:
+    """Write the file of a service that answers `{"items": []}` to every request."""
     file = folder / f"{name}.yaml"
     file.write_text(f"external:\n  command: {sys.executable} {SERVER} {{port}} 400\n")
     return str(file)
 
 
-def planned(specs: Sequence[str], output: Path, workload: Workload = READING, seed: int = 1, **protocol: Any) -> Plan:
-    """A plan of one round, in which a busy machine is borne, unless `protocol` says otherwise."""
-    asked = {"min_rounds": 1, "max_rounds": 1, "precision_ratio": 0.5, "allow_busy": True, "inspect": False}
-    return planning.plan([(spec, {}) for spec in specs], workload, Protocol(**(asked | protocol)), output, seed)
+def make_plan(specs: Sequence[str], output: Path, workload: Workload = READING, seed: int = 1, **protocol: Any) -> Plan:
+    """Return a plan of one round that tolerates a busy machine, unless `protocol` says otherwise."""
+    defaults = {"min_rounds": 1, "max_rounds": 1, "precision_ratio": 0.5, "allow_busy": True, "inspect": False}
+    return plan([(spec, {}) for spec in specs], workload, Protocol(**(defaults | protocol)), output, seed)
 
 
-def quiet(_what: str, _share: float) -> None:
-    """Progress that nobody looks at."""
+def ignore_progress(_what: str, _share: float) -> None:
+    """Progress that nobody reads."""
 
 
 def once(when: str, do: Callable[[], object]) -> Callable[[str, float], None]:
-    """Progress that does something the first time that a third of what `when` is part of is over."""
-    done: list[str] = []
+    """Progress that calls `do` once, after about a third of the activity `when`."""
+    reports: list[str] = []
 
     def tell(what: str, _share: float) -> None:
         if when in what:
-            done.append(what)
-            if len(done) == 3:  # it is told ten times a second
+            reports.append(what)
+            if len(reports) == 3:  # there are ten reports per second
                 do()
 
     return tell
 
 
-def children(part: str) -> list[psutil.Process]:
-    """The running processes below this one with `part` in their command."""
-    every = psutil.Process().children(recursive=True)
-    return [one for one in every if one.status() != psutil.STATUS_ZOMBIE and part in " ".join(one.cmdline())]
+def child_processes(part: str) -> list[psutil.Process]:
+    """Return the running processes below this one with `part` in their command."""
+    processes = psutil.Process().children(recursive=True)
+    return [
+        process
+        for process in processes
+        if process.status() != psutil.STATUS_ZOMBIE and part in " ".join(process.cmdline())
+    ]

@@ -28,30 +28,32 @@ def few_files() -> Iterator[None]:
 
 
 def test_labels() -> None:
-    """The order is the one asked for; a profile that is asked for again is told apart."""
-    it = make("asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json", "asyncpg-json")
-    labels = [contender.label for contender in it.contenders]
+    """Contenders keep their order; repeated profiles get distinct labels."""
+    comparison = make("asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json", "asyncpg-json")
+    labels = [contender.label for contender in comparison.contenders]
     assert labels == ["asyncpg-json", "asyncpg-json@workers=2", "asyncpg-json #2", "asyncpg-json #3"]
-    assert it.contenders[1].spec == "asyncpg-json@workers=2"
-    assert it.contenders[1].profile
-    assert it.contenders[1].profile.workers == 2
-    assert it.contenders[1].keys["workers"] == "2"
+    assert comparison.contenders[1].spec == "asyncpg-json@workers=2"
+    assert comparison.contenders[1].profile
+    assert comparison.contenders[1].profile.workers == 2
+    assert comparison.contenders[1].keys["workers"] == "2"
 
 
-def test_every_mistake_at_once() -> None:
-    """Unknown profiles, bad overrides and profiles over the budget are told together, each once."""
-    with pytest.raises(ConfigurationError) as refusal:
+def test_all_errors_at_once() -> None:
+    """Unknown profiles, bad overrides and profiles over the budget are reported together, each once."""
+    with pytest.raises(ConfigurationError) as error:
         make("asyncpg-jsno", "asyncpg-json@pool_szie=1", "asyncpg-json@workers=50,pool_size=5", "asyncpg-jsno")
-    told = str(refusal.value)
-    assert told.count("asyncpg-jsno") == 1
-    assert "pool_szie" in told
-    assert "over the connection budget of the lab's database" in told
+    message = str(error.value)
+    assert message.count("asyncpg-jsno") == 1
+    assert "pool_szie" in message
+    assert "over the connection budget of the lab's database" in message
 
 
 def test_open_files(few_files: None) -> None:
-    """More clients than files may be open are refused, with the limit and what to do."""
+    """More clients than open files allow are refused, with the limit and the remedy."""
     many = Workload(name="it", requests=[RequestSpec(name="it", path="/books")], concurrency=500)
-    with pytest.raises(ConfigurationError, match=r"concurrency: found 500 clients; allowed are 384 .* `ulimit -n 628`"):
+    with pytest.raises(
+        ConfigurationError, match=r"concurrency: found 500 clients; allowed are at most 384 .* `ulimit -n 628`"
+    ):
         make("asyncpg-json", workload=many)
     assert open_file_limit() == 512
     assert make("asyncpg-json").contenders

@@ -1,4 +1,4 @@
-"""Sweeps: a grid of keys and loads, and where a stopped one goes on."""
+"""Sweeps: the grid of keys and loads, and resuming an interrupted one."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab import plan as planning
 from bookstore.lab import sweep
-from bookstore.lab.plan import Plan
+from bookstore.lab.plan import Plan, plan
 from bookstore.lab.record.run_record import Protocol
 from bookstore.lab.workload import file as workload_file
 
 
-def planned(output: Path, over: list[str], seed: int = 1) -> Plan:
+def make_plan(output: Path, over: list[str], seed: int = 1) -> Plan:
     protocol = Protocol(min_rounds=2, max_rounds=2, precision_ratio=1)
-    return planning.plan(sweep.cells("asyncpg-json", over), workload_file.load("list-100"), protocol, output, seed)
+    return plan(sweep.cells("asyncpg-json", over), workload_file.load("list-100"), protocol, output, seed)
 
 
 def test_the_grid_is_every_combination() -> None:
-    """Keys of the profile become overrides, those of the workload the load."""
+    """Profile keys become overrides, workload values the load."""
     assert sweep.cells("asyncpg-json", ["pool_size=1,5", "concurrency=1,25"]) == [
         ("asyncpg-json@pool_size=1", {"concurrency": 1.0}),
         ("asyncpg-json@pool_size=1", {"concurrency": 25.0}),
@@ -33,32 +32,32 @@ def test_the_grid_is_every_combination() -> None:
 
 
 def test_each_cell_has_a_label_and_its_load(tmp_path: Path) -> None:
-    """Cells can be told apart, and the load of each is known."""
-    it = planned(tmp_path, ["pool_size=1,5", "concurrency=1,25"])
-    assert [contender.label for contender in it.contenders] == [
+    """Each cell has a distinct label and its own load."""
+    comparison = make_plan(tmp_path, ["pool_size=1,5", "concurrency=1,25"])
+    assert [contender.label for contender in comparison.contenders] == [
         "asyncpg-json@pool_size=1 concurrency=1", "asyncpg-json@pool_size=1 concurrency=25",
         "asyncpg-json@pool_size=5 concurrency=1", "asyncpg-json@pool_size=5 concurrency=25",
     ]  # fmt: skip
-    assert [contender.load for contender in it.contenders][:2] == [{"concurrency": 1}, {"concurrency": 25}]
+    assert [contender.load for contender in comparison.contenders][:2] == [{"concurrency": 1}, {"concurrency": 25}]
 
 
 def test_the_same_sweep_is_found_again(tmp_path: Path) -> None:
-    """The same grid goes on, whatever its seed; another one, or one of another catalogue, does not."""
+    """The same grid resumes whatever its seed; another grid, or another catalogue, does not."""
     over = ["concurrency=1,5"]
-    mark, left = sweep.find_unfinished(planned(tmp_path, over))
-    assert left is None
-    name = sweep.sweep_id(datetime(2026, 1, 31, 8, tzinfo=UTC), mark, 1)
+    fingerprint, unfinished = sweep.find_unfinished(make_plan(tmp_path, over))
+    assert unfinished is None
+    name = sweep.sweep_id(datetime(2026, 1, 31, 8, tzinfo=UTC), fingerprint, 1)
     folder = tmp_path / f".{name}.unfinished"
     folder.mkdir()
-    assert sweep.find_unfinished(planned(tmp_path, over, seed=2)) == (mark, folder)
-    assert sweep.run_id_of_folder(folder) == name == f"20260131T080000_sweep-{mark}-1"
+    assert sweep.find_unfinished(make_plan(tmp_path, over, seed=2)) == (fingerprint, folder)
+    assert sweep.run_id_of_folder(folder) == name == f"20260131T080000_sweep-{fingerprint}-1"
     assert sweep.parse_seed(name) == 1
-    assert sweep.find_unfinished(planned(tmp_path, over), ["200"])[1] is None
-    assert sweep.find_unfinished(planned(tmp_path, ["concurrency=1,6"]))[1] is None
+    assert sweep.find_unfinished(make_plan(tmp_path, over), ["200"])[1] is None
+    assert sweep.find_unfinished(make_plan(tmp_path, ["concurrency=1,6"]))[1] is None
 
 
 @pytest.mark.parametrize(
-    ("over", "named"),
+    ("over", "message"),
     [
         (["pool_szie=1,2"], "allowed is key=value.*pool_size"),
         (["pool_size"], "found 'pool_size'"),
@@ -70,15 +69,15 @@ def test_the_same_sweep_is_found_again(tmp_path: Path) -> None:
         ([], "found nothing"),
     ],
 )  # fmt: skip
-def test_a_grid_that_is_none_is_refused(over: list[str], named: str) -> None:
-    """What cannot be swept is told, with what can."""
-    with pytest.raises(ConfigurationError, match=named):
+def test_a_grid_that_is_none_is_refused(over: list[str], message: str) -> None:
+    """Invalid sweeps are refused, with the allowed values."""
+    with pytest.raises(ConfigurationError, match=message):
         sweep.cells("asyncpg-json", over)
 
 
 def test_every_impossible_cell_is_told_before_anything_starts(tmp_path: Path) -> None:
-    """A pool that the database cannot hold, and a load that no workload has, are refused at once."""
+    """A pool that exceeds the database's connections, and an invalid load, are refused at once."""
     with pytest.raises(ConfigurationError, match=r"pool_size=200: over the connection budget"):
-        planned(tmp_path, ["pool_size=200", "concurrency=1"])
+        make_plan(tmp_path, ["pool_size=200", "concurrency=1"])
     with pytest.raises(ConfigurationError, match="concurrency"):
-        planned(tmp_path, ["concurrency=100000"])
+        make_plan(tmp_path, ["concurrency=100000"])

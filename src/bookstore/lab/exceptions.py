@@ -1,7 +1,7 @@
-"""What makes a measurement invalid: nothing is stored then, and there is no figure to believe."""
+"""The exception for measurements that do not count."""
 
 from __future__ import annotations
 
 
-class InvalidMeasurement(Exception):  # noqa: N818 - it is a judgement, not an accident
-    """The measurement is not valid; its text says why."""
+class InvalidMeasurement(Exception):  # noqa: N818 - a judgement, not a failure
+    """The measurement is not valid and is not stored as a result; the message says why."""

@@ -1,4 +1,4 @@
-"""One contender in one round: a fresh database, a deployment, warm-up, measured load, and nothing left."""
+"""One measurement: a contender in one round, on a fresh database, with warm-up, measured load and cleanup."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bookstore.lab.workload.file import with_values
 from bookstore.lab.workload.spec import Workload
 
 QUIET_WITHIN_S: Final = 10
-"""How long the database may know sessions of a service that has ended."""
+"""Seconds that the database's sessions may outlast a stopped service."""
 
 Tick = Callable[[str, float], None]
 Verify = Callable[[Deployment], None]
@@ -55,12 +55,14 @@ def measure(
     *,
     inspect: bool = False,
 ) -> MeasurementResult:
-    """Deploys `contender`, has it verified and measures it. `seed` draws the keys: with the same one each contender is
-    asked the same. With `inspect` the service tells about itself, at some cost. A service that dies under the load
-    makes an invalid measurement. Raises InvalidMeasurement where there is no service to measure, or none to measure
-    with."""
+    """Deploy `contender`, call `verify` on it, load it and return the measurement.
+
+    `seed` draws the book ids; the same seed sends every contender the same requests. `inspect` enables the service's
+    own metrics, which costs some throughput. A service that dies under load yields a measurement with problems. Raises
+    InvalidMeasurement if the service cannot be deployed or verified, or if the load generator fails.
+    """
     workload = workload_for(contender, workload)
-    tick("starts", 0)
+    tick("starting", 0)
     testbed.database.restore()
     presented, token = _token(contender, workload)
     with testbed.deploy(contender, token, inspect=inspect) as deployment:
@@ -68,26 +70,28 @@ def measure(
         verify(deployment)
         target = Target(deployment.base, testbed.database.ids, presented)
         with _watcher(deployment, workers, contender, testbed, protocol.watch) as watcher:
-            sent = k9.send(
+            load = k9.send(
                 workload, target, testbed.folder, testbed.reaper, tick, seed=seed,
-                pid=lambda pid: setattr(watcher, "load_pid", pid) if watcher else None,
+                on_pid=lambda pid: setattr(watcher, "load_pid", pid) if watcher else None,
             )  # fmt: skip
         workers_after = _surviving_workers(deployment)
     problems = []
     if not wait_until(lambda: testbed.database.sessions() == 0, QUIET_WITHIN_S):
         problems.append(
-            Problem("not_quiet", f"{testbed.database.sessions()} database connections outlived the service")
+            Problem(
+                "not_quiet", f"{testbed.database.sessions()} database connections remained after the service stopped"
+            )
         )
-    problems += [Problem("not_quiet", f"{it} outlived the service") for it in testbed.leftovers()]
-    measurement = _measurement(contender, workload, protocol, sent, workers, workers_after, watcher)
+    problems += [Problem("not_quiet", f"{name} remained after the service stopped") for name in testbed.leftovers()]
+    measurement = _measurement(contender, workload, protocol, load, workers, workers_after, watcher)
     problems = [*measurement.problems, *problems]
-    began_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - sent.began_s)
+    began_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - load.began_s)
     measurement = msgspec.structs.replace(measurement, started_at=began_at, problems=problems)
-    return MeasurementResult(measurement, sent.samples, watcher.cost if watcher else None)
+    return MeasurementResult(measurement, load.samples, watcher.cost if watcher else None)
 
 
 def no_measurement(label: str, problem: Problem) -> MeasurementResult:
-    """A measurement that did not come about."""
+    """Return an empty measurement that carries `problem`, for a round in which nothing was measured."""
     measurement = Measurement(
         profile=label, problems=[problem], started_at=run_record.now(), seconds=0, requests=0, errors=0,
         throughput_per_s=0, p50_ms=0, p95_ms=0, p99_ms=0, p999_ms=0, max_ms=0,
@@ -96,11 +100,13 @@ def no_measurement(label: str, problem: Problem) -> MeasurementResult:
 
 
 def workload_for(contender: PlannedContender, workload: Workload) -> Workload:
-    """The workload with another service's own paths, and with this contender's own load."""
+    """Return the workload with this contender's own load, and an external service's own paths."""
     paths = contender.service.requests if contender.service else {}
-    workload = with_values(workload, contender.load) if contender.load else workload
-    asks = [msgspec.structs.replace(ask, path=paths.get(ask.name, ask.path)) for ask in workload.requests]
-    return msgspec.structs.replace(workload, requests=asks)
+    workload = changed(workload, contender.load) if contender.load else workload
+    requests = [
+        msgspec.structs.replace(request, path=paths.get(request.name, request.path)) for request in workload.requests
+    ]
+    return msgspec.structs.replace(workload, requests=requests)
 
 
 @contextmanager
@@ -127,14 +133,14 @@ def _watcher(
 
 
 def _token(contender: PlannedContender, workload: Workload) -> tuple[str, Token] | tuple[None, None]:
-    """A token for what the workload writes, as it is presented and as the service knows it."""
+    """Return a write token as sent in requests and as stored by the service, if the workload writes."""
     if not workload.writes or contender.service:
         return None, None
     return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())
 
 
 def _surviving_workers(deployment: Deployment) -> list[int] | None:
-    """The workers' pids; None where the service is gone."""
+    """Return the workers' pids, or None if the service has stopped."""
     try:
         return deployment.verify_identity()
     except DeploymentError:
@@ -145,70 +151,72 @@ def _measurement(
     contender: PlannedContender,
     workload: Workload,
     protocol: Protocol,
-    sent: LoadResult,
+    load: LoadResult,
     workers: list[int],
     workers_after: list[int] | None,
     watcher: Watcher | None,
 ) -> Measurement:
     seconds = workload.duration
-    begin_s, end_s = sent.began_s, sent.began_s + seconds
-    counted = sent.samples.measured(seconds, workload.model)
-    good = int(counted.ok.sum())
+    begin_s, end_s = load.began_s, load.began_s + seconds
+    counted = load.samples.measured(seconds, workload.model)
+    successes = int(counted.ok.sum())
     ordered = np.sort(counted.latency_ms)
     mean_ms = float(ordered.mean()) if len(ordered) else None
 
-    def answered(from_s: float, to_s: float) -> int:
-        return len(sent.samples.between(from_s - begin_s, to_s - begin_s))
+    def count_answers(from_s: float, to_s: float) -> int:
+        return len(load.samples.between(from_s - begin_s, to_s - begin_s))
 
-    usage = watcher.usage(begin_s, end_s, answered, mean_ms) if watcher else Usage()
-    quiet = watcher.host_activity(begin_s, end_s) if watcher else HostActivity()
-    p50, p95, p99, p999, most = (percentile(ordered, q) if len(ordered) else 0.0 for q in (0.5, 0.95, 0.99, 0.999, 1))
+    usage = watcher.usage(begin_s, end_s, count_answers, mean_ms) if watcher else Usage()
+    host_activity = watcher.quiet(begin_s, end_s) if watcher else HostActivity()
+    p50, p95, p99, p999, maximum = (
+        percentile(ordered, q) if len(ordered) else 0.0 for q in (0.5, 0.95, 0.99, 0.999, 1)
+    )
     statuses, counts = np.unique(counted.status, return_counts=True)
-    found = validity.problems(
+    problems = validity.problems(
         requests=len(counted),
-        errors=len(counted) - good,
+        errors=len(counted) - successes,
         most_errors_ratio=protocol.most_errors_ratio,
-        steady=sent.steady,
-        generator=sent.generator,
+        steady=load.steady,
+        generator=load.generator,
         model=workload.model,
-        quiet=quiet,
+        quiet=host_activity,
         cores=os.cpu_count() or 1,
         workers_before=workers,
         workers_after=workers_after,
     )
-    borne = {"machine_busy"} if protocol.allow_busy else set()
+    tolerated = {"machine_busy"} if protocol.allow_busy else set()
     return Measurement(
         profile=contender.label,
-        problems=[one for one in found if one.code not in borne],
-        warnings=[one for one in found if one.code in borne],
-        warm_up_s=sent.warm_up_s,
+        problems=[problem for problem in problems if problem.code not in tolerated],
+        warnings=[problem for problem in problems if problem.code in tolerated],
+        warm_up_s=load.warm_up_s,
         seconds=seconds,
         requests=len(counted),
-        errors=len(counted) - good,
+        errors=len(counted) - successes,
         statuses={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
-        throughput_per_s=good / seconds,
+        throughput_per_s=successes / seconds,
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,
         p999_ms=p999,
-        max_ms=most,
+        max_ms=maximum,
         kinds=_kind_statistics(workload, counted),
         workers=workers,
-        generator=sent.generator,
-        quiet=quiet,
-        telemetry=watcher.telemetry(begin_s, sent.samples) if watcher else Telemetry(),
+        generator=load.generator,
+        quiet=host_activity,
+        telemetry=watcher.telemetry(begin_s, load.samples) if watcher else Telemetry(),
         **msgspec.structs.asdict(usage),
     )
 
 
 def _kind_statistics(workload: Workload, counted: Samples) -> list[Kind]:
     kinds = []
-    for index, ask in enumerate(workload.requests):
-        mine = counted.where(counted.kind == index)
-        if not len(mine):
+    for index, request in enumerate(workload.requests):
+        samples = counted.where(counted.kind == index)
+        if not len(samples):
             continue
-        ordered = np.sort(mine.latency_ms)
-        p50, p95, p99, most = (percentile(ordered, q) for q in (0.5, 0.95, 0.99, 1))
-        errors = len(mine) - int(mine.ok.sum())
-        kinds.append(Kind(ask.name, len(mine), errors, p50, p95, p99, most))
+        ordered = np.sort(samples.latency_ms)
+        p50, p95, p99, maximum = (percentile(ordered, q) for q in (0.5, 0.95, 0.99, 1))
+        errors = len(samples) - int(samples.ok.sum())
+        kinds.append(Kind(request.name, len(samples), errors, p50, p95, p99, maximum))
     return kinds

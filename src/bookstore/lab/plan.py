@@ -1,4 +1,4 @@
-"""The plan of a comparison: all that can be checked before anything starts."""
+"""The plan of a comparison, and every check that needs no running service."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from bookstore.lab.workload.spec import Workload
 from bookstore.profile import loader
 
 LAB_CONNECTIONS: Final = 4
-"""What the lab itself opens beside the service: two to look with, one spare, one for pgbench's own check."""
+"""Connections of the lab itself: two for observation, one spare, one for pgbench's own check."""
 _CHECKS: Final[Mapping[Deploy, Callable[[], object]]] = {"process": lambda: None, "compose": compose_project.check}
-"""What has to be there for each kind of deployment; raises ConfigurationError."""
+"""Prerequisites of each kind of deployment; the function raises ConfigurationError if one is missing."""
 SPARE_FILES: Final = 128
-"""Open files a process has beside its clients: libraries, logs, database connections."""
+"""Open files that a process needs beside its clients: libraries, logs, database connections."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A comparison as it was asked for, the baseline first."""
+    """A checked comparison. The baseline is the first contender."""
 
     contenders: list[PlannedContender]
     workload: Workload
@@ -40,7 +40,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 Cell = tuple[str, dict[str, float]]
-"""A profile's name or file, or that of another service; and what of the workload is another for it."""
+"""A contender's name or file, and the workload values (such as `concurrency`) that differ for it."""
 
 
 def plan(
@@ -51,52 +51,54 @@ def plan(
     seed: int,
     services: Sequence[External] = (),
 ) -> Plan:
-    """Checks all that can be known before anything starts; `services` come after the `cells`. Raises ConfigurationError
-    with every mistake."""
-    refused = []
+    """Check everything that can be known before anything starts, and return the plan.
+
+    External `services` follow the `cells`. Raises ConfigurationError that lists every error.
+    """
+    errors = []
     try:
         limits.check(protocol.limits)
         generator.check()
         _CHECKS[protocol.deploy]()
-    except ConfigurationError as refusal:
-        refused.append(str(refusal))
+    except ConfigurationError as error:
+        errors.append(str(error))
     if not 1 <= protocol.min_rounds <= protocol.max_rounds:
-        refused.append(
-            f"--min-rounds: found {protocol.min_rounds}; allowed is 1 to {protocol.max_rounds}, the most rounds"
+        errors.append(
+            f"--min-rounds: found {protocol.min_rounds}; allowed is 1 to {protocol.max_rounds} (--max-rounds)"
         )
     contenders: list[PlannedContender] = []
     for spec, load in cells:
         try:
-            it = _load_contender(spec)
+            contender = _load_contender(spec)
             _check_open_files(changed(workload, load) if load else workload)
-        except ConfigurationError as refusal:
-            refused.append(str(refusal))
+        except ConfigurationError as error:
+            errors.append(str(error))
             continue
-        name = it.label + "".join(f" {key}={value:g}" for key, value in load.items())
-        contenders.append(msgspec.structs.replace(it, label=_unique_label(name, contenders), load=load))
+        name = contender.label + "".join(f" {key}={value:g}" for key, value in load.items())
+        contenders.append(msgspec.structs.replace(contender, label=_unique_label(name, contenders), load=load))
     for service in services:
         if protocol.limits != Limits():
-            refused.append(
-                f"--external {service.name}: found it with a limit of CPU or memory; allowed is that for what the lab "
-                f"starts: give its command in a file"
+            errors.append(
+                f"--external {service.name}: found a CPU or memory limit; allowed are limits only for services "
+                f"that the lab starts: put the service's command in a file"
             )
         contenders.append(
             PlannedContender(label=_unique_label(service.name, contenders), spec=service.url or "", service=service)
         )
     if protocol.deploy == "compose":
-        refused += [
-            f"--deploy compose: found the service {it.label}; allowed are profiles, whose image is known"
-            for it in contenders
-            if it.service
+        errors += [
+            f"--deploy compose: found the service {contender.label}; allowed are profiles, because their image is known"
+            for contender in contenders
+            if contender.service
         ]
-        refused += [
-            f"--deploy compose: found the profile {it.label}, which is behind a pooler; allowed are profiles without "
-            f"behind_pooler: the lab deploys compose.yaml's db and api alone"
-            for it in contenders
-            if it.profile and it.profile.behind_pooler
+        errors += [
+            f"--deploy compose: found the profile {contender.label}, which is behind a pooler; allowed are profiles "
+            f"without behind_pooler, because the lab deploys only db and api of compose.yaml"
+            for contender in contenders
+            if contender.profile and contender.profile.behind_pooler
         ]
-    if refused:
-        raise ConfigurationError("\n".join(dict.fromkeys(refused)))
+    if errors:
+        raise ConfigurationError("\n".join(dict.fromkeys(errors)))
     return Plan(contenders, workload, protocol, output, seed)
 
 
@@ -104,31 +106,31 @@ def _load_contender(spec: str) -> PlannedContender:
     if external.is_external(spec):
         service = external.load(spec)
         return PlannedContender(label=service.name, spec=spec, service=service)
-    found = loader.load(spec)
-    room = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
-    if found.behind_pooler:
+    profile = loader.load(spec)
+    capacity = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)
+    if profile.behind_pooler:
         pgbouncer.executable()
-    if not (it := budget.budget(found, room, pgbouncer.CAPACITY if found.behind_pooler else None)).fits:
-        told = f"{budget.sentence(found, it)}; {budget.advice(found, it)}"
-        raise ConfigurationError(f"profile {spec}: over the connection budget of the lab's database: {told}")
-    return PlannedContender(label=found.name, spec=spec, profile=found)
+    if not (needed := budget.budget(profile, capacity, pgbouncer.CAPACITY if profile.behind_pooler else None)).fits:
+        explanation = f"{budget.sentence(profile, needed)}; {budget.advice(profile, needed)}"
+        raise ConfigurationError(f"profile {spec}: over the connection budget of the lab's database: {explanation}")
+    return PlannedContender(label=profile.name, spec=spec, profile=profile)
 
 
-def _unique_label(name: str, before: Sequence[PlannedContender]) -> str:
-    """`name`, and ` #2` behind it where there is one already."""
-    times = sum(it.label.partition(" #")[0] == name for it in before)
-    return f"{name} #{times + 1}" if times else name
+def _unique_label(name: str, earlier: Sequence[PlannedContender]) -> str:
+    """Return `name`, with ` #2` and so on appended if an earlier contender has the same name."""
+    count = sum(contender.label.partition(" #")[0] == name for contender in earlier)
+    return f"{name} #{count + 1}" if count else name
 
 
 def _check_open_files(workload: Workload) -> None:
     if workload.clients + SPARE_FILES > (limit := open_file_limit()):
         raise ConfigurationError(
-            f"concurrency: found {workload.clients} clients; allowed are {limit - SPARE_FILES} with a limit "
-            f"of {limit} open files: raise it with `ulimit -n {workload.clients + SPARE_FILES}`"
+            f"concurrency: found {workload.clients} clients; allowed are at most {limit - SPARE_FILES} with a limit "
+            f"of {limit} open files; raise the limit with `ulimit -n {workload.clients + SPARE_FILES}`"
         )
 
 
 def open_file_limit() -> int:
-    """How many files a process started here may have open."""
+    """Return the number of files that a process started here may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**31 if soft == resource.RLIM_INFINITY else soft

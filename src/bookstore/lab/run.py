@@ -1,4 +1,4 @@
-"""The protocol: every contender once a round, in a fresh random order, until the interval is narrow enough."""
+"""A run: measures every contender once per round, in random order, until the confidence interval is narrow enough."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from bookstore.lab.testbed.testbed import Testbed
 from bookstore.reaper import Reaper
 
 CEILING_ROUNDS: Final = 3
-"""Rounds in which the ceiling is measured too: it is the database's, and changes less than a service does."""
+"""Rounds in which the ceiling is measured as well. It belongs to the database and varies less than a service does."""
 
 
 _TESTBEDS: Final[Mapping[Deploy, Callable[..., AbstractContextManager[Testbed]]]] = {
@@ -45,43 +45,45 @@ _TESTBEDS: Final[Mapping[Deploy, Callable[..., AbstractContextManager[Testbed]]]
 }
 
 Progress = Callable[[str, float], None]
-"""What is done next, and the share of the whole run that is behind us, 0 to 1; it may end before 1."""
+"""Called with the next activity and the completed share of the whole run, 0 to 1. A run may end before 1."""
 
 
 class Outcome(NamedTuple):
-    """The record, where its run.json lies, and the sentence on what watching cost."""
+    """The record, the path of its run.json, and a sentence on what observation cost."""
 
     run: Run
     path: Path
     cost: str
 
 
-def run(it: Plan, fill: Fill, progress: Progress, resumable: str | None = None) -> Outcome:
-    """Carries the plan out and stores the record. A run whose id is given as `resumable` goes on where it was
-    stopped, and can be stopped again; it is stored when it is whole.
+def run(plan: Plan, fill: Fill, progress: Progress, resumable: str | None = None) -> Outcome:
+    """Execute the plan and store the record.
 
-    Everything it starts is gone when it returns or raises, Ctrl-C included. Whole rounds are stored in any case: with
-    the status aborted after Ctrl-C, which is raised again, and invalid where too few are valid. Raises
-    InvalidMeasurement where there is nothing to store.
+    A run whose id is given as `resumable` continues where it was interrupted and can be interrupted again; it is stored
+    when it is complete.
+
+    Everything the run starts is gone when it returns or raises, also after Ctrl-C. Completed rounds are stored in any
+    case: as "aborted" after Ctrl-C, which is raised again, and as "invalid" if too few rounds are valid. Raises
+    InvalidMeasurement if there is nothing to store.
     """
     with ExitStack() as stack:
         reaper = stack.enter_context(Reaper())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-lab-")))
         reaper.watch("folder", folder)
         started_at = run_record.now()
-        run_id = resumable or runs.folder_name(started_at, [contender.label for contender in it.contenders])
-        partial_run = stack.enter_context(PartialRun(it.output, run_id, resume=resumable is not None))
-        progress("making a database", 0)
-        limits, writes = it.protocol.limits, it.workload.writes
-        testbed = stack.enter_context(_TESTBEDS[it.protocol.deploy](fill, reaper, folder, limits, writes=writes))
-        return _Runner(it, testbed, partial_run, progress, started_at).carry_out()
+        run_id = resumable or runs.folder_name(started_at, [contender.label for contender in plan.contenders])
+        partial_run = stack.enter_context(PartialRun(plan.output, run_id, resume=resumable is not None))
+        progress("creating the database", 0)
+        limits, writes = plan.protocol.limits, plan.workload.writes
+        testbed = stack.enter_context(_TESTBEDS[plan.protocol.deploy](fill, reaper, folder, limits, writes=writes))
+        return _Runner(plan, testbed, partial_run, progress, started_at).execute()
 
 
 class _Runner:
     def __init__(
-        self, it: Plan, testbed: Testbed, partial_run: PartialRun, progress: Progress, started_at: datetime
+        self, plan: Plan, testbed: Testbed, partial_run: PartialRun, progress: Progress, started_at: datetime
     ) -> None:
-        self.plan = it
+        self.plan = plan
         self.testbed = testbed
         self.partial_run = partial_run
         self.progress = progress
@@ -91,20 +93,20 @@ class _Runner:
         self.inspections: list[Measurement] = []
         self.costs: list[Cost] = []
 
-    def carry_out(self) -> Outcome:
+    def execute(self) -> Outcome:
         try:
-            self._rounds()
+            self._run_rounds()
         except (psycopg.Error, psutil.Error) as error:
-            return self._finish("invalid", f"the lab's database or a worker is gone: {str(error).strip()}")
+            return self._finish("invalid", f"the lab's database or a worker stopped: {str(error).strip()}")
         except InvalidMeasurement as error:
             return self._finish("invalid", str(error))
         except KeyboardInterrupt:
             if self.rounds and not self.partial_run.resumable:
-                self._finish("aborted", f"stopped after {len(self.rounds)} whole rounds")
+                self._finish("aborted", f"stopped after round {len(self.rounds)}")
             raise
-        return self._finish(*self._judged())
+        return self._finish(*self._status())
 
-    def _rounds(self) -> None:
+    def _run_rounds(self) -> None:
         shuffle = random.Random(self.plan.seed)  # noqa: S311 - an order, not a secret
         contenders = self._contenders()
         while not self.rounds or not verdict.has_enough_rounds(
@@ -117,135 +119,145 @@ class _Runner:
         self._inspect()
 
     def _inspect(self) -> None:
-        """One deployment more of each profile, with its own metrics switched on; what is the same twice, once. One that
-        fails leaves out what only the service tells, and makes no figure of the rounds less true."""
+        """Deploy each distinct profile once more, with its own metrics enabled. A failed inspection only loses the
+        service's own metrics; it does not affect the rounds."""
         if not self.plan.protocol.inspect:
             return
-        seen_before = []
+        inspected = []
         for contender in self.plan.contenders:
-            if contender.profile and (same := (contender.keys, contender.load)) not in seen_before:
-                seen_before.append(same)
-                tell = partial(self._tell_inspection, contender)
+            if contender.profile and (key := (contender.keys, contender.load)) not in inspected:
+                inspected.append(key)
+                report = partial(self._report_inspection, contender)
                 try:
-                    seen = measure(
+                    result = measure(
                         contender, self.plan.workload, self.plan.protocol, self.testbed, self.plan.seed,
-                        lambda _: None, tell, inspect=True,
+                        lambda _: None, report, inspect=True,
                     )  # fmt: skip
                 except InvalidMeasurement as error:
-                    seen = no_measurement(contender.label, Problem("server_died", str(error).splitlines()[0]))
-                self.inspections.append(seen.measurement)
+                    result = no_measurement(contender.label, Problem("server_died", str(error).splitlines()[0]))
+                self.inspections.append(result.measurement)
 
-    def _tell_inspection(self, contender: PlannedContender, what: str, _share: float) -> None:
-        self.progress(f"inspection  {contender.label}: {what}", 0.99)
+    def _report_inspection(self, contender: PlannedContender, activity: str, _share: float) -> None:
+        self.progress(f"inspection  {contender.label}: {activity}", 0.99)
 
     def _measure(self, number: int, place: int, contender: PlannedContender) -> Measurement:
-        whole = self.plan.protocol.max_rounds * len(self.plan.contenders)
+        total = self.plan.protocol.max_rounds * len(self.plan.contenders)
         done = (number - 1) * len(self.plan.contenders) + place
-        if (before := self.partial_run.done.get((number, contender.label))) is not None:
-            return before
+        if (stored := self.partial_run.done.get((number, contender.label))) is not None:
+            return stored
 
-        def tell(what: str, share: float) -> None:
-            self.progress(f"round {number}  {contender.label}: {what}", (done + 0.9 * share) / whole)
+        def report(activity: str, share: float) -> None:
+            self.progress(f"round {number}  {contender.label}: {activity}", (done + 0.9 * share) / total)
 
         def verify(deployment: Deployment) -> None:
-            tell("is verified", 0)
+            report("verifying", 0)
             self._verify(contender, deployment)
 
         try:
-            measured = measure(
-                contender, self.plan.workload, self.plan.protocol, self.testbed, self.plan.seed + number, verify, tell
+            result = measure(
+                contender, self.plan.workload, self.plan.protocol, self.testbed, self.plan.seed + number, verify, report
             )
         except DeploymentError as error:
-            if number == 1:  # nothing has shown yet that it can be deployed at all
+            if number == 1:  # the contender may never have been deployable
                 raise
-            measured = no_measurement(contender.label, Problem("server_died", str(error).splitlines()[0]))
+            result = no_measurement(contender.label, Problem("server_died", str(error).splitlines()[0]))
         scripts = self._scripts(contender)
-        measurement = measured.measurement
-        if scripts:  # what was captured is exact; under load some requests are always on their way
-            every = sum(script.weight for script in scripts)
-            counted = sum(statement_log.count_queries(list(script.statements)) * script.weight for script in scripts)
-            measurement = msgspec.structs.replace(measurement, statements_per_request=counted / every)
-        if measured.cost:
-            self.costs.append(measured.cost)
+        measurement = result.measurement
+        if scripts:  # counted in captures: under load some requests are always in flight
+            weight = sum(script.weight for script in scripts)
+            queries = sum(statement_log.count_queries(list(script.statements)) * script.weight for script in scripts)
+            measurement = msgspec.structs.replace(measurement, statements_per_request=queries / weight)
+        if result.cost:
+            self.costs.append(result.cost)
         if scripts and number <= CEILING_ROUNDS:
-            tell("ceiling", 1)
+            report("measuring the ceiling", 1)
             clients = workload_for(contender, self.plan.workload).clients
-            highest = pgbench.measure_ceiling_per_s(self.testbed.database.url, scripts, clients, self.testbed.folder)
-            measurement = msgspec.structs.replace(measurement, ceiling_per_s=highest)
-        self.partial_run.add(number, measurement, measured.samples)
+            ceiling_per_s = pgbench.measure_ceiling_per_s(
+                self.testbed.database.url, scripts, clients, self.testbed.folder
+            )
+            measurement = msgspec.structs.replace(measurement, ceiling_per_s=ceiling_per_s)
+        self.partial_run.add(number, measurement, result.samples)
         return measurement
 
     def _verify(self, contender: PlannedContender, deployment: Deployment) -> None:
-        """Each time that it is what it says; the first time that it answers as the others, and with what SQL."""
-        lab, workload = self.testbed.database, workload_for(contender, self.plan.workload)
+        """Check identity each time; the first time also compare answers between contenders and capture the SQL."""
+        database, workload = self.testbed.database, workload_for(contender, self.plan.workload)
         if contender.profile:
-            identity.verify(contender.profile, deployment, lab.connection, DATABASE)
+            identity.verify(contender.profile, deployment, database.connection, DATABASE)
         if contender.label in self.answers:
             return
         if not contender.profile:
-            consistency.check_expectations(contender.label, deployment, workload, lab.ids)
+            consistency.check_expectations(contender.label, deployment, workload, database.ids)
             self.answers[contender.label] = {}
             return
-        mine = consistency.collect_answers(deployment, workload, lab.ids)
-        for other, theirs in self.answers.items():
-            if theirs:
-                consistency.compare(contender.label, mine, other, theirs)
-        self.answers[contender.label] = mine
+        answers = consistency.collect_answers(deployment, workload, database.ids)
+        for other_label, other_answers in self.answers.items():
+            if other_answers:
+                consistency.compare(contender.label, answers, other_label, other_answers)
+        self.answers[contender.label] = answers
         captured = {
-            ask.name: statement_log.capture(
-                lab.connection, deployment, ask.path_for(lab.ids[len(lab.ids) // 2]), ask.headers
+            request.name: statement_log.capture(
+                database.connection, deployment, request.path_of(database.ids[len(database.ids) // 2]), request.headers
             )
-            for ask in consistency.repeatable_requests(workload)
+            for request in consistency.repeatable_requests(workload)
         }
-        first = statement_log.capture(lab.connection, deployment, identity.PATH)
-        identity.verify_driver(contender.profile, first)
-        self.partial_run.note(contender.label, {name: [one.sql for one in them] for name, them in captured.items()})
+        list_statements = statement_log.capture(database.connection, deployment, identity.PATH)
+        identity.verify_driver(contender.profile, list_statements)
+        self.partial_run.note(
+            contender.label,
+            {name: [statement.sql for statement in statements] for name, statements in captured.items()},
+        )
 
     def _scripts(self, contender: PlannedContender) -> list[Script]:
-        """The statements of each kind of request; none where one of them writes, whose statements cannot be said
-        twice, and none for other services."""
-        workload, said = self.plan.workload, self.partial_run.statements.get(contender.label, {})
-        scripts = [Script(said[ask.name], ask.weight) for ask in workload.requests if said.get(ask.name)]
+        """Return each request's statements for pgbench; none for external services or if any request writes (no
+        replay)."""
+        workload, statements = self.plan.workload, self.partial_run.statements.get(contender.label, {})
+        scripts = [
+            Script(statements[request.name], request.weight)
+            for request in workload.requests
+            if statements.get(request.name)
+        ]
         return scripts if len(scripts) == len(workload.requests) else []
 
     def _contenders(self) -> list[Contender]:
         return [
             Contender(
-                label=it.label,
-                spec=it.spec,
-                kind="profile" if it.profile else "external",
-                keys=it.keys,
-                load=it.load,
-                statements=self.partial_run.statements.get(it.label, {}),
+                label=contender.label,
+                spec=contender.spec,
+                kind="profile" if contender.profile else "external",
+                keys=contender.keys,
+                load=contender.load,
+                statements=self.partial_run.statements.get(contender.label, {}),
             )
-            for it in self.plan.contenders
+            for contender in self.plan.contenders
         ]
 
     def _metric(self) -> Metric:
-        """What rounds are added for: in the open model throughput is what was asked for, and tells nothing."""
+        """Return the metric that decides on further rounds: throughput, or a latency in the open model."""
         requests = min((one.requests for each in self.rounds for one in each.measurements), default=0)
         return verdict.headline(self.plan.workload.model, requests)
 
-    def _judged(self) -> tuple[Status, str]:
-        """Whether there are enough valid rounds to believe, and why not."""
-        least = self.plan.protocol.min_rounds
-        short = [
-            f"{it.label} has {valid} of {least} valid rounds"
-            for it in self.plan.contenders
-            if (valid := sum(one.is_valid for one in summary.measurements_of(self.rounds, it.label))) < least
+    def _status(self) -> tuple[Status, str]:
+        """Return "complete", or "invalid" with the reason if a contender has too few valid rounds."""
+        required = self.plan.protocol.min_rounds
+        shortages = [
+            f"{contender.label} has {valid} of {required} required valid rounds"
+            for contender in self.plan.contenders
+            if (valid := sum(measurement.is_valid for measurement in summary.of_profile(self.rounds, contender.label)))
+            < required
         ]
-        return ("invalid", "; ".join(short)) if short else ("complete", "")
+        return ("invalid", "; ".join(shortages)) if shortages else ("complete", "")
 
-    def _finish(self, status: Status, told: str) -> Outcome:
+    def _finish(self, status: Status, reason: str) -> Outcome:
         if not self.rounds:
-            raise InvalidMeasurement(told)
+            raise InvalidMeasurement(reason)
         contenders = self._contenders()
         record = Run(
             id=self.partial_run.run_id,
             started_at=self.started_at,
             ended_at=run_record.now(),
             status=status,
-            told=told,
+            told=reason,
             seed=self.plan.seed,
             protocol=msgspec.structs.replace(self.plan.protocol, limits=self.testbed.limits()),
             workload=self.plan.workload,

@@ -176,7 +176,7 @@ def send_signal_at(
     for line in process.stderr:
         if stage in line:
             break
-    if stage == "making a database":
+    if stage == "creating the database":
         assert wait_until(lambda: len(list(workplace.glob("bookstore-*/data*"))) > 0, WITHIN_S)
     started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     assert started
@@ -192,9 +192,9 @@ def no_leftovers(workplace: Path, started: list[int]) -> Callable[[], bool]:
 @pytest.mark.parametrize(
     ("stage", "number", "whole_group"),
     [
-        ("making a database", signal.SIGINT, True),  # Ctrl-C goes to all of the terminal's group
-        ("is loaded", signal.SIGINT, True),
-        ("is verified", signal.SIGTERM, False),
+        ("creating the database", signal.SIGINT, True),  # Ctrl-C goes to all of the terminal's group
+        ("measuring", signal.SIGINT, True),
+        ("verifying", signal.SIGTERM, False),
     ],
 )
 def test_interrupted(stage: str, number: signal.Signals, whole_group: bool, workplace: Path) -> None:
@@ -208,7 +208,7 @@ def test_interrupted(stage: str, number: signal.Signals, whole_group: bool, work
     output.rmdir()
 
 
-@pytest.mark.parametrize("stage", ["making a database", "is loaded"])
+@pytest.mark.parametrize("stage", ["creating the database", "measuring"])
 def test_killed(stage: str, workplace: Path) -> None:
     """After kill -9 all processes and files soon disappear, nothing is stored, and the next comparison can start."""
     code, _, started, output = send_signal_at(workplace, stage, signal.SIGKILL, whole_group=False)
@@ -305,7 +305,7 @@ def test_progress_at_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
     with progress() as report_progress:
-        report_progress("round 1/3  " + "psycopg-sync-selectin@" * 9 + ": is loaded", 0.5)
+        report_progress("round 1/3  " + "psycopg-sync-selectin@" * 9 + ": measuring", 0.5)
     frames = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]", capsys.readouterr().err)]
     with_profile = [frame for frame in frames if "psycopg" in frame]
     assert with_profile
@@ -316,8 +316,8 @@ def test_progress_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     """In a pipe, each step is printed once, on its own line."""
     with progress() as report_progress:
         for done in (0.1, 0.15, 0.2):
-            report_progress("round 1/2  asyncpg-json: is loaded", done)
-        report_progress("round 2/2  asyncpg-json: starts", 0.5)
+            report_progress("round 1/2  asyncpg-json: measuring", done)
+        report_progress("round 2/2  asyncpg-json: starting", 0.5)
     assert (
-        capsys.readouterr().err == " 10%  round 1/2  asyncpg-json: is loaded\n 50%  round 2/2  asyncpg-json: starts\n"
+        capsys.readouterr().err == " 10%  round 1/2  asyncpg-json: measuring\n 50%  round 2/2  asyncpg-json: starting\n"
     )

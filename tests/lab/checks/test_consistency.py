@@ -17,12 +17,12 @@ BOOKS = 60
 
 
 def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path: Path, reaper: Reaper) -> None:
-    """Two strategies answer alike; one book's title that differs is found, with its path and both answers."""
-    one = Workload(name="it", requests=[RequestSpec(name="it", path="/books/{id}")])
+    """Two strategies answer alike; a changed title is found, with its path and both answers."""
+    workload = Workload(name="it", requests=[RequestSpec(name="it", path="/books/{id}")])
     with deploy("psycopg-sync-lazy", library, tmp_path, reaper) as deployment:
-        slow = collect_answers(deployment, one, range(1, BOOKS + 1))
+        slow = collect_answers(deployment, workload, range(1, BOOKS + 1))
     with deploy("asyncpg-json", library, tmp_path, reaper) as deployment:
-        fast = collect_answers(deployment, one, range(1, BOOKS + 1))
+        fast = collect_answers(deployment, workload, range(1, BOOKS + 1))
         compare("fast", fast, "slow", slow)
         assert {f"/books/{BOOKS}", "/books/1", f"/books/{BOOKS + 1}", "/books?limit=37"} <= fast.keys()
         assert sum("cursor" in path for path in fast) == 1  # 60 books are two pages of 37
@@ -31,66 +31,66 @@ def test_real_answers(library: sa.URL, connection: psycopg.Connection, tmp_path:
         (title,) = connection.execute("SELECT title FROM book WHERE id = 1").fetchone() or ("",)
         connection.execute("UPDATE book SET title = 'forged' WHERE id = 1")
         try:
-            forged = collect_answers(deployment, one, range(1, BOOKS + 1))
+            forged = collect_answers(deployment, workload, range(1, BOOKS + 1))
         finally:
             connection.execute("UPDATE book SET title = %s WHERE id = 1", [title])
     with pytest.raises(
         InconsistentAnswersError, match=r"(?s)forged and slow answer GET /books/1 differently:.*forged: .*slow: "
-    ) as it:
+    ) as error:
         compare("forged", forged, "slow", slow)
-    assert '"title":"forged"' in str(it.value)
+    assert '"title":"forged"' in str(error.value)
 
 
 def test_headers(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
-    """With the workload's headers, too, profiles have to answer the same: a body in a coding is compared as what
-    it says, so a profile without compression answers like one with it."""
-    one = Workload(
+    """Profiles must also agree on requests with the workload's headers. Encoded bodies are compared decoded, so
+    compression makes no difference."""
+    workload = Workload(
         name="it", requests=[RequestSpec(name="it", path="/books?limit=60", headers={"accept-encoding": "br"})]
     )
-    found = []
+    answers = []
     for spec in ("asyncpg-json@compression=on", "asyncpg-json@compression=off"):
         with deploy(spec, library, tmp_path, reaper) as deployment:
-            found.append(collect_answers(deployment, one, range(1, BOOKS + 1)))
-    compare("on", found[0], "off", found[1])
-    with_headers = found[0]["/books?limit=60 with headers 0"]
-    assert with_headers == found[0]["/books?limit=60"]
+            answers.append(collect_answers(deployment, workload, range(1, BOOKS + 1)))
+    compare("on", answers[0], "off", answers[1])
+    with_headers = answers[0]["/books?limit=60 with headers 0"]
+    assert with_headers == answers[0]["/books?limit=60"]
     assert len(with_headers["body"]["items"]) == BOOKS
 
 
 class Unchanged(Deployment):
-    """A service whose answer a client has already."""
+    """A service that answers every conditional request with 304."""
 
     def __init__(self) -> None:
         """Nothing is started."""
 
-    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
+    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - the real signature
         return (304, b"") if headers else (200, b"{}")
 
 
 def test_not_modified() -> None:
     """A 304 has no body to compare; its status is compared."""
-    one = Workload(name="it", requests=[RequestSpec(name="it", path="/books/1", headers={"If-None-Match": "*"})])
-    assert collect_answers(Unchanged(), one, [1])["/books/1 with headers 0"] == {"status": 304, "body": None}
+    workload = Workload(name="it", requests=[RequestSpec(name="it", path="/books/1", headers={"If-None-Match": "*"})])
+    assert collect_answers(Unchanged(), workload, [1])["/books/1 with headers 0"] == {"status": 304, "body": None}
 
 
 class Page(Deployment):
-    """A service that answers with a page for people."""
+    """A service that answers with HTML."""
 
     def __init__(self) -> None:
         """Nothing is started."""
 
-    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
+    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - the real signature
         return 200, b"<html>"
 
 
 def test_no_json() -> None:
-    """What is not JSON cannot be compared."""
+    """Answers that are not JSON cannot be compared."""
     with pytest.raises(InconsistentAnswersError, match=r"GET /books/1: status 200, not JSON: b'<html>'"):
         collect_answers(Page(), Workload(name="it", requests=[RequestSpec(name="it", path="/books/1")]), [1])
 
 
 @pytest.mark.parametrize(
-    ("mine", "theirs"),
+    ("answer", "other_answer"),
     [
         ({"status": 200, "body": []}, {"status": 500, "body": []}),
         ({"status": 200, "body": [1, 2]}, {"status": 200, "body": [2, 1]}),
@@ -98,10 +98,10 @@ def test_no_json() -> None:
         ({"status": 200, "body": "x" * 9000}, None),
     ],
 )
-def test_compare(mine: dict[str, object], theirs: dict[str, object] | None) -> None:
-    """Another status, order, key or a missing answer is a difference; the message stays short."""
-    other = {"/same": {"status": 200, "body": 1}} | ({"/books": theirs} if theirs else {})
-    with pytest.raises(InconsistentAnswersError, match="one and two answer GET /books differently") as told:
-        compare("one", {"/same": {"status": 200, "body": 1}, "/books": mine}, "two", other)
-    assert len(str(told.value)) < 600
+def test_compare(answer: dict[str, object], other_answer: dict[str, object] | None) -> None:
+    """A different status, order or key, or a missing answer, is a difference; the message stays short."""
+    other = {"/same": {"status": 200, "body": 1}} | ({"/books": other_answer} if other_answer else {})
+    with pytest.raises(InconsistentAnswersError, match="one and two answer GET /books differently") as error:
+        compare("one", {"/same": {"status": 200, "body": 1}, "/books": answer}, "two", other)
+    assert len(str(error.value)) < 600
     compare("one", other, "two", dict(other))

@@ -1,4 +1,4 @@
-"""Identity: PostgreSQL tells whether a deployment is what its profile says."""
+"""Identity checks: PostgreSQL's data shows whether a deployment is what its profile says."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def lab(reaper: Reaper) -> Iterator[BenchmarkDatabase]:
         datasets.generate(connection, books=60, seed=1)
         return Catalogue("generated, seed 1", 60)
 
-    with benchmark_database(reaper, fill, writes=False) as it:
-        it.restore()
-        yield it
+    with benchmark_database(reaper, fill, writes=False) as database:
+        database.restore()
+        yield database
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_every_driver_and_strategy_is_recognised(
     lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path, spec: str
 ) -> None:
-    """A deployment is proven to be its profile, by what PostgreSQL has seen of it."""
-    it = loader.load(spec)
+    """Every driver and loading strategy is recognised from PostgreSQL's data."""
+    profile = loader.load(spec)
     with deploy(spec, lab.url, tmp_path, reaper) as deployment:
-        identity.verify(it, deployment, lab.connection, DATABASE)
+        identity.verify(profile, deployment, lab.connection, DATABASE)
         captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
-        identity.verify_driver(it, captured)
+        identity.verify_driver(profile, captured)
 
 
 @pytest.mark.parametrize(
-    ("spec", "asked"),
+    ("spec", "expected"),
     [
         ("asyncpg-pgbouncer", ["BEGIN ISOLATION LEVEL READ COMMITTED", "WITH", "ROLLBACK"]),
         ("psycopg-pgbouncer@workers=2,loading=selectin", ["SELECT", "SELECT", "SELECT"]),
@@ -62,45 +62,45 @@ def test_every_driver_and_strategy_is_recognised(
     ],
 )
 def test_recognised_behind_pgbouncer(
-    lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path, pooled: Pooled, spec: str, asked: list[str]
+    lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path, pooled: Pooled, spec: str, expected: list[str]
 ) -> None:
-    """Behind PgBouncer, too; which adds no statement of its own but the name of a session's next user."""
-    it = loader.load(spec)
-    with pgbouncer(lab.server.url(), reaper) as before:
-        pooler = Pooler(before.pid, before.url(DATABASE))
+    """Recognised behind PgBouncer too, which only adds statements that set the name of a session's next client."""
+    profile = loader.load(spec)
+    with pgbouncer(lab.server.url(), reaper) as bouncer:
+        pooler = Pooler(bouncer.pid, bouncer.url(DATABASE))
         with deploy(spec, lab.url, tmp_path, reaper, pooler=pooler) as deployment:
-            identity.verify(it, deployment, lab.connection, DATABASE)
+            identity.verify(profile, deployment, lab.connection, DATABASE)
             with pytest.raises(IdentityError, match=r"pg_stat_activity shows .* expected are some of other"):
-                identity.verify(msgspec.structs.replace(it, name="other"), deployment, lab.connection, DATABASE)
+                identity.verify(msgspec.structs.replace(profile, name="other"), deployment, lab.connection, DATABASE)
             captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
-    identity.verify_driver(it, captured)
-    found = [sql for _, sql in captured if not sql.startswith("SET application_name")]
-    assert [sql[: len(start)] for sql, start in zip(found, asked, strict=True)] == asked
+    identity.verify_driver(profile, captured)
+    statements = [sql for _, sql in captured if not sql.startswith("SET application_name")]
+    assert [sql[: len(start)] for sql, start in zip(statements, expected, strict=True)] == expected
 
 
 def test_what_goes_past_pgbouncer_is_refused(
     lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path, pooled: Pooled
 ) -> None:
-    """A service that is connected to PostgreSQL itself is not what says that it is behind PgBouncer."""
+    """A service that bypasses PgBouncer is not a service behind PgBouncer."""
     with (
-        pgbouncer(lab.server.url(), reaper) as before,
+        pgbouncer(lab.server.url(), reaper) as bouncer,
         deploy("psycopg-joined", lab.url, tmp_path, reaper) as deployment,
     ):
-        deployment.pooler = Pooler(before.pid, before.url(DATABASE))
-        with pytest.raises(IdentityError, match="PgBouncer shows sessions of nobody, expected are psycopg-joined"):
+        deployment.pooler = Pooler(bouncer.pid, bouncer.url(DATABASE))
+        with pytest.raises(IdentityError, match="PgBouncer shows sessions of none; expected are psycopg-joined"):
             identity.verify(loader.load("psycopg-joined"), deployment, lab.connection, DATABASE)
 
 
 def test_what_is_not_the_profile_is_refused(lab: BenchmarkDatabase, reaper: Reaper, tmp_path: Path) -> None:
-    """Another loading strategy, another driver, another name: each is found."""
+    """A different loading strategy, driver or name is detected."""
     with deploy("asyncpg-json", lab.url, tmp_path, reaper) as deployment:
         real = loader.load("asyncpg-json")
-        with pytest.raises(IdentityError, match=r"of the form json; the profile says loading: joined"):
+        with pytest.raises(IdentityError, match=r"loading: json; the profile says loading: joined"):
             identity.verify(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)
-        with pytest.raises(IdentityError, match=r"shows sessions of asyncpg-json in process \d+, expected are other"):
+        with pytest.raises(IdentityError, match=r"shows sessions of asyncpg-json in process \d+; expected are other"):
             identity.verify(msgspec.structs.replace(real, name="other"), deployment, lab.connection, DATABASE)
         captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
-        with pytest.raises(IdentityError, match="log shows asyncpg, the profile says psycopg"):
+        with pytest.raises(IdentityError, match="log shows asyncpg; the profile says psycopg"):
             identity.verify_driver(msgspec.structs.replace(real, driver="psycopg"), captured)
 
 
@@ -115,10 +115,10 @@ def test_what_is_not_the_profile_is_refused(lab: BenchmarkDatabase, reaper: Reap
     ],
 )
 def test_drivers_are_told_by_their_protocol(how: list[str], driver: str) -> None:
-    """Names of prepared statements first, then the protocol, whatever came before the statement."""
+    """Names of prepared statements decide first, then the protocol, whatever precedes the statement."""
     begin = Statement("statement", "BEGIN ISOLATION LEVEL READ COMMITTED")
-    assert identity.detect_driver([begin, *(Statement(one, "SELECT 1") for one in how)]) == driver
-    assert identity.detect_driver([Statement(one, "SELECT 1") for one in how]) == driver
+    assert identity.detect_driver([begin, *(Statement(prefix, "SELECT 1") for prefix in how)]) == driver
+    assert identity.detect_driver([Statement(prefix, "SELECT 1") for prefix in how]) == driver
 
 
 @pytest.mark.parametrize(
@@ -126,5 +126,5 @@ def test_drivers_are_told_by_their_protocol(how: list[str], driver: str) -> None
     [(["SELECT 1"], 1, None), (["SELECT id FROM book", "SELECT 2"], 2, None), (["SELECT 1"], 41, "lazy")],
 )
 def test_unknown_forms_are_no_strategy(queries: list[str], per_request: float, loading: str | None) -> None:
-    """Nothing is taken for a strategy that has not its form."""
+    """Statements of an unknown form match no strategy."""
     assert identity.detect_loading(queries, per_request) == loading

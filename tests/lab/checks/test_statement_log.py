@@ -47,12 +47,12 @@ def line(message: str, detail: str = "", application: str = "bookstore/default/7
     ],
 )
 def test_parse(message: str, detail: str, expected: str) -> None:
-    """A statement is told as it was run, each parameter in its own place, whatever is in it."""
-    assert [it.sql for it in parse(line(message, detail))] == [expected]
+    """A statement is returned with each parameter in its place, whatever the parameter contains."""
+    assert [statement.sql for statement in parse(line(message, detail))] == [expected]
 
 
 def test_parse_leaves_out() -> None:
-    """What others ask, and what is no statement, is left out; the order stays."""
+    """Other clients' statements and other log lines are left out; the order stays."""
     log = b"".join(
         [
             line("statement: SELECT 1"),
@@ -68,9 +68,9 @@ def test_parse_leaves_out() -> None:
 
 
 def test_count() -> None:
-    """Only what asks something counts."""
-    asked = ["BEGIN ISOLATION LEVEL READ COMMITTED", "SELECT 1", "  select 2", "WITH x AS (SELECT 1) SELECT 2"]
-    assert count_queries([*asked, "COMMIT", "ROLLBACK", "DEALLOCATE ALL", "BEGIN"]) == 3
+    """Only queries count."""
+    queries = ["BEGIN ISOLATION LEVEL READ COMMITTED", "SELECT 1", "  select 2", "WITH x AS (SELECT 1) SELECT 2"]
+    assert count_queries([*queries, "COMMIT", "ROLLBACK", "DEALLOCATE ALL", "BEGIN"]) == 3
     assert count_queries([]) == 0
 
 
@@ -87,19 +87,19 @@ def test_capture(
     tmp_path: Path,
     reaper: Reaper,
 ) -> None:
-    """Each loading strategy makes the statements it is known for, and they run as they were written down."""
+    """Each loading strategy executes its known number of statements, and the captured SQL runs as it is."""
     with deploy(profile, library, tmp_path, reaper) as deployment:
-        found = capture(connection, deployment, f"/books?limit={N}")
-    assert count_queries([it.sql for it in found]) == expected
-    assert not any("$1" in it.sql for it in found)
+        statements = capture(connection, deployment, f"/books?limit={N}")
+    assert count_queries([statement.sql for statement in statements]) == expected
+    assert not any("$1" in statement.sql for statement in statements)
     with psycopg.connect(lab.url().render_as_string(hide_password=False), autocommit=True) as own:
-        for statement in found:
+        for statement in statements:
             own.execute(statement.sql.encode())
     assert wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("none",), 10)
 
 
 def test_indexes_alone_are_enough(connection: psycopg.Connection) -> None:
-    """The lab's catalogue is vacuumed once it is in, as nothing else does it there: all pages are visible."""
+    """The lab's catalogue is vacuumed after the import, so all pages are visible to index-only scans."""
     rows = connection.execute(
         "SELECT relname, relpages, relallvisible, reltuples FROM pg_class "
         "WHERE relname IN ('book', 'author', 'genre', 'book_author', 'book_genre')"
@@ -111,21 +111,21 @@ def test_indexes_alone_are_enough(connection: psycopg.Connection) -> None:
 
 
 class Nobody(Deployment):
-    """A service that is not asked for its answers."""
+    """A service whose answers do not matter."""
 
     def __init__(self) -> None:
         """Nothing is started."""
 
-    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - as the real one
+    def get(self, path: str, headers: Any = None, timeout_s: float = 10) -> tuple[int, bytes]:  # noqa: ARG002 - the real signature
         return 200, b"{}"
 
 
 def test_a_silent_log(connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the log tells nothing there is no count to believe, and the log is switched off again."""
+    """Without statements in the log there is an error, and logging is switched off again."""
     monkeypatch.setattr(statement_log, "LOGGED_WITHIN_S", 0.2)
     connection.execute("ALTER SYSTEM SET log_min_messages = 'panic'")
     try:
-        with pytest.raises(CaptureError, match="stays silent"):
+        with pytest.raises(CaptureError, match="log contains no statements"):
             capture(connection, Nobody(), "/books?limit=1")
     finally:
         connection.execute("ALTER SYSTEM RESET log_min_messages")
@@ -134,7 +134,7 @@ def test_a_silent_log(connection: psycopg.Connection, monkeypatch: pytest.Monkey
 
 
 def test_a_log_that_others_write(lab: Cluster, connection: psycopg.Connection) -> None:
-    """A capture begins at the begin of a line, though PostgreSQL is in the middle of another's as it looks."""
+    """A capture starts at the start of a line even if PostgreSQL is writing another one."""
     done = threading.Event()
 
     def write() -> None:

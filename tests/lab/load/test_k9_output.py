@@ -14,7 +14,7 @@ def line(metric: str, second: float, value: float, status: str = "200", kind: st
 
 
 def test_lines_come_in_pieces(tmp_path: Path) -> None:
-    """What is read piece by piece, lines cut in two, is what is read at once."""
+    """Reading in pieces, with lines cut in two, gives the same samples as reading at once."""
     text = line("http_reqs", 1, 1) + line("http_req_duration", 1, 20.5) + line("iteration_duration", 1, 21)
     text += line("http_reqs", 2.25, 1, kind="3") + line("http_req_duration", 2.25, 10)
     text += line("iteration_duration", 2.25, 11)
@@ -42,8 +42,8 @@ def test_unanswered(tmp_path: Path) -> None:
 
 
 def test_open(tmp_path: Path) -> None:
-    """In the open model latency counts from the planned moment, service time from sending; how late a request
-    began is the difference of its iteration's two durations. Dropped ones are counted."""
+    """Open model: latency counts from the planned moment and service time from sending; lateness is the difference of
+    the iteration's durations. Dropped iterations are counted."""
     path = tmp_path / "samples.jsonl"
     path.write_text(
         line("http_reqs", 1, 1)
@@ -62,7 +62,7 @@ def test_open(tmp_path: Path) -> None:
 
 
 def test_unpaired(tmp_path: Path) -> None:
-    """Lines of two requests that are mixed up are noticed."""
+    """Interleaved lines of two requests are detected."""
     path = tmp_path / "samples.jsonl"
     path.write_text(line("http_reqs", 1, 1) * 2 + line("http_req_duration", 1, 20) * 2)
     points = Points(path, is_open=False)

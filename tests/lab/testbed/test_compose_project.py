@@ -1,4 +1,4 @@
-"""What --deploy compose needs, refused before anything starts where it is not there."""
+"""The requirements of --deploy compose are checked before anything starts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Installed = Callable[..., None]
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
-    """Puts programs, given as lines of sh, into the only folder that is searched; and the folder of a compose.yaml."""
+    """Installs programs, given as lines of sh, in the only searched folder, and creates a compose.yaml."""
 
     def install(compose: str | None = COMPOSE, **programs: str) -> None:
         (folder := tmp_path / "bin").mkdir()
@@ -48,10 +48,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
 
 
 @pytest.mark.parametrize(
-    ("programs", "told"),
+    ("programs", "message"),
     [
         ({}, r"found neither podman nor docker; install the packages podman and podman-compose"),
-        ({"podman": PODMAN}, r"podman-compose does not tell its version: install the package podman-compose"),
+        ({"podman": PODMAN}, r"podman-compose does not report its version: install the package podman-compose"),
         (
             {"podman": "echo podman version 3.4.4", "podman_compose": NEW},
             r"found podman 3\.4\.4; allowed is 4\.0 or newer",
@@ -62,59 +62,59 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
         ),
         (
             {"podman": PODMAN, "podman_compose": NEW},
-            r"the service api's image localhost/bookstore:latest is not there; build it: podman build -t localhost",
+            r"the service api's image localhost/bookstore:latest does not exist; build it: podman build -t localhost",
         ),
-        ({"docker": "echo no daemon >&2; exit 1"}, r"docker does not tell its version: start its daemon"),
+        ({"docker": "echo no daemon >&2; exit 1"}, r"docker does not report its version: start its daemon"),
         (
             {"docker": 'case "$1 $2" in "version --format") echo 28.2.2 ;; *) exit 1 ;; esac'},
-            r"docker compose does not tell its version: install the package docker-compose-plugin",
+            r"docker compose does not report its version: install the package docker-compose-plugin",
         ),
     ],
 )
-def test_what_is_missing(programs: dict[str, str], told: str, installed: Installed) -> None:
-    """No engine, one that is too old or does not answer, and an image that is not there: told with what to do."""
+def test_what_is_missing(programs: dict[str, str], message: str, installed: Installed) -> None:
+    """No engine, one that is too old or not running, and a missing image are reported with the remedy."""
     installed(**programs)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         compose_project.check()
 
 
 @pytest.mark.parametrize(
-    ("compose", "told"),
+    ("compose", "message"),
     [
-        (None, r"compose\.yaml: cannot be read: No such file or directory; run it in a folder with"),
-        ("services: {db: {}}", r"compose\.yaml: found no services db and api with an image each"),
+        (None, r"compose\.yaml: cannot be read: No such file or directory; run the command in the folder of compose"),
+        ("services: {db: {}}", r"compose\.yaml: found no services db and api with an image"),
         ("{", r"compose\.yaml: found no services"),
     ],
 )
-def test_no_compose_file(compose: str | None, told: str, installed: Installed) -> None:
-    """A file that is not there, or is another one, is named."""
+def test_no_compose_file(compose: str | None, message: str, installed: Installed) -> None:
+    """A missing or different file is named."""
     installed(compose)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         compose_project.check()
 
 
 def test_images_are_chosen_as_compose_does(
     installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the environment, else by .env, else by compose.yaml; 1.0.3 of podman-compose is enough."""
+    """The environment overrides .env, which overrides compose.yaml; podman-compose 1.0.3 is new enough."""
     installed(podman=PODMAN, podman_compose="echo podman-composer version  1.0.3")
     (tmp_path / ".env").write_text("# ours\nBOOKSTORE_IMAGE='mine'\nBOOKSTORE_PROFILE=other\n")
-    assert compose_project.check().told == "podman 4.3.1, podman-compose 1.0.3"
+    assert compose_project.check().versions == "podman 4.3.1, podman-compose 1.0.3"
     monkeypatch.setenv("BOOKSTORE_IMAGE", "nobodys")
-    with pytest.raises(ConfigurationError, match="image nobodys is not there"):
+    with pytest.raises(ConfigurationError, match="image nobodys does not exist"):
         compose_project.check()
 
 
 def test_refused_before_anything_starts(
     installed: Installed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command ends with 2, has told each mistake, and stored nothing."""
+    """The command exits with code 2, reports every error and stores nothing."""
     installed()
     monkeypatch.setattr("sys.argv", ["bookstore", "compare", "--deploy", "compose", "asyncpg-json", "nonsense"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert "--deploy compose: found neither podman nor docker" in told
-    assert "'nonsense', which is no profile" in told
-    assert sorted(it.name for it in Path.cwd().iterdir()) == ["bin", "compose.yaml"]
+    message = capsys.readouterr().err
+    assert "--deploy compose: found neither podman nor docker" in message
+    assert "'nonsense', which is no profile" in message
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["bin", "compose.yaml"]

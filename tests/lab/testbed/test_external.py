@@ -1,4 +1,4 @@
-"""External services: what starts them, and what is refused."""
+"""External services: reading their files and refusing invalid ones."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ environment:
 """
 
 
-def written(folder: Path, text: str, name: str = "django.yaml") -> str:
+def write_file(folder: Path, text: str, name: str = "django.yaml") -> str:
     (folder / name).write_text(text)
     return str(folder / name)
 
 
 def test_a_file_tells_how_to_start_it(tmp_path: Path) -> None:
     """Command, ready path, requests and environment are read; the folder is the file's own."""
-    spec = written(tmp_path, _FILE)
+    spec = write_file(tmp_path, _FILE)
     assert external.is_external(spec)
-    it = external.load(spec)
-    assert it == External(
+    service = external.load(spec)
+    assert service == External(
         name="django",
         description="our own",
         command=["python3", "-m", "http.server", "{port}"],
@@ -46,25 +46,25 @@ def test_a_file_tells_how_to_start_it(tmp_path: Path) -> None:
 
 def test_a_record_names_the_environment_and_not_its_values(tmp_path: Path) -> None:
     """A secret in the file does not reach a record."""
-    keys = external.load(written(tmp_path, _FILE)).keys
+    keys = external.load(write_file(tmp_path, _FILE)).keys
     assert keys["environment"] == "DATABASE_URL SECRET_KEY"
     assert "hunter2" not in str(keys)
 
 
 def test_a_profile_is_no_external_service(tmp_path: Path) -> None:
-    """Profiles, names and missing files are left to the profiles' own reader."""
+    """Profiles, names and missing files are left to the profile reader."""
     assert not external.is_external("asyncpg-json")
     assert not external.is_external(str(tmp_path / "missing.yaml"))
-    assert not external.is_external(written(tmp_path, "driver: asyncpg\n"))
+    assert not external.is_external(write_file(tmp_path, "driver: asyncpg\n"))
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "message"),
     [
         ("external: yes\n", "external: found 'yes'; allowed is a mapping"),
         ("external:\n  comand: x {port}\n", r"external\.comand: found an unknown key; allowed is .*command"),
         ("external:\n  command: python3 app.py\n", r"with \{port\} in it"),
-        ("external:\n  command: nosuchprogram --port {port}\n", "nosuchprogram, which is no program here"),
+        ("external:\n  command: nosuchprogram --port {port}\n", "nosuchprogram, which is not a program"),
         ("external:\n  command: python3 'app {port}\n", "No closing quotation"),
         ("external:\n  command: python3 {port}\n  directory: nowhere\n", "a folder that exists"),
         ("external:\n  command: python3 {port}\n  ready: healthz\n", "ready: found 'healthz'; allowed is a path"),
@@ -72,11 +72,11 @@ def test_a_profile_is_no_external_service(tmp_path: Path) -> None:
         ("external:\n  command: python3 {port}\nworkers: 2\n", "workers: found an unknown key"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
-    """Each mistake says where it is, what was found and what is allowed."""
-    with pytest.raises(ConfigurationError, match=named) as refused:
-        external.load(written(tmp_path, text))
-    assert f"{tmp_path}/django.yaml:" in str(refused.value)
+def test_violations_are_named(tmp_path: Path, text: str, message: str) -> None:
+    """Each violation says where it is, what was found and what is allowed."""
+    with pytest.raises(ConfigurationError, match=message) as error:
+        external.load(write_file(tmp_path, text))
+    assert f"{tmp_path}/django.yaml:" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
      "x=http://127.0.0.1:99999", "x=http://127.0.0.1:1/?q=1", "x=", "x=file:///etc/passwd"],
 )  # fmt: skip
 def test_no_name_and_url_is_refused(text: str) -> None:
-    """What is not NAME=URL of plain HTTP is refused."""
+    """Anything but NAME=URL with plain HTTP is refused."""
     with pytest.raises(ConfigurationError, match="allowed is NAME=URL"):
         external.parse_option(text)
 
@@ -94,12 +94,12 @@ def test_no_name_and_url_is_refused(text: str) -> None:
     "host", ["example.com", "10.0.0.1", "169.254.169.254", "127.0.0.1.example.com", "[2001:db8::1]"]
 )
 def test_another_machine_is_refused(host: str) -> None:
-    """Load is sent to this machine alone."""
+    """Load is sent to this machine only."""
     with pytest.raises(ConfigurationError, match="allowed is this machine"):
         external.parse_option(f"x=http://{host}:8000")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.8.8"])
 def test_this_machine_is_taken(host: str) -> None:
-    """Every name of the loopback address will do."""
+    """Every name of the loopback address is accepted."""
     assert external.parse_option(f"x=http://{host}:8000/api/").url == f"http://{host}:8000/api"

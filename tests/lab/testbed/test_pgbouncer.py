@@ -1,4 +1,4 @@
-"""The lab's PgBouncer: ready when it says so, nobody's business, gone afterwards."""
+"""The lab's PgBouncer: ready in time, private, and gone afterwards."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ with Reaper() as reaper, pgbouncer(sa.make_url(sys.argv[1]), reaper) as it:
 
 
 def test_is_ready_and_gone_afterwards(pooled: Pooled, server_url: sa.URL) -> None:
-    """Within the block it answers through a session whose settings are its own, and after it nothing is left."""
-    with pooled() as it:
-        with psycopg.connect(conninfo(it.url(str(server_url.database)))) as connection:
+    """Within the block it serves sessions with its own settings; afterwards nothing is left."""
+    with pooled() as bouncer:
+        with psycopg.connect(conninfo(bouncer.url(str(server_url.database)))) as connection:
             settings = [
                 connection.execute(f"SHOW {name}".encode()).fetchone() for name in ("statement_timeout", "timezone")
             ]
@@ -45,14 +45,14 @@ def test_is_ready_and_gone_afterwards(pooled: Pooled, server_url: sa.URL) -> Non
             assert backend
             assert backend[0] != connection.info.backend_pid
         assert settings == [("5s",), ("UTC",)]
-        pid, folder = it.pid, it.folder
+        pid, folder = bouncer.pid, bouncer.folder
         assert folder.stat().st_mode & 0o077 == 0
     assert not is_alive(pid)
     assert not folder.exists()
 
 
 def test_leaves_nothing_when_its_owner_is_killed(pooled: Pooled, server_url: sa.URL) -> None:
-    """After kill -9 the reaper ends the PgBouncer and removes its folder."""
+    """After kill -9 the reaper ends PgBouncer and removes its folder."""
     url = server_url.render_as_string(hide_password=False)
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -69,7 +69,7 @@ def test_leaves_nothing_when_its_owner_is_killed(pooled: Pooled, server_url: sa.
 
 
 def test_tells_why_it_does_not_start(pooled: Pooled) -> None:
-    """A setting that it refuses is told in its own words, and nothing stays."""
+    """An invalid setting is reported with PgBouncer's own message, and nothing stays."""
     with pytest.raises(PgBouncerError, match="pool_mode"), pooled(pool_mode="wrong"):
         pass
 
@@ -77,18 +77,20 @@ def test_tells_why_it_does_not_start(pooled: Pooled) -> None:
 def test_is_refused_where_it_is_not_installed(
     server_url: sa.URL, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has no PgBouncer is told what to install."""
+    """If PgBouncer is missing, the error says what to install."""
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(ConfigurationError, match="apt install pgbouncer"), pgbouncer(server_url, reaper):
         pass
 
 
 def test_the_console_tells_of_its_clients(pooled: Pooled, server_url: sa.URL) -> None:
-    """SHOW CLIENTS names each client's application, whatever session it has."""
+    """SHOW CLIENTS has each client's application name, whichever session it uses."""
     with (
-        pooled() as it,
-        psycopg.connect(conninfo(it.url(str(server_url.database))), application_name=f"bookstore/mine/{os.getpid()}"),
+        pooled() as bouncer,
+        psycopg.connect(
+            conninfo(bouncer.url(str(server_url.database))), application_name=f"bookstore/mine/{os.getpid()}"
+        ),
     ):
-        with pooler.console(it.url("any")) as console:
+        with pooler.console(bouncer.url("any")) as console:
             names = [row["application_name"] for row in pooler.shown(console, "CLIENTS")]
         assert f"bookstore/mine/{os.getpid()}" in names

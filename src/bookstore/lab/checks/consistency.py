@@ -1,4 +1,4 @@
-"""Before anything is measured: do all profiles answer the same, and does another service answer at all?"""
+"""Checks before measuring that all profiles give the same answers, and that an external service answers as declared."""
 
 from __future__ import annotations
 
@@ -18,34 +18,41 @@ Answers = dict[str, Any]
 
 
 class InconsistentAnswersError(InvalidMeasurement):
-    """Two profiles answer differently: their speeds cannot be compared."""
+    """Two contenders answer differently, so their speeds are not comparable, or one does not answer as declared."""
 
 
 def collect_answers(deployment: Deployment, workload: Workload, ids: Sequence[int]) -> Answers:
-    """The JSON values of a sample of requests, by path: the workload's own GETs, a walk over PAGES pages by
-    cursor, some of the books `ids` (ascending), and a book that does not exist. The workload's own are asked
-    with its headers as well: what comes in a coding is compared decoded, a 304 has no body."""
-    some = _sample_ids(ids)
-    asked = [
-        (index, ask.headers, path)
-        for index, ask in enumerate(repeatable_requests(workload))
-        for path in sorted({ask.path_of(book_id) for book_id in some})
+    """Return the JSON values of sample requests, by path.
+
+    The sample is the workload's own GETs, PAGES pages by cursor, some of the books `ids` (ascending) and a book that
+    does not exist. The workload's GETs are also sent with its headers: encoded bodies are compared decoded, and a 304
+    has no body.
+    """
+    sample = _sample_ids(ids)
+    requests = [
+        (index, request.headers, path)
+        for index, request in enumerate(repeatable_requests(workload))
+        for path in sorted({request.path_of(book_id) for book_id in sample})
     ]
-    paths = {path for *_, path in asked} | {f"/books/{book_id}" for book_id in (*some, ids[-1] + 1)}
-    found = {path: _fetch(deployment, path) for path in sorted(paths)}
-    found |= {f"{path} with headers {index}": _fetch(deployment, path, it) for index, it, path in asked if it}
+    paths = {path for *_, path in requests} | {f"/books/{book_id}" for book_id in (*sample, ids[-1] + 1)}
+    values = {path: _fetch(deployment, path) for path in sorted(paths)}
+    values |= {
+        f"{path} with headers {index}": _fetch(deployment, path, headers)
+        for index, headers, path in requests
+        if headers
+    }
     cursor = ""
     for _ in range(PAGES):
         path = f"/books?limit=37{cursor}"
-        found[path] = _fetch(deployment, path)
-        if not (following := found[path]["body"].get("next_cursor")):
+        values[path] = _fetch(deployment, path)
+        if not (following := values[path]["body"].get("next_cursor")):
             break
         cursor = f"&cursor={following}"
-    return found
+    return values
 
 
 def compare(label: str, contender: Answers, other_label: str, other: Answers) -> None:
-    """Raises UnlikeError naming the first path whose answers differ, and how."""
+    """Raise InconsistentAnswersError, with the first path and both answers, if the answers differ."""
     for path in contender:
         if contender[path] != other.get(path):
             raise InconsistentAnswersError(
@@ -55,27 +62,28 @@ def compare(label: str, contender: Answers, other_label: str, other: Answers) ->
 
 
 def check_expectations(label: str, deployment: Deployment, workload: Workload, ids: Sequence[int]) -> None:
-    """Another service need not answer as ours does, but as the workload declares: 2xx, with the text that it
-    expects, for each of its GETs. Raises UnlikeError."""
-    for ask in repeatable_requests(workload):
-        for path in sorted({ask.path_of(book_id) for book_id in _sample_ids(ids)}):
-            status, body = deployment.get(path, ask.headers)
+    """Check that an external service answers each GET with 2xx and the expected text. Raises
+    InconsistentAnswersError."""
+    for request in repeatable_requests(workload):
+        for path in sorted({request.path_of(book_id) for book_id in _sample_ids(ids)}):
+            status, body = deployment.get(path, request.headers)
             if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
                 raise InconsistentAnswersError(
                     f"{label} answers GET {path} with {status}: {_abbreviate(body.decode(errors='replace'))}"
                 )
-            if ask.expects and ask.expects not in body.decode(errors="replace"):
+            if request.expects and request.expects not in body.decode(errors="replace"):
                 raise InconsistentAnswersError(
-                    f"{label} answers GET {path} without {ask.expects!r}: {_abbreviate(body.decode(errors='replace'))}"
+                    f"{label} answers GET {path} without {request.expects!r}: "
+                    f"{_abbreviate(body.decode(errors='replace'))}"
                 )
 
 
 def repeatable_requests(workload: Workload) -> list[RequestSpec]:
-    """The requests that can be asked twice with the same answer."""
+    """Return the requests that give the same answer when repeated."""
     return [
-        ask
-        for ask in workload.requests
-        if ask.method == "GET" and "{uuid}" not in ask.path and "{number}" not in ask.path
+        request
+        for request in workload.requests
+        if request.method == "GET" and "{uuid}" not in request.path and "{number}" not in request.path
     ]
 
 

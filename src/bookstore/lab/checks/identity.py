@@ -1,8 +1,7 @@
-"""Is the deployed service what its profile says? PostgreSQL tells, not the service.
+"""Checks that the deployed service is what its profile says, using PostgreSQL's data rather than the service's.
 
-pg_stat_activity tells whose sessions there are, pg_stat_statements how many statements a request makes and of
-what form, the log by which protocol they came. One thing cannot be told from there: psycopg's async side and its
-sync side speak to PostgreSQL alike.
+pg_stat_activity shows whose sessions exist, pg_stat_statements the number and form of statements per request, and the
+log the protocol used. The async and sync sides of psycopg cannot be told apart, because they use the same protocol.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from bookstore.profile.engine_profile import EngineProfile
 
 PATH: Final = "/books?limit=20"
 COUNTED_REQUESTS: Final = 5
-"""Requests that are counted; each must make the same statements."""
+"""Requests that are counted; each must execute the same statements."""
 WARM_REQUESTS: Final = 3
-"""Requests a connection gets before: what a driver asks once a connection is not counted."""
+"""Requests per connection before counting, so that a driver's one-time queries are not counted."""
 COUNTED_WITHIN_S: Final = 5
 
 _PREPARED_BY: Final = {"__asyncpg_": "asyncpg", "_pg3_": "psycopg"}
-"""What the drivers call the statements that they prepare."""
+"""Prefixes of the drivers' prepared statement names."""
 
 
 class IdentityError(InvalidMeasurement):
-    """What was deployed is not what the profile says."""
+    """The deployed service does not match its profile."""
 
 
 class _StatementCount(msgspec.Struct, frozen=True):
@@ -43,50 +42,57 @@ class _StatementCount(msgspec.Struct, frozen=True):
 
 
 def verify(profile: EngineProfile, deployment: Deployment, connection: psycopg.Connection, database: str) -> None:
-    """Compares sessions, statements and their form with the profile. `connection` is an autocommit connection
-    of a superuser with pg_stat_statements. Raises IdentityError."""
+    """Compare sessions, statements and their form with the profile.
+
+    `connection` is a superuser's autocommit connection to a server with pg_stat_statements. Raises IdentityError.
+    """
     workers = {deployment.own_pid(worker.pid) for worker in deployment.workers()}
-    seen = service_sessions(connection, database)
-    expected = {(profile.name[:30], pid) for pid in workers}
-    found = {(name[:30], pid) for name, pid in seen}
-    where = "pg_stat_activity"
+    database_sessions = service_sessions(connection, database)
+    expected_clients = {(profile.name[:30], pid) for pid in workers}
+    found_clients = {(name[:30], pid) for name, pid in database_sessions}
+    source = "pg_stat_activity"
     if deployment.pooler:
-        if not found or found - expected:  # a session bears the name of whoever had it last
+        if not found_clients or found_clients - expected_clients:  # a session keeps the name of its last client
             raise IdentityError(
-                f"{profile.name}: {where} shows sessions of {_format_sessions(found)}, expected are some of {_format_sessions(expected)}"
+                f"{profile.name}: {source} shows sessions of {_format_sessions(found_clients)}; "
+                f"expected are some of {_format_sessions(expected_clients)}"
             )
-        where, found = "PgBouncer", {(name[:30], pid) for name, pid in pooler_clients(deployment.pooler.url)}
-    if profile.pool == "queue" and found != expected:
+        source, found_clients = "PgBouncer", {(name[:30], pid) for name, pid in pooler_clients(deployment.pooler.url)}
+    if profile.pool == "queue" and found_clients != expected_clients:
         raise IdentityError(
-            f"{profile.name}: {where} shows sessions of {_format_sessions(found)}, expected are {_format_sessions(expected)}"
+            f"{profile.name}: {source} shows sessions of {_format_sessions(found_clients)}; "
+            f"expected are {_format_sessions(expected_clients)}"
         )
-    for _ in range(WARM_REQUESTS * max(1, len(seen))):
+    for _ in range(WARM_REQUESTS * max(1, len(database_sessions))):
         deployment.get(PATH)
     connection.execute("SELECT pg_stat_statements_reset(0, oid, 0) FROM pg_database WHERE datname = %s", [database])
     books = 0
     for _ in range(COUNTED_REQUESTS):
         books = len(msgspec.json.decode(deployment.get(PATH)[1])["items"])
-    counted = _statement_counts(connection, database)
-    calls = sum(one.calls for one in counted)
-    found_loading = detect_loading([one.query for one in counted], calls / COUNTED_REQUESTS)
+    counts = _statement_counts(connection, database)
+    calls = sum(count.calls for count in counts)
+    found_loading = detect_loading([count.query for count in counts], calls / COUNTED_REQUESTS)
     if found_loading != profile.loading or calls != COUNTED_REQUESTS * expected_statements(profile.loading, books):
         raise IdentityError(
-            f"{profile.name}: pg_stat_statements shows {calls} statements for {COUNTED_REQUESTS} requests of {PATH}, of the form "
-            f"{found_loading or 'of no known strategy'}; the profile says loading: {profile.loading}, which makes "
+            f"{profile.name}: pg_stat_statements shows {calls} statements for {COUNTED_REQUESTS} requests of {PATH}, "
+            f"loading: {found_loading or 'unknown'}; the profile says loading: {profile.loading}, which takes "
             f"{COUNTED_REQUESTS * expected_statements(profile.loading, books)}"
         )
 
 
 def verify_driver(profile: EngineProfile, statements: Sequence[Statement]) -> None:
-    """Compares the protocol of the captured `statements` with the profile's driver. Raises IdentityError."""
-    found = detect_driver(statements)
-    if not profile.driver.startswith(found):
-        raise IdentityError(f"{profile.name}: PostgreSQL's log shows {found}, the profile says {profile.driver}")
+    """Compare the protocol of the captured `statements` with the profile's driver. Raises IdentityError."""
+    driver = detect_driver(statements)
+    if not profile.driver.startswith(driver):
+        raise IdentityError(f"{profile.name}: PostgreSQL's log shows {driver}; the profile says {profile.driver}")
 
 
 def detect_driver(statements: Sequence[Statement]) -> str:
-    """`asyncpg` or `psycopg`: by the names they give prepared statements; without any, asyncpg always uses the
-    extended protocol, but for BEGIN and the like, and psycopg the simple one for what has no parameters."""
+    """Return `asyncpg` or `psycopg`, from the names of prepared statements.
+
+    Without prepared statements the protocol decides: asyncpg always uses the extended protocol except for BEGIN and the
+    like; psycopg uses the simple one for statements without parameters.
+    """
     for how, _ in statements:
         for name, driver in _PREPARED_BY.items():
             if name in how:
@@ -96,7 +102,7 @@ def detect_driver(statements: Sequence[Statement]) -> str:
 
 
 def detect_loading(queries: Sequence[str], per_request: float) -> str | None:
-    """The loading strategy that makes such statements for a page of books; None for none that is known."""
+    """Return the loading strategy that executes such statements for a page of books, or None if unknown."""
     text = "\n".join(queries)
     if per_request <= 1:
         if "string_agg(" in text:
@@ -109,12 +115,12 @@ def detect_loading(queries: Sequence[str], per_request: float) -> str | None:
 
 
 def expected_statements(loading: str, books: int) -> int:
-    """Statements of one page of `books` books: lazy asks twice more for each of them."""
+    """Return the statements for one page of `books` books; lazy loading executes two more for each book."""
     return {"json": 1, "joined": 1, "lazy": 1 + 2 * books}.get(loading, 3)
 
 
 def service_sessions(connection: psycopg.Connection, database: str) -> list[tuple[str, int]]:
-    """(profile, pid) of each session that the service has in the database, by its application_name."""
+    """Return (profile, pid) for each session of the service in the database, from its application_name."""
     rows = connection.execute(
         "SELECT application_name FROM pg_stat_activity WHERE datname = %s AND application_name LIKE 'bookstore/%%'",
         [database],
@@ -123,7 +129,7 @@ def service_sessions(connection: psycopg.Connection, database: str) -> list[tupl
 
 
 def pooler_clients(url: sa.URL) -> list[tuple[str, int]]:
-    """(profile, pid) of each connection that the service has to the PgBouncer at `url`, by its application_name."""
+    """Return (profile, pid) for each connection of the service to the PgBouncer at `url`, from its application_name."""
     with pooler.console(url) as console:
         return _parse_names(row["application_name"] or "" for row in pooler.shown(console, "CLIENTS"))
 
@@ -134,7 +140,7 @@ def _parse_names(names: Iterable[str]) -> list[tuple[str, int]]:
 
 
 def _statement_counts(connection: psycopg.Connection, database: str) -> list[_StatementCount]:
-    """Those since the reset. The last one may be counted a moment after its answer has arrived."""
+    """Return the counts since the reset. The last statement may be counted shortly after its answer arrives."""
 
     def read() -> list[_StatementCount]:
         rows = connection.execute(
@@ -144,9 +150,9 @@ def _statement_counts(connection: psycopg.Connection, database: str) -> list[_St
         ).fetchall()
         return [_StatementCount(*row) for row in rows if not is_control(row[0])]
 
-    wait_until(lambda: sum(one.calls for one in read()) >= COUNTED_REQUESTS, COUNTED_WITHIN_S)
+    wait_until(lambda: sum(count.calls for count in read()) >= COUNTED_REQUESTS, COUNTED_WITHIN_S)
     return read()
 
 
-def _format_sessions(found: set[tuple[str, int]]) -> str:
-    return ", ".join(f"{name} in process {pid}" for name, pid in sorted(found)) or "nobody"
+def _format_sessions(sessions: set[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} in process {pid}" for name, pid in sorted(sessions)) or "none"

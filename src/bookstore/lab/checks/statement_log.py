@@ -1,4 +1,4 @@
-"""What SQL a request really causes: read from PostgreSQL's own log, not from the service's word."""
+"""The SQL a request executes, taken from PostgreSQL's log rather than reported by the service."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bookstore.lab.testbed.deployment import Deployment
 from bookstore.lab.testbed.process import wait_until
 
 WARM_REQUESTS: Final = 3
-"""Requests a connection gets before the one that counts: what a driver asks once a connection is not in it."""
+"""Requests per connection before the captured one, so that a driver's one-time queries are not captured."""
 LOGGED_WITHIN_S: Final = 5
 LARGEST_BYTES: Final = 2**26
-"""Of the log of one capture: far more than a request's statements take."""
+"""Most log bytes read for one capture; far more than one request's statements take."""
 
 _EXECUTED: Final = re.compile(r"(statement|execute [^:]*): (.*)", re.DOTALL)
 _PARAMETER: Final = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
@@ -29,11 +29,11 @@ _numbers = itertools.count(1)
 
 
 class CaptureError(InvalidMeasurement):
-    """PostgreSQL's log does not tell what is asked."""
+    """PostgreSQL's log does not show the statements."""
 
 
 class Statement(NamedTuple):
-    """`how` it came, in the log's words: `statement`, which is the simple protocol, or `execute <name>`."""
+    """A statement, and `how` the log introduces it: `statement` (simple protocol) or `execute <name>` (extended)."""
 
     how: str
     sql: str
@@ -52,10 +52,10 @@ def capture(
     path: str,
     headers: Mapping[str, str] | None = None,
 ) -> list[Statement]:
-    """The statements of one GET of `path`, in order, their parameters written in; BEGIN and COMMIT too.
+    """Return the statements of one GET of `path`, in order, BEGIN and COMMIT included, with parameters written in.
 
-    `connection` is an autocommit connection of a superuser, through which the log is read too, wherever the server
-    runs. Raises CaptureError where the log stays silent.
+    `connection` is a superuser's autocommit connection; the log is read through it too, so the server may run anywhere.
+    Raises CaptureError if the statements do not appear in the log.
     """
     connection.execute("ALTER SYSTEM SET log_statement = 'all'")
     connection.execute("SELECT pg_reload_conf()")
@@ -66,7 +66,7 @@ def capture(
         for _ in range(WARM_REQUESTS * max(1, count)):
             deployment.get(path, headers)
         start = _log_size(connection)
-        start += len(_read_log(connection, start))  # a line's end: the file's may lie within one being written
+        start += len(_read_log(connection, start))  # the end of a line: the file may end in the middle of one
         deployment.get(path, headers)
         return parse(_read_log(connection, start))
     finally:
@@ -75,7 +75,7 @@ def capture(
 
 
 def parse(log: bytes) -> list[Statement]:
-    """The service's statements in lines of PostgreSQL's JSON log."""
+    """Return the service's statements in lines of PostgreSQL's JSON log."""
     statements = []
     for raw in log.splitlines():
         line = msgspec.json.decode(raw, type=_Line)
@@ -86,12 +86,12 @@ def parse(log: bytes) -> list[Statement]:
 
 
 def count_queries(statements: list[str]) -> int:
-    """How many of them ask something; BEGIN, COMMIT and the like do not."""
+    """Return the number of statements that query or write data; BEGIN, COMMIT and the like do not count."""
     return sum(not is_control(statement) for statement in statements)
 
 
 def is_control(sql: str) -> bool:
-    """Whether it only begins, ends or tidies up."""
+    """Return whether the statement only controls the transaction or session."""
     return _CONTROL.match(sql) is not None
 
 
@@ -102,14 +102,14 @@ def _inline_parameters(sql: str, detail: str) -> str:
 
 
 def _wait_for_reload(connection: psycopg.Connection) -> None:
-    """Until this session logs; the others were signalled with it, and look before their next statement."""
+    """Wait until this session logs statements. The others got the signal too and check before their next one."""
     if not wait_until(lambda: connection.execute("SHOW log_statement").fetchone() == ("all",), LOGGED_WITHIN_S):
-        raise CaptureError("PostgreSQL does not take log_statement = all")
+        raise CaptureError("PostgreSQL does not apply log_statement = all")
 
 
 def _read_log(connection: psycopg.Connection, start: int) -> bytes:
-    """The log from `start` to the end of a line, once it holds all that was logged so far: PostgreSQL's processes write
-    in turn."""
+    """Return the complete lines from `start`, once the log has everything up to now: PostgreSQL's processes take
+    turns."""
     mark = f"bookstore-mark-{next(_numbers)}"
     connection.execute(f"SELECT '{mark}'")
 
@@ -121,11 +121,11 @@ def _read_log(connection: psycopg.Connection, start: int) -> bytes:
         return log[: log.rfind(b"\n") + 1]
 
     if not wait_until(lambda: mark.encode() in read(), LOGGED_WITHIN_S):
-        raise CaptureError("PostgreSQL's log stays silent: no statement is in it")
+        raise CaptureError("PostgreSQL's log contains no statements")
     return read()
 
 
 def _log_size(connection: psycopg.Connection) -> int:
-    """Where the log ends now; 0 where there is none yet."""
+    """Return the size of the log; 0 if there is none yet."""
     row = connection.execute("SELECT (pg_stat_file(pg_current_logfile('jsonlog'), true)).size").fetchone()
     return int(row[0]) if row and row[0] is not None else 0

@@ -1,7 +1,7 @@
-"""k9 sends the load: a warm-up until throughput is steady, then the measured seconds; one sample a request.
+"""Sends load with k9: a warm-up until throughput is steady, then the measured load, with one sample per request.
 
-k9's Rust engine costs 30 µs of CPU a request; Locust's 200 to 440 µs took a third of the fast path's
-throughput on the same machine. Each part has a k9 of its own, so that the measured one begins with the same keys
+k9's Rust engine costs 30 µs of CPU per request; Locust's 200 to 440 µs took a third of the fast path's throughput on
+the same machine. Warm-up and measurement are separate k9 processes, so that the measured load starts with the same keys
 however long the warm-up was.
 """
 
@@ -33,23 +33,23 @@ from bookstore.lab.workload.spec import Workload
 from bookstore.reaper import Reaper, end_process
 
 VERSION: Final = "k9 0.1.0"
-"""What a plan may hold and what its lines look like differs from version to version."""
+"""The supported version: plan format and output lines differ between versions."""
 SPARE_S: Final = 45
-"""How much longer than planned k9 may take before it counts as stuck: it gives requests GRACE_S to end."""
+"""Seconds beyond the planned time before k9 counts as stuck; k9 itself gives requests in flight GRACE_S."""
 
 _K9: Final = (sys.executable, "-P", "-m", "k9")
 _POLL_S: Final = 0.1
 
 Tick = Callable[[str, float], None]
-"""Is told about ten times a second what is done, and the share of its time that is gone, 0 to 1."""
+"""Called about ten times per second with the activity and the elapsed share of its time, 0 to 1."""
 
 
 class LoadError(InvalidMeasurement):
-    """The load generator failed: what was measured is not valid."""
+    """The load generator failed, so the measurement is not valid."""
 
 
 class Target(NamedTuple):
-    """The service at `base`, the catalogue's `ids`, and the bearer token for writes."""
+    """The service's base URL, the catalogue's book `ids`, and the bearer token for writes."""
 
     base: str
     ids: Sequence[int]
@@ -58,9 +58,12 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What was sent. `samples` are the warm-up's too, `done_s` negative there. `began_s` is when the measured load
-    began, on time.monotonic()'s clock; `warm_up_s` how long before that the warm-up did. `steady` is False where
-    the warm-up's cap came before the end of its trend; a cap too short to see one in counts as steady."""
+    """The load that was sent.
+
+    `samples` include the warm-up's, with negative `done_s`. `began_s` is the start of the measured load on
+    time.monotonic()'s clock, `warm_up_s` the length of the warm-up before it. `steady` is False if the warm-up reached
+    its cap while there was still a trend; a cap too short to detect a trend counts as steady.
+    """
 
     samples: Samples
     began_s: float
@@ -70,12 +73,12 @@ class LoadResult:
 
 
 def check() -> None:
-    """Raises ConfigurationError where k9 is missing or is not the version that is known here."""
+    """Raise ConfigurationError if k9 is missing or has an unsupported version."""
     result = subprocess.run([*_K9, "--version"], capture_output=True, text=True, check=False, timeout=60)
-    if result.returncode or (found := result.stdout.strip()) != VERSION:
-        what = (result.stderr.strip().splitlines() or ["nothing"])[-1] if result.returncode else found
+    if result.returncode or (version := result.stdout.strip()) != VERSION:
+        output = (result.stderr.strip().splitlines() or ["nothing"])[-1] if result.returncode else version
         raise ConfigurationError(
-            f"load generator: found {what}; allowed is {VERSION}: in a checkout pip install '.[lab]'"
+            f"load generator: found {output}; allowed is {VERSION}; in a checkout, run: pip install '.[lab]'"
         )
 
 
@@ -87,30 +90,31 @@ def send(
     tick: Tick,
     *,
     seed: int,
-    pid: Callable[[int], None] | None = None,
+    on_pid: Callable[[int], None] | None = None,
 ) -> LoadResult:
-    """Loads the service by `workload`; `seed` decides the keys. `pid` is told each generator's process id.
+    """Load the service as `workload` says and return the result.
 
-    Raises LoadError where k9 fails, or ends before its time.
+    `seed` determines the keys; `on_pid` is called with each generator process's id. Raises LoadError if k9 fails or
+    ends early.
     """
-    sender = _Sender(workload, target, folder, reaper, pid)
-    warm, is_warm = sender.warm_up(seed, tick)
-    epoch_s = time.time() - time.monotonic()  # k9 tells the time of day
-    points, cpu = sender.measure(seed, tick)
+    sender = _Sender(workload, target, folder, reaper, on_pid)
+    warm_up, was_steady = sender.warm_up(seed, tick)
+    epoch_s = time.time() - time.monotonic()  # k9's output has the time of day
+    points, cpu_times = sender.measure(seed, tick)
     zero_s = points.began_s
     began_s = zero_s - epoch_s
     samples = points.samples(zero_s)
     if workload.model == "closed" and not workload.stages and samples.done_s[-1] < workload.duration:
-        last_s = samples.done_s[-1]  # each client always has a request on its way
-        raise LoadError(f"no request ended after {last_s:.1f} s: the service hangs, or k9 ended early")
+        last_s = samples.done_s[-1]  # each client always has a request in flight
+        raise LoadError(f"no request completed after {last_s:.1f} s: the service hangs, or k9 ended early")
     generator = Generator(
-        cpu_ratio=_cpu_ratio(cpu, began_s, began_s + workload.duration),
+        cpu_ratio=_cpu_ratio(cpu_times, began_s, began_s + workload.duration),
         late_ms=float(np.percentile(points.late_ms, 99)) if len(points.late_ms) else None,
         dropped=points.dropped,
     )
-    before = warm.samples(zero_s) if len(warm) else empty()
-    warm_up_s = zero_s - warm.began_s if len(warm) else 0.0
-    return LoadResult(joined([before, samples]), began_s, warm_up_s, is_warm, generator)
+    warm_up_samples = warm_up.samples(zero_s) if len(warm_up) else empty()
+    warm_up_s = zero_s - warm_up.began_s if len(warm_up) else 0.0
+    return LoadResult(joined([warm_up_samples, samples]), began_s, warm_up_s, was_steady, generator)
 
 
 class _Sender:
@@ -120,48 +124,48 @@ class _Sender:
         target: Target,
         folder: Path,
         reaper: Reaper,
-        pid: Callable[[int], None] | None,
+        on_pid: Callable[[int], None] | None,
     ) -> None:
         self.workload = workload
         self.target = target
         self.folder = folder
         self.reaper = reaper
-        self.pid = pid
+        self.on_pid = on_pid
         self.is_open = workload.model == "open"
 
     def warm_up(self, seed: int, tick: Tick) -> tuple[Points, bool]:
-        """Ends when the load is steady, at the latest at the cap; and whether it is steady."""
+        """Send load until it is steady, at most for the cap; return the points and whether the load was steady."""
         cap_s = self.workload.warm_up
         points = Points(self.folder / "warm_up.jsonl", is_open=self.is_open)
         if not cap_s:
             return points, True
 
-        def look(gone_s: float, _: int) -> bool:
-            tick("warms up", min(gone_s / cap_s, 1))
+        def poll(elapsed_s: float, _: int) -> bool:
+            tick("warming up", min(elapsed_s / cap_s, 1))
             points.read()
-            return gone_s > WINDOWS * WINDOW_S and is_steady(points.samples(0), is_open=self.is_open)
+            return elapsed_s > WINDOWS * WINDOW_S and is_steady(points.samples(0), is_open=self.is_open)
 
-        was_stopped = self._run("warm_up", k9_plan.warm_up, [seed, 0], cap_s, look)
+        was_stopped = self._run("warm_up", k9_plan.warm_up, [seed, 0], cap_s, poll)
         points.read()
         points.path.unlink(missing_ok=True)
-        is_seen = cap_s > WINDOWS * WINDOW_S
-        return points, was_stopped or not is_seen or is_steady(points.samples(0), is_open=self.is_open)
+        is_long_enough = cap_s > WINDOWS * WINDOW_S
+        return points, was_stopped or not is_long_enough or is_steady(points.samples(0), is_open=self.is_open)
 
     def measure(self, seed: int, tick: Tick) -> tuple[Points, list[tuple[float, float]]]:
-        """The points, and k9's CPU seconds by time.monotonic()."""
+        """Return the points, and k9's CPU seconds as (time.monotonic(), seconds)."""
         seconds = self.workload.duration
         points = Points(self.folder / "samples.jsonl", is_open=self.is_open)
-        cpu: list[tuple[float, float]] = []
+        cpu_times: list[tuple[float, float]] = []
 
-        def look(gone_s: float, process: int) -> bool:
-            tick("is loaded", min(gone_s / seconds, 1))
+        def poll(elapsed_s: float, pid: int) -> bool:
+            tick("measuring", min(elapsed_s / seconds, 1))
             with suppress(psutil.Error):
-                times = psutil.Process(process).cpu_times()
-                cpu.append((time.monotonic(), times.user + times.system))
+                times = psutil.Process(pid).cpu_times()
+                cpu_times.append((time.monotonic(), times.user + times.system))
             return False
 
         began_s = time.monotonic()
-        self._run("samples", k9_plan.plan, [seed, 1], seconds, look)
+        self._run("samples", k9_plan.plan, [seed, 1], seconds, poll)
         if (lasted_s := time.monotonic() - began_s) < seconds:
             raise LoadError(f"k9 ended after {lasted_s:.1f} of {seconds:g} s")
         points.read()
@@ -169,8 +173,8 @@ class _Sender:
         if not len(points):
             raise LoadError("k9 sent no request")
         if points.unpaired:
-            raise LoadError(f"k9 wrote {points.unpaired} requests without their ends: they cannot be told apart")
-        return points, cpu
+            raise LoadError(f"k9's output has {points.unpaired} requests without an end: samples cannot be assigned")
+        return points, cpu_times
 
     def _run(
         self,
@@ -178,25 +182,24 @@ class _Sender:
         plan: Callable[..., dict[str, Any]],
         seed: Sequence[int],
         seconds: float,
-        look: Callable[[float, int], bool],
+        poll: Callable[[float, int], bool],
     ) -> bool:
-        """One k9 to its end; or until `look`, called with the seconds that are gone and its process id, is True,
-        as this is then."""
+        """Run k9 to its end, or until `poll(elapsed_s, pid)` returns True. Return whether `poll` stopped it."""
         plan_file, keys_file = self.folder / f"{name}-plan.json", self.folder / f"{name}-keys.csv"
         has_token = self.target.token is not None
-        planned = plan(self.workload, self.target.base, keys_file, has_token=has_token)
-        if "feeders" in planned:
+        k9_input = plan(self.workload, self.target.base, keys_file, has_token=has_token)
+        if "feeders" in k9_input:
             k9_plan.write_keys(keys_file, self.workload, self.target.ids, seed)
-        plan_file.write_bytes(msgspec.json.encode(planned))
+        plan_file.write_bytes(msgspec.json.encode(k9_input))
         samples_file = self.folder / f"{name}.jsonl"
         with suppress(OSError):
-            samples_file.unlink()  # of a load that failed
+            samples_file.unlink()  # left by a load that failed
         command = [
             *_K9, "run", "--quiet", "--no-color", "--no-summary", "--discard-response-bodies", "--max-redirects", "0",
             "--system-tags", "status", "--out", f"json={samples_file}", str(plan_file),
         ]  # fmt: skip
         environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-        environment["TOKIO_WORKER_THREADS"] = "1"  # the lines of one request stand together only with one thread
+        environment["TOKIO_WORKER_THREADS"] = "1"  # only with one thread are a request's lines consecutive
         if self.target.token is not None:
             environment[k9_plan.TOKEN] = self.target.token
         with (self.folder / "k9.log").open("wb") as log:
@@ -205,34 +208,34 @@ class _Sender:
             )
             self.reaper.watch("group", process.pid)
             try:
-                if self.pid:
-                    self.pid(process.pid)
-                was_stopped = _wait(process, seconds, look)
+                if self.on_pid:
+                    self.on_pid(process.pid)
+                was_stopped = _wait(process, seconds, poll)
             finally:
                 end_process(process, grace_s=2)
                 self.reaper.forget("group", process.pid)
         if process.returncode != 0 and not was_stopped:
-            told = (self.folder / "k9.log").read_text(errors="replace").strip()[-500:]
-            raise LoadError(f"k9 ended with code {process.returncode}: {told}")
+            log_tail = (self.folder / "k9.log").read_text(errors="replace").strip()[-500:]
+            raise LoadError(f"k9 exited with code {process.returncode}: {log_tail}")
         return was_stopped
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float, look: Callable[[float, int], bool]) -> bool:
-    """Until k9 ends by itself, or `look` had it stopped (True)."""
+def _wait(process: subprocess.Popen[bytes], seconds: float, poll: Callable[[float, int], bool]) -> bool:
+    """Wait until k9 ends by itself, or until `poll` has it stopped (True)."""
     begin = time.monotonic()
     was_stopped = False
-    while (gone := time.monotonic() - begin) < seconds + SPARE_S:
-        if not was_stopped and look(gone, process.pid):
+    while (elapsed_s := time.monotonic() - begin) < seconds + SPARE_S:
+        if not was_stopped and poll(elapsed_s, process.pid):
             was_stopped = True
             process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_POLL_S)
             return was_stopped
-    raise LoadError(f"k9 did not end {SPARE_S} s after its time")
+    raise LoadError(f"k9 did not end within {SPARE_S} s after its planned time")
 
 
-def _cpu_ratio(cpu: Sequence[tuple[float, float]], begin_s: float, end_s: float) -> float | None:
-    within = [(at_s, used_s) for at_s, used_s in cpu if begin_s <= at_s <= end_s]
+def _cpu_ratio(cpu_times: Sequence[tuple[float, float]], begin_s: float, end_s: float) -> float | None:
+    within = [(at_s, used_s) for at_s, used_s in cpu_times if begin_s <= at_s <= end_s]
     if len(within) < 2:
         return None
     (first_s, before_s), (last_s, after_s) = within[0], within[-1]

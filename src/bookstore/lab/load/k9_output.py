@@ -1,4 +1,5 @@
-"""k9's JSON lines -> samples. A 10-minute file may have gigabytes: it is read once, in blocks, into columns."""
+"""Parses k9's JSON lines into samples. A 10-minute file can have gigabytes, so it is read once, in blocks, into
+columns."""
 
 from __future__ import annotations
 
@@ -40,11 +41,11 @@ class _Line(msgspec.Struct):
 
 
 class Points:
-    """What k9 has written to the file at `path` so far; `read` takes in what is new.
+    """The requests that k9 has written to `path` so far; `read` adds what is new.
 
-    All lines of a request stand together: http_reqs, http_req_duration where an answer came, then those of its
-    iteration, which in the open model has `iteration_duration_corrected`, counted from the planned moment.
-    `unpaired` counts the requests for which that is not so, `dropped` those that were planned and never sent.
+    A request's lines are consecutive: http_reqs, http_req_duration if there was an answer, then its iteration's lines,
+    which include `iteration_duration_corrected`, counted from the planned moment, in the open model. `unpaired` counts
+    the requests whose lines are not consecutive, `dropped` the planned requests that were never sent.
     """
 
     def __init__(self, path: Path, *, is_open: bool) -> None:
@@ -58,7 +59,7 @@ class Points:
         self._decode = msgspec.json.Decoder(_Line).decode
         self._offset = 0
         self._rest = b""
-        self._second = ("", 0.0)
+        self._parsed_second = ("", 0.0)
         self._request: tuple[float, float | None, int, int] | None = None
         self._iteration_ms = 0.0
 
@@ -76,10 +77,10 @@ class Points:
                 self._rest = lines.pop()
                 for line in lines:
                     if line.endswith(_RELEVANT_ENDINGS):
-                        self._take(line)
+                        self._process(line)
 
     def samples(self, zero_s: float) -> Samples:
-        """In the order they were done; `zero_s` is the moment that `done_s` counts from, in seconds of the epoch."""
+        """Return the samples by completion time; `done_s` counts from `zero_s`, in seconds of the epoch."""
         done = np.asarray(self._done)
         order = np.argsort(done, kind="stable")
         return Samples(
@@ -92,24 +93,24 @@ class Points:
 
     @property
     def began_s(self) -> float:
-        """When the first request was planned (open) or sent (closed), in seconds of the epoch."""
+        """The moment the first request was planned (open) or sent (closed), in seconds of the epoch."""
         return float(np.min(np.asarray(self._done) - np.asarray(self._latency) / 1000))
 
     @property
     def late_ms(self) -> NDArray[np.float64]:
-        """How much later than planned each request began (open model)."""
+        """How much later than planned each request was sent, in ms (open model)."""
         return np.asarray(self._late_ms)
 
-    def _take(self, line: bytes) -> None:
-        it = self._decode(line)
-        if it.type != "Point":
+    def _process(self, line: bytes) -> None:
+        point = self._decode(line)
+        if point.type != "Point":
             return
-        value = it.data.value
-        match it.metric:
+        value = point.data.value
+        match point.metric:
             case "http_reqs":
                 self.unpaired += self._request is not None
-                at_s = self._epoch_s(it.data.time)
-                self._request = (at_s, None, int(it.data.tags.status or 0), int(it.data.tags.kind))
+                at_s = self._epoch_s(point.data.time)
+                self._request = (at_s, None, int(point.data.tags.status or 0), int(point.data.tags.kind))
             case "http_req_duration" if self._request:
                 self._request = (self._request[0], value, *self._request[2:])
                 if not self.is_open:
@@ -125,7 +126,7 @@ class Points:
                 self.dropped += int(value)
 
     def _add(self, latency_ms: float) -> None:
-        """The request is over. One without an answer took as long as its iteration."""
+        """Finish the current request. A request without an answer took as long as its iteration."""
         if self._request is None:
             return
         at_s, service_ms, status, kind = self._request
@@ -137,8 +138,9 @@ class Points:
         self._kind.append(kind)
 
     def _epoch_s(self, text: str) -> float:
-        """k9's `2026-01-31T08:00:00.123456789Z` -> seconds; Python's own parser knows six digits only."""
+        """k9's `2026-01-31T08:00:00.123456789Z` -> seconds of the epoch. Python's own parser accepts at most six
+        digits."""
         whole, _, fraction = text.rstrip("Z").partition(".")
-        if whole != self._second[0]:
-            self._second = (whole, datetime.fromisoformat(whole + "+00:00").timestamp())
-        return self._second[1] + float(f"0.{fraction or 0}")
+        if whole != self._parsed_second[0]:
+            self._parsed_second = (whole, datetime.fromisoformat(whole + "+00:00").timestamp())
+        return self._parsed_second[1] + float(f"0.{fraction or 0}")

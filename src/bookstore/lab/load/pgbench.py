@@ -1,4 +1,5 @@
-"""The ceiling: what pgbench, with no service in between, gets from the database with a profile's own SQL."""
+"""The ceiling: the throughput that pgbench achieves on the database with a profile's own SQL, without a service
+between."""
 
 from __future__ import annotations
 
@@ -17,11 +18,11 @@ from bookstore.lab.exceptions import InvalidMeasurement
 CEILING_S: Final = 1
 SPARE_S: Final = 60
 MOST_CLIENTS: Final = 64
-"""Each takes a connection, of which the lab's database has 100; far fewer keep it fully at work."""
+"""Each takes one of the lab database's 100 connections; far fewer are enough to saturate it."""
 
 
 class Script(NamedTuple):
-    """The statements of one request, which is asked `weight` times as often as one of weight 1."""
+    """One request's statements, executed `weight` times as often as a script of weight 1."""
 
     statements: Sequence[str]
     weight: int = 1
@@ -32,9 +33,11 @@ class CeilingError(InvalidMeasurement):
 
 
 def measure_ceiling_per_s(url: sa.URL, scripts: Sequence[Script], concurrency: int, folder: Path) -> float:
-    """Requests a second that `concurrency` clients, at most MOST_CLIENTS, get done, prepared once a connection,
-    mixed by their weights, for CEILING_S seconds. A workload's `{id}` is one and the same book here. Raises
-    CeilingError."""
+    """Return the requests per second that `concurrency` clients (at most MOST_CLIENTS) complete in CEILING_S seconds.
+
+    Statements are prepared once per connection, and scripts are mixed by weight. A workload's `{id}` is always the same
+    book here. Raises CeilingError.
+    """
     files = []
     for number, script in enumerate(scripts):
         file = folder / f"request-{number}.sql"
@@ -53,8 +56,8 @@ def measure_ceiling_per_s(url: sa.URL, scripts: Sequence[Script], concurrency: i
             command, capture_output=True, text=True, check=False, env=environment, timeout=CEILING_S + SPARE_S
         )
     except subprocess.TimeoutExpired:
-        raise CeilingError(f"pgbench did not end {SPARE_S} s after its time") from None
-    found = re.search(r"^tps = ([0-9.]+)", result.stdout, re.MULTILINE)
-    if result.returncode or not found:
+        raise CeilingError(f"pgbench did not end within {SPARE_S} s after its planned time") from None
+    match = re.search(r"^tps = ([0-9.]+)", result.stdout, re.MULTILINE)
+    if result.returncode or not match:
         raise CeilingError(f"pgbench: {(result.stderr or result.stdout).strip()[-500:]}")
-    return float(found[1])
+    return float(match[1])

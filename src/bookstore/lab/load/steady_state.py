@@ -1,4 +1,4 @@
-"""Is the warm-up over? It is when the load shows no trend any more."""
+"""Detects the end of the warm-up: the load no longer shows a trend."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from bookstore.lab.record.samples import Samples
 WINDOWS: Final = 6
 WINDOW_S: Final = 0.5
 SMALL_RATIO: Final = 0.03
-"""A trend of so little over all windows is none, however certain it is."""
+"""A smaller change over all windows is not a trend, however significant."""
 
 _T_CRITICAL: Final = 2.776
 """Student's t, two-sided 5 %, for WINDOWS - 2 degrees of freedom."""
 
 
 def is_steady(samples: Samples, *, is_open: bool) -> bool:
-    """Whether the last WINDOWS of WINDOW_S show no trend: of throughput in the closed model, of the mean latency
-    in the open one, where the throughput is given."""
+    """Return whether the last WINDOWS windows of WINDOW_S seconds show no trend.
+
+    The closed model looks at throughput; the open model at mean latency, because its throughput is given.
+    """
     if not len(samples) or samples.done_s[-1] - samples.done_s[0] < WINDOWS * WINDOW_S:
         return False
     edges = samples.done_s[-1] - WINDOW_S * np.arange(WINDOWS, -1, -1)
@@ -32,8 +34,11 @@ def is_steady(samples: Samples, *, is_open: bool) -> bool:
 
 
 def has_no_trend(values: Sequence[float]) -> bool:
-    """Least squares over WINDOWS values: the slope is not significant at 5 % (t-test), or changes less than
-    SMALL_RATIO of the mean from the first to the last."""
+    """Return whether a least-squares line through WINDOWS values has no significant slope.
+
+    True if the slope is not significant at 5 % (t-test), or if it changes less than SMALL_RATIO of the mean from first
+    to last value.
+    """
     x = np.arange(WINDOWS) - (WINDOWS - 1) / 2
     y = np.asarray(values, np.float64)
     slope = float(x @ y / (x @ x))

@@ -1,4 +1,4 @@
-"""Contenders in the containers of compose.yaml, within its limits: production's share."""
+"""A testbed of compose.yaml's containers, with its limits of CPU and memory as in production."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bookstore.reaper import Reaper
 
 STOPPED_WITHIN_S: Final = 20
 INIT_PROGRAMS: Final = frozenset({"catatonit", "docker-init", "podman-init", "tini"})
-"""What an engine or an image may put before the service, as process 1."""
+"""Programs that a container engine or an image may run as process 1 in front of the service."""
 
 _VERSIONS: Final = """
 import json, sys
@@ -42,16 +42,16 @@ print(json.dumps(found))
 
 
 @contextmanager
-def testbed(fill: Fill, reaper: Reaper, folder: Path, wanted: Limits, *, writes: bool) -> Iterator[ComposeTestbed]:
-    """A testbed of containers within the `wanted` limits, whose catalogue `fill` made; `writes` makes commits
-    durable. All of it is gone when the block ends."""
+def testbed(fill: Fill, reaper: Reaper, folder: Path, requested: Limits, *, writes: bool) -> Iterator[ComposeTestbed]:
+    """A testbed of containers within the `requested` limits, with a catalogue from `fill`; all of it is gone when the
+    block ends. `writes` makes commits durable."""
     settings = server_settings(writes=writes)
-    with running_project(reaper, folder, wanted, settings) as project, filled_database(project, fill) as database:
-        yield ComposeTestbed(database, project, folder, reaper, wanted)
+    with running_project(reaper, folder, requested, settings) as project, filled_database(project, fill) as database:
+        yield ComposeTestbed(database, project, folder, reaper, requested)
 
 
 class ContainerDeployment(Deployment):
-    """The service in a container: its processes are seen from outside, under other numbers than it has."""
+    """The service in a container. This machine sees its processes under other pids than the service itself."""
 
     def __init__(self, port: int, root: int, metrics_url: str | None) -> None:
         super().__init__(None, port, metrics_url=metrics_url)
@@ -68,22 +68,22 @@ class ContainerDeployment(Deployment):
             main = self.root.children()[0] if self.root.name() in INIT_PROGRAMS else self.root
             return sorted(main.children(), key=lambda worker: worker.pid)
         except (psutil.NoSuchProcess, IndexError):
-            raise DeploymentError("the service ended while it was needed") from None
+            raise DeploymentError("the service has stopped") from None
 
 
 class ComposeTestbed:
-    """A Site."""
+    """A `Testbed` of containers."""
 
     def __init__(
-        self, database: BenchmarkDatabase, project: Project, folder: Path, reaper: Reaper, asked: Limits
+        self, database: BenchmarkDatabase, project: Project, folder: Path, reaper: Reaper, requested: Limits
     ) -> None:
         self.database = database
         self.folder = folder
         self.reaper = reaper
         self._project = project
-        self._asked = asked
-        self._held = Limits()
-        self._versions = self._told_by_image()
+        self._requested = requested
+        self._actual = Limits()
+        self._versions = self._image_versions()
 
     @contextmanager
     def deploy(self, contender: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
@@ -91,82 +91,85 @@ class ComposeTestbed:
         project.write_secret("api_tokens", (token or _unused_token()).line())
         port, metrics_port = free_port(), free_port()
         try:
-            said = project.compose(
+            output = project.compose(
                 "run", "-d", "-T", "--no-deps", "--service-ports", "--name", name, "api",
-                BOOKSTORE_PROFILE=self._mounted(contender),
+                BOOKSTORE_PROFILE=self._mount_profile(contender),
                 BOOKSTORE_PUBLISH=f"{HOST}:{port}",
                 LAB_METRICS_PORT=str(metrics_port),
             )  # fmt: skip
-            if name not in project.containers() or not (root := project.root(name)):
+            if name not in project.containers() or not (root := project.root_pid(name)):
                 log = project.engine.log(name)
-                raise DeploymentError(f"the container ended at its start:\n{said.strip()[-1500:]}\n{log}")
+                raise DeploymentError(f"the container ended during startup:\n{output.strip()[-1500:]}\n{log}")
             deployment = ContainerDeployment(port, root, f"http://{HOST}:{metrics_port}/metrics" if inspect else None)
             wait_ready(deployment, "/health/ready", lambda: project.engine.log(name))
-            self._held = self._checked(limits.limits_in_force(deployment.workers()[0].pid))
+            self._actual = self._check_limits(limits.limits_in_force(deployment.workers()[0].pid))
             yield deployment
-            self._end("stop", "-t", str(STOPPED_WITHIN_S), name)  # in good order, where nothing went wrong
+            self._end("stop", "-t", str(STOPPED_WITHIN_S), name)  # a clean shutdown, if nothing failed
         finally:
             self._end("kill", name)
             self._end("rm", "-f", "-v", name)
 
     def leftovers(self) -> list[str]:
-        return [f"the container {it}" for it in self._project.containers() if it not in self._project.containers("db")]
+        database = self._project.containers("db")
+        return [f"the container {name}" for name in self._project.containers() if name not in database]
 
     def limits(self) -> Limits:
-        return self._held
+        return self._actual
 
     def machine(self) -> Machine:
-        here = machine.describe_machine(self.database.postgresql)
+        this_machine = machine.describe_machine(self.database.postgresql)
         packages = dict(self._versions)
         return msgspec.structs.replace(
-            here,
+            this_machine,
             python=packages.pop("python"),
-            packages={"k9-load": here.packages["k9-load"], **packages},
-            engine=self._project.engine.told,
-            image=self._project.engine.asked("image", "inspect", "--format", "{{.Id}}", self._project.image()),
+            packages={"k9-load": this_machine.packages["k9-load"], **packages},
+            engine=self._project.engine.versions,
+            image=self._project.engine.run("image", "inspect", "--format", "{{.Id}}", self._project.image()),
         )
 
     def _end(self, *command: str) -> None:
-        with suppress(DeploymentError):  # it has ended, or was never made; what outlives this, left() tells
-            self._project.engine.asked(*command)
+        with suppress(DeploymentError):  # it has ended or was never created; leftovers() reports the rest
+            self._project.engine.run(*command)
 
-    def _mounted(self, contender: PlannedContender) -> str:
-        """The profile as this machine reads it, in the folder that the container reads; under its own name, with its
-        overrides behind it once more, for both are part of what it is called."""
+    def _mount_profile(self, contender: PlannedContender) -> str:
+        """Write the profile into the mounted folder and return its path there, with the overrides appended again: file
+        name and overrides are both part of the profile's name."""
         assert contender.profile
         base, mark, overrides = contender.profile.name.partition("@")
         folder = hashlib.sha256(contender.profile.name.encode()).hexdigest()[:8]
         path = self._project.write_profile(f"{folder}/{base}.yaml", rendering.to_yaml(contender.profile))
         return f"{path}{mark}{overrides}"
 
-    def _checked(self, held: Limits) -> Limits:
-        """Raises DeploymentError where the kernel holds it to something else than was asked for."""
-        for what, asked, found in (
-            ("--limit-cpu", self._asked.cpus, held.cpus),
-            ("--limit-memory", self._asked.memory_bytes, held.memory_bytes),
+    def _check_limits(self, actual: Limits) -> Limits:
+        """Return `actual`. Raises DeploymentError if the kernel enforces other limits than requested."""
+        for option, requested, found in (
+            ("--limit-cpu", self._requested.cpus, actual.cpus),
+            ("--limit-memory", self._requested.memory_bytes, actual.memory_bytes),
         ):
-            if asked is not None and (found is None or abs(found - asked) > asked / 100):
-                told = "no limit" if found is None else f"{found:g}"
-                raise DeploymentError(f"{what} {asked:g} is not in force: the container's control group has {told}")
-        return held
+            if requested is not None and (found is None or abs(found - requested) > requested / 100):
+                limit = "no limit" if found is None else f"{found:g}"
+                raise DeploymentError(
+                    f"{option} {requested:g} is not in force: the container's control group has {limit}"
+                )
+        return actual
 
-    def _told_by_image(self) -> dict[str, str]:
-        said = self._project.engine.asked(
+    def _image_versions(self) -> dict[str, str]:
+        output = self._project.engine.run(
             "run", "--rm", "--network", "none", "--label", f"com.docker.compose.project={self._project.name}",
             "--entrypoint", "python", self._project.image(), "-c", _VERSIONS, *machine.PACKAGES,
         )  # fmt: skip
-        return msgspec.json.decode(said, type=dict[str, str])
+        return msgspec.json.decode(output, type=dict[str, str])
 
 
 def innermost_pid(pid: int) -> int:
-    """What a process is called in the innermost namespace it is in. Raises DeploymentError where it is gone."""
+    """Return the process's id in its innermost pid namespace. Raises DeploymentError if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
-        raise DeploymentError("the service ended while it was needed") from None
+        raise DeploymentError("the service has stopped") from None
     return next((int(line.split()[-1]) for line in lines if line.startswith("NSpid:")), pid)
 
 
 def _unused_token() -> Token:
-    """A token that nobody has: a service that others might reach starts with one only."""
+    """Return a token that nobody has: the service requires one to start on an address that others can reach."""
     return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())[1]

@@ -1,4 +1,4 @@
-"""The container engine of this machine, and what composes: podman with podman-compose, or docker with its plugin."""
+"""This machine's container engine and compose program: podman with podman-compose, or docker with its plugin."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ _MISSING: Final = (
 
 
 class _Requirement(NamedTuple):
-    """How a program is asked for its version, where that stands in the answer, and the oldest that can do what is
-    asked of it."""
+    """A program's version command, the pattern of the version in its output, the oldest usable version, and advice."""
 
     command: tuple[str, ...]
-    answer: str
-    least: tuple[int, ...]
+    pattern: str
+    minimum: tuple[int, ...]
     advice: str
 
 
@@ -52,22 +51,22 @@ _REQUIREMENTS: Final = {
 
 
 class ContainerEngine(NamedTuple):
-    """`program` manages containers, `compose` makes them; `told` names both with their versions."""
+    """`program` manages containers, `compose` creates them; `versions` names both with their versions."""
 
     program: str
     compose: tuple[str, ...]
-    told: str
+    versions: str
 
-    def asked(self, *arguments: str) -> str:
-        """What the engine answers. Raises DeploymentError where it refuses."""
-        code, said = _run((self.program, *arguments))
-        if code:
-            raise DeploymentError(f"{self.program} {' '.join(arguments[:2])}: {said.strip()[-500:]}")
-        return said.strip()
+    def run(self, *arguments: str) -> str:
+        """Run a command of the engine and return its output. Raises DeploymentError if it fails."""
+        exit_code, output = _run((self.program, *arguments))
+        if exit_code:
+            raise DeploymentError(f"{self.program} {' '.join(arguments[:2])}: {output.strip()[-500:]}")
+        return output.strip()
 
     def log(self, container: str) -> str:
-        """The end of what a container said, on either of its outputs."""
-        done = subprocess.run(
+        """Return the end of a container's output, stdout and stderr."""
+        result = subprocess.run(
             [self.program, "logs", "--tail", "15", container],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -76,13 +75,14 @@ class ContainerEngine(NamedTuple):
             check=False,
             timeout=ANSWERS_WITHIN_S,
         )
-        return done.stdout.strip()
+        return result.stdout.strip()
 
-    def has(self, image: str) -> bool:
+    def has_image(self, image: str) -> bool:
         return _run((self.program, "image", "inspect", image))[0] == 0
 
     def run_compose(self, arguments: list[str], folder: Path, environment: Mapping[str, str], reaper: Reaper) -> str:
-        """Runs compose in `folder`, and returns its output. What it starts there lives on; it does not outlive us."""
+        """Run compose in `folder` and return its output. The containers stay, but the compose process never outlives
+        the lab."""
         process = subprocess.Popen(
             [*self.compose, *arguments],
             stdin=subprocess.DEVNULL,
@@ -91,11 +91,11 @@ class ContainerEngine(NamedTuple):
             env=dict(environment),
             cwd=folder,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the lab, which then removes what is there
+            start_new_session=True,  # Ctrl-C must reach only the lab, which then removes everything
         )
         reaper.watch("group", process.pid)
         try:
-            said, _ = process.communicate(timeout=ANSWERS_WITHIN_S)
+            output, _ = process.communicate(timeout=ANSWERS_WITHIN_S)
         except subprocess.TimeoutExpired:
             raise DeploymentError(f"{' '.join(self.compose)} did not end within {ANSWERS_WITHIN_S} s") from None
         finally:
@@ -104,41 +104,40 @@ class ContainerEngine(NamedTuple):
                 process.wait()
             reaper.forget("group", process.pid)
         if process.returncode:
-            raise DeploymentError(f"{' '.join([*self.compose, *arguments[-1:]])} failed:\n{said.strip()[-1500:]}")
-        return said
+            raise DeploymentError(f"{' '.join([*self.compose, *arguments[-1:]])} failed:\n{output.strip()[-1500:]}")
+        return output
 
 
 def find() -> ContainerEngine:
-    """podman where it is installed, else docker. Raises ConfigurationError where what is needed is missing or too
-    old."""
-    program = next((it for it in _REQUIREMENTS if shutil.which(it)), None)
+    """Return podman if installed, else docker. Raises ConfigurationError if a program is missing or too old."""
+    program = next((name for name in _REQUIREMENTS if shutil.which(name)), None)
     if program is None:
         raise ConfigurationError(_MISSING)
-    told = [_check_version(needed) for needed in _REQUIREMENTS[program]]
+    versions = [_check_version(requirement) for requirement in _REQUIREMENTS[program]]
     compose = ("docker", "compose") if program == "docker" else ("podman-compose",)
-    return ContainerEngine(program, compose, ", ".join(told))
+    return ContainerEngine(program, compose, ", ".join(versions))
 
 
-def _check_version(needed: _Requirement) -> str:
-    name = " ".join(it for it in needed.command if it in {"podman", "podman-compose", "docker", "compose"})
-    code, said = _run(needed.command)
-    found = re.search(needed.answer, said, re.MULTILINE)
-    if code or not found:
-        raise ConfigurationError(f"--deploy compose: {name} does not tell its version: {needed.advice}")
-    if tuple(int(part) for part in found[1].split(".") if part) < needed.least:
-        least = ".".join(map(str, needed.least))
+def _check_version(requirement: _Requirement) -> str:
+    name = " ".join(word for word in requirement.command if word in {"podman", "podman-compose", "docker", "compose"})
+    exit_code, output = _run(requirement.command)
+    match = re.search(requirement.pattern, output, re.MULTILINE)
+    if exit_code or not match:
+        raise ConfigurationError(f"--deploy compose: {name} does not report its version: {requirement.advice}")
+    if tuple(int(part) for part in match[1].split(".") if part) < requirement.minimum:
+        minimum = ".".join(map(str, requirement.minimum))
         raise ConfigurationError(
-            f"--deploy compose: found {name} {found[1]}; allowed is {least} or newer: {needed.advice}"
+            f"--deploy compose: found {name} {match[1]}; allowed is {minimum} or newer: {requirement.advice}"
         )
-    return f"{name} {found[1]}"
+    return f"{name} {match[1]}"
 
 
 def _run(command: tuple[str, ...]) -> tuple[int, str]:
-    """The exit code, and stdout; stderr where it failed."""
+    """Return the exit code and stdout, or stderr if the command failed."""
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=ANSWERS_WITHIN_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 1, str(error)
-    return done.returncode, done.stderr if done.returncode else done.stdout
+    return result.returncode, result.stderr if result.returncode else result.stdout

@@ -1,4 +1,4 @@
-"""A contender as it is planned: a profile or an external service, its label and its options."""
+"""A planned contender: a profile or an external service, with its label and options."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bookstore.profile.engine_profile import EngineProfile
 
 
 class PlannedContender(msgspec.Struct, frozen=True, kw_only=True):
-    """What takes part: an engine profile, or another service. `label` tells two of the same apart; `load` is what
-    of the workload is another for this one."""
+    """An engine profile or an external service. `label` is unique in the comparison; `load` has the workload values
+    that differ for this contender."""
 
     label: str
     spec: str

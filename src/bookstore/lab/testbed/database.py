@@ -1,8 +1,7 @@
-"""The lab's own PostgreSQL: a cluster of its own, a template with the catalogue, and for each deployment a fresh
-database made from it.
+"""The lab's PostgreSQL: a server with the catalogue in a template, and a fresh copy of it for each deployment.
 
-A copy of a template is the same on disk each time, which a reload is not, and takes a tenth of a second for
-ten thousand books.
+Copies of a template are identical on disk, unlike repeated imports, and take a tenth of a second for ten thousand
+books.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from bookstore.lab.record.run_record import Catalogue
 from bookstore.reaper import Reaper
 
 MAX_CONNECTIONS: Final = 100
-"""PostgreSQL's own default, as the article's server had."""
+"""PostgreSQL's default, and the value of the article's server."""
 DATABASE: Final = "bookstore"
-"""What each deployment gets, made anew."""
+"""The database of each deployment, created afresh for it."""
 TEMPLATE: Final = "catalogue"
 APPLICATION: Final = "bookstore-lab"
 """The application_name of the lab's own sessions."""
@@ -37,60 +36,60 @@ LOG_SETTINGS: Final = {
     "log_rotation_age": "0",
     "log_rotation_size": "0",
 }
-"""What a cluster needs whose statements are to be captured; nothing is logged outside of a capture."""
+"""Settings that statement capture requires; outside captures nothing is logged."""
 _OBSERVATION_SETTINGS: Final = {
     **LOG_SETTINGS,
     "shared_preload_libraries": "pg_stat_statements",
-    "pg_stat_statements.track_utility": "off",  # BEGIN and COMMIT ask nothing
+    "pg_stat_statements.track_utility": "off",  # BEGIN and COMMIT are not queries
 }
 _READ_ONLY_SETTINGS: Final = {"autovacuum_naptime": "1d"}
-"""The template is vacuumed once; nothing may start by itself in a round that changes nothing."""
+"""The template is vacuumed once; autovacuum must not run during rounds that change nothing."""
 _DURABLE_SETTINGS: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
-"""A commit is on the disk, as in production: without it writing would look as cheap as reading."""
+"""Commits reach the disk, as in production; otherwise writes would look as cheap as reads."""
 
 Fill = Callable[[psycopg.Connection], Catalogue]
-"""Puts the catalogue into an empty, migrated database."""
+"""Fills an empty, migrated database with the catalogue."""
 
 
 class Server(Protocol):
-    """A running PostgreSQL server: a cluster of ours, or one in a container."""
+    """A running PostgreSQL server: the embedded one, or one in a container."""
 
     def url(self, database: str = ...) -> sa.URL:
-        """Where a superuser connects."""
+        """Return the URL with which a superuser connects."""
 
     def pid(self) -> int | None:
-        """The process's id, as this machine knows it."""
+        """Return the server process's pid on this machine."""
 
 
 class BenchmarkDatabase:
-    """A running server with a filled template. `connection` is the lab's own, of a superuser, to the database
-    `postgres`, in autocommit."""
+    """A running server with a filled template. `connection` is a superuser's autocommit session in the database
+    `postgres`."""
 
     def __init__(self, server: Server, connection: psycopg.Connection, catalogue: Catalogue, ids: list[int]) -> None:
         self.server = server
         self.connection = connection
         self.catalogue = catalogue
         self.ids = ids
-        self.postgresql = _version(connection)  # now: a record has to name it, whatever becomes of the server
+        self.postgresql = _version(connection)  # now: the record needs it even if the server stops
 
     @property
     def url(self) -> sa.URL:
-        """Of the database that deployments get, as the lab reaches it."""
+        """The URL of the deployments' database, as the lab reaches it."""
         return self.server.url(DATABASE)
 
     def connect(self) -> psycopg.Connection:
-        """Another session of the lab's own."""
+        """Open another session of the lab."""
         return connect(self.server)
 
     def restore(self) -> None:
-        """Makes DATABASE anew from the template; whoever was still in it is thrown out."""
+        """Recreate DATABASE from the template; sessions that are still in it are terminated."""
         name, template = sql.Identifier(DATABASE), sql.Identifier(TEMPLATE)
         self.connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
-        # Through the shared buffers and the WAL, so that each copy begins as warm as the last one.
+        # Through the shared buffers and the WAL, so that every copy starts equally warm.
         self.connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log").format(name, template))
 
     def sessions(self) -> int:
-        """How many sessions others than the lab have in DATABASE."""
+        """Return the number of sessions in DATABASE other than the lab's."""
         row = self.connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name <> %s",
             [DATABASE, APPLICATION],
@@ -100,21 +99,24 @@ class BenchmarkDatabase:
 
 @contextmanager
 def benchmark_database(reaper: Reaper, fill: Fill, *, writes: bool) -> Iterator[BenchmarkDatabase]:
-    """A BenchmarkDatabase with a cluster of its own, whose catalogue `fill` made; with `writes`, commits are durable as
-    in production. All of it is gone when the block ends."""
+    """A BenchmarkDatabase on an embedded server of its own, removed when the block ends.
+
+    `fill` loads the catalogue; `writes` makes commits durable, as in production.
+    """
     settings = {**_SETTINGS, **server_settings(writes=writes), **(_DURABLE_SETTINGS if writes else {})}
-    with embedded.temporary(reaper, settings) as cluster, filled_database(cluster, fill) as lab:
-        yield lab
+    with embedded.temporary(reaper, settings) as server, filled_database(server, fill) as database:
+        yield database
 
 
 def server_settings(*, writes: bool) -> dict[str, str]:
-    """What the lab asks of any server, to see what it is asked, and that nothing starts by itself."""
+    """Return the settings of any lab server: statement statistics and logs, and no background work in read-only
+    runs."""
     return {**_OBSERVATION_SETTINGS, **({} if writes else _READ_ONLY_SETTINGS)}
 
 
 @contextmanager
 def filled_database(server: Server, fill: Fill) -> Iterator[BenchmarkDatabase]:
-    """A BenchmarkDatabase on a running server of the lab's own, with the catalogue that `fill` made."""
+    """A BenchmarkDatabase on a running server, with the catalogue from `fill`."""
     with connect(server) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
@@ -125,12 +127,12 @@ def filled_database(server: Server, fill: Fill) -> Iterator[BenchmarkDatabase]:
         connection.execute("VACUUM (FREEZE, ANALYZE)")
         ids = [row[0] for row in connection.execute("SELECT id FROM book ORDER BY id")]
     with connect(server) as connection:
-        connection.execute("CHECKPOINT")  # or the first rounds would pay for the load
+        connection.execute("CHECKPOINT")  # otherwise it would run during the first rounds
         yield BenchmarkDatabase(server, connection, catalogue, ids)
 
 
 def connect(server: Server, database: str = "postgres") -> psycopg.Connection:
-    """A session of the lab's own, in autocommit."""
+    """Open an autocommit session of the lab."""
     return psycopg.connect(conninfo(server.url(database)), autocommit=True, application_name=APPLICATION)
 
 

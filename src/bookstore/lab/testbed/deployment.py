@@ -1,4 +1,4 @@
-"""A deployed service: whose processes answer, and what they answer."""
+"""A deployed service: its processes and its HTTP answers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class DeploymentError(InvalidMeasurement):
 
 
 class Pooler(NamedTuple):
-    """The PgBouncer between a deployment and the database: its process, and where its clients connect."""
+    """The PgBouncer between a deployment and the database: its pid, and the URL for its clients."""
 
     pid: int
     url: sa.URL
 
 
 class Deployment:
-    """A running service. `process` is None where it ran before us and is not ours to end; `metrics_url` is where
-    it tells about itself, if it does; `pooler` stands between it and the database, if one does."""
+    """A running service. `process` is None if the lab did not start it; `metrics_url` is its metrics endpoint and
+    `pooler` the PgBouncer before its database, if any."""
 
     def __init__(
         self,
@@ -48,27 +48,28 @@ class Deployment:
         self.metrics_url = metrics_url
 
     def has_ended(self) -> bool:
-        """Whether what we started is gone."""
+        """Return whether the process that the lab started has ended."""
         return self.process is not None and self.process.poll() is not None
 
     def own_pid(self, pid: int) -> int:
-        """What a worker calls itself: another number than ours where it has a namespace of its own."""
+        """Return the pid by which the worker knows itself; it differs in a pid namespace."""
         return pid
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that answer, by pid. Raises DeploymentError where the service is gone."""
+        """Return the worker processes by pid. Raises DeploymentError if the service has stopped."""
         assert self.process
         try:
             return sorted(psutil.Process(self.process.pid).children(), key=lambda worker: worker.pid)
         except psutil.NoSuchProcess:
-            raise DeploymentError("the service ended while it was needed") from None
+            raise DeploymentError("the service has stopped") from None
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, timeout_s: float = 10) -> tuple[int, bytes]:
-        """(status, decoded body) of a GET over a new connection. Raises DeploymentError where no answer comes."""
-        where = urlsplit(self.base)
-        connection = http.client.HTTPConnection(where.hostname or HOST, self.port, timeout=timeout_s)
+        """Send a GET over a new connection; return status and decoded body. Raises DeploymentError if there is no
+        answer."""
+        base = urlsplit(self.base)
+        connection = http.client.HTTPConnection(base.hostname or HOST, self.port, timeout=timeout_s)
         try:
-            connection.request("GET", where.path + path, headers={"X-Request-ID": "lab", **(headers or {})})
+            connection.request("GET", base.path + path, headers={"X-Request-ID": "lab", **(headers or {})})
             response = connection.getresponse()
             return response.status, decoded(response.read(), response.getheader("Content-Encoding"))
         except (OSError, http.client.HTTPException) as error:
@@ -77,51 +78,54 @@ class Deployment:
             connection.close()
 
     def verify_identity(self) -> list[int]:
-        """The workers' pids, once each of them has answered for itself and nobody else has.
+        """Return the workers' pids once each worker, and no other process, has answered on the port.
 
-        The kernel spreads connections over all sockets bound to the port, a leftover server's too: a
-        foreign answer would come up here. Raises DeploymentError.
+        The kernel spreads connections over all sockets bound to the port, including a leftover server's, so a foreign
+        process would show up. Raises DeploymentError.
         """
-        own = {self.own_pid(worker.pid): worker.pid for worker in self.workers()}
-        expected = own.keys()
-        seen: set[int] = set()
+        pids = {self.own_pid(worker.pid): worker.pid for worker in self.workers()}
+        expected = pids.keys()
+        answered: set[int] = set()
         listeners = len(expected) + 1
-        for asked in range(1, 50 * listeners + 1):
-            seen.add(_parse_pid(self.get("/health/live")[1]))
-            if seen - expected:
-                raise DeploymentError(f"port {self.port}: pid {min(seen - expected)} answers, which is not ours")
-            if seen == expected and asked >= 20 * listeners:  # one more listener stays hidden once in 10^9 times
-                return sorted(own.values())
-        raise DeploymentError(f"workers {sorted(expected - seen)} never answered on port {self.port}")
+        for attempt in range(1, 50 * listeners + 1):
+            answered.add(_parse_pid(self.get("/health/live")[1]))
+            if answered - expected:
+                raise DeploymentError(
+                    f"port {self.port}: pid {min(answered - expected)} answers, which is not a worker of this service"
+                )
+            if answered == expected and attempt >= 20 * listeners:  # another listener goes unnoticed once in 10^9 times
+                return sorted(pids.values())
+        raise DeploymentError(f"workers {sorted(expected - answered)} never answered on port {self.port}")
 
 
 class ExternalDeployment(Deployment):
-    """A service that is not ours: whatever it started answers for it."""
+    """An external service: every process below its own counts as a worker."""
 
     def workers(self) -> list[psutil.Process]:
-        root = self.process.pid if self.process else _listening_pid(self.port)
-        if root is None:
-            return []  # another user's: it can be loaded, not looked at
+        pid = self.process.pid if self.process else _listening_pid(self.port)
+        if pid is None:
+            return []  # another user's: it can be loaded but not observed
         try:
-            process = psutil.Process(root)
-            return sorted([process, *process.children(recursive=True)], key=lambda one: one.pid)
+            process = psutil.Process(pid)
+            return sorted([process, *process.children(recursive=True)], key=lambda worker: worker.pid)
         except psutil.NoSuchProcess:
-            raise DeploymentError("the service ended while it was needed") from None
+            raise DeploymentError("the service has stopped") from None
 
     def verify_identity(self) -> list[int]:
-        """Its processes' pids. Raises DeploymentError where it is gone."""
+        """Return its processes' pids. Raises DeploymentError if it has stopped."""
         if self.has_ended():
-            raise DeploymentError("the service ended while it was needed")
+            raise DeploymentError("the service has stopped")
         return [worker.pid for worker in self.workers()]
 
 
 def _listening_pid(port: int) -> int | None:
-    """The process that listens on the port, where it is one that we may look at."""
+    """Return the pid that listens on the port, if this user may see it."""
     try:
-        listeners = [it for it in psutil.net_connections("tcp") if it.status == psutil.CONN_LISTEN]
+        sockets = psutil.net_connections("tcp")
     except psutil.Error:
         return None
-    return next((it.pid for it in listeners if it.laddr and it.laddr.port == port and it.pid), None)
+    listeners = (socket for socket in sockets if socket.status == psutil.CONN_LISTEN and socket.laddr)
+    return next((socket.pid for socket in listeners if socket.laddr.port == port and socket.pid), None)
 
 
 def _parse_pid(body: bytes) -> int:
@@ -129,4 +133,4 @@ def _parse_pid(body: bytes) -> int:
         answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         return int(answer["pid"])
     except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-        raise DeploymentError(f"what answers is not our service: {body[:80]!r}") from None
+        raise DeploymentError(f"another service answers: {body[:80]!r}") from None

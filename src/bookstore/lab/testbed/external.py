@@ -1,4 +1,4 @@
-"""Any other service as a contender: one that runs already, or a file that says how to start it."""
+"""External services as contenders: one that runs already, or a file with the command that starts it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ _KEYS: Final = {
 
 
 class External(msgspec.Struct, frozen=True, kw_only=True):
-    """A service that is not ours. `url` is that of one that runs already; else `command` starts it in `directory`
-    with `environment`, in both of which {port} and {database_url} are filled in. `ready` is the path that answers
-    200 when it can serve. `requests` are its own paths for the workload's requests, by their names."""
+    """A service other than Bookstore.
+
+    `url` is the address of one that runs already; otherwise `command` starts it in `directory` with `environment`.
+    {port} and {database_url} are filled in in both. `ready` is the path that answers 200 once it can serve. `requests`
+    maps the names of the workload's requests to the service's own paths.
+    """
 
     name: str
     description: str = ""
@@ -44,16 +47,17 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keys(self) -> dict[str, str]:
-        """What a record says of it. Of the environment the names only: values may be secrets."""
-        told = {"url": self.url or "", "command": shlex.join(self.command), "ready": self.ready}
-        told["environment"] = " ".join(sorted(self.environment))
-        told |= {f"request {name}": path for name, path in self.requests.items()}
-        return {key: value for key, value in told.items() if value}
+        """The service's description in a record. Only the names of environment variables, because values may be
+        secrets."""
+        values = {"url": self.url or "", "command": shlex.join(self.command), "ready": self.ready}
+        values["environment"] = " ".join(sorted(self.environment))
+        values |= {f"request {name}": path for name, path in self.requests.items()}
+        return {key: value for key, value in values.items() if value}
 
 
 def parse_option(text: str) -> External:
-    """`NAME=URL` -> a service that runs already. Raises ConfigurationError for what is not on this machine: a network
-    in between would be measured with it, and nobody else's service is to be loaded by a slip."""
+    """`NAME=URL` -> a service that runs already. Raises ConfigurationError for other machines: the network would be
+    part of the measurement, and a typo must not send load to someone else's service."""
     name, equals, url = text.partition("=")
     try:
         parts = urlsplit(url)
@@ -73,70 +77,74 @@ def parse_option(text: str) -> External:
 
 
 def is_external(spec: str) -> bool:
-    """Whether `spec` is a file of an external service: one with the key `external`."""
+    """Return whether `spec` is the file of an external service, that is, has the key `external`."""
     if not spec.endswith((".yaml", ".yml")) or not Path(spec).expanduser().is_file():
         return False
     return "external" in yaml_document.read(Path(spec).expanduser(), Violations(), _MAPPINGS)
 
 
 def load(spec: str) -> External:
-    """The external service in the file at `spec`. Raises ConfigurationError with every mistake, a line each."""
+    """Read the external service in the file `spec`. Raises ConfigurationError with one line for each violation."""
     path = Path(spec).expanduser()
     entries = yaml_document.read(path, mappings=_MAPPINGS)
-    mistakes = Violations()
-    texts = {key: _read_mapping(key, entries, mistakes) for key in _MAPPINGS}
+    violations = Violations()
+    texts = {key: _read_mapping(key, entries, violations) for key in _MAPPINGS}
     for key in entries.keys() - _KEYS.keys():
-        mistakes.add(entries[key].place, key, "an unknown key", validation.suggestion(key, list(_KEYS)))
-    own = texts["external"]
-    command = _parse_command(own, entries, path.parent / own.get("directory", "."), mistakes)
-    for key, text in {"ready": own.get("ready", "/"), **texts["requests"]}.items():
+        violations.add(entries[key].place, key, "an unknown key", validation.suggestion(key, list(_KEYS)))
+    external = texts["external"]
+    command = _parse_command(external, entries, path.parent / external.get("directory", "."), violations)
+    for key, text in {"ready": external.get("ready", "/"), **texts["requests"]}.items():
         if not _PATH.fullmatch(text):
-            where = entries["external" if key == "ready" else "requests"].place
-            mistakes.add(where, key, f"'{excerpt(text)}'", "a path, such as /books?limit=100")
+            place = entries["external" if key == "ready" else "requests"].place
+            violations.add(place, key, f"'{excerpt(text)}'", "a path, such as /books?limit=100")
     if not _NAME.fullmatch(path.stem):
-        mistakes.add(str(path), "name", f"'{excerpt(path.stem)}'", "letters, digits, -, _ and . before .yaml")
-    mistakes.raise_any()
+        violations.add(str(path), "name", f"'{excerpt(path.stem)}'", "letters, digits, -, _ and . before .yaml")
+    violations.raise_any()
     return External(
         name=path.stem,
         description=str(entries["description"].text) if "description" in entries else "",
         command=command,
-        directory=(path.parent / own.get("directory", ".")).resolve(),
-        ready=own.get("ready", "/"),
+        directory=(path.parent / external.get("directory", ".")).resolve(),
+        ready=external.get("ready", "/"),
         environment=texts["environment"],
         requests=texts["requests"],
     )
 
 
-def _read_mapping(key: str, entries: SourceValues, mistakes: Violations) -> dict[str, str]:
-    """The flat mapping under `key`, its unknown keys told."""
-    inner = entries[key].value if key in entries else {}
-    if not isinstance(inner, dict):
-        mistakes.add(entries[key].place, key, f"'{excerpt(entries[key].text)}'", "a mapping of keys to values")
+def _read_mapping(key: str, entries: SourceValues, violations: Violations) -> dict[str, str]:
+    """Return the flat mapping under `key` and report its unknown keys."""
+    mapping = entries[key].value if key in entries else {}
+    if not isinstance(mapping, dict):
+        violations.add(entries[key].place, key, f"'{excerpt(entries[key].text)}'", "a mapping of keys to values")
         return {}
     if known := _KEYS[key]:
-        for name in inner.keys() - set(known):
-            mistakes.add(inner[name].place, f"{key}.{name}", "an unknown key", validation.suggestion(name, list(known)))
-    return {name: entry.text for name, entry in inner.items()}
+        for name in mapping.keys() - set(known):
+            violations.add(
+                mapping[name].place, f"{key}.{name}", "an unknown key", validation.suggestion(name, list(known))
+            )
+    return {name: entry.text for name, entry in mapping.items()}
 
 
-def _parse_command(own: dict[str, str], entries: SourceValues, directory: Path, mistakes: Violations) -> list[str]:
-    where = entries["external"].place
+def _parse_command(
+    external: dict[str, str], entries: SourceValues, directory: Path, violations: Violations
+) -> list[str]:
+    place = entries["external"].place
     try:
-        words = shlex.split(own.get("command", ""))
+        words = shlex.split(external.get("command", ""))
     except ValueError as error:
-        mistakes.add(where, "external.command", f"'{excerpt(own['command'])}': {error}", "words as in a shell")
+        violations.add(place, "external.command", f"'{excerpt(external['command'])}': {error}", "words as in a shell")
         return []
     if not words or not any("{port}" in word for word in words):
-        found = f"'{excerpt(own['command'])}'" if own.get("command") else "nothing"
-        mistakes.add(
-            where, "external.command", found, "a command with {port} in it, such as: uvicorn app:app --port {port}"
+        found = f"'{excerpt(external['command'])}'" if external.get("command") else "nothing"
+        violations.add(
+            place, "external.command", found, "a command with {port} in it, such as: uvicorn app:app --port {port}"
         )
     elif not shutil.which(words[0]) and not (directory / words[0]).is_file():
-        mistakes.add(
-            where, "external.command", f"{excerpt(words[0])}, which is no program here", "a program on the PATH"
+        violations.add(
+            place, "external.command", f"{excerpt(words[0])}, which is not a program", "a program on the PATH"
         )
     if not directory.is_dir():
-        mistakes.add(where, "external.directory", f"'{excerpt(str(directory))}'", "a folder that exists")
+        violations.add(place, "external.directory", f"'{excerpt(str(directory))}'", "a folder that exists")
     return words
 
 
@@ -148,5 +156,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def fill_placeholders(text: str, port: int, database_url: str) -> str:
-    """`text` with {port} and {database_url} filled in."""
+    """Return `text` with {port} and {database_url} filled in."""
     return text.replace("{port}", str(port)).replace("{database_url}", database_url)

@@ -1,7 +1,7 @@
-"""Production's share of the machine: a limit of CPUs and memory for the service, and for nothing else.
+"""Resource limits: CPU and memory limits, as in production, for the service alone.
 
-By the kernel's control groups, version 2 or 1, where they may be made; else by CPU affinity, which knows whole
-CPUs only and no memory. What was used, and why not more, is part of the record.
+They use the kernel's control groups (version 2 or 1) where possible, otherwise CPU affinity, which supports whole CPUs
+only and no memory limit. The record says which means was used and why.
 """
 
 from __future__ import annotations
@@ -19,40 +19,39 @@ from bookstore.lab.record.run_record import Limits
 
 ROOT: Final = Path("/sys/fs/cgroup")
 PERIOD_US: Final = 100_000
-"""The span over which the kernel counts CPU time; its own default."""
+"""The period in which the kernel counts CPU time; its default."""
 MIN_MEMORY_BYTES: Final = 64 * 2**20
-"""A worker of the service needs more than this to start at all."""
+"""A worker of the service needs more than this to start."""
 
 _PREFIX: Final = "bookstore-lab-"
 
 
 class ResourceLimiter:
-    """What holds the service to its share: every process that is entered, and all that those start. This one
-    holds nothing."""
+    """Limits the processes that enter it, and their children. This base class limits nothing."""
 
     means = "none"
 
-    def __init__(self, told: str = "") -> None:
-        self.told = told
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
 
     def enter(self, pid: int) -> None:
-        """From now on `pid` is held."""
+        """Apply the limits to `pid` from now on."""
 
     def close(self) -> None:
-        """Takes the limiter away. The processes in it have ended."""
+        """Remove the limiter. The processes in it must have ended."""
 
 
 class _ControlGroups(ResourceLimiter):
-    """Control groups, one or, in version 1, one for each controller. Raises OSError where none can be made."""
+    """Control groups: one, or one per controller in version 1. Raises OSError if they cannot be created."""
 
-    def __init__(self, folders: dict[Path, dict[str, str]], means: str) -> None:
+    def __init__(self, groups: dict[Path, dict[str, str]], means: str) -> None:
         super().__init__()
         self.means = means
-        self._made: list[Path] = []
+        self._folders: list[Path] = []
         try:
-            for folder, settings in folders.items():
+            for folder, settings in groups.items():
                 folder.mkdir()
-                self._made.append(folder)
+                self._folders.append(folder)
                 for name, value in settings.items():
                     (folder / name).write_text(value)
         except OSError:
@@ -60,25 +59,23 @@ class _ControlGroups(ResourceLimiter):
             raise
 
     def enter(self, pid: int) -> None:
-        for folder in self._made:
+        for folder in self._folders:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
-        for folder in self._made:
-            with suppress(
-                OSError
-            ):  # a process that has just ended may hold it for a moment; the next start looks again
+        for folder in self._folders:
+            with suppress(OSError):  # a process that just ended may still be in it; the next run removes it
                 folder.rmdir()
 
 
 class _Affinity(ResourceLimiter):
-    """The first CPUs of those that this process may use."""
+    """Restricts processes to the first of the CPUs that this process may use."""
 
     means = "taskset"
 
-    def __init__(self, cpus: float, told: str) -> None:
+    def __init__(self, cpus: float, reason: str) -> None:
         allowed = sorted(os.sched_getaffinity(0))
-        super().__init__(told)
+        super().__init__(reason)
         self._cpus = set(allowed[: max(1, round(cpus))])
 
     def enter(self, pid: int) -> None:
@@ -86,7 +83,7 @@ class _Affinity(ResourceLimiter):
 
 
 def check(limits: Limits) -> None:
-    """Raises ConfigurationError for a limit that this machine cannot give."""
+    """Raise ConfigurationError for limits that this machine cannot provide."""
     cores, memory = len(os.sched_getaffinity(0)), psutil.virtual_memory().total
     if limits.cpus is not None and not 0.05 <= limits.cpus <= cores:
         raise ConfigurationError(
@@ -100,8 +97,8 @@ def check(limits: Limits) -> None:
 
 
 def limits_in_force(pid: int, root: Path = ROOT) -> Limits:
-    """What the kernel holds `pid` to, by its control group and those above it; by the means `none` where to nothing."""
-    groups = {
+    """Return the limits the kernel enforces on `pid`, by its control group and those above; `none` without any."""
+    paths = {
         controller: path
         for _, controllers, path in (
             line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
@@ -109,25 +106,25 @@ def limits_in_force(pid: int, root: Path = ROOT) -> Limits:
         for controller in controllers.split(",")
     }
     if (root / "cgroup.controllers").exists():
-        means, own = "cgroup2", root / groups[""].lstrip("/")
-        cpus = _lowest(own, root, "cpu.max", lambda text: _parse_cpu_share(*text.split()))
-        memory = _lowest(own, root, "memory.max", _parse_bytes)
+        means, group = "cgroup2", root / paths[""].lstrip("/")
+        cpus = _lowest(group, root, "cpu.max", lambda text: _parse_cpu_share(*text.split()))
+        memory = _lowest(group, root, "memory.max", _parse_bytes)
     else:
         means = "cgroup1"
-        cpu, own = root / "cpu", root / "memory" / groups.get("memory", "/").lstrip("/")
-        cpus = _lowest(cpu / groups.get("cpu", "/").lstrip("/"), cpu, "cpu.cfs_quota_us", _parse_cpu_share)
-        memory = _lowest(own, root / "memory", "memory.limit_in_bytes", _parse_bytes)
+        cpu, group = root / "cpu", root / "memory" / paths.get("memory", "/").lstrip("/")
+        cpus = _lowest(cpu / paths.get("cpu", "/").lstrip("/"), cpu, "cpu.cfs_quota_us", _parse_cpu_share)
+        memory = _lowest(group, root / "memory", "memory.limit_in_bytes", _parse_bytes)
     return Limits(cpus, None if memory is None else int(memory), means if cpus or memory else "none")
 
 
-def _lowest(own: Path, top: Path, name: str, amount: Callable[[str], float | None]) -> float | None:
-    """The least of what the group and those above it, below `top`, have in the file `name`."""
-    found = []
-    while own != top and top in own.parents:
+def _lowest(group: Path, top: Path, name: str, parse: Callable[[str], float | None]) -> float | None:
+    """Return the lowest value in the file `name` of the group and those above it, below `top`."""
+    values = []
+    while group != top and top in group.parents:
         with suppress(OSError):
-            found.append(amount((own / name).read_text(encoding="utf-8").strip()))
-        own = own.parent
-    return min((it for it in found if it is not None), default=None)
+            values.append(parse((group / name).read_text(encoding="utf-8").strip()))
+        group = group.parent
+    return min((value for value in values if value is not None), default=None)
 
 
 def _parse_cpu_share(quota: str, period: str = str(PERIOD_US)) -> float | None:
@@ -135,79 +132,83 @@ def _parse_cpu_share(quota: str, period: str = str(PERIOD_US)) -> float | None:
 
 
 def _parse_bytes(text: str) -> float | None:
-    return None if text == "max" or int(text) >= 2**62 else int(text)  # version 1 says no limit as a huge one
+    return None if text == "max" or int(text) >= 2**62 else int(text)  # version 1 expresses no limit as a huge number
 
 
 @contextmanager
-def resource_limiter(asked: Limits, root: Path = ROOT) -> Iterator[tuple[ResourceLimiter, Limits]]:
-    """A limiter of the `asked` size, and the Limits as they hold: with the means used, and what it cannot do."""
+def resource_limiter(requested: Limits, root: Path = ROOT) -> Iterator[tuple[ResourceLimiter, Limits]]:
+    """A limiter of the `requested` limits, and the limits as applied, with the means and what it cannot limit."""
     _remove_stale_groups(root)
-    made = _create_limiter(asked, root)
+    limiter = _create_limiter(requested, root)
     try:
-        yield made, Limits(asked.cpus, asked.memory_bytes, made.means, made.told)
+        yield limiter, Limits(requested.cpus, requested.memory_bytes, limiter.means, limiter.reason)
     finally:
-        made.close()
+        limiter.close()
 
 
-def _create_limiter(asked: Limits, root: Path) -> ResourceLimiter:
-    if asked.cpus is None and asked.memory_bytes is None:
+def _create_limiter(requested: Limits, root: Path) -> ResourceLimiter:
+    if requested.cpus is None and requested.memory_bytes is None:
         return ResourceLimiter()
     name = f"{_PREFIX}{os.getpid()}"
     try:
         if (root / "cgroup.controllers").exists():
-            return _ControlGroups({_parent_group_v2(root, asked) / name: _settings_v2(asked)}, "cgroup2")
+            return _ControlGroups({_parent_group_v2(root, requested) / name: _settings_v2(requested)}, "cgroup2")
         return _ControlGroups(
-            {root / controller / name: it for controller, it in _settings_v1(asked).items()}, "cgroup1"
+            {root / controller / name: settings for controller, settings in _settings_v1(requested).items()}, "cgroup1"
         )
     except OSError as error:
-        reason = f"no control group could be made ({error.strerror})"
-    if not hasattr(os, "sched_setaffinity") or asked.cpus is None:
-        return ResourceLimiter(f"nothing is limited: {reason}")
-    told = reason
-    if asked.cpus != round(asked.cpus) or asked.cpus < 1:
-        told += f"; affinity knows whole CPUs only: {max(1, round(asked.cpus))} instead of {asked.cpus:g}"
-    if asked.memory_bytes is not None:
-        told += "; memory is not limited"
-    return _Affinity(asked.cpus, told)
+        reason = f"cannot create a control group ({error.strerror})"
+    if not hasattr(os, "sched_setaffinity") or requested.cpus is None:
+        return ResourceLimiter(f"no limit applied: {reason}")
+    reasons = reason
+    if requested.cpus != round(requested.cpus) or requested.cpus < 1:
+        reasons += f"; affinity supports whole CPUs only: {max(1, round(requested.cpus))} instead of {requested.cpus:g}"
+    if requested.memory_bytes is not None:
+        reasons += "; memory is not limited"
+    return _Affinity(requested.cpus, reasons)
 
 
-def _parent_group_v2(root: Path, asked: Limits) -> Path:
-    """A group whose children get the controllers: this process's own or one above it, down to the root. A group
-    with processes of its own gives its children none, but for the root (cgroups(7), no internal processes)."""
-    own = next(
+def _parent_group_v2(root: Path, requested: Limits) -> Path:
+    """Return a group whose children get the controllers: this process's own or one above it, up to the root.
+
+    Only the root may have both processes and controllers for its children (cgroups(7), no internal processes).
+    """
+    own_group = next(
         (line.partition("::")[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"),
         "/",
     )
-    wanted = {name for name, value in (("cpu", asked.cpus), ("memory", asked.memory_bytes)) if value is not None}
-    folder = root / own.lstrip("/")
+    controllers = {
+        name for name, value in (("cpu", requested.cpus), ("memory", requested.memory_bytes)) if value is not None
+    }
+    folder = root / own_group.lstrip("/")
     while True:
         with suppress(OSError):
-            (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(wanted)))
-        if wanted <= set((folder / "cgroup.subtree_control").read_text().split()) or folder == root:
+            (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(controllers)))
+        if controllers <= set((folder / "cgroup.subtree_control").read_text().split()) or folder == root:
             return folder
         folder = folder.parent
 
 
-def _settings_v2(asked: Limits) -> dict[str, str]:
+def _settings_v2(requested: Limits) -> dict[str, str]:
     settings = {}
-    if asked.cpus is not None:
-        settings["cpu.max"] = f"{asked.cpus * PERIOD_US:.0f} {PERIOD_US}"
-    if asked.memory_bytes is not None:
-        settings["memory.max"] = str(asked.memory_bytes)
+    if requested.cpus is not None:
+        settings["cpu.max"] = f"{requested.cpus * PERIOD_US:.0f} {PERIOD_US}"
+    if requested.memory_bytes is not None:
+        settings["memory.max"] = str(requested.memory_bytes)
     return settings
 
 
-def _settings_v1(asked: Limits) -> dict[str, dict[str, str]]:
+def _settings_v1(requested: Limits) -> dict[str, dict[str, str]]:
     settings = {}
-    if asked.cpus is not None:
-        settings["cpu"] = {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": f"{asked.cpus * PERIOD_US:.0f}"}
-    if asked.memory_bytes is not None:
-        settings["memory"] = {"memory.limit_in_bytes": str(asked.memory_bytes)}
+    if requested.cpus is not None:
+        settings["cpu"] = {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": f"{requested.cpus * PERIOD_US:.0f}"}
+    if requested.memory_bytes is not None:
+        settings["memory"] = {"memory.limit_in_bytes": str(requested.memory_bytes)}
     return settings
 
 
 def _remove_stale_groups(root: Path) -> None:
-    """Removes the empty groups of labs that were killed."""
+    """Remove the empty groups of labs that were killed."""
     for folder in [*root.glob(f"{_PREFIX}*"), *root.glob(f"*/{_PREFIX}*")]:
         owner = folder.name.removeprefix(_PREFIX)
         if owner.isdigit() and not psutil.pid_exists(int(owner)):

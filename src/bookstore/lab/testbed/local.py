@@ -1,4 +1,4 @@
-"""Contenders as processes of this machine, on a cluster of the lab's own."""
+"""A testbed of local processes, on an embedded PostgreSQL server of its own."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from bookstore.reaper import Reaper
 
 
 @contextmanager
-def testbed(fill: Fill, reaper: Reaper, folder: Path, wanted: Limits, *, writes: bool) -> Iterator[LocalTestbed]:
-    """A testbed of local processes within the `wanted` limits, whose catalogue `fill` made; `writes` makes commits
-    durable. All of it is gone when the block ends."""
+def testbed(fill: Fill, reaper: Reaper, folder: Path, requested: Limits, *, writes: bool) -> Iterator[LocalTestbed]:
+    """A testbed within the `requested` limits, with a catalogue from `fill`; all of it is gone when the block ends.
+    `writes` makes commits durable."""
     with (
         benchmark_database(reaper, fill, writes=writes) as database,
-        limits.resource_limiter(wanted) as (limiter, held),
+        limits.resource_limiter(requested) as (limiter, applied),
     ):
-        yield LocalTestbed(database, folder, reaper, limiter, held)
+        yield LocalTestbed(database, folder, reaper, limiter, applied)
 
 
 class LocalTestbed:
     """A `Testbed` of processes on this machine."""
 
     def __init__(
-        self, database: BenchmarkDatabase, folder: Path, reaper: Reaper, limiter: ResourceLimiter, held: Limits
+        self, database: BenchmarkDatabase, folder: Path, reaper: Reaper, limiter: ResourceLimiter, applied: Limits
     ) -> None:
         self.database = database
         self.folder = folder
         self.reaper = reaper
         self._limiter = limiter
-        self._held = held
+        self._applied = applied
 
     @contextmanager
     def deploy(self, contender: PlannedContender, token: Token | None, *, inspect: bool) -> Iterator[Deployment]:
@@ -69,18 +69,19 @@ class LocalTestbed:
 
     @contextmanager
     def _pooler(self, contender: PlannedContender) -> Iterator[Pooler | None]:
-        """The PgBouncer that a profile says it is behind, outside of the limits: it is the database's side."""
+        """The PgBouncer of a profile with behind_pooler. It is not limited, because it belongs to the database's
+        side."""
         if not (contender.profile and contender.profile.behind_pooler):
             yield None
             return
-        with pgbouncer(self.database.server.url(), self.reaper) as it:
-            yield Pooler(it.pid, it.url(DATABASE))
+        with pgbouncer(self.database.server.url(), self.reaper) as bouncer:
+            yield Pooler(bouncer.pid, bouncer.url(DATABASE))
 
     def leftovers(self) -> list[str]:
-        return []  # process groups are gone when their block ends
+        return []  # process groups end with their block
 
     def limits(self) -> Limits:
-        return self._held
+        return self._applied
 
     def machine(self) -> Machine:
         return machine.describe_machine(self.database.postgresql)

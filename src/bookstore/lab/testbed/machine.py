@@ -1,4 +1,4 @@
-"""What a run was made on: figures of two machines are not comparable."""
+"""Description of the machine: figures from different machines are not comparable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES: Final = (
 
 
 def describe_machine(postgresql: str) -> Machine:
-    """This machine and the versions that run on it."""
+    """Return this machine's hardware and the versions of the software on it."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -1,7 +1,7 @@
-"""A PgBouncer of one's own before a PostgreSQL on this machine, in transaction mode: the system's program.
+"""A private PgBouncer in transaction mode before a PostgreSQL server on this machine, using the system's program.
 
-It listens on a Unix socket in a folder that only its user may enter, as the embedded server does: a comparison with
-a direct connection then finds the same kind of socket twice in place of once.
+It listens on a Unix socket in a folder that only its user may enter, as the embedded server does. A comparison with a
+direct connection therefore differs only in having two sockets of the same kind instead of one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from bookstore.reaper import Reaper, end_process
 READY_WITHIN_S: Final = 10
 STOPPED_WITHIN_S: Final = 5
 PORT: Final = "6432"
-"""The socket's name ends in it; no TCP port is opened."""
+"""Part of the socket's name; no TCP port is opened."""
 
 CAPACITY: Final = PoolerCapacity(max_client_conn=1000, clients=0, pool_size=20)
-# As deploy/pgbouncer/pgbouncer.ini, but for the logins: who may enter the folder may connect.
+# As in deploy/pgbouncer/pgbouncer.ini except for logins: access to the folder is access to the database.
 SETTINGS: Final[Mapping[str, str]] = {
     "pool_mode": "transaction",
     "auth_type": "trust",
@@ -42,7 +42,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "log_disconnections": "0",
 }
 CONNECT_QUERY: Final = "SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'"
-"""What a client says at its start where no PgBouncer is, which would refuse it: PgBouncer says it to PostgreSQL."""
+"""Session settings that PgBouncer applies on PostgreSQL; clients would set them at startup, which PgBouncer rejects."""
 
 
 class PgBouncerError(InvalidMeasurement):
@@ -50,7 +50,7 @@ class PgBouncerError(InvalidMeasurement):
 
 
 class PgBouncer:
-    """PgBouncer with its settings, its log and its socket in `folder`."""
+    """A PgBouncer whose settings, log and socket are in `folder`."""
 
     def __init__(self, folder: Path, program: str, reaper: Reaper) -> None:
         self.folder = folder
@@ -64,18 +64,18 @@ class PgBouncer:
         return self._process.pid
 
     def url(self, database: str) -> sa.URL:
-        """Where clients connect, without a driver."""
-        where = {"host": str(self.folder), "port": PORT}
-        return sa.URL.create("postgresql", SUPERUSER, database=database, query=where)
+        """Return the URL for clients, without a driver."""
+        query = {"host": str(self.folder), "port": PORT}
+        return sa.URL.create("postgresql", SUPERUSER, database=database, query=query)
 
     def start(self) -> None:
-        """Starts it and waits until it lets somebody in. Raises PgBouncerError."""
+        """Start PgBouncer and wait until it accepts a client. Raises PgBouncerError."""
         self.launch()
         if not wait_until(self._is_ready, READY_WITHIN_S):
-            raise PgBouncerError(f"PgBouncer let nobody in within {READY_WITHIN_S} s: {self._told()}")
+            raise PgBouncerError(f"PgBouncer accepted no client within {READY_WITHIN_S} s: {self._log_tail()}")
 
     def launch(self) -> None:
-        """Starts it."""
+        """Start the process without waiting."""
         self._process = subprocess.Popen(
             [self._program, "--quiet", self.folder / "pgbouncer.ini"],
             stdin=subprocess.DEVNULL,
@@ -83,12 +83,12 @@ class PgBouncer:
             stderr=subprocess.DEVNULL,
             cwd=self.folder,
             start_new_session=True,
-            **run_as_owner(),  # PgBouncer, too, refuses to run as root
+            **run_as_owner(),  # PgBouncer refuses to run as root, as PostgreSQL does
         )
         self._reaper.watch("group", self.pid)
 
     def stop(self) -> None:
-        """Ends it, and every connection through it."""
+        """Stop PgBouncer and close every connection through it."""
         if self._process:
             end_process(self._process, STOPPED_WITHIN_S)
             self._reaper.forget("group", self.pid)
@@ -96,50 +96,52 @@ class PgBouncer:
 
     def _is_ready(self) -> bool:
         if self._process and self._process.poll() is not None:
-            raise PgBouncerError(f"PgBouncer ended at its start: {self._told()}")
+            raise PgBouncerError(f"PgBouncer ended during startup: {self._log_tail()}")
         try:
             pooler.console(self.url(pooler.CONSOLE)).close()
         except psycopg.OperationalError:
             return False
         return True
 
-    def _told(self) -> str:
+    def _log_tail(self) -> str:
         log = self.folder / "pgbouncer.log"
-        return log.read_text(errors="replace")[-1000:].strip() if log.exists() else "it has written no log"
+        return log.read_text(errors="replace")[-1000:].strip() if log.exists() else "there is no log"
 
 
 @contextmanager
 def pgbouncer(
     server: sa.URL, reaper: Reaper, settings: Mapping[str, str] = {}, *, connect_query: str = CONNECT_QUERY
 ) -> Iterator[PgBouncer]:
-    """A PgBouncer before the `server`, which is on a Unix socket of this machine; gone when the block ends, however
-    this process ends. Raises ConfigurationError where it is not installed."""
+    """A PgBouncer before `server`, which listens on a Unix socket of this machine.
+
+    It is gone when the block ends, however this process ends. Raises ConfigurationError if PgBouncer is not installed.
+    """
     program = executable()
     folder = Path(tempfile.mkdtemp(prefix="bookstore-pgbouncer-"))
     reaper.watch("folder", folder)
-    it = PgBouncer(folder, program, reaper)
+    bouncer = PgBouncer(folder, program, reaper)
     try:
         _write_config(folder, server, {**SETTINGS, **settings}, connect_query)
-        it.start()
-        yield it
+        bouncer.start()
+        yield bouncer
     finally:
-        it.stop()
+        bouncer.stop()
         shutil.rmtree(folder, ignore_errors=True)
         reaper.forget("folder", folder)
 
 
 def executable() -> str:
-    """PgBouncer's program. Raises ConfigurationError where there is none."""
-    path = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"  # where Debian has it
-    if found := shutil.which("pgbouncer", path=path):
-        return found
+    """Return the path of PgBouncer's program. Raises ConfigurationError if there is none."""
+    path = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"  # Debian's place for it
+    if program := shutil.which("pgbouncer", path=path):
+        return program
     raise ConfigurationError(
-        "pgbouncer: is not installed, and a profile says behind_pooler: on; as on Debian: apt install pgbouncer"
+        "pgbouncer: not installed, but required by a profile with behind_pooler: on; on Debian: apt install pgbouncer"
     )
 
 
 def _write_config(folder: Path, server: sa.URL, settings: Mapping[str, str], connect_query: str) -> None:
-    """pgbouncer.ini and userlist.txt, which with the folder belong to the user who runs it."""
+    """Write pgbouncer.ini and userlist.txt, owned like the folder by the user who runs PgBouncer."""
     quoted = connect_query.replace("'", "''")
     lines = [
         "[databases]",

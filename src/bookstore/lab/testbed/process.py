@@ -1,4 +1,4 @@
-"""Deploy a service: start, wait for ready, prove who answers, stop, leave nothing."""
+"""Deploys a service as local processes: start, wait until it is ready, stop, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READY_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15
 LOG: Final = "service.log"
 
-# A server is started with these alone: what else is set in a shell must not tell two runs apart.
+# Only these are inherited: other variables of the shell must not make two runs differ.
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
 
 
@@ -42,17 +42,17 @@ def deploy(
     metrics: bool = False,
     pooler: Pooler | None = None,
 ) -> Iterator[Deployment]:
-    """The service under the profile `spec` on the database `url`, ready; stopped when the block ends. With a
-    `pooler` the service connects to that.
+    """The service under the profile `spec` on the database `url` (through `pooler`, if given); stopped when the block
+    ends.
 
-    Its output goes to `folder`/service.log. With `metrics` it tells about itself on a port of its own. Raises
-    DeploymentError with the end of that log.
+    Its output goes to `folder`/service.log. With `metrics` it serves its metrics on a port of their own. Raises
+    DeploymentError with the end of the log if it does not become ready.
     """
     port = free_port()
-    where = conninfo(pooler.url if pooler else url)
-    environment = _environment() | {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": where, "PYTHONUNBUFFERED": "1"}
-    environment["BOOKSTORE_LOG_FORMAT"] = "text"  # its end may be shown
-    environment["BOOKSTORE_DATA_DIR"] = str(folder.absolute())  # the tokens in the user's are not the lab's
+    database = conninfo(pooler.url if pooler else url)
+    environment = _environment() | {"BOOKSTORE_PROFILE": spec, "DATABASE_URL": database, "PYTHONUNBUFFERED": "1"}
+    environment["BOOKSTORE_LOG_FORMAT"] = "text"  # its end may be part of an error message
+    environment["BOOKSTORE_DATA_DIR"] = str(folder.absolute())  # not the user's tokens
     metrics_url = None
     if metrics:
         environment["BOOKSTORE_METRICS_PORT"] = str(metrics_port := free_port())
@@ -70,10 +70,10 @@ def deploy(
 def deploy_external(
     service: External, url: sa.URL, folder: Path, reaper: Reaper, *, limiter: ResourceLimiter | None = None
 ) -> Iterator[Deployment]:
-    """Another service, ready; stopped when the block ends, unless it ran before. Raises DeploymentError."""
+    """An external service, ready; stopped when the block ends unless it ran before. Raises DeploymentError."""
     if service.url:
-        where = urlsplit(service.url)
-        deployment = ExternalDeployment(None, where.port or 80, service.url)
+        address = urlsplit(service.url)
+        deployment = ExternalDeployment(None, address.port or 80, service.url)
         wait_ready(deployment, service.ready)
         yield deployment
         return
@@ -95,7 +95,7 @@ def _process_group(
     reaper: Reaper,
     limiter: ResourceLimiter | None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process group of its own, within `limiter`, that is gone when the block ends."""
+    """A process group of its own, within `limiter`, that has ended when the block ends."""
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -109,7 +109,7 @@ def _process_group(
     reaper.watch("group", process.pid)
     try:
         if limiter:
-            limiter.enter(process.pid)  # before Python has read its first module: all it starts is in it
+            limiter.enter(process.pid)  # before Python has imported anything: its children are limited too
         yield process
     finally:
         end_process(process, STOPPED_WITHIN_S)
@@ -121,7 +121,7 @@ def _environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
+    """Return a port of the loopback address on which nothing listens."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -129,7 +129,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], within_s: float) -> bool:
-    """Whether `condition` came true within `within_s` seconds; asked every 50 ms."""
+    """Return whether `condition` became true within `within_s` seconds; it is called every 50 ms."""
     end = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > end:
@@ -139,21 +139,21 @@ def wait_until(condition: Callable[[], bool], within_s: float) -> bool:
 
 
 def wait_ready(deployment: Deployment, path: str, log: Callable[[], str] | None = None) -> None:
-    """Until it answers 200 there. Raises DeploymentError, with the end of what `log` says."""
+    """Wait until `path` answers 200. Raises DeploymentError with the text that `log` returns."""
 
-    def told() -> str:
+    def log_suffix() -> str:
         return f":\n{log()}" if log else ""
 
-    def answered() -> bool:
+    def is_ready() -> bool:
         if deployment.has_ended():
-            raise DeploymentError(f"the service ended at its start{told()}")
+            raise DeploymentError(f"the service ended during startup{log_suffix()}")
         try:
             return deployment.get(path)[0] == http.client.OK
         except DeploymentError:
             return False
 
-    if not wait_until(answered, READY_WITHIN_S):
-        raise DeploymentError(f"{deployment.base}{path} did not answer 200 within {READY_WITHIN_S} s{told()}")
+    if not wait_until(is_ready, READY_WITHIN_S):
+        raise DeploymentError(f"{deployment.base}{path} did not answer 200 within {READY_WITHIN_S} s{log_suffix()}")
 
 
 def _log_tail(log_file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Where contenders are deployed: what a measurement asks of the place, and no more."""
+"""The interface of a place where contenders are deployed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bookstore.reaper import Reaper
 
 
 class Testbed(Protocol):
-    """The lab's database, a folder for files, what ends all that is started, and how a contender is deployed."""
+    """The lab's database, a folder for files, the reaper, and the deployment of contenders."""
 
     database: BenchmarkDatabase
     folder: Path
@@ -24,14 +24,14 @@ class Testbed(Protocol):
     def deploy(
         self, contender: PlannedContender, token: Token | None, *, inspect: bool
     ) -> AbstractContextManager[Deployment]:
-        """The contender on the lab's database, ready, within its limits; stopped when the block ends. `token` may
-        write; with `inspect` the service tells about itself. Raises DeploymentError."""
+        """The contender on the lab's database, ready, within its limits; stopped when the block ends. `token` grants
+        write access; `inspect` enables the service's metrics. Raises DeploymentError."""
 
     def leftovers(self) -> list[str]:
-        """What outlived the deployment before, in words."""
+        """Describe what remained of the previous deployment."""
 
     def limits(self) -> Limits:
-        """The limits as they hold."""
+        """Return the limits as applied."""
 
     def machine(self) -> Machine:
-        """What the run was made on."""
+        """Describe the machine and the versions of the run."""
