@@ -1,4 +1,4 @@
-"""Run records for tests, made of random numbers: they look like measurements and are none."""
+"""Made-up run records for tests: random numbers that look like measurements."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from bookstore.lab.record.samples import Samples
 from bookstore.lab.workload import file as workload_file
 
 RATES: Final = {"psycopg-sync-lazy": 24.0, "asyncpg-joined": 190.0, "asyncpg-json": 1100.0}
-"""Requests a second of each contender that is made up."""
+"""Requests per second of each made-up contender."""
 
 WARM_UP_S: Final = 2.0
 WORKERS: Final = (4101, 4102)
@@ -57,27 +57,30 @@ def make(
     cores: int = 2,
     day: int = 0,
 ) -> Run:
-    """A run in `folder`/`run_id`: run.json and samples.parquet. In the `invalid` rounds something else kept
-    the machine busy while the last contender was measured; where it is watched, it is inspected, too."""
+    """Create a run in `folder`/`run_id`: run.json and samples.parquet.
+
+    In the `invalid` rounds another process kept the machine busy while the last contender was measured. With `watch`
+    there are inspections too.
+    """
     rates = rates or RATES
     home = folder / run_id
     home.mkdir(parents=True)
-    dice = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     done: list[Round] = []
     with samples.Writer(home) as writer:
         for number in range(1, rounds + 1):
             measurements = []
-            for label in dice.permutation(list(rates)).tolist():
-                taken = _samples(dice, rates[label], seconds, clients)
-                writer.add(number, label, taken)
+            for label in rng.permutation(list(rates)).tolist():
+                drawn = _samples(rng, rates[label], seconds, clients)
+                writer.add(number, label, drawn)
                 is_bad = number in invalid and label == list(rates)[-1]
-                measurements.append(_measurement(dice, label, taken, seconds, clients, watch=watch, is_bad=is_bad))
+                measurements.append(_measurement(rng, label, drawn, seconds, clients, watch=watch, is_bad=is_bad))
             done.append(Round(number, measurements))
     contenders = [_contender(label) for label in rates]
     inspections = []
     for label in rates if watch else []:
-        taken = _samples(dice, rates[label], seconds, clients)
-        inspections.append(_measurement(dice, label, taken, seconds, clients, watch=True, is_bad=False))
+        drawn = _samples(rng, rates[label], seconds, clients)
+        inspections.append(_measurement(rng, label, drawn, seconds, clients, watch=True, is_bad=False))
     run = Run(
         id=run_id,
         started_at=_STARTED + timedelta(days=day),
@@ -98,26 +101,27 @@ def make(
 
 
 def sweep(folder: Path, pool_sizes: Sequence[int] = (1, 2, 5, 10), clients: Sequence[int] = (1, 2, 5, 20, 50)) -> Run:
-    """A sweep of two axes whose throughput follows the scalability law, but for the smallest pool, which is erratic."""
+    """A sweep over two axes whose throughput follows the scalability law, except for the smallest pool, which is
+    erratic."""
     cells = {
-        f"asyncpg-json@pool_size={size} concurrency={many}": (size, many) for size in pool_sizes for many in clients
+        f"asyncpg-json@pool_size={size} concurrency={count}": (size, count) for size in pool_sizes for count in clients
     }
 
-    def rate(size: int, many: int) -> float:
+    def rate(size: int, count: int) -> float:
         if size == min(pool_sizes):
-            return 90.0 if many == clients[2] else 30.0
-        return (40 + size) * many / (1 + 0.1 * (many - 1) + 0.002 * many * (many - 1))
+            return 90.0 if count == clients[2] else 30.0
+        return (40 + size) * count / (1 + 0.1 * (count - 1) + 0.002 * count * (count - 1))
 
     rates = {label: rate(*cell) for label, cell in cells.items()}
     run = make(folder, run_id="20260131T080000_sweep-made-up", rates=rates, rounds=2, seconds=3, invalid=(1,))
     contenders = [
         replace(
-            one,
-            spec=one.label.partition(" ")[0],
-            keys=_contender("asyncpg-json").keys | {"pool_size": str(cells[one.label][0])},
-            load={"concurrency": float(cells[one.label][1])},
+            contender,
+            spec=contender.label.partition(" ")[0],
+            keys=_contender("asyncpg-json").keys | {"pool_size": str(cells[contender.label][0])},
+            load={"concurrency": float(cells[contender.label][1])},
         )
-        for one in run.contenders
+        for contender in run.contenders
     ]
     swept = replace(run, contenders=contenders, steps=summary.steps(run.rounds, contenders))
     store(swept, folder)
@@ -125,37 +129,37 @@ def sweep(folder: Path, pool_sizes: Sequence[int] = (1, 2, 5, 10), clients: Sequ
 
 
 def store(run: Run, folder: Path) -> Path:
-    """Writes the run.json of `run` below `folder`; its folder."""
+    """Write the run's run.json below `folder` and return its folder."""
     home = folder / run.id
     home.mkdir(parents=True, exist_ok=True)
     (home / "run.json").write_bytes(msgspec.json.encode(run))
     return home
 
 
-def _samples(dice: np.random.Generator, rate: float, seconds: float, clients: int) -> Samples:
-    count = int(rate * (seconds + WARM_UP_S) * dice.normal(1, 0.02))
-    done = np.sort(dice.uniform(-WARM_UP_S, seconds, count))
-    latency = clients * 1000 / rate * dice.lognormal(-0.05, 0.28, count) * np.where(dice.random(count) < 0.008, 4, 1)
+def _samples(rng: np.random.Generator, rate: float, seconds: float, clients: int) -> Samples:
+    count = int(rate * (seconds + WARM_UP_S) * rng.normal(1, 0.02))
+    done = np.sort(rng.uniform(-WARM_UP_S, seconds, count))
+    latency = clients * 1000 / rate * rng.lognormal(-0.05, 0.28, count) * np.where(rng.random(count) < 0.008, 4, 1)
     latency = latency * np.where(done < -1, 1.8, 1)
-    nothing = np.zeros(count)
-    columns = (done, latency, latency * 0.98, np.full(count, 200), nothing)
+    zeros = np.zeros(count)
+    columns = (done, latency, latency * 0.98, np.full(count, 200), zeros)
     return Samples(*(column.astype(dtype) for column, dtype in zip(columns, samples.COLUMNS.values(), strict=True)))
 
 
 def _measurement(
-    dice: np.random.Generator, label: str, taken: Samples, seconds: float, clients: int, *, watch: bool, is_bad: bool
+    rng: np.random.Generator, label: str, drawn: Samples, seconds: float, clients: int, *, watch: bool, is_bad: bool
 ) -> Measurement:
-    kept = taken.between(0, seconds)
+    kept = drawn.between(0, seconds)
     p50, p95, p99, p999 = (float(value) for value in np.quantile(kept.latency_ms, [0.5, 0.95, 0.99, 0.999]))
     mean = float(kept.latency_ms.mean())
     parts = [mean * share for share in ((0.05, 0.45, 0.1, 0.35) if "json" not in label else (0.1, 0.7, 0.02, 0.08))]
     pool_wait, database, serialisation, python = parts
     split = Split(mean, pool_wait, database, serialisation, python, mean - sum(parts))
-    weights = dice.dirichlet(np.linspace(8, 0.2, len(_BOUNDS_S) + 1)) * len(kept)
-    told = "others used 31 % of the CPUs; allowed is 5 %: end what else runs on this machine"
+    weights = rng.dirichlet(np.linspace(8, 0.2, len(_BOUNDS_S) + 1)) * len(kept)
+    reason = "others used 31 % of the CPUs; allowed is 5 %: stop other programs on this machine"
     return Measurement(
         profile=label,
-        problems=[Problem("machine_busy", told)] if is_bad else [],
+        problems=[Problem("machine_busy", reason)] if is_bad else [],
         started_at=_STARTED,
         warm_up_s=WARM_UP_S,
         seconds=seconds,
@@ -174,7 +178,7 @@ def _measurement(
         database_ms_per_request=database,
         statements_per_request=201.0 if "lazy" in label else 1.0,
         rows_per_request=100.0,
-        pss_bytes=int(dice.normal(180e6, 2e6)) if watch else None,
+        pss_bytes=int(rng.normal(180e6, 2e6)) if watch else None,
         connections=clients if watch else None,
         ceiling_per_s=3700.0 if "json" in label else 900.0,
         split=split if watch else None,
@@ -183,11 +187,11 @@ def _measurement(
         workers=list(WORKERS),
         generator=Generator(cpu_ratio=0.2),
         quiet=HostActivity(0.0, 0.31 if is_bad else 0.01, 0.02, 1.4, 0.0),
-        telemetry=_telemetry(dice, label, seconds, clients) if watch else Telemetry(),
+        telemetry=_telemetry(rng, label, seconds, clients) if watch else Telemetry(),
     )
 
 
-def _telemetry(dice: np.random.Generator, label: str, seconds: float, clients: int) -> Telemetry:
+def _telemetry(rng: np.random.Generator, label: str, seconds: float, clients: int) -> Telemetry:
     at = np.arange(-WARM_UP_S, seconds, 0.25)
     warm = np.clip((at + WARM_UP_S) / 3, 0, 1)
     series: list[Series] = []
@@ -195,29 +199,29 @@ def _telemetry(dice: np.random.Generator, label: str, seconds: float, clients: i
     def add(name: str, of: str, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
         figures: list[float | None] = [float(value) for value in values]
         if name != "max_connections":
-            figures[11] = None  # one look that failed
+            figures[11] = None  # a failed sample
         series.append(Series(name, of, figures))
 
     size = len(at)
     for pid in WORKERS:
         growth = 30e6 * warm + (9e6 * at if "lazy" in label else 0)
-        add("pss_bytes", f"worker {pid}", 70e6 + growth + dice.normal(0, 4e5, size))
-        add("cpu_ratio", f"worker {pid}", np.clip(0.7 * warm + dice.normal(0, 0.05, size), 0, 1))
-    out = np.clip(dice.poisson(clients * 0.6, size), 0, clients).astype(float)
+        add("pss_bytes", f"worker {pid}", 70e6 + growth + rng.normal(0, 4e5, size))
+        add("cpu_ratio", f"worker {pid}", np.clip(0.7 * warm + rng.normal(0, 0.05, size), 0, 1))
+    out = np.clip(rng.poisson(clients * 0.6, size), 0, clients).astype(float)
     add("pool_checked_out", "workers", out)
-    add("pool_waiting", "workers", np.clip(dice.poisson(1.0, size), 0, clients).astype(float))
-    add("cpu_ratio", "workers", np.clip(1.3 * warm + dice.normal(0, 0.06, size), 0, 2))
-    add("loop_lag_ms", "workers", dice.exponential(2, size))
-    add("gc_pause_ms", "workers", dice.exponential(0.5, size))
-    add("sessions_active", "postgres", np.clip(dice.poisson(2.0, size), 0, clients).astype(float))
+    add("pool_waiting", "workers", np.clip(rng.poisson(1.0, size), 0, clients).astype(float))
+    add("cpu_ratio", "workers", np.clip(1.3 * warm + rng.normal(0, 0.06, size), 0, 2))
+    add("loop_lag_ms", "workers", rng.exponential(2, size))
+    add("gc_pause_ms", "workers", rng.exponential(0.5, size))
+    add("sessions_active", "postgres", np.clip(rng.poisson(2.0, size), 0, clients).astype(float))
     add("sessions_idle", "postgres", np.full(size, float(clients)))
-    add("sessions_idle_in_transaction", "postgres", dice.poisson(0.5, size).astype(float))
+    add("sessions_idle_in_transaction", "postgres", rng.poisson(0.5, size).astype(float))
     add("sessions_other", "postgres", np.zeros(size))
     add("sessions_foreign", "postgres", np.ones(size))
     add("max_connections", "postgres", np.full(size, 100.0))
-    add("cpu_ratio", "postgres", np.clip(0.4 * warm + dice.normal(0, 0.04, size), 0, 2))
-    add("cpu_ratio", "load", np.clip(0.15 * warm + dice.normal(0, 0.02, size), 0, 1))
-    add("others_ratio", "machine", np.clip(dice.normal(0.01, 0.004, size), 0, 1))
+    add("cpu_ratio", "postgres", np.clip(0.4 * warm + rng.normal(0, 0.04, size), 0, 2))
+    add("cpu_ratio", "load", np.clip(0.15 * warm + rng.normal(0, 0.02, size), 0, 1))
+    add("others_ratio", "machine", np.clip(rng.normal(0.01, 0.004, size), 0, 1))
     return Telemetry([float(value) for value in at], series)
 
 
@@ -234,7 +238,7 @@ def _contender(label: str) -> Contender:
 
 
 def measured(profile: str, *, requests: int = 100, split: Split | None = None) -> Measurement:
-    """The least that a measurement has."""
+    """A measurement with only the required fields."""
     return Measurement(
         profile=profile,
         seconds=1.0,

@@ -399,11 +399,11 @@ def test_results_from_elsewhere(tmp_path: Path) -> None:
     )
     file.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, machine=machine)))
     command = ["--baseline", names[0], "--contender", names[1], "-o", str(tmp_path)]
-    refused = CliRunner().invoke(compare, command)
-    assert isinstance(refused.exception, ConfigurationError)
+    result = CliRunner().invoke(compare, command)
+    assert isinstance(result.exception, ConfigurationError)
     for field in ("machine.cores: ", "versions.python: ", "versions.litestar: "):
-        assert field in str(refused.exception)
-    assert "64 in 20260202T080000_x" in str(refused.exception)
+        assert field in str(result.exception)
+    assert "64 in 20260202T080000_x" in str(result.exception)
     allowed = CliRunner().invoke(compare, [*command, "--allow-unlike"])
     assert allowed.exit_code == 0, allowed.output
     assert "The runs differ: " in " ".join(allowed.stdout.split())

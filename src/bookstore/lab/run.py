@@ -234,7 +234,9 @@ class _Runner:
 
     def _metric(self) -> Metric:
         """Return the metric that decides on further rounds: throughput, or a latency in the open model."""
-        requests = min((one.requests for each in self.rounds for one in each.measurements), default=0)
+        requests = min(
+            (measurement.requests for round_ in self.rounds for measurement in round_.measurements), default=0
+        )
         return verdict.headline(self.plan.workload.model, requests)
 
     def _status(self) -> tuple[Status, str]:

@@ -26,7 +26,7 @@ from bookstore.reaper import Reaper
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    asked: ClassVar[list[str]] = []
+    paths: ClassVar[list[str]] = []
     received: ClassVar[list[tuple[str, str | None, str | None, bytes]]] = []
     accepted: ClassVar[set[str | None]] = set()
     clients: ClassVar[set[tuple[str, int]]] = set()
@@ -34,12 +34,12 @@ class Handler(BaseHTTPRequestHandler):
     stall: ClassVar[threading.Lock] = threading.Lock()
 
     def answer(self) -> None:
-        self.asked.append(self.path)
+        self.paths.append(self.path)
         self.clients.add(self.client_address)
         self.accepted.add(self.headers["Accept-Encoding"])
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.received.append((self.command, self.headers["Authorization"], self.headers["Content-Type"], body))
-        if self.path == "/close" or (self.path == "/some" and len(self.asked) % 3 == 0):
+        if self.path == "/close" or (self.path == "/some" and len(self.paths) % 3 == 0):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
@@ -79,8 +79,8 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def base() -> Iterator[str]:
-    """A service that records its requests in `Handler.asked`."""
-    Handler.asked.clear()
+    """A service that records its requests in `Handler.paths`."""
+    Handler.paths.clear()
     Handler.accepted.clear()
     Handler.received.clear()
     Handler.clients.clear()
@@ -126,8 +126,8 @@ def test_a_sample_for_each_request(base: str, tmp_path: Path, reaper: Reaper) ->
         workload, Target(base, [1]), tmp_path, reaper, lambda *tick: ticks.append(tick), seed=7, on_pid=pids.append
     )
     samples = load.samples
-    assert len(samples) == len(Handler.asked)
-    assert set(Handler.asked) == {"/books?limit=1"}
+    assert len(samples) == len(Handler.paths)
+    assert set(Handler.paths) == {"/books?limit=1"}
     assert np.all(np.diff(samples.done_s) >= 0)
     assert samples.ok.all()
     assert Handler.accepted == {"identity"}
@@ -172,8 +172,8 @@ def test_warm_up_ends_when_steady(base: str, tmp_path: Path, reaper: Reaper, mon
 def test_every_book_is_asked(ids: list[int], base: str, tmp_path: Path, reaper: Reaper) -> None:
     """`{id}` is replaced by each of the catalogue's ids, and no other."""
     samples = send_get("/books/{id}", base, tmp_path, reaper, ids)
-    assert len(samples) == len(Handler.asked)
-    assert set(Handler.asked) == {f"/books/{book_id}" for book_id in ids}
+    assert len(samples) == len(Handler.paths)
+    assert set(Handler.paths) == {f"/books/{book_id}" for book_id in ids}
 
 
 def test_same_keys_for_each_contender(base: str, tmp_path: Path, reaper: Reaper) -> None:
@@ -188,10 +188,10 @@ def test_same_keys_for_each_contender(base: str, tmp_path: Path, reaper: Reaper)
     )
     orders = []
     for number in range(2):
-        Handler.asked.clear()
+        Handler.paths.clear()
         load = send_load(workload, base, tmp_path, reaper, range(1, 1001))
-        assert len(load.samples) == len(Handler.asked) > 20
-        orders.append(Handler.asked[:20] if number else list(Handler.asked[:20]))
+        assert len(load.samples) == len(Handler.paths) > 20
+        orders.append(Handler.paths[:20] if number else list(Handler.paths[:20]))
     assert orders[0] == orders[1]
     assert len(set(orders[0])) > 1
 
@@ -212,8 +212,8 @@ def test_mix(base: str, tmp_path: Path, reaper: Reaper) -> None:
     assert methods == {"GET": kinds[0], "POST": kinds[1], "PATCH": kinds[2]}
     assert kinds[0] > kinds[1] > 0
     assert kinds[0] > kinds[2] > 0
-    seen = {(method, token, kind) for method, token, kind, _ in Handler.received}
-    assert seen == {
+    received = {(method, token, kind) for method, token, kind, _ in Handler.received}
+    assert received == {
         ("GET", None, None),
         ("POST", "Bearer a-secret", "application/json"),
         ("PATCH", "Bearer a-secret", "text/x"),
@@ -291,14 +291,14 @@ def test_not_modified_is_a_success(base: str, tmp_path: Path, reaper: Reaper) ->
 def test_errors_keep_their_status(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Answers of 500 are in the samples as such."""
     samples = send_get("/error", base, tmp_path, reaper)
-    assert len(samples) == len(Handler.asked)
+    assert len(samples) == len(Handler.paths)
     assert (set(samples.status.tolist()), bool(samples.ok.any())) == ({500}, False)
 
 
 def test_closed_connections_are_errors(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """A request whose connection closes without an answer has a sample with status 0."""
     samples = send_get("/close", base, tmp_path, reaper)
-    assert len(samples) == len(Handler.asked)
+    assert len(samples) == len(Handler.paths)
     assert (set(samples.status.tolist()), bool(samples.ok.any())) == ({0}, False)
     assert ((samples.latency_ms > 0) & (samples.latency_ms < 60_000)).all()
 
@@ -308,7 +308,7 @@ def test_some_closed_connections(base: str, tmp_path: Path, reaper: Reaper) -> N
     samples = send_get("/some", base, tmp_path, reaper)
     statuses = samples.status.tolist()
     assert set(statuses) == {0, 200}
-    answered = sum(number % 3 != 0 for number in range(1, len(Handler.asked) + 1))
+    answered = sum(number % 3 != 0 for number in range(1, len(Handler.paths) + 1))
     assert statuses.count(200) == answered
 
 
@@ -323,7 +323,7 @@ def test_nobody_listens(tmp_path: Path, reaper: Reaper) -> None:
 def test_redirects_are_not_followed(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """A redirect counts as the answer and is not followed."""
     samples = send_get("/elsewhere", base, tmp_path, reaper)
-    assert (set(samples.status.tolist()), set(Handler.asked)) == ({303}, {"/elsewhere"})
+    assert (set(samples.status.tolist()), set(Handler.paths)) == ({303}, {"/elsewhere"})
 
 
 def test_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,7 +351,7 @@ def test_k9_is_killed(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Samples of a k9 that was killed are not a measurement."""
 
     def kill(*_: object) -> None:
-        if Handler.asked:
+        if Handler.paths:
             for child in k9_processes():
                 child.kill()
 
@@ -363,7 +363,7 @@ def test_k9_is_interrupted_by_another(base: str, tmp_path: Path, reaper: Reaper)
     """A k9 that another process terminated early is no measurement either."""
 
     def interrupt(*_: object) -> None:
-        if Handler.asked:
+        if Handler.paths:
             for child in k9_processes():
                 child.terminate()
 
@@ -375,7 +375,7 @@ def test_interrupted(base: str, tmp_path: Path, reaper: Reaper) -> None:
     """Ctrl-C during the load leaves no k9 process."""
 
     def interrupt(*_: object) -> None:
-        if Handler.asked:
+        if Handler.paths:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

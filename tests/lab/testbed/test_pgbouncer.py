@@ -28,8 +28,8 @@ import sys
 import sqlalchemy as sa
 from bookstore.reaper import Reaper
 from bookstore.lab.testbed.pgbouncer import pgbouncer
-with Reaper() as reaper, pgbouncer(sa.make_url(sys.argv[1]), reaper) as it:
-    print(it.pid, it.folder, flush=True)
+with Reaper() as reaper, pgbouncer(sa.make_url(sys.argv[1]), reaper) as bouncer:
+    print(bouncer.pid, bouncer.folder, flush=True)
     sys.stdin.read()
 """
 

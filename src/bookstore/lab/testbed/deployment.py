@@ -124,8 +124,8 @@ def _listening_pid(port: int) -> int | None:
         sockets = psutil.net_connections("tcp")
     except psutil.Error:
         return None
-    listeners = (socket for socket in sockets if socket.status == psutil.CONN_LISTEN and socket.laddr)
-    return next((socket.pid for socket in listeners if socket.laddr.port == port and socket.pid), None)
+    listeners = [socket for socket in sockets if socket.status == psutil.CONN_LISTEN]
+    return next((socket.pid for socket in listeners if socket.laddr and socket.laddr.port == port and socket.pid), None)
 
 
 def _parse_pid(body: bytes) -> int:
