@@ -11,7 +11,7 @@ import msgspec
 
 from bookstore.database import budget
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.load import k9 as generator
+from bookstore.lab.load import k9
 from bookstore.lab.record.run_record import Deploy, Limits, Protocol
 from bookstore.lab.testbed import compose_project, external, limits, pgbouncer
 from bookstore.lab.testbed.contender import PlannedContender
@@ -58,7 +58,7 @@ def plan(
     errors = []
     try:
         limits.check(protocol.limits)
-        generator.check()
+        k9.check()
         _CHECKS[protocol.deploy]()
     except ConfigurationError as error:
         errors.append(str(error))

@@ -26,7 +26,7 @@ from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
 from bookstore.lab.storage import runs
 from bookstore.lab.storage.partial_run import PartialRun
-from bookstore.lab.telemetry import watcher  # fmt: skip
+from bookstore.lab.telemetry import watcher
 from bookstore.lab.telemetry.watcher import Cost
 from bookstore.lab.testbed import compose, local
 from bookstore.lab.testbed.contender import PlannedContender
