@@ -66,7 +66,7 @@ def two_services(folder: Path) -> list[str]:
 
 
 def read_run(output: Path) -> Run:
-    (folder,) = run_storage.runs(output)
+    (folder,) = run_storage.list_runs(output)
     return run_storage.read(folder)
 
 
@@ -196,7 +196,7 @@ def test_a_killed_sweep_goes_on(workplace: Path) -> None:
     process.kill()
     wait_for_exit(process)
     assert wait_until(lambda: leftovers(workplace) == [], WITHIN_S), leftovers(workplace)
-    assert run_storage.runs(output) == []
+    assert run_storage.list_runs(output) == []
     kept = {path: path.read_bytes() for path in output.glob(".*/*/measurement.json")}
     assert 2 <= len(kept) <= 4
     process = start_command(workplace, *command)
@@ -453,8 +453,8 @@ def test_a_folder_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (precious / "file").touch()
     (tmp_path / "runs").symlink_to(elsewhere)
     (elsewhere / ".x.partial").symlink_to(precious)
-    with run_storage.sole_user(tmp_path / "runs"):
+    with run_storage.exclusive_use(tmp_path / "runs"):
         assert (precious / "file").exists()
-    with run_storage.sole_user(tmp_path / "new" / "runs") as left:
+    with run_storage.exclusive_use(tmp_path / "new" / "runs") as left:
         assert left == []
         assert (tmp_path / "new" / "runs").is_dir()

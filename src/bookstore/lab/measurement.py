@@ -102,7 +102,7 @@ def no_measurement(label: str, problem: Problem) -> MeasurementResult:
 def workload_for(contender: PlannedContender, workload: Workload) -> Workload:
     """Return the workload with this contender's own load, and an external service's own paths."""
     paths = contender.service.requests if contender.service else {}
-    workload = changed(workload, contender.load) if contender.load else workload
+    workload = with_values(workload, contender.load) if contender.load else workload
     requests = [
         msgspec.structs.replace(request, path=paths.get(request.name, request.path)) for request in workload.requests
     ]
@@ -167,7 +167,7 @@ def _measurement(
         return len(load.samples.between(from_s - begin_s, to_s - begin_s))
 
     usage = watcher.usage(begin_s, end_s, count_answers, mean_ms) if watcher else Usage()
-    host_activity = watcher.quiet(begin_s, end_s) if watcher else HostActivity()
+    host_activity = watcher.host_activity(begin_s, end_s) if watcher else HostActivity()
     p50, p95, p99, p999, maximum = (
         percentile(ordered, q) if len(ordered) else 0.0 for q in (0.5, 0.95, 0.99, 0.999, 1)
     )

@@ -70,7 +70,7 @@ def plan(
     for spec, load in cells:
         try:
             contender = _load_contender(spec)
-            _check_open_files(changed(workload, load) if load else workload)
+            _check_open_files(with_values(workload, load) if load else workload)
         except ConfigurationError as error:
             errors.append(str(error))
             continue

@@ -197,13 +197,13 @@ class _Runner:
         self.answers[contender.label] = answers
         captured = {
             request.name: statement_log.capture(
-                database.connection, deployment, request.path_of(database.ids[len(database.ids) // 2]), request.headers
+                database.connection, deployment, request.path_for(database.ids[len(database.ids) // 2]), request.headers
             )
             for request in consistency.repeatable_requests(workload)
         }
         list_statements = statement_log.capture(database.connection, deployment, identity.PATH)
         identity.verify_driver(contender.profile, list_statements)
-        self.partial_run.note(
+        self.partial_run.add_statements(
             contender.label,
             {name: [statement.sql for statement in statements] for name, statements in captured.items()},
         )
@@ -245,7 +245,11 @@ class _Runner:
         shortages = [
             f"{contender.label} has {valid} of {required} required valid rounds"
             for contender in self.plan.contenders
-            if (valid := sum(measurement.is_valid for measurement in summary.of_profile(self.rounds, contender.label)))
+            if (
+                valid := sum(
+                    measurement.is_valid for measurement in summary.measurements_of(self.rounds, contender.label)
+                )
+            )
             < required
         ]
         return ("invalid", "; ".join(shortages)) if shortages else ("complete", "")

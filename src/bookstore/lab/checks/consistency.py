@@ -32,7 +32,7 @@ def collect_answers(deployment: Deployment, workload: Workload, ids: Sequence[in
     requests = [
         (index, request.headers, path)
         for index, request in enumerate(repeatable_requests(workload))
-        for path in sorted({request.path_of(book_id) for book_id in sample})
+        for path in sorted({request.path_for(book_id) for book_id in sample})
     ]
     paths = {path for *_, path in requests} | {f"/books/{book_id}" for book_id in (*sample, ids[-1] + 1)}
     values = {path: _fetch(deployment, path) for path in sorted(paths)}
@@ -65,7 +65,7 @@ def check_expectations(label: str, deployment: Deployment, workload: Workload, i
     """Check that an external service answers each GET with 2xx and the expected text. Raises
     InconsistentAnswersError."""
     for request in repeatable_requests(workload):
-        for path in sorted({request.path_of(book_id) for book_id in _sample_ids(ids)}):
+        for path in sorted({request.path_for(book_id) for book_id in _sample_ids(ids)}):
             status, body = deployment.get(path, request.headers)
             if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
                 raise InconsistentAnswersError(

@@ -114,7 +114,7 @@ def send(
     )
     warm_up_samples = warm_up.samples(zero_s) if len(warm_up) else empty()
     warm_up_s = zero_s - warm_up.began_s if len(warm_up) else 0.0
-    return LoadResult(joined([warm_up_samples, samples]), began_s, warm_up_s, was_steady, generator)
+    return LoadResult(concatenate([warm_up_samples, samples]), began_s, warm_up_s, was_steady, generator)
 
 
 class _Sender:

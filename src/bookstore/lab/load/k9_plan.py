@@ -129,4 +129,4 @@ def _ramping_load(workload: Workload) -> dict[str, Any]:
 
 
 def _arrival_options() -> dict[str, Any]:
-    return {"timeUnit": f"{_PER_S}s", "preAllocatedVUs": _FIRST_CLIENTS, "maxVUs": MOST_CLIENTS}
+    return {"timeUnit": f"{_PER_S}s", "preAllocatedVUs": _FIRST_CLIENTS, "maxVUs": MAX_CLIENTS}

@@ -17,7 +17,7 @@ from bookstore.lab.exceptions import InvalidMeasurement
 
 CEILING_S: Final = 1
 SPARE_S: Final = 60
-MOST_CLIENTS: Final = 64
+MAX_CLIENTS: Final = 64
 """Each takes one of the lab database's 100 connections; far fewer are enough to saturate it."""
 
 
@@ -33,7 +33,7 @@ class CeilingError(InvalidMeasurement):
 
 
 def measure_ceiling_per_s(url: sa.URL, scripts: Sequence[Script], concurrency: int, folder: Path) -> float:
-    """Return the requests per second that `concurrency` clients (at most MOST_CLIENTS) complete in CEILING_S seconds.
+    """Return the requests per second that `concurrency` clients (at most MAX_CLIENTS) complete in CEILING_S seconds.
 
     Statements are prepared once per connection, and scripts are mixed by weight. A workload's `{id}` is always the same
     book here. Raises CeilingError.
@@ -43,7 +43,7 @@ def measure_ceiling_per_s(url: sa.URL, scripts: Sequence[Script], concurrency: i
         file = folder / f"request-{number}.sql"
         file.write_text("".join(f"{statement};\n" for statement in script.statements), encoding="utf-8")
         files.append(f"--file={file}@{script.weight}")
-    clients = min(concurrency, MOST_CLIENTS)
+    clients = min(concurrency, MAX_CLIENTS)
     command = [
         str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}",
         f"--jobs={min(clients, os.cpu_count() or 1)}", f"--time={CEILING_S}", *files,
