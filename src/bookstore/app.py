@@ -33,10 +33,11 @@ from bookstore.http.routes.books import BookController, BookEditor, create_books
 from bookstore.http.routes.genres import GenreController, GenreEditor
 from bookstore.http.routes.health import HealthController
 from bookstore.http.routes.problems import problems
-from bookstore.observability import logs, slow_statements, tracing
+from bookstore.observability import logs, tracing
 from bookstore.observability.metrics import pool, requests, runtime, shared_memory
 from bookstore.observability.metrics.block import Block
 from bookstore.observability.request_log import RequestLog
+from bookstore.observability.slow_statements import log_slow_statements
 from bookstore.profile import loader
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def create_app() -> Litestar:
         migrations.prepare_embedded(url)
     known = keyring.read(found)
     block = shared_memory.claim()
-    if found.metrics_port and block is None and shared_memory.BLOCKS not in os.environ:
+    if found.metrics_port and block is None and shared_memory.BLOCKS_VARIABLE not in os.environ:
         logger.warning("BOOKSTORE_METRICS_PORT: nothing is counted: this worker was not started by `bookstore serve`")
     database = make_database(chosen, url) if block is None else pool.make_database(chosen, url, block)
     spans = None
-    if tracing.is_asked():
+    if tracing.is_enabled():
         from bookstore.observability.request_spans import Spans  # noqa: PLC0415 - OpenTelemetry is optional, and large
 
         spans = Spans(tracing.make_provider(chosen))
@@ -130,7 +131,7 @@ def make_app(
         try:
             async with (
                 runtime.sample_runtime(block, database.pool) if block else nullcontext(),
-                nullcontext() if slow_statement_s is None else slow_statements.watched(database, slow_statement_s),
+                nullcontext() if slow_statement_s is None else log_slow_statements(database, slow_statement_s),
             ):
                 yield
         finally:
@@ -158,8 +159,8 @@ def make_app(
             },
             lifespan=[exporting, lifespan],
             before_request=query_parameters.check,
-            after_request=requests.encoding(block) if block else None,
-            after_exception=[spans.note] if spans else [],
+            after_request=requests.time_encoding(block) if block else None,
+            after_exception=[spans.record_error] if spans else [],
             exception_handlers={Exception: problem_details.answer},
             openapi_config=api_docs.config(),
             logging_config=None,  # logs.py has all of it
@@ -171,12 +172,12 @@ def make_app(
     # Around all of it: middleware of Litestar's sees neither unknown paths nor wrong methods.
     app.asgi_handler = Gate(app.asgi_handler, database.profile, policy)
     if block:
-        app.asgi_handler = requests.Requests(app.asgi_handler, block)
+        app.asgi_handler = requests.RequestMetrics(app.asgi_handler, block)
     if log_requests:
         app.asgi_handler = RequestLog(app.asgi_handler, policy.proxies)
     if spans:
-        spans.watch(database)
-        app.asgi_handler = spans.around(app.asgi_handler)
+        spans.instrument(database)
+        app.asgi_handler = spans.wrap(app.asgi_handler)
     return app
 
 

@@ -38,10 +38,10 @@ def test_the_examples_are_right() -> None:
     """Each variable has an example, with which the service would start; tokens are told as a file."""
     assert configuration.variables()
     assert set(configuration.variables()) - {"BOOKSTORE_API_TOKENS"} <= EXAMPLES.keys()
-    assert tracing.is_asked(EXAMPLES)
+    assert tracing.is_enabled(EXAMPLES)
     found = settings.read(EXAMPLES)
-    assert configuration.profile_of(found).workers == int(EXAMPLES["WEB_CONCURRENCY"])
-    values = configuration.of_settings(found, EXAMPLES, {})
+    assert configuration.load_profile(found).workers == int(EXAMPLES["WEB_CONCURRENCY"])
+    values = configuration.setting_values(found, EXAMPLES, {})
     assert [one.name for one in values if one.origin == "default"] == ["BOOKSTORE_API_TOKENS"]
     assert configuration.NOT_SHOWN not in {one.value for one in values}
 

@@ -21,14 +21,14 @@ def test_every_setting_shows_up() -> None:
     assert set(names) <= ENVIRONMENT.keys()
     found = settings.read({})
     for name in names:
-        field = configuration.field(name)
+        field = configuration.field_name(name)
         assert hasattr(found, field) or hasattr(found.request_policy, field), name
 
 
 def test_defaults_are_those_that_hold() -> None:
     """A default that depends on another variable is the one that holds here."""
     environ = {"BOOKSTORE_HOST": "::"}
-    values = configuration.of_settings(settings.read(environ), environ, {})
+    values = configuration.setting_values(settings.read(environ), environ, {})
     assert Value("BOOKSTORE_RATE_LIMIT", "50", "default") in values
     assert Value("BOOKSTORE_ALLOWED_HOSTS", "none", "default") in values
 
@@ -36,14 +36,14 @@ def test_defaults_are_those_that_hold() -> None:
 @pytest.mark.parametrize("name", ["BOOKSTORE_API_TOKENS", "DATABASE_PASSWORD", "BOOKSTORE_SIGNING_KEY"])
 def test_what_sounds_secret_is_not_shown(name: str) -> None:
     """Also a variable that comes later is not shown where its name says that it is a secret."""
-    assert configuration.told(name, "c4n@ry") == configuration.NOT_SHOWN
-    assert configuration.told(f"{name}_FILE", "/run/secrets/it") == "/run/secrets/it"
+    assert configuration.display_value(name, "c4n@ry") == configuration.NOT_SHOWN
+    assert configuration.display_value(f"{name}_FILE", "/run/secrets/it") == "/run/secrets/it"
 
 
 def test_typing_errors_are_found() -> None:
     """A variable that nothing reads is told where it is nearly one of ours; what is another's is not."""
     environ = {"BOOKSTORE_PROFLE": "", "DATABASE_URI": "", "BOOKSTORE_SHELF": "", "PROFILE": "", "BOOKSTORE_HOST": ""}
-    assert [(one.found, one.do) for one in configuration.misspelt(environ)] == [
+    assert [(one.found, one.do) for one in configuration.misspelt_variables(environ)] == [
         ("BOOKSTORE_PROFLE: nothing reads it", "did you mean BOOKSTORE_PROFILE?"),
         ("DATABASE_URI: nothing reads it", "did you mean DATABASE_URL?"),
     ]

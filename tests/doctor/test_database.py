@@ -135,12 +135,12 @@ def test_a_look_changes_nothing(url: sa.URL, administer: psycopg.Connection[Any]
         yield Finding("ok", "timeout", str(row))
 
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        list(database._look(writes, administer, case))
-    assert [one.found for one in database._look(asks, administer, case)] == ["('5s',)"]
+        list(database._run_read_only(writes, administer, case))
+    assert [one.found for one in database._run_read_only(asks, administer, case)] == ["('5s',)"]
 
 
 def test_a_clock_that_is_wrong() -> None:
     """Clocks are apart by what the time of the question cannot explain."""
-    assert database.apart_s(100.0, 100.4, 102.0) == 0.0
-    assert database.apart_s(100.0, 103.0, 102.0) == pytest.approx(1.0)
-    assert database.apart_s(100.0, 95.0, 102.0) == pytest.approx(5.0)
+    assert database.clock_difference_s(100.0, 100.4, 102.0) == 0.0
+    assert database.clock_difference_s(100.0, 103.0, 102.0) == pytest.approx(1.0)
+    assert database.clock_difference_s(100.0, 95.0, 102.0) == pytest.approx(5.0)

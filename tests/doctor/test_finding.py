@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from bookstore.doctor.finding import Finding, looked, refused
+from bookstore.doctor.finding import Finding, error_findings, run_check
 from bookstore.exceptions import ConfigurationError
 
 FINE = Finding("ok", "files", "fine")
@@ -18,17 +18,17 @@ def test_what_fails_is_a_finding() -> None:
         yield FINE
         raise error
 
-    assert looked("files", lambda: broken(ValueError("c4n@ry"))) == [
+    assert run_check("files", lambda: broken(ValueError("c4n@ry"))) == [
         FINE,
         Finding(
             "warning", "files", "could not be looked at: ValueError", "mend what stands in the way, and look again"
         ),
     ]
-    [_, denied] = looked("files", lambda: broken(PermissionError(13, "Permission denied", "secret")))
+    [_, denied] = run_check("files", lambda: broken(PermissionError(13, "Permission denied", "secret")))
     assert denied.found == "could not be looked at: PermissionError: Permission denied"
-    [_, refusal] = looked("files", lambda: broken(ConfigurationError("x: found 1; allowed is 2")))
+    [_, refusal] = run_check("files", lambda: broken(ConfigurationError("x: found 1; allowed is 2")))
     assert refusal == Finding("problem", "files", "x: found 1", "allowed is 2")
-    [_, silent] = looked("files", lambda: broken(psycopg.OperationalError("with password=c4n@ry")))
+    [_, silent] = run_check("files", lambda: broken(psycopg.OperationalError("with password=c4n@ry")))
     assert silent.found == "could not be looked at: OperationalError"
 
 
@@ -40,7 +40,7 @@ def test_what_hangs_is_a_finding() -> None:
         yield FINE
         free.wait()
 
-    assert looked("files", hanging, "problem", within_s=0.2) == [
+    assert run_check("files", hanging, "problem", within_s=0.2) == [
         FINE,
         Finding("problem", "files", "gave no answer within 0.2 s", "see why it hangs"),
     ]
@@ -49,7 +49,7 @@ def test_what_hangs_is_a_finding() -> None:
 
 def test_a_refusal_is_a_problem_a_line() -> None:
     """Each line is a problem of its own; what stands behind the last semicolon is to be done."""
-    assert refused("profile", ConfigurationError("a: b; c; do this\nd")) == [
+    assert error_findings("profile", ConfigurationError("a: b; c; do this\nd")) == [
         Finding("problem", "profile", "a: b; c", "do this"),
         Finding("problem", "profile", "d"),
     ]

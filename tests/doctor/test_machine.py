@@ -48,7 +48,7 @@ def test_limits(tmp_path: Path, own: str, files: dict[str, str], limits: tuple[f
     """The tightest limit on the way up holds, in both versions of control groups."""
     control_groups(tmp_path / "cgroup", files)
     (tmp_path / "own").write_text(own)
-    assert machine.limits(tmp_path / "cgroup", tmp_path / "own") == limits
+    assert machine.cgroup_limits(tmp_path / "cgroup", tmp_path / "own") == limits
 
 
 def test_workers_need_their_share(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_workers_need_their_share(tmp_path: Path) -> None:
     (tmp_path / "own").write_text("0::/")
 
     def levels(spec: str) -> list[str]:
-        return [one.level for one in machine.share(loader.load(spec), tmp_path / "cgroup", tmp_path / "own")]
+        return [one.level for one in machine.cpus_and_memory(loader.load(spec), tmp_path / "cgroup", tmp_path / "own")]
 
     assert levels("default@workers=1") == ["ok", "ok"]
     assert levels("default@workers=3") == ["note", "ok"]

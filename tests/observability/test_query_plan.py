@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore.observability.query_plan import explained, is_explainable, normalised, numbered, shape_hash
+from bookstore.observability.query_plan import explain, is_explainable, normalise, number_parameters, shape_hash
 
 
 @pytest.mark.parametrize(
@@ -17,15 +17,15 @@ from bookstore.observability.query_plan import explained, is_explainable, normal
 )
 def test_numbered(statement: str, text: str) -> None:
     """psycopg's named parameters become PostgreSQL's numbers; asyncpg's statements are as they are."""
-    assert numbered(statement, "pyformat") == text
-    assert numbered(text, "numeric_dollar") == text
+    assert number_parameters(statement, "pyformat") == text
+    assert number_parameters(text, "numeric_dollar") == text
 
 
 def test_normalised() -> None:
     """A statement is one line, and the same for whatever many it asks."""
     for ids in ("$1::BIGINT, $2::BIGINT", "$1::BIGINT, $2::BIGINT, $3::BIGINT"):
-        assert normalised(f"id\n  IN ({ids})\n AND x") == "id IN ($1::BIGINT, …) AND x"
-    assert normalised("id IN ($1, $2)") == "id IN ($1, …)"
+        assert normalise(f"id\n  IN ({ids})\n AND x") == "id IN ($1::BIGINT, …) AND x"
+    assert normalise("id IN ($1, $2)") == "id IN ($1, …)"
 
 
 def test_is_explainable() -> None:
@@ -42,7 +42,7 @@ def test_shape(url: sa.URL) -> None:
     grow = "INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 3000) n"
 
     def plan(session: Session, text: str) -> str:
-        return shape_hash(explained(session, text))
+        return shape_hash(explain(session, text))
 
     with Session(engine) as session:
         session.execute(sa.text(grow))

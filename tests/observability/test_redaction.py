@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from bookstore.auth import tokens
-from bookstore.observability.redaction import has_secret, inert, masked
+from bookstore.observability.redaction import escape_controls, has_secret, mask
 
 PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
 
@@ -34,7 +34,7 @@ PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
 )
 def test_masked(text: str, kept: str) -> None:
     """What has the form of a secret is masked, and the rest of the text stays."""
-    assert masked(text) == kept
+    assert mask(text) == kept
     assert has_secret(text)
 
 
@@ -43,7 +43,7 @@ def test_masked(text: str, kept: str) -> None:
 )
 def test_not_masked(text: str) -> None:
     """What has none stays as it is."""
-    assert masked(text) == text
+    assert mask(text) == text
 
 
 @pytest.mark.parametrize(
@@ -58,5 +58,5 @@ def test_not_masked(text: str) -> None:
 )
 def test_inert(text: str, line: str) -> None:
     """Nothing in a text ends its line, steers a terminal or turns the direction of writing."""
-    assert inert(text) == line
+    assert escape_controls(text) == line
     assert len(line.splitlines()) == 1

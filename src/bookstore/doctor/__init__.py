@@ -17,7 +17,7 @@ from bookstore.database import url as database_url
 from bookstore.doctor import configuration, database, files, machine
 from bookstore.doctor.case import Case
 from bookstore.doctor.configuration import Value
-from bookstore.doctor.finding import LEVELS, Finding, looked, refused
+from bookstore.doctor.finding import LEVELS, Finding, error_findings, run_check
 from bookstore.exceptions import ConfigurationError
 from bookstore.profile.engine_profile import EngineProfile
 
@@ -39,60 +39,60 @@ def examine(
     """Of the service that `serve` would start in `environ` with the arguments `given`, both by the variables' names.
     `ignored` are the variables that were taken out of the environment, for the profile decides."""
     values: list[Value] = []
-    found = list(_findings(environ, given, ignored, values, over_budget=over_budget))
+    found = list(_check_all(environ, given, ignored, values, over_budget=over_budget))
     found.sort(key=lambda one: LEVELS.index(one.level))
     starts = all(one.level != "problem" for one in found)
     return Examination(FORMAT_VERSION, starts, tuple(found), tuple(values))
 
 
-def _findings(
+def _check_all(
     environ: Mapping[str, str], given: Mapping[str, str], ignored: list[str], values: list[Value], *, over_budget: bool
 ) -> Iterator[Finding]:
-    yield from looked("environment", partial(configuration.interfering, ignored))
-    yield from looked("environment", partial(configuration.misspelt, environ))
-    yield from looked("traces", partial(configuration.traces, environ))
-    yield from looked("versions", machine.versions)
+    yield from run_check("environment", partial(configuration.ignored_variables, ignored))
+    yield from run_check("environment", partial(configuration.misspelt_variables, environ))
+    yield from run_check("traces", partial(configuration.traces, environ))
+    yield from run_check("versions", machine.versions)
     try:
-        found = configuration.settings_of(environ, given)
+        found = configuration.read_settings(environ, given)
     except ConfigurationError as refusal:
-        yield from refused("settings", refusal)
+        yield from error_findings("settings", refusal)
         return
-    values += configuration.of_settings(found, environ, given)
+    values += configuration.setting_values(found, environ, given)
     chosen = None
     try:
-        chosen = configuration.profile_of(found)
+        chosen = configuration.load_profile(found)
     except ConfigurationError as refusal:
-        yield from refused("profile", refusal)
+        yield from error_findings("profile", refusal)
     else:
-        values += configuration.of_profile(found.profile, chosen, found.workers)
+        values += configuration.profile_values(found.profile, chosen, found.workers)
         yield Finding("ok", "profile", chosen.name)
-        yield from looked("descriptors", partial(machine.descriptors, chosen))
-        yield from looked("CPUs", partial(machine.share, chosen))
-    yield from looked("ports", partial(machine.ports, found))
-    yield from looked("tokens", partial(files.tokens, found))
-    yield from looked("data folder", partial(files.data_folder, found))
-    yield from _database(found, chosen, over_budget=over_budget)
+        yield from run_check("descriptors", partial(machine.descriptors, chosen))
+        yield from run_check("CPUs", partial(machine.cpus_and_memory, chosen))
+    yield from run_check("ports", partial(machine.ports, found))
+    yield from run_check("tokens", partial(files.tokens, found))
+    yield from run_check("data folder", partial(files.data_folder, found))
+    yield from _check_database(found, chosen, over_budget=over_budget)
 
 
-def _database(found: Settings, chosen: EngineProfile | None, *, over_budget: bool) -> Iterator[Finding]:
+def _check_database(found: Settings, chosen: EngineProfile | None, *, over_budget: bool) -> Iterator[Finding]:
     """Without a profile, the URL alone is looked at."""
     try:
         if chosen:
             database_url.check_pooler(found, chosen)
-        url = _url(found)
+        url = _resolve_url(found)
     except ConfigurationError as refusal:
-        yield from refused("database", refusal)
+        yield from error_findings("database", refusal)
         return
     if url is None:
-        yield from looked("database", partial(_asleep, chosen, over_budget=over_budget))
+        yield from run_check("database", partial(_embedded_not_running, chosen, over_budget=over_budget))
         return
-    yield from looked("password", partial(files.password, found))
-    yield from looked("TLS", partial(files.certificate, url))
+    yield from run_check("password", partial(files.password, found))
+    yield from run_check("TLS", partial(files.certificate, url))
     if chosen:
         yield from database.examine(Case(found, chosen, url, over_budget))
 
 
-def _url(found: Settings) -> sa.URL | None:
+def _resolve_url(found: Settings) -> sa.URL | None:
     """None for an embedded PostgreSQL that does not run. Raises ConfigurationError."""
     if found.database_url:
         return database_url.resolve(found)
@@ -106,7 +106,7 @@ def _url(found: Settings) -> sa.URL | None:
     return None
 
 
-def _asleep(chosen: EngineProfile | None, *, over_budget: bool) -> Iterator[Finding]:
+def _embedded_not_running(chosen: EngineProfile | None, *, over_budget: bool) -> Iterator[Finding]:
     yield Finding(
         "note",
         "database",

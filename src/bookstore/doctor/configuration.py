@@ -41,7 +41,7 @@ class Value(msgspec.Struct, frozen=True):
     origin: str
 
 
-class _Watched(Mapping[str, str]):
+class _RecordingEnvironment(Mapping[str, str]):
     """An environment that knows which variables it was asked for."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -61,36 +61,36 @@ class _Watched(Mapping[str, str]):
 
 def variables() -> list[str]:
     """Every variable that the settings are read from, in their order."""
-    watched = _Watched({})
+    watched = _RecordingEnvironment({})
     settings.read(watched)
     return list(watched.asked)
 
 
-def of_settings(found: Settings, environ: Mapping[str, str], given: Mapping[str, str]) -> list[Value]:
+def setting_values(found: Settings, environ: Mapping[str, str], given: Mapping[str, str]) -> list[Value]:
     """The settings `found` in `environ`, with the arguments `given` over it, both by the variables' names."""
     values = []
     for name in variables():
         if given.get(name):
-            values.append(Value(name, told(name, given[name]), "argument"))
+            values.append(Value(name, display_value(name, given[name]), "argument"))
         elif text := environ.get(name, "").strip():
-            values.append(Value(name, told(name, text), "environment"))
+            values.append(Value(name, display_value(name, text), "environment"))
         else:
-            values.append(Value(name, _default(found, name), "default"))
+            values.append(Value(name, _default_value(found, name), "default"))
     return values
 
 
-def of_profile(spec: str, chosen: EngineProfile, workers: int | None) -> list[Value]:
+def profile_values(spec: str, chosen: EngineProfile, workers: int | None) -> list[Value]:
     """The keys of the profile `chosen`, which `spec` names; `workers` is WEB_CONCURRENCY's number."""
     places = loader.places(spec)
     values = []
     for key, text in rendering.effective(chosen).items():
-        origin = "WEB_CONCURRENCY" if key == "workers" and workers else _short(places.get(key, "default"))
+        origin = "WEB_CONCURRENCY" if key == "workers" and workers else _short_place(places.get(key, "default"))
         if key != "description":
             values.append(Value(key, text, origin))
     return values
 
 
-def interfering(names: list[str]) -> Iterator[Finding]:
+def ignored_variables(names: list[str]) -> Iterator[Finding]:
     """The variables that were ignored, for the profile decides."""
     if names:
         yield Finding(
@@ -101,7 +101,7 @@ def interfering(names: list[str]) -> Iterator[Finding]:
         )
 
 
-def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
+def misspelt_variables(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that nothing reads, and that are called nearly as one that is read."""
     known = variables()
     for name in sorted(environ):
@@ -112,11 +112,11 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def traces(environ: Mapping[str, str]) -> Iterator[Finding]:
     """As `serve` reads OTEL_…, or refuses it."""
-    asked = tracing.is_asked(environ)
+    asked = tracing.is_enabled(environ)
     yield Finding("ok", "traces", "asked for, and can be made" if asked else "none are asked for")
 
 
-def told(name: str, text: str) -> str:
+def display_value(name: str, text: str) -> str:
     """The value of the variable `name`, without a secret."""
     if name == "DATABASE_URL":
         try:
@@ -128,13 +128,13 @@ def told(name: str, text: str) -> str:
     return excerpt(text, 200)
 
 
-def field(name: str) -> str:
+def field_name(name: str) -> str:
     """The field of Settings, or of its RequestPolicy, that the variable `name` is for."""
     return _FIELDS.get(name) or name.removeprefix("BOOKSTORE_").lower()
 
 
-def _default(found: Settings, name: str) -> str:
-    value: Any = getattr(found, field(name), getattr(found.request_policy, field(name), None))
+def _default_value(found: Settings, name: str) -> str:
+    value: Any = getattr(found, field_name(name), getattr(found.request_policy, field_name(name), None))
     if name == "DATABASE_URL":
         return "the embedded PostgreSQL"
     if isinstance(value, bool):
@@ -146,7 +146,7 @@ def _default(found: Settings, name: str) -> str:
     return "none" if value is None else str(value)
 
 
-def _short(place: str) -> str:
+def _short_place(place: str) -> str:
     """`file:line` of `file:line:column`, from here where it lies below, or from where the shipped ones lie."""
     file, line, column = place.rsplit(":", 2) if place.count(":") >= 2 else (place, "", "")
     if not (line.isdigit() and column.isdigit()):
@@ -157,12 +157,12 @@ def _short(place: str) -> str:
     return f"{file}:{line}"
 
 
-def settings_of(environ: Mapping[str, str], given: Mapping[str, str]) -> Settings:
+def read_settings(environ: Mapping[str, str], given: Mapping[str, str]) -> Settings:
     """What `serve` would go by. Raises ConfigurationError, also for a wrong variable that an argument goes over."""
     settings.read(environ)
     return settings.read({**environ, **given})
 
 
-def profile_of(found: Settings) -> EngineProfile:
+def load_profile(found: Settings) -> EngineProfile:
     """The profile with WEB_CONCURRENCY's workers. Raises ConfigurationError with every mistake in it."""
     return loader.with_workers(loader.load(found.profile), found.workers)

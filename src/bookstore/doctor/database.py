@@ -20,7 +20,7 @@ from bookstore.database.url import conninfo
 from bookstore.database.url import server as place
 from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
-from bookstore.doctor.finding import Finding, looked, refused
+from bookstore.doctor.finding import Finding, error_findings, run_check
 from bookstore.exceptions import ConfigurationError
 
 OLDEST: Final = 15
@@ -28,14 +28,14 @@ NEWEST: Final = 18
 """PostgreSQL's major versions that the service is made for."""
 CLOCK_DIFFERENCE_S: Final = 1.0
 
-Look = Callable[[psycopg.Connection[Any], Case], Iterator[Finding]]
+Check = Callable[[psycopg.Connection[Any], Case], Iterator[Finding]]
 
 
 def examine(case: Case) -> Iterator[Finding]:
     """Read only, in a transaction for each look. Where the database gives no answer, nothing else is asked of it."""
     url = case.url
     assert url
-    budget_found = looked("budget", partial(_budget, case), "problem")
+    budget_found = run_check("budget", partial(_budget, case), "problem")
     if any(one.check == "database" for one in budget_found):
         yield from budget_found
         return
@@ -55,19 +55,19 @@ def examine(case: Case) -> Iterator[Finding]:
     took_ms = (time.monotonic() - began) * 1000
     yield Finding("ok", "database", f"{place(url)}: reached within {took_ms:.0f} ms, as {connection.info.user}")
     yield from budget_found
-    for check, look in LOOKS.items():
-        found = looked(check, partial(_look, look, connection, case), "problem")
+    for check, look in CHECKS.items():
+        found = run_check(check, partial(_run_read_only, look, connection, case), "problem")
         yield from found
         if any("gave no answer" in one.found for one in found):
             return
     connection.close()
-    yield from looked("driver", partial(_driver, case))
+    yield from run_check("driver", partial(_driver, case))
 
 
 HOW_TO_REACH: Final = "start it, or set DATABASE_URL to where it is (a password is written URL-encoded)"
 
 
-def _look(look: Look, connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
+def _run_read_only(look: Check, connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
     with connection.transaction():
         connection.execute("SET TRANSACTION READ ONLY")
         connection.execute("SET LOCAL statement_timeout = '5s'")
@@ -80,16 +80,18 @@ def _budget(case: Case) -> Iterator[Finding]:
     try:
         have = preflight.probe(case.url)
     except ConfigurationError as refusal:
-        yield from (msgspec.structs.replace(one, do=one.do or HOW_TO_REACH) for one in refused("database", refusal))
+        yield from (
+            msgspec.structs.replace(one, do=one.do or HOW_TO_REACH) for one in error_findings("database", refusal)
+        )
         return
     remarks = preflight.check_pooler(case.profile, have)  # a refusal of its is a problem, whatever the budget
     try:
         preflight.check_budget(case.profile, have)
     except ConfigurationError as refusal:
-        yield from refused("budget", refusal, "warning" if case.over_budget else "problem")
+        yield from error_findings("budget", refusal, "warning" if case.over_budget else "problem")
         return
     for remark in remarks:
-        yield from refused("pooler", ConfigurationError(remark), "warning")
+        yield from error_findings("pooler", ConfigurationError(remark), "warning")
     if have.is_pooled and not remarks:
         yield Finding("ok", "pooler", f"PgBouncer answers at {have.where}, and fits the profile")
     if have.pooler_capacity or not have.is_pooled:
@@ -143,7 +145,7 @@ def _clock(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
     ).fetchone()
     after = time.time()
     assert row
-    difference_s = apart_s(before, row[0], after)
+    difference_s = clock_difference_s(before, row[0], after)
     if difference_s > CLOCK_DIFFERENCE_S:
         yield Finding(
             "warning",
@@ -155,7 +157,7 @@ def _clock(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         yield Finding("ok", "clock", f"agrees with the database's; sessions are in UTC (the server's: {row[1]})")
 
 
-def apart_s(before: float, there: float, after: float) -> float:
+def clock_difference_s(before: float, there: float, after: float) -> float:
     """How far a clock elsewhere is off, which said `there` between `before` and `after`."""
     return max(before - there, there - after, 0.0)
 
@@ -196,7 +198,7 @@ def _driver(case: Case) -> Iterator[Finding]:
     assert case.url
     one = msgspec.structs.replace(case.profile, pool_size=1)
     try:
-        asyncio.run(_answer(one, case.url))
+        asyncio.run(_query_version(one, case.url))
     except Exception as error:
         if not sqlstate.trouble(error):
             raise
@@ -210,20 +212,20 @@ def _driver(case: Case) -> Iterator[Finding]:
     yield Finding("ok", "driver", f"{case.profile.driver} connects and reads as the profile says")
 
 
-async def _answer(profile: Any, url: sa.URL) -> str | None:
+async def _query_version(profile: Any, url: sa.URL) -> str | None:
     database = make_database(profile, url)
     try:
-        return await database.probe(_one)
+        return await database.probe(_select_version)
     finally:
         await database.stop()
 
 
-def _one(session: Session) -> str | None:
+def _select_version(session: Session) -> str | None:
     version: str | None = session.scalar(sa.text("SELECT version()"))
     return version
 
 
-LOOKS: Final[dict[str, Look]] = {
+CHECKS: Final[dict[str, Check]] = {
     "version": _version,
     "encoding": _encoding,
     "schema": tables.schema,

@@ -27,7 +27,7 @@ def tokens(found: Settings) -> Iterator[Finding]:
     keyring.check_writers(found, found.host, read_only=found.read_only)
     path = None if found.api_tokens else keyring.file(found)
     if path and path.exists():
-        yield from _exposed("tokens", path, os.geteuid())
+        yield from _check_exposure("tokens", path, os.geteuid())
     where = "BOOKSTORE_API_TOKENS" if path is None else str(path)
     if known:
         yield Finding("ok", "tokens", f"{where}: {', '.join(one.name for one in known)}")
@@ -40,7 +40,7 @@ def tokens(found: Settings) -> Iterator[Finding]:
         )
     today = datetime.now(UTC).date()
     for one in known:
-        if one.created and _days(one.created, today) > OLD_DAYS:
+        if one.created and _age_days(one.created, today) > OLD_DAYS:
             yield Finding(
                 "note",
                 "tokens",
@@ -104,7 +104,7 @@ def data_folder(found: Settings) -> Iterator[Finding]:
         yield Finding("ok", "data folder", f"{folder}: mode {mode:04o}")
 
 
-def _exposed(check: str, path: Path, user: int) -> Iterator[Finding]:
+def _check_exposure(check: str, path: Path, user: int) -> Iterator[Finding]:
     facts = path.stat()
     mode = stat.S_IMODE(facts.st_mode)
     # As keyring.read: a secret that an orchestrator mounts is another user's, and ours by its group.
@@ -119,5 +119,5 @@ def _exposed(check: str, path: Path, user: int) -> Iterator[Finding]:
         )
 
 
-def _days(then: date, today: date) -> int:
+def _age_days(then: date, today: date) -> int:
     return (today - then).days

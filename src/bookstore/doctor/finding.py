@@ -15,7 +15,7 @@ Level = Literal["problem", "warning", "note", "ok"]
 """A problem stops a start: `serve` refuses for the same reason. The worst comes first."""
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
-WITHIN_S: Final = 10.0
+CHECK_TIMEOUT_S: Final = 10.0
 """How long one look may take: longer than the waits within it (a connect 3 s, a statement 5 s)."""
 
 
@@ -28,14 +28,14 @@ class Finding(msgspec.Struct, frozen=True):
     do: str = ""
 
 
-def refused(check: str, refusal: ConfigurationError, level: Level = "problem") -> list[Finding]:
+def error_findings(check: str, refusal: ConfigurationError, level: Level = "problem") -> list[Finding]:
     """A refusal's lines: what stands behind the last semicolon is what to do."""
     split = [line.rpartition("; ") if "; " in line else (line, "", "") for line in str(refusal).splitlines()]
     return [Finding(level, check, found, do) for found, _, do in split]
 
 
-def looked(
-    check: str, look: Callable[[], Iterable[Finding]], silence: Level = "warning", within_s: float = WITHIN_S
+def run_check(
+    check: str, look: Callable[[], Iterable[Finding]], silence: Level = "warning", within_s: float = CHECK_TIMEOUT_S
 ) -> list[Finding]:
     """The findings of `look`. A refusal is a problem; what breaks, and what gives no answer in time (its thread is
     left behind), is a finding too."""
@@ -46,7 +46,7 @@ def looked(
             for one in look():
                 found.append(one)  # noqa: PERF402 - those before a failure are kept
         except ConfigurationError as refusal:
-            found.extend(refused(check, refusal))
+            found.extend(error_findings(check, refusal))
         except Exception as error:  # noqa: BLE001 - the other checks go on
             told = f"could not be looked at: {_reason(error)}"
             found.append(Finding("warning", check, told, "mend what stands in the way, and look again"))

@@ -54,9 +54,9 @@ def descriptors(profile: EngineProfile) -> Iterator[Finding]:
         )
 
 
-def share(profile: EngineProfile, root: Path = CGROUPS, own: Path = OWN_CGROUPS) -> Iterator[Finding]:
+def cpus_and_memory(profile: EngineProfile, root: Path = CGROUPS, own: Path = OWN_CGROUPS) -> Iterator[Finding]:
     """The workers against the CPUs and the memory that the control groups leave them."""
-    cpus, memory = limits(root, own)
+    cpus, memory = cgroup_limits(root, own)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     usable = min(cpus or cores, cores)
     if profile.workers > max(1, usable):
@@ -78,11 +78,11 @@ def share(profile: EngineProfile, root: Path = CGROUPS, own: Path = OWN_CGROUPS)
         yield Finding("ok", "memory", said)
 
 
-def limits(root: Path, own: Path) -> tuple[float | None, int | None]:
+def cgroup_limits(root: Path, own: Path) -> tuple[float | None, int | None]:
     """CPUs and bytes that the control groups allow (cgroups(7), version 2 or 1); None where nothing is limited."""
     cpus: list[float] = []
     memory: list[int] = []
-    for folder in _folders(root, own):
+    for folder in _cgroup_folders(root, own):
         with suppress(OSError, ValueError):
             quota, period = (folder / "cpu.max").read_text().split()
             cpus.append(int(quota) / int(period))
@@ -97,7 +97,7 @@ def limits(root: Path, own: Path) -> tuple[float | None, int | None]:
     return min(cpus, default=None), min(real, default=None)
 
 
-def _folders(root: Path, own: Path) -> Iterator[Path]:
+def _cgroup_folders(root: Path, own: Path) -> Iterator[Path]:
     """This process's groups and all above them; in a container the root is its own."""
     lines = []
     with suppress(OSError):
@@ -124,7 +124,7 @@ def versions() -> Iterator[Finding]:
             if ";" not in requirement:  # else it is for another system
                 old.append(f"{match[1]} is missing")
             continue
-        if _numbers(have) < _numbers(match[2]):
+        if _version_numbers(have) < _version_numbers(match[2]):
             old.append(f"{match[1]} {have} is older than {match[2]}")
     if old:
         yield Finding(
@@ -134,7 +134,7 @@ def versions() -> Iterator[Finding]:
         yield Finding("ok", "versions", f"Python {python}, and every library is as new as it has to be")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _version_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"[0-9]+", re.split(r"[a-z+]", version)[0]))
 
 

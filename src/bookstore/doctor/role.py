@@ -26,7 +26,7 @@ def rights(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]
         yield Finding("ok", "role", f"{name} is a superuser, of the embedded PostgreSQL, which only its owner reaches")
     elif is_superuser:
         yield Finding("warning", "role", f"{name} is a superuser: what breaks into the service has the server", ROLES)
-    elif owned := _owned(connection):
+    elif owned := _owned_tables(connection):
         yield Finding("note", "role", f"{name} owns the tables, so it may drop them ({', '.join(owned)})", ROLES)
     if is_read_only and writes:
         yield Finding(
@@ -35,7 +35,7 @@ def rights(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]
             "the server, or the role, is read-only: every write will fail",
             "serve with --read-only, or name the primary in DATABASE_URL",
         )
-    lacking = _lacking(connection, ("SELECT", "INSERT", "UPDATE", "DELETE") if writes else ("SELECT",))
+    lacking = _missing_privileges(connection, ("SELECT", "INSERT", "UPDATE", "DELETE") if writes else ("SELECT",))
     for table, kinds in lacking.items():
         yield Finding(
             "warning",
@@ -59,29 +59,29 @@ def settings(connection: psycopg.Connection[Any], case: Case) -> Iterator[Findin
         yield Finding(
             "note",
             "timeouts",
-            f"set by ALTER ROLE or ALTER DATABASE: {', '.join(sorted(_told(text) for (text,) in rows))}"
+            f"set by ALTER ROLE or ALTER DATABASE: {', '.join(sorted(_mask_setting(text) for (text,) in rows))}"
             + ("" if case.profile.behind_pooler else over),
         )
 
 
-def _told(setting: str) -> str:
+def _mask_setting(setting: str) -> str:
     """Parameters of others have a dot in their names, and are where some keep keys: without the value."""
     name = setting.partition("=")[0]
     return f"{name}=***" if "." in name else setting
 
 
-def _owned(connection: psycopg.Connection[Any]) -> list[str]:
+def _owned_tables(connection: psycopg.Connection[Any]) -> list[str]:
     rows = connection.execute(
         "SELECT tablename FROM pg_tables WHERE tableowner = current_user AND tablename = ANY(%s) ORDER BY 1",
-        [_tables()],
+        [_table_names()],
     )
     return [name for (name,) in rows]
 
 
-def _lacking(connection: psycopg.Connection[Any], kinds: tuple[str, ...]) -> dict[str, list[str]]:
+def _missing_privileges(connection: psycopg.Connection[Any], kinds: tuple[str, ...]) -> dict[str, list[str]]:
     """Which rights on which tables are missing, of the tables there are."""
     lacking: dict[str, list[str]] = {}
-    for table in [*_tables(), models.VERSION_TABLE]:
+    for table in [*_table_names(), models.VERSION_TABLE]:
         wanted = ("SELECT",) if table == models.VERSION_TABLE else kinds
         for kind in wanted:
             row = connection.execute(
@@ -92,5 +92,5 @@ def _lacking(connection: psycopg.Connection[Any], kinds: tuple[str, ...]) -> dic
     return lacking
 
 
-def _tables() -> list[str]:
+def _table_names() -> list[str]:
     return [table.name for table in models.Book.metadata.sorted_tables]

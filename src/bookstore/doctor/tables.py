@@ -70,7 +70,7 @@ def indexes(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         name: table.name
         for table in models.Book.metadata.sorted_tables
         if table.name in there
-        for name in _names(table)
+        for name in _index_names(table)
     }
     found = {
         name: (valid, ready, table)
@@ -102,7 +102,7 @@ def indexes(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         yield Finding("ok", "indexes", f"all {len(found)} are there and valid")
 
 
-def _names(table: sa.FromClause) -> list[str]:
+def _index_names(table: sa.FromClause) -> list[str]:
     """The indexes of a table, those of its keys as well."""
     assert isinstance(table, sa.Table)
     keys = [one for one in table.constraints if isinstance(one, sa.PrimaryKeyConstraint | sa.UniqueConstraint)]

@@ -36,7 +36,7 @@ _UNIT: Final[ContextVar[_Unit | None]] = ContextVar("_UNIT", default=None)
 """That in whose course the code runs: on the event loop, and in the thread that has its context."""
 
 
-def watch(database: Database, tracer: trace.Tracer) -> None:
+def instrument(database: Database, tracer: trace.Tracer) -> None:
     """Makes spans with `tracer` of the units of work on `database`, and of their statements, from now on.
 
     As metrics/pool.py it takes the place of methods: SQLAlchemy has no event for the moment when a connection is
@@ -45,9 +45,9 @@ def watch(database: Database, tracer: trace.Tracer) -> None:
     it: Any = database
     dialect: Any = database.engine.dialect
     profile, url = database.profile, database.engine.url
-    it.run = _unit(tracer, it.run, {"bookstore.driver": profile.driver, "bookstore.loading": profile.loading})
-    it._once = _tried(it._once)  # noqa: SLF001 - each attempt of run()
-    it.pool.connect = _lent(it.pool.connect)
+    it.run = _trace_unit(tracer, it.run, {"bookstore.driver": profile.driver, "bookstore.loading": profile.loading})
+    it._once = _time_thread_wait(it._once)  # noqa: SLF001 - each attempt of run()
+    it.pool.connect = _time_connection_wait(it.pool.connect)
     there: dict[str, Any] = {
         "db.system.name": "postgresql",
         "db.namespace": url.database or "",
@@ -55,10 +55,12 @@ def watch(database: Database, tracer: trace.Tracer) -> None:
         "server.port": int(str(url.port or url.query.get("port") or 5432)),
     }
     for name in ("do_execute", "do_execute_no_params", "do_executemany"):
-        setattr(dialect, name, _statement(tracer, getattr(dialect, name), there, is_many=name == "do_executemany"))
+        setattr(
+            dialect, name, _trace_statement(tracer, getattr(dialect, name), there, is_many=name == "do_executemany")
+        )
 
 
-def _unit(
+def _trace_unit(
     tracer: trace.Tracer, run: Callable[..., Awaitable[Any]], about: dict[str, str]
 ) -> Callable[..., Awaitable[Any]]:
     async def traced(work: Work[Any], *, reading: bool = False) -> Any:
@@ -74,7 +76,7 @@ def _unit(
             except BaseException as error:
                 failure = error
                 if not (isinstance(error, ApiError) and error.problem_type.status < 500):
-                    fail(span, kind(error))
+                    mark_failed(span, error_type(error))
                 raise
             finally:
                 _UNIT.reset(token)
@@ -87,7 +89,7 @@ def _unit(
     return traced
 
 
-def _statement(
+def _trace_statement(
     tracer: trace.Tracer, send: Callable[..., None], there: dict[str, Any], *, is_many: bool
 ) -> Callable[..., None]:
     def execute(cursor: Any, statement: str, *rest: Any) -> None:
@@ -107,7 +109,7 @@ def _statement(
         except BaseException as error:  # a request that is cancelled too
             if state := sqlstate.of(error):
                 span.set_attribute("db.response.status_code", state)
-            fail(span, kind(error))
+            mark_failed(span, error_type(error))
             raise
         finally:
             span.end()
@@ -125,7 +127,7 @@ def _operation(statement: str) -> str:
     return change[1] if change else "SELECT"
 
 
-def _tried(once: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _time_thread_wait(once: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Database._once, whose waiting for a thread, until `work` is called, is waiting for a connection."""
 
     async def tried(work: Work[Any], reading: bool) -> Any:
@@ -153,7 +155,7 @@ def _tried(once: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]
     return tried
 
 
-def _lent(take: Callable[[], sa.PoolProxiedConnection]) -> Callable[[], sa.PoolProxiedConnection]:
+def _time_connection_wait(take: Callable[[], sa.PoolProxiedConnection]) -> Callable[[], sa.PoolProxiedConnection]:
     def connect() -> sa.PoolProxiedConnection:
         unit = _UNIT.get()
         if unit is None:
@@ -182,14 +184,14 @@ def _outcome(unit: _Unit, error: BaseException | None, *, reading: bool) -> str:
     return "unknown" if is_broken or not isinstance(error, Exception) else "rolled back"
 
 
-def kind(error: BaseException) -> str:
+def error_type(error: BaseException) -> str:
     """For `error.type`: a SQLSTATE, the code of a problem, or the class."""
     if isinstance(error, ApiError):
         return error.code
     return sqlstate.of(error) or type(error).__qualname__
 
 
-def fail(span: trace.Span, why: str) -> None:
+def mark_failed(span: trace.Span, why: str) -> None:
     """Marks `span` as one that failed."""
     span.set_status(StatusCode.ERROR)  # without a description: an exception's words may quote what was sent
     span.set_attribute("error.type", why)

@@ -23,13 +23,13 @@ from structlog.typing import EventDict, Processor
 
 from bookstore.config.settings import Settings
 from bookstore.http import request_id as correlation
-from bookstore.observability.redaction import has_secret, inert, masked
+from bookstore.observability.redaction import escape_controls, has_secret, mask
 
-FLOOD_S: Final = 1.0
+FLOOD_INTERVAL_S: Final = 1.0
 """Of the warnings about refused requests one of each code is written in so long, and how many were not."""
 
 # What others say too much of: SQLAlchemy has each statement at INFO and each row at DEBUG.
-_LEAST: Final[Mapping[str, int]] = {
+_MINIMUM_LEVELS: Final[Mapping[str, int]] = {
     "": logging.INFO, "sqlalchemy": logging.WARNING, "alembic": logging.WARNING, "asyncio": logging.INFO,
 }  # fmt: skip
 # Servers and libraries give handlers of their own to these.
@@ -45,8 +45,8 @@ def configure(found: Settings, profile: str) -> None:
     """Logs as `found` says, of a service under `profile`, from now on and in the processes that are forked."""
     handler = _Stderr()
     handler.setFormatter(_formatter(is_json=_is_json(found), profile=profile))
-    handler.addFilter(_Flood())
-    handler.addFilter(_is_new)
+    handler.addFilter(_FloodFilter())
+    handler.addFilter(_is_not_duplicate)
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one, _Stderr)]:
         root.removeHandler(old)
@@ -56,7 +56,7 @@ def configure(found: Settings, profile: str) -> None:
         logger.handlers, logger.propagate = [], True
     level = logging.getLevelName(found.log_level.upper())
     logging.getLogger("bookstore").setLevel(level)
-    for name, least in _LEAST.items():
+    for name, least in _MINIMUM_LEVELS.items():
         logging.getLogger(name).setLevel(max(level, least))
     # With a profile's `echo` SQLAlchemy would give it a handler to stdout.
     logging.getLogger("sqlalchemy.engine.Engine").handlers = [logging.NullHandler()]
@@ -82,14 +82,18 @@ def _formatter(*, is_json: bool, profile: str) -> logging.Formatter:
             pad_event_to=0,
             exception_formatter=structlog.dev.plain_traceback,  # the pretty ones show local variables
         )
-        last = [_inert, console]
+        last = [_escape, console]
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.contextvars.merge_contextvars, _Described(profile)],
-        processors=[structlog.processors.format_exc_info, _masked, *last],
+        foreign_pre_chain=[
+            structlog.stdlib.ExtraAdder(),
+            structlog.contextvars.merge_contextvars,
+            _AddContext(profile),
+        ],
+        processors=[structlog.processors.format_exc_info, _mask, *last],
     )
 
 
-class _Described:
+class _AddContext:
     """Puts what every line has in front: when, how bad, whose, and in the course of which request."""
 
     def __init__(self, profile: str) -> None:
@@ -120,11 +124,11 @@ class _Described:
         return line
 
 
-def _masked(_: Any, __: str, line: EventDict) -> EventDict:
+def _mask(_: Any, __: str, line: EventDict) -> EventDict:
     """Values are plain, and without secrets."""
     texts = {key: str(value) for key, value in line.items() if not isinstance(value, _PLAIN)}
     if has_secret("\0".join(texts.values())):  # once for all, for nearly none has
-        texts = {key: masked(text) for key, text in texts.items()}
+        texts = {key: mask(text) for key, text in texts.items()}
     line.update(texts)
     return line
 
@@ -140,15 +144,19 @@ def _json(_: Any, __: str, line: EventDict) -> str:
     return json.dumps(line, separators=(",", ":"))
 
 
-def _inert(_: Any, __: str, line: EventDict) -> EventDict:
+def _escape(_: Any, __: str, line: EventDict) -> EventDict:
     """Each text on one line; a traceback's lines are indented, none of them can pass for an event."""
-    made = {key: inert(value) if isinstance(value, str) else value for key, value in line.items() if key != "profile"}
+    made = {
+        key: escape_controls(value) if isinstance(value, str) else value
+        for key, value in line.items()
+        if key != "profile"
+    }
     if exception := line.get("exception"):
-        made["exception"] = "\n".join(f"    {inert(one)}" for one in exception.split("\n"))
+        made["exception"] = "\n".join(f"    {escape_controls(one)}" for one in exception.split("\n"))
     return made
 
 
-class _Flood(logging.Filter):
+class _FloodFilter(logging.Filter):
     """Lets pass one warning of each `code` in FLOOD_S: who is refused often must not fill a disk.
 
     The next one that passes tells as `suppressed` how many did not.
@@ -163,8 +171,8 @@ class _Flood(logging.Filter):
         if code is None or record.levelno != logging.WARNING:
             return True
         now = time.monotonic()
-        last, count = self._kept.get(code, (-FLOOD_S, 0))
-        if now - last < FLOOD_S:
+        last, count = self._kept.get(code, (-FLOOD_INTERVAL_S, 0))
+        if now - last < FLOOD_INTERVAL_S:
             self._kept[code] = (last, count + 1)
             return False
         self._kept[code] = (now, 0)
@@ -173,7 +181,7 @@ class _Flood(logging.Filter):
         return True
 
 
-def _is_new(record: logging.LogRecord) -> bool:
+def _is_not_duplicate(record: logging.LogRecord) -> bool:
     """Whether it is not granian's word on an error that is in the log already, with its causes."""
     return record.name != "_granian.utils" or not correlation.is_logged()
 

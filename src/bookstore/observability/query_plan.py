@@ -25,13 +25,13 @@ END {_TAG}"""
 _NAMED: Final = re.compile(r"%\((\w+)\)s|%%")
 _LIST: Final = re.compile(r"IN \((\$\d+(?:::[\w ]+)?)(?:, \$\d+(?:::[\w ]+)?)+\)")
 # What tells a node from another one of its kind; costs, rows and conditions do not.
-_TELLING: Final = (
+_SHAPE_KEYS: Final = (
     "Node Type", "Join Type", "Strategy", "Partial Mode", "Operation", "Parent Relationship", "Subplan Name",
     "Schema", "Relation Name", "Index Name", "CTE Name", "Function Name", "Scan Direction",
 )  # fmt: skip
 
 
-def numbered(statement: str, paramstyle: str) -> str:
+def number_parameters(statement: str, paramstyle: str) -> str:
     """`statement`, as SQLAlchemy gives it to a driver, with PostgreSQL's own $1, $2 … for its parameters."""
     if paramstyle != "pyformat":
         return statement
@@ -43,7 +43,7 @@ def numbered(statement: str, paramstyle: str) -> str:
     return _NAMED.sub(number, statement)
 
 
-def normalised(statement: str) -> str:
+def normalise(statement: str) -> str:
     """A numbered statement in one line, the same for any length of its IN lists."""
     return _LIST.sub(r"IN (\1, …)", " ".join(statement.split()))
 
@@ -53,7 +53,7 @@ def is_explainable(statement: str) -> bool:
     return statement.lstrip("( \n").upper().startswith(_EXPLAINABLE) and _TAG not in statement
 
 
-def explained(session: Session, statement: str) -> str:
+def explain(session: Session, statement: str) -> str:
     """The plan for a numbered statement, as JSON. It is not carried out. The session has to be in a transaction."""
     connection = session.connection()
     whole = _EXPLAIN % statement.replace("'", "''")
@@ -73,4 +73,4 @@ def text_hash(text: str) -> str:
 
 
 def _shape(node: Mapping[str, Any]) -> list[Any]:
-    return [[node.get(key) for key in _TELLING], [_shape(one) for one in node.get("Plans", ())]]
+    return [[node.get(key) for key in _SHAPE_KEYS], [_shape(one) for one in node.get("Plans", ())]]

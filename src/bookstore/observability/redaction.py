@@ -34,15 +34,15 @@ def has_secret(text: str) -> bool:
     return any([sign in lower for sign in _SIGNS])  # noqa: C419 - the list is quicker
 
 
-def masked(text: str) -> str:
+def mask(text: str) -> str:
     """`text` with `***` where a token, a password, an Authorization header or a database's quote of a value shows."""
     return _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()))}{MASK}", text)
 
 
-def inert(text: str) -> str:
+def escape_controls(text: str) -> str:
     """`text` on one line, where control and direction characters are written as escapes."""
-    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escape, text)
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     return found[0] if found[0].isprintable() else found[0].encode("unicode_escape").decode()

@@ -24,7 +24,7 @@ from bookstore.database.unit_of_work import Database
 from bookstore.exceptions import ApiError
 from bookstore.http.gate import PROBES
 from bookstore.observability import database_spans
-from bookstore.observability.database_spans import fail, kind
+from bookstore.observability.database_spans import error_type, mark_failed
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -48,7 +48,7 @@ class Spans:
         propagators = os.environ.get("OTEL_PROPAGATORS", "").strip() or "tracecontext"
         self._continues = "tracecontext" in propagators.replace(" ", "").split(",")
 
-    def around(self, app: ASGIApp) -> ASGIApp:
+    def wrap(self, app: ASGIApp) -> ASGIApp:
         """`app`, each request of which is a span, but those of probes: several a second, and all the same."""
 
         async def traced(scope: Any, receive: Receive, send: Send) -> None:
@@ -57,7 +57,7 @@ class Spans:
                 return
             method = scope["method"]  # before the gate makes a GET of a HEAD
             name = method if method in _METHODS else "HTTP"
-            span = self._tracer.start_span(name, self._parent(scope), SpanKind.SERVER, _of_request(scope))
+            span = self._tracer.start_span(name, self._parent(scope), SpanKind.SERVER, _request_attributes(scope))
             status = 0
 
             def noted(message: Message) -> Any:
@@ -94,16 +94,16 @@ class Spans:
         }
         return _W3C.extract(carrier, Context()) if carrier else Context()
 
-    async def note(self, error: Exception, scope: Any) -> None:
+    async def record_error(self, error: Exception, scope: Any) -> None:
         """A hook for Litestar's `after_exception`: keeps `error` until it is known how it was answered."""
         scope[_ERROR] = error
 
-    def watch(self, database: Database) -> None:
+    def instrument(self, database: Database) -> None:
         """Makes spans of the units of work on `database`, and of their statements, from now on."""
-        database_spans.watch(database, self._tracer)
+        database_spans.instrument(database, self._tracer)
 
 
-def _of_request(scope: Any) -> dict[str, Any]:
+def _request_attributes(scope: Any) -> dict[str, Any]:
     method = scope["method"]
     about = {
         "http.request.method": method if method in _METHODS else "_OTHER",
@@ -125,7 +125,7 @@ def _finish(span: trace.Span, name: str, route: str | None, status: int, error: 
         span.set_attribute("http.response.status_code", status)
     if 0 < status < 500:
         return
-    fail(span, kind(error) if error else str(status or "no answer"))
+    mark_failed(span, error_type(error) if error else str(status or "no answer"))
     if error and not isinstance(error, ApiError):
         frames = "".join(_frames(error))
         span.add_event("exception", {"exception.type": type(error).__qualname__, "exception.stacktrace": frames})

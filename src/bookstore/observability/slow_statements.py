@@ -25,10 +25,10 @@ logger = logging.getLogger("bookstore.statement")
 
 EXPLAIN_EVERY_S: Final = 60.0
 """How long the plan of a statement is taken for the one that it has."""
-WITHIN_S: Final = 2.0
+PLAN_TIMEOUT_S: Final = 2.0
 """How long a plan is waited for: for a free connection, and for PostgreSQL."""
-_LOOK_S: Final = 0.05
-_MOST_TEXTS: Final = 256
+_POLL_S: Final = 0.05
+_MAX_TEXTS: Final = 256
 _LONGEST_SHOWN: Final = 2000
 _METHODS: Final = ("do_execute", "do_execute_no_params", "do_executemany")
 _IS_OURS: Final[ContextVar[bool]] = ContextVar("IS_OURS", default=False)
@@ -37,7 +37,7 @@ Plan = asyncio.Task[str | None]
 
 
 @asynccontextmanager
-async def watched(database: Database, longest_s: float) -> AsyncIterator[None]:
+async def log_slow_statements(database: Database, longest_s: float) -> AsyncIterator[None]:
     """Logs each statement of `database` that takes `longest_s` or more, within the block."""
     slow = _SlowStatements(database, longest_s)
     dialect: Any = database.engine.dialect
@@ -90,19 +90,19 @@ class _SlowStatements:
             self._loop.call_soon_threadsafe(self._ask, statement, line, copy_context())
 
     def _ask(self, statement: str, line: dict[str, Any], context: Context) -> None:
-        numbered = query_plan.numbered(statement, self._paramstyle)
-        text = query_plan.normalised(numbered)
+        numbered = query_plan.number_parameters(statement, self._paramstyle)
+        text = query_plan.normalise(numbered)
         asked_s, plan = self._plans.get(text, (0.0, None))
         if plan is None or monotonic() - asked_s > EXPLAIN_EVERY_S:
             # Not in the request's context: that one's statements are counted.
             plan = self._loop.create_task(self._plan_hash(numbered), context=Context())
             self._plans.pop(text, None)
             self._plans[text] = (monotonic(), plan)
-            if len(self._plans) > _MOST_TEXTS:
+            if len(self._plans) > _MAX_TEXTS:
                 self._plans.pop(next(iter(self._plans)))[1].cancel()
         line["statement_hash"] = query_plan.text_hash(text)
         line["statement"] = text[:_LONGEST_SHOWN]
-        plan.add_done_callback(partial(_tell, line), context=context)
+        plan.add_done_callback(partial(_log, line), context=context)
 
     async def _plan_hash(self, statement: str) -> str | None:
         if not query_plan.is_explainable(statement):
@@ -110,19 +110,19 @@ class _SlowStatements:
         _IS_OURS.set(True)
 
         def work(session: Session) -> str:
-            return query_plan.explained(session, statement)
+            return query_plan.explain(session, statement)
 
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(PLAN_TIMEOUT_S):
                 while self._database.is_full:  # noqa: ASYNC110 - nobody tells when it is not
-                    await asyncio.sleep(_LOOK_S)
+                    await asyncio.sleep(_POLL_S)
                 return query_plan.shape_hash(await self._database.probe(work, reading=False))
         except Exception as error:  # noqa: BLE001 - whatever it is: the slow statement is told all the same
             logger.debug("no plan: %s", sqlstate.reason(error))
             return None
 
 
-def _tell(line: dict[str, Any], plan: Plan) -> None:
+def _log(line: dict[str, Any], plan: Plan) -> None:
     if not plan.cancelled() and (found := plan.result()):
         line = {**line, "plan_hash": found}
     logger.warning("slow statement", extra=line)

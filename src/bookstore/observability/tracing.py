@@ -42,7 +42,7 @@ _LIMIT: Final = re.compile(r"OTEL_\w+_LIMIT")
 _HEADER: Final = re.compile(r'[^ "(),/:;<=>?@[\]\\{}]+ *=[^",;\\]*')
 
 
-def is_asked(environ: Mapping[str, str] = os.environ) -> bool:
+def is_enabled(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether `environ` asks for traces. Raises ConfigurationError, before anything starts, where they cannot be
     had."""
     given = {name: text.strip() for name, text in environ.items() if name.startswith("OTEL_") and text.strip()}

@@ -55,7 +55,10 @@ def test_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker gets a block that no running process counts in, with what was counted there; none where both are
     in use, where it has no number, and where no server made any."""
     with shared_memory.blocks(2) as blocks:
-        environment = {shared_memory.BLOCKS: os.environ[shared_memory.BLOCKS], "BOOKSTORE_WORKER": "2"}
+        environment = {
+            shared_memory.BLOCKS_VARIABLE: os.environ[shared_memory.BLOCKS_VARIABLE],
+            "BOOKSTORE_WORKER": "2",
+        }
         first = shared_memory.claim(environment)
         assert first
         first.cells[STATEMENTS] += 5
@@ -69,5 +72,5 @@ def test_claims(monkeypatch: pytest.MonkeyPatch) -> None:
         again = shared_memory.claim(environment)
         assert again
         assert (again.cells[STATEMENTS], again.cells[STARTS]) == (5, 2)
-        assert shared_memory.claim({shared_memory.BLOCKS: environment[shared_memory.BLOCKS]}) is None
+        assert shared_memory.claim({shared_memory.BLOCKS_VARIABLE: environment[shared_memory.BLOCKS_VARIABLE]}) is None
     assert shared_memory.claim() is None

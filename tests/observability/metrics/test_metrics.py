@@ -328,7 +328,7 @@ def test_what_a_server_is(deployed: Deployed, books: sa.URL, port: Port) -> None
 
 def test_a_database_without_tables_is_told() -> None:
     """Where nothing was migrated the revision is `none`."""
-    found = info.infos(EngineProfile(name="test"), None)["bookstore_schema_info"]
+    found = info.info_labels(EngineProfile(name="test"), None)["bookstore_schema_info"]
     assert found == {"revision": "none", "needed": SCHEMA_REVISION}
 
 

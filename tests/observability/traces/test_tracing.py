@@ -60,7 +60,7 @@ print([thread.name for thread in threading.enumerate()])
 )
 def test_only_the_environment_asks_for_traces(environ: dict[str, str], is_asked: bool) -> None:
     """Traces are on where OTEL_* asks for them and nothing of it forbids them."""
-    assert tracing.is_asked(environ) == is_asked
+    assert tracing.is_enabled(environ) == is_asked
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_only_the_environment_asks_for_traces(environ: dict[str, str], is_asked:
 def test_what_cannot_be_is_refused(name: str, value: str, told: str) -> None:
     """A value that the SDK would drop, or log with the secret in it, is refused; what may be a secret is not shown."""
     with pytest.raises(ConfigurationError) as refusal:
-        tracing.is_asked({"OTEL_TRACES_EXPORTER": "otlp", name: value})
+        tracing.is_enabled({"OTEL_TRACES_EXPORTER": "otlp", name: value})
     assert str(refusal.value).startswith(f"{name}: ")
     assert told in str(refusal.value)
     assert CANARY not in str(refusal.value)
@@ -93,10 +93,10 @@ def test_what_cannot_be_is_refused(name: str, value: str, told: str) -> None:
 def test_a_ratio_is_a_number() -> None:
     """The SDK would trace all requests where the share cannot be read."""
     asked = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
-    assert tracing.is_asked(asked | {"OTEL_TRACES_SAMPLER_ARG": "0.01"})
+    assert tracing.is_enabled(asked | {"OTEL_TRACES_SAMPLER_ARG": "0.01"})
     for wrong in ("1%", "2", "nan", "."):
         with pytest.raises(ConfigurationError, match="allowed is a number from 0 to 1"):
-            tracing.is_asked(asked | {"OTEL_TRACES_SAMPLER_ARG": wrong})
+            tracing.is_enabled(asked | {"OTEL_TRACES_SAMPLER_ARG": wrong})
 
 
 def test_not_installed_is_refused(books_url: sa.URL, tmp_path: Path) -> None:

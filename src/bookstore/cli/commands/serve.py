@@ -44,7 +44,7 @@ def serve(
     """
     # imported here because `bookstore --help` and `litestar run` import this module, too
     from bookstore.http import server  # noqa: PLC0415
-    from bookstore.observability.metrics.port import served  # noqa: PLC0415
+    from bookstore.observability.metrics.port import serve_metrics  # noqa: PLC0415
 
     configured = settings.read()
     profile = loader.with_workers(loader.load(spec or configured.profile), configured.workers)
@@ -54,7 +54,7 @@ def serve(
     host, port = host or configured.host, port or configured.port
     read_only = read_only or configured.read_only
     keyring.check_writers(configured, host, read_only=read_only)
-    is_traced = tracing.is_asked()
+    is_traced = tracing.is_enabled()
     metrics_port = configured.metrics_port if metrics_port is None else metrics_port
     server.check_ports(host, port, configured.metrics_host, metrics_port)
     if ignored := settings.shed_interfering():
@@ -91,7 +91,7 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(rate_limit.shared_table())
         if metrics_port:
-            stack.enter_context(served(profile, configured.metrics_host, metrics_port, revision))
+            stack.enter_context(serve_metrics(profile, configured.metrics_host, metrics_port, revision))
         server.serve(profile, host, port, logs.GRANIAN)
 
 

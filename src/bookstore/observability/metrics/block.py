@@ -17,7 +17,7 @@ _WIDTH: Final = len(BOUNDS) + 2
 """Cells of a histogram: a count for each bound, one for what is beyond them, and the sum in seconds."""
 
 # Gauges, which end with their process. AT_S is the beat's last moment on the clock that all processes share.
-PID, IN_FLIGHT, CHECKED_OUT, OPEN, OVERFLOW, WAITING, LAG_MAX_S, AT_S = range(8)
+PID, IN_FLIGHT, CHECKED_OUT, OPEN, OVERFLOW, WAITING, LAG_MAX_S, SAMPLED_AT_S = range(8)
 # Counters, which the worker's successor goes on with.
 STARTS, REQUESTED, QUEUED, FAILED, SHED, CONNECTS, CONNECT_FAILED, CONNECT_S = range(8, 16)
 STATEMENTS, STATEMENT_S, ENCODE_S, GC_PAUSE_S = range(16, 20)
@@ -59,7 +59,7 @@ class Block:
 
     def begin(self, pid: int) -> None:
         """A new process goes on where the one before it ended: its gauges are gone, its counters stay."""
-        for gauge in range(AT_S + 1):
+        for gauge in range(SAMPLED_AT_S + 1):
             self.cells[gauge] = 0
         self.cells[PID] = pid
         self.cells[STARTS] += 1

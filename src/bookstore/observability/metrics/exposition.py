@@ -68,22 +68,26 @@ _FAMILIES: Final = {
 }
 
 
-def page(blocks: Sequence[Block], profile: EngineProfile, infos: Mapping[str, Labels], started_s: float) -> bytes:
+def render_page(
+    blocks: Sequence[Block], profile: EngineProfile, infos: Mapping[str, Labels], started_s: float
+) -> bytes:
     """What the workers of a server under `profile` counted in `blocks` until now; `infos` are the labels of what it is
     (`identity`), `started_s` the time of its start."""
     samples: dict[str, list[Sample]] = defaultdict(list)
     for name, labels in infos.items():
         samples[name].append((name, labels, 1))
     samples["bookstore_start_time_seconds"].append(("bookstore_start_time_seconds", {}, started_s))
-    for place in range(0, len(blocks), shared_memory.EACH):
-        for family, sample in _worker(
-            place // shared_memory.EACH + 1, blocks[place : place + shared_memory.EACH], profile
+    for place in range(0, len(blocks), shared_memory.BLOCKS_PER_WORKER):
+        for family, sample in _worker_samples(
+            place // shared_memory.BLOCKS_PER_WORKER + 1,
+            blocks[place : place + shared_memory.BLOCKS_PER_WORKER],
+            profile,
         ):
             samples[family].append(sample)
-    return "".join(_written(name, family, samples[name]) for name, family in _FAMILIES.items()).encode()
+    return "".join(_format_family(name, family, samples[name]) for name, family in _FAMILIES.items()).encode()
 
 
-def _worker(number: int, blocks: Sequence[Block], profile: EngineProfile) -> Iterator[tuple[str, Sample]]:
+def _worker_samples(number: int, blocks: Sequence[Block], profile: EngineProfile) -> Iterator[tuple[str, Sample]]:
     """Everything of one worker as (family, sample): the counters of all its processes, the gauges of those that run."""
     worker = {"worker": str(number)}
     counted = [0.0] * len(blocks[0].fixed())
@@ -102,7 +106,7 @@ def _worker(number: int, blocks: Sequence[Block], profile: EngineProfile) -> Ite
         yield plain("bookstore_worker_info", 1, pid=f"{cells[block.PID]:.0f}", **told)
     yield plain("bookstore_worker_up", float(bool(alive)))
     yield plain("bookstore_worker_starts_total", counted[block.STARTS])
-    yield from _gauges(worker, alive, profile)
+    yield from _gauge_samples(worker, alive, profile)
     yield plain("bookstore_requests_shed_total", counted[block.SHED])
     waits, holds, lags = (block.histogram(counted, at) for at in (block.WAIT, block.HOLD, block.LAG))
     yield plain("bookstore_pool_requests_num_total", counted[block.REQUESTED])
@@ -120,19 +124,19 @@ def _worker(number: int, blocks: Sequence[Block], profile: EngineProfile) -> Ite
     for generation in range(3):
         runs = counted[block.COLLECTIONS + generation]
         yield plain("bookstore_gc_collections_total", runs, generation=str(generation))
-    yield from _histogram("bookstore_pool_wait_seconds", worker, waits)
-    yield from _histogram("bookstore_pool_hold_seconds", worker, holds)
-    yield from _histogram("bookstore_event_loop_lag_seconds", worker, lags)
-    yield from _requests(worker, blocks)
+    yield from _histogram_samples("bookstore_pool_wait_seconds", worker, waits)
+    yield from _histogram_samples("bookstore_pool_hold_seconds", worker, holds)
+    yield from _histogram_samples("bookstore_event_loop_lag_seconds", worker, lags)
+    yield from _request_samples(worker, blocks)
 
 
-def _gauges(worker: Labels, alive: list[list[float]], profile: EngineProfile) -> Iterator[tuple[str, Sample]]:
+def _gauge_samples(worker: Labels, alive: list[list[float]], profile: EngineProfile) -> Iterator[tuple[str, Sample]]:
     def total(cell: int) -> float:
         return sum(cells[cell] for cells in alive)
 
     now = monotonic()
     # A loop that stands still cannot say so itself: its beat is overdue.
-    lags = [max(cells[block.LAG_MAX_S], now - (cells[block.AT_S] or now) - TICK_S) for cells in alive]
+    lags = [max(cells[block.LAG_MAX_S], now - (cells[block.SAMPLED_AT_S] or now) - TICK_S) for cells in alive]
     lent = total(block.CHECKED_OUT)
     free = max(0.0, total(block.OPEN) - lent)
     kept = profile.pool_size if profile.pool == "queue" else 0
@@ -151,7 +155,7 @@ def _gauges(worker: Labels, alive: list[list[float]], profile: EngineProfile) ->
         yield name, (name, worker, value)
 
 
-def _requests(worker: Labels, blocks: Iterable[Block]) -> Iterator[tuple[str, Sample]]:
+def _request_samples(worker: Labels, blocks: Iterable[Block]) -> Iterator[tuple[str, Sample]]:
     total, took, sent = "bookstore_requests_total", "bookstore_request_seconds", "bookstore_request_statements_total"
     kinds: dict[tuple[str, str, int], float] = defaultdict(float)
     routes: dict[tuple[str, str], list[float]] = {}
@@ -167,11 +171,11 @@ def _requests(worker: Labels, blocks: Iterable[Block]) -> Iterator[tuple[str, Sa
         yield total, (total, worker | labels, count)
     for (method, route), cells in sorted(routes.items()):
         labels = worker | {"method": method, "route": route}
-        yield from _histogram(took, labels, cells)
+        yield from _histogram_samples(took, labels, cells)
         yield sent, (sent, labels, statements[method, route])
 
 
-def _histogram(name: str, labels: Labels, cells: list[float]) -> Iterator[tuple[str, Sample]]:
+def _histogram_samples(name: str, labels: Labels, cells: list[float]) -> Iterator[tuple[str, Sample]]:
     counts = list(accumulate(cells[:-1]))
     for bound, count in zip([*map(str, BOUNDS), "+Inf"], counts, strict=True):
         yield name, (f"{name}_bucket", labels | {"le": bound}, count)
@@ -179,13 +183,13 @@ def _histogram(name: str, labels: Labels, cells: list[float]) -> Iterator[tuple[
     yield name, (f"{name}_count", labels, counts[-1])
 
 
-def _written(name: str, family: _Family, samples: list[Sample]) -> str:
+def _format_family(name: str, family: _Family, samples: list[Sample]) -> str:
     lines = [f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n"]
     for series, labels, value in samples:
-        told = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        told = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
         lines.append(f"{series}{{{told}}} {value:.16g}\n" if told else f"{series} {value:.16g}\n")
     return "".join(lines)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -13,7 +13,7 @@ from bookstore.profile.rendering import effective
 _LIBRARIES: Final = ("litestar", "sqlalchemy", "granian")
 
 
-def infos(profile: EngineProfile, revision: str | None) -> dict[str, dict[str, str]]:
+def info_labels(profile: EngineProfile, revision: str | None) -> dict[str, dict[str, str]]:
     """The name of each info metric, and its labels. `revision` is that of the database's schema when the server
     started; None where nothing was migrated."""
     library = profile.driver.removesuffix("-sync")

@@ -40,7 +40,7 @@ T = TypeVar("T", bound=Wire)
 def make_database(profile: EngineProfile, url: sa.URL, block: Block) -> Database:
     """The Database of `profile`, as `database.make_database`, whose pool and statements are counted in `block`."""
     if profile.is_sync:
-        return _Threads(profile, url, _ThreadCounter(block, profile))
+        return _CountedThreadedDatabase(profile, url, _ThreadCounter(block, profile))
     database = AsyncDatabase(profile, url)
     _Counter(block, profile).watch(database)
     return database
@@ -164,15 +164,15 @@ class _ThreadCounter(_Counter):
         self._lock = threading.RLock()
         self._thread = threading.local()
 
-    def ask(self, *, is_queued: bool) -> _Ask:
+    def ask(self, *, is_queued: bool) -> _ThreadWait:
         """A unit of work asks for a thread."""
         with self._lock:
             self._cells[REQUESTED] += 1
             self._cells[QUEUED] += is_queued
             self._cells[WAITING] += 1
-        return _Ask(perf_counter())
+        return _ThreadWait(perf_counter())
 
-    def come(self, ask: _Ask) -> None:
+    def come(self, ask: _ThreadWait) -> None:
         """It came to the thread that calls this."""
         with self._lock:
             if ask.is_waiting:
@@ -180,7 +180,7 @@ class _ThreadCounter(_Counter):
                 self._cells[WAITING] -= 1
         self._thread.waited_s = perf_counter() - ask.began_s
 
-    def leave(self, ask: _Ask) -> None:
+    def leave(self, ask: _ThreadWait) -> None:
         """It is over; it may have come to no thread."""
         with self._lock:
             if ask.is_waiting:
@@ -212,7 +212,7 @@ class _ThreadCounter(_Counter):
             super().count_connect(seconds, failed=failed)
 
 
-class _Ask:
+class _ThreadWait:
     """A unit of work's asking for a thread."""
 
     __slots__ = ("began_s", "is_waiting")
@@ -222,7 +222,7 @@ class _Ask:
         self.is_waiting = True
 
 
-class _Threads(ThreadedDatabase):
+class _CountedThreadedDatabase(ThreadedDatabase):
     """Where waiting for a thread is waiting for a connection."""
 
     def __init__(self, profile: EngineProfile, url: sa.URL, counter: _ThreadCounter) -> None:

@@ -19,18 +19,18 @@ from typing import Any, Final
 from bookstore.observability.metrics import exposition, info, shared_memory
 from bookstore.profile.engine_profile import EngineProfile
 
-WITHIN_S: Final = 2.0
+CLIENT_TIMEOUT_S: Final = 2.0
 """What a client may take in all; then its connection is closed, and the next one's turn comes."""
 PATH: Final = "/metrics"
 
 
 @contextmanager
-def served(profile: EngineProfile, host: str, port: int, revision: str | None) -> Iterator[None]:
+def serve_metrics(profile: EngineProfile, host: str, port: int, revision: str | None) -> Iterator[None]:
     """Serves what the workers count that are started under `profile` within the block, on a database whose schema is
     at `revision`. Raises ConfigurationError where the system cannot share their counts."""
-    infos, started_s = info.infos(profile, revision), time.time()
+    infos, started_s = info.info_labels(profile, revision), time.time()
     with shared_memory.blocks(profile.workers) as blocks:
-        server = _Server(host, port, lambda: exposition.page(blocks, profile, infos, started_s))
+        server = _Server(host, port, lambda: exposition.render_page(blocks, profile, infos, started_s))
         # Workers are forked: one that outlives its server must not keep the port.
         os.register_at_fork(after_in_child=server.socket.close)
         thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._limit = Timer(WITHIN_S, self._cut)
+        self._limit = Timer(CLIENT_TIMEOUT_S, self._cut)
         self._limit.daemon = True
         self._limit.start()
 

@@ -30,7 +30,7 @@ TALLY: Final[ContextVar[Tally | None]] = ContextVar("TALLY", default=None)
 """That of the request in whose course the code runs: on the event loop, and in a thread that has its context."""
 
 
-class Requests:
+class RequestMetrics:
     """`app`, each request of which is counted in `block`.
 
     A request's route is the template that Litestar found for it, never its path: clients can make up any number
@@ -69,7 +69,7 @@ class Requests:
             cells[row + ROW_STATEMENTS] += tally.statements
 
 
-def encoding(block: Block) -> Any:
+def time_encoding(block: Block) -> Any:
     """A hook for Litestar's `after_request`, after which the serialisation of the response is timed."""
     cells = block.cells
 

@@ -13,7 +13,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from bookstore.observability.metrics.block import AT_S, COLLECTIONS, GC_PAUSE_S, LAG, LAG_MAX_S, OPEN, OVERFLOW, Block
+from bookstore.observability.metrics.block import (
+    COLLECTIONS,
+    GC_PAUSE_S,
+    LAG,
+    LAG_MAX_S,
+    OPEN,
+    OVERFLOW,
+    SAMPLED_AT_S,
+    Block,
+)
 
 TICK_S: Final = 0.1
 _TICKS: Final = 10
@@ -42,7 +51,7 @@ async def _tick(block: Block, pool: sa.Pool) -> None:
         if isinstance(pool, sa.QueuePool):
             cells[OPEN] = pool.checkedin() + pool.checkedout()
             cells[OVERFLOW] = max(0, pool.overflow())  # below 0 until pool_size connections were made
-        cells[AT_S] = began = monotonic()
+        cells[SAMPLED_AT_S] = began = monotonic()
         await asyncio.sleep(TICK_S)
         late.append(max(0.0, monotonic() - began - TICK_S))
         cells[LAG_MAX_S] = max(late)

@@ -15,9 +15,9 @@ from bookstore.observability.metrics.block import BYTES, PID, Block
 
 logger = logging.getLogger("bookstore")
 
-BLOCKS: Final = "BOOKSTORE_METRICS_BLOCKS"
+BLOCKS_VARIABLE: Final = "BOOKSTORE_METRICS_BLOCKS"
 """The environment variable by which workers find the blocks of their server."""
-EACH: Final = 2
+BLOCKS_PER_WORKER: Final = 2
 """Blocks a worker: on SIGHUP the old process serves on beside the new one, and no two may write into one block."""
 
 
@@ -29,23 +29,23 @@ def blocks(workers: int) -> Iterator[list[Block]]:
         raise ConfigurationError("the metrics port needs Linux (memfd_create); serve without --metrics-port here")
     descriptor = os.memfd_create("bookstore-metrics")
     try:
-        os.ftruncate(descriptor, workers * EACH * BYTES)
-        os.environ[BLOCKS] = f"/proc/{os.getpid()}/fd/{descriptor}"
-        yield _mapped(descriptor)
+        os.ftruncate(descriptor, workers * BLOCKS_PER_WORKER * BYTES)
+        os.environ[BLOCKS_VARIABLE] = f"/proc/{os.getpid()}/fd/{descriptor}"
+        yield _map_blocks(descriptor)
     finally:
-        os.environ.pop(BLOCKS, None)
+        os.environ.pop(BLOCKS_VARIABLE, None)
         os.close(descriptor)
 
 
 def claim(environ: Mapping[str, str] = os.environ) -> Block | None:
     """A block for this process alone, with what the processes before it counted. None where the server counts
     nothing, or where both blocks of this worker are in use, which only a third reload within seconds brings about."""
-    path, worker = environ.get(BLOCKS), environ.get("BOOKSTORE_WORKER")
+    path, worker = environ.get(BLOCKS_VARIABLE), environ.get("BOOKSTORE_WORKER")
     if path is None or worker is None:
         return None
     with Path(path).open("r+b") as file:
-        everyone = _mapped(file.fileno())
-    for block in everyone[EACH * (int(worker) - 1) :][:EACH]:
+        everyone = _map_blocks(file.fileno())
+    for block in everyone[BLOCKS_PER_WORKER * (int(worker) - 1) :][:BLOCKS_PER_WORKER]:
         if not is_alive(block):
             block.begin(os.getpid())
             return block
@@ -64,6 +64,6 @@ def is_alive(block: Block) -> bool:
     return False
 
 
-def _mapped(descriptor: int) -> list[Block]:
+def _map_blocks(descriptor: int) -> list[Block]:
     memory = memoryview(mmap.mmap(descriptor, 0))
     return [Block(memory[start : start + BYTES]) for start in range(0, len(memory), BYTES)]
