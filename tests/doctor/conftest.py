@@ -1,4 +1,4 @@
-"""Doctor as operators run it, and its checks one by one."""
+"""Fixtures that run doctor as operators do, and single checks."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ Examined = Callable[..., list[Finding]]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """What a process of ours needs to run, and a data folder of its own."""
+    """The variables that a process of ours needs, and its own data folder."""
     home = {"HOME": str(tmp_path), "BOOKSTORE_DATA_DIR": str(tmp_path / "data")}
     return {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **home}
 
 
 @pytest.fixture
 def run_doctor(environment: dict[str, str], tmp_path: Path) -> Doctor:
-    """Runs `bookstore doctor` with arguments, and variables by name, in this process: another takes two seconds of
-    CPU to begin."""
+    """Run `bookstore doctor` with arguments and variables in this process, because a new one costs two seconds of
+    CPU."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         command = ["bookstore", "doctor", *arguments]
@@ -46,7 +46,7 @@ def run_doctor(environment: dict[str, str], tmp_path: Path) -> Doctor:
         with (
             patch.dict(os.environ, environment | variables, clear=True),
             patch.object(sys, "argv", command),
-            patch.object(logging.getLogger("bookstore"), "level", logging.NOTSET),  # doctor sets it
+            patch.object(logging.getLogger("bookstore"), "level", logging.NOTSET),  # doctor changes it
             chdir(tmp_path),
             redirect_stdout(out),
             redirect_stderr(err),
@@ -62,7 +62,7 @@ def run_doctor(environment: dict[str, str], tmp_path: Path) -> Doctor:
 
 @pytest.fixture
 def run_doctor_outside(environment: dict[str, str], tmp_path: Path) -> Doctor:
-    """The same in a process of its own."""
+    """Run `bookstore doctor` in a process of its own."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -88,18 +88,18 @@ def free_port() -> int:
 
 @pytest.fixture
 def examined(tmp_path: Path, free_port: int) -> Examined:
-    """The findings of a check on the database at `url`, with variables by name."""
+    """Return the findings of one check of the database at `url`."""
 
     def findings(url: sa.URL, check: str, **variables: str) -> list[Finding]:
         environ = {"DATABASE_URL": conninfo(url), "BOOKSTORE_DATA_DIR": str(tmp_path), "BOOKSTORE_PORT": str(free_port)}
-        found = doctor.examine(environ | variables, {}, [])
-        assert found.starts, found.findings
-        return [one for one in found.findings if one.check == check]
+        examination = doctor.examine(environ | variables, {}, [])
+        assert examination.starts, examination.findings
+        return [finding for finding in examination.findings if finding.check == check]
 
     return findings
 
 
-def parsed(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What doctor printed with --json."""
-    told: dict[str, Any] = json.loads(run.stdout)
-    return told
+def parse(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Parse the output of doctor with --json."""
+    output: dict[str, Any] = json.loads(run.stdout)
+    return output

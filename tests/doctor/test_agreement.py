@@ -1,4 +1,4 @@
-"""Doctor and `serve` agree: what stops a start is a problem, and nothing else is."""
+"""Doctor and `serve` agree: everything that prevents startup is a problem, and nothing else is."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ import sqlalchemy as sa
 from bookstore.database.url import conninfo
 from bookstore.profile.engine_profile import Driver
 
-from .conftest import PATIENCE_S, Doctor, parsed
+from .conftest import PATIENCE_S, Doctor, parse
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tried
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - the address under test
 TOKEN = f"ci catalog:write {'0' * 64}"
 
-STOPPED: dict[str, tuple[list[str], dict[str, str], str]] = {
+REFUSED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "unknown profile": (["-p", "asyncpg-jsno"], {}, "'asyncpg-jsno', which is no profile"),
     "unknown key": (["-p", "default@pool_szie=20"], {}, "pool_szie: found an unknown key"),
-    "two mistakes": (["-p", "default@workers=0,gc=off"], {}, "workers: found 0"),
+    "two violations": (["-p", "default@workers=0,gc=off"], {}, "workers: found 0"),
     "no folder of profiles": ([], {"BOOKSTORE_PROFILES_DIR": "/none"}, "BOOKSTORE_PROFILES_DIR: found '/none'"),
     "no such exporter": ([], {"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: found 'zipkin'"),
     "no pooler": (["-p", "psycopg-pgbouncer"], {}, "behind_pooler is on, and PostgreSQL itself answers at"),
@@ -40,7 +40,7 @@ STOPPED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "wrong port": ([], {"BOOKSTORE_PORT": "http"}, "BOOKSTORE_PORT: found 'http'"),
     "wrong port, and an argument": (["--port", "{port}"], {"BOOKSTORE_PORT": "http"}, "BOOKSTORE_PORT: found 'http'"),
     "another database": ([], {"DATABASE_URL": "mysql://me@host/books"}, "DATABASE_URL: found the scheme 'mysql'"),
-    "nobody listens": ([], {"DATABASE_URL": "postgresql://me@127.0.0.1:1/books"}, "cannot be reached"),
+    "unreachable database": ([], {"DATABASE_URL": "postgresql://me@127.0.0.1:1/books"}, "cannot be reached"),
     "no such database": ([], {"DATABASE_URL": "{nowhere}"}, 'database "nowhere" does not exist'),
     "no password file": ([], {"DATABASE_PASSWORD_FILE": "/none"}, "DATABASE_PASSWORD_FILE: /none cannot be read"),
     "over budget": (["-p", "default@pool_size=200"], {}, "over the connection budget: needs 400"),
@@ -55,16 +55,16 @@ STOPPED: dict[str, tuple[list[str], dict[str, str], str]] = {
     ),
     "port taken": (["--port", "{taken}"], {}, "cannot listen there: Address already in use"),
     "metrics port taken": (["--metrics-port", "{taken}"], {}, "cannot listen there: Address already in use"),
-    "one port for two": (["--metrics-port", "{port}"], {}, "the service and its metrics need two"),
-    "a strange host": (["--host", "192.0.2.1", "--read-only"], {}, "192.0.2.1:{port}: cannot listen there"),
+    "same port twice": (["--metrics-port", "{port}"], {}, "the service and its metrics need two"),
+    "foreign address": (["--host", "192.0.2.1", "--read-only"], {}, "192.0.2.1:{port}: cannot listen there"),
 }
 
 STARTED: dict[str, tuple[list[str], dict[str, str], str]] = {
-    **{f"well, {driver}": (["-p", f"default@driver={driver}"], {}, "") for driver in get_args(Driver)},
-    "over budget, as asked": (["-p", "default@pool_size=60", "--over-budget"], {}, "over the connection budget"),
+    **{f"default, {driver}": (["-p", f"default@driver={driver}"], {}, "") for driver in get_args(Driver)},
+    "over budget, allowed": (["-p", "default@pool_size=60", "--over-budget"], {}, "over the connection budget"),
     "beyond the loopback, read-only": (["--host", EVERYWHERE, "--read-only"], {}, ""),
     "beyond the loopback, tokens": (["--host", EVERYWHERE], {"BOOKSTORE_API_TOKENS": TOKEN}, ""),
-    "tokens for all to read": (
+    "world-readable tokens": (
         [],
         {"BOOKSTORE_API_TOKENS_FILE": "{home}/open"},
         "is not for its owner alone (mode 0644)",
@@ -77,7 +77,7 @@ STARTED: dict[str, tuple[list[str], dict[str, str], str]] = {
 def places(
     server_url: sa.URL, url: sa.URL, blank_url: sa.URL, free_port: int, tmp_path: Path
 ) -> Iterator[dict[str, str]]:
-    """What stands in braces in the set-ups."""
+    """The values of the placeholders in the cases."""
     (tmp_path / "open").write_text(TOKEN + "\n")
     (tmp_path / "open").chmod(0o644)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -91,8 +91,10 @@ def places(
         }
 
 
-def setup(case: tuple[list[str], dict[str, str], str], places: dict[str, str]) -> tuple[list[str], dict[str, str], str]:
-    """The arguments, the variables and the cause, with their places filled in."""
+def fill_in(
+    case: tuple[list[str], dict[str, str], str], places: dict[str, str]
+) -> tuple[list[str], dict[str, str], str]:
+    """Return the arguments, variables and cause of a case with their placeholders filled in."""
 
     def filled(text: str) -> str:
         for name, value in places.items():
@@ -101,11 +103,11 @@ def setup(case: tuple[list[str], dict[str, str], str], places: dict[str, str]) -
 
     arguments, variables, cause = case
     given = {"DATABASE_URL": "{url}", "BOOKSTORE_PORT": "{port}", "BOOKSTORE_PROFILE": "default", **variables}
-    return [filled(one) for one in arguments], {name: filled(one) for name, one in given.items()}, filled(cause)
+    return [filled(text) for text in arguments], {name: filled(text) for name, text in given.items()}, filled(cause)
 
 
 @contextmanager
-def served(arguments: list[str], environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def serving(arguments: list[str], environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "bookstore", "serve", *arguments],
@@ -127,48 +129,49 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("case", STOPPED.values(), ids=STOPPED)
-def test_what_stops_serve_is_a_problem(
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_refused_startup_is_a_problem(
     case: tuple[list[str], dict[str, str], str],
     places: dict[str, str],
     run_doctor: Doctor,
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """Where serve refuses, doctor ends with 2 too, and both name the same cause."""
-    arguments, variables, cause = setup(case, places)
-    ours = run_doctor(*arguments, "--json", **variables)
-    with served(arguments, environment | variables, tmp_path / "log") as process:
+    """If serve refuses to start, doctor exits with code 2 too, and both report the same cause."""
+    arguments, variables, cause = fill_in(case, places)
+    doctor_run = run_doctor(*arguments, "--json", **variables)
+    with serving(arguments, environment | variables, tmp_path / "log") as process:
         assert process.wait(PATIENCE_S) == 2
     assert cause in one_line((tmp_path / "log").read_text())
-    assert ours.returncode == 2, ours.stdout + ours.stderr
-    problems = [one for one in parsed(ours)["findings"] if one["level"] == "problem"]
-    assert any(cause in one["found"] for one in problems), problems
-    assert not parsed(ours)["starts"]
+    assert doctor_run.returncode == 2, doctor_run.stdout + doctor_run.stderr
+    problems = [finding for finding in parse(doctor_run)["findings"] if finding["level"] == "problem"]
+    assert any(cause in finding["found"] for finding in problems), problems
+    assert not parse(doctor_run)["starts"]
 
 
 @pytest.mark.parametrize("case", STARTED.values(), ids=STARTED)
-def test_what_serve_starts_with_is_no_problem(
+def test_successful_startup_is_no_problem(
     case: tuple[list[str], dict[str, str], str],
     places: dict[str, str],
     run_doctor: Doctor,
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """Where serve starts, doctor ends with 0; what is not well, it warns of; of a good set-up it does not warn but
-    of the superuser that the tests are."""
-    arguments, variables, cause = setup(case, places)
-    ours = run_doctor(*arguments, "--json", **variables)
-    assert ours.returncode == 0, ours.stdout + ours.stderr
-    with served(arguments, environment | variables, tmp_path / "log") as process:
+    """If serve starts, doctor exits with code 0. It warns of what is wrong, and of nothing else except the tests'
+    superuser."""
+    arguments, variables, cause = fill_in(case, places)
+    doctor_run = run_doctor(*arguments, "--json", **variables)
+    assert doctor_run.returncode == 0, doctor_run.stdout + doctor_run.stderr
+    with serving(arguments, environment | variables, tmp_path / "log") as process:
         end = time.monotonic() + PATIENCE_S
         while not is_alive(places["port"]):
             assert process.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.05)
-    warnings = [one for one in parsed(ours)["findings"] if one["level"] == "warning" and one["check"] != "role"]
+    findings = parse(doctor_run)["findings"]
+    warnings = [finding for finding in findings if finding["level"] == "warning" and finding["check"] != "role"]
     assert len(warnings) == bool(cause), warnings
-    assert all(cause in one["found"] for one in warnings)
+    assert all(cause in finding["found"] for finding in warnings)
 
 
 def is_alive(port: str) -> bool:

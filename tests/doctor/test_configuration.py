@@ -14,19 +14,19 @@ from bookstore.doctor.tables import EXTENSIONS
 MIGRATIONS = Path(__file__).parents[2] / "migrations/versions"
 
 
-def test_every_setting_shows_up() -> None:
-    """What the settings are read from is listed, and each variable's default is the one of its field."""
+def test_every_variable_is_listed() -> None:
+    """Every variable that the settings are read from is listed, and has a field."""
     names = configuration.variables()
     assert {"DATABASE_URL", "WEB_CONCURRENCY", "BOOKSTORE_CORS_ORIGINS", "BOOKSTORE_SLOW_STATEMENT"} <= set(names)
     assert set(names) <= ENVIRONMENT.keys()
-    found = settings.read({})
+    defaults = settings.read({})
     for name in names:
         field = configuration.field_name(name)
-        assert hasattr(found, field) or hasattr(found.request_policy, field), name
+        assert hasattr(defaults, field) or hasattr(defaults.request_policy, field), name
 
 
-def test_defaults_are_those_that_hold() -> None:
-    """A default that depends on another variable is the one that holds here."""
+def test_effective_defaults() -> None:
+    """A default that depends on another variable is shown with its effective value."""
     environ = {"BOOKSTORE_HOST": "::"}
     values = configuration.setting_values(settings.read(environ), environ, {})
     assert Value("BOOKSTORE_RATE_LIMIT", "50", "default") in values
@@ -34,22 +34,22 @@ def test_defaults_are_those_that_hold() -> None:
 
 
 @pytest.mark.parametrize("name", ["BOOKSTORE_API_TOKENS", "DATABASE_PASSWORD", "BOOKSTORE_SIGNING_KEY"])
-def test_what_sounds_secret_is_not_shown(name: str) -> None:
-    """Also a variable that comes later is not shown where its name says that it is a secret."""
+def test_secret_names_are_hidden(name: str) -> None:
+    """A variable whose name suggests a secret is not shown, so that a future variable is safe too."""
     assert configuration.display_value(name, "c4n@ry") == configuration.NOT_SHOWN
     assert configuration.display_value(f"{name}_FILE", "/run/secrets/it") == "/run/secrets/it"
 
 
-def test_typing_errors_are_found() -> None:
-    """A variable that nothing reads is told where it is nearly one of ours; what is another's is not."""
+def test_misspelt_variables() -> None:
+    """A variable that nothing reads is reported if its name is close to one of ours; other variables are not."""
     environ = {"BOOKSTORE_PROFLE": "", "DATABASE_URI": "", "BOOKSTORE_SHELF": "", "PROFILE": "", "BOOKSTORE_HOST": ""}
-    assert [(one.found, one.do) for one in configuration.misspelt_variables(environ)] == [
-        ("BOOKSTORE_PROFLE: nothing reads it", "did you mean BOOKSTORE_PROFILE?"),
-        ("DATABASE_URI: nothing reads it", "did you mean DATABASE_URL?"),
+    assert [(finding.found, finding.do) for finding in configuration.misspelt_variables(environ)] == [
+        ("unknown variable BOOKSTORE_PROFLE", "did you mean BOOKSTORE_PROFILE?"),
+        ("unknown variable DATABASE_URI", "did you mean DATABASE_URL?"),
     ]
 
 
-def test_the_extensions_are_those_of_the_migrations() -> None:
-    """Doctor asks for what the migrations create."""
+def test_extensions_match_the_migrations() -> None:
+    """Doctor checks for the extensions that the migrations create."""
     text = "".join(path.read_text() for path in MIGRATIONS.glob("*.py"))
     assert sorted(re.findall(r"CREATE EXTENSION IF NOT EXISTS (\w+)", text)) == sorted(EXTENSIONS)

@@ -1,4 +1,4 @@
-"""What doctor sees in a real database."""
+"""Doctor's checks of a real database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def administer(url: sa.URL) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def clerk(administer: psycopg.Connection[Any], url: sa.URL) -> Iterator[sa.URL]:
-    """The database for a role that may log in, and nothing else."""
+    """The database as a role that may only log in."""
     administer.execute("CREATE ROLE clerk LOGIN")
     yield url.set(username="clerk")
     administer.execute("DROP OWNED BY clerk")
@@ -36,18 +36,18 @@ def clerk(administer: psycopg.Connection[Any], url: sa.URL) -> Iterator[sa.URL]:
 
 
 BROKEN: list[tuple[str, LiteralString, str]] = [
-    ("indexes", "DROP INDEX ix_book_title", "ix_book_title of book is missing"),
+    ("indexes", "DROP INDEX ix_book_title", "ix_book_title on book is missing"),
     (
         "indexes",
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_book_title'::regclass",
-        "ix_book_title of book is not valid: no statement uses it",
+        "ix_book_title on book is not valid, so no statement uses it",
     ),
     (
         "indexes",
         "UPDATE pg_index SET indisready = false WHERE indexrelid = 'uq_book_isbn13'::regclass",
-        "uq_book_isbn13 of book is not ready: no statement uses it",
+        "uq_book_isbn13 on book is not ready, so no statement uses it",
     ),
-    ("extensions", "DROP EXTENSION pg_trgm CASCADE", "pg_trgm is not in the database"),
+    ("extensions", "DROP EXTENSION pg_trgm CASCADE", "pg_trgm is not installed in the database"),
     (
         "schema",
         "UPDATE schema_version SET version_num = '0001'",
@@ -58,7 +58,7 @@ BROKEN: list[tuple[str, LiteralString, str]] = [
 
 
 @pytest.mark.parametrize(("check", "statement", "found"), BROKEN)
-def test_what_is_broken_is_told(
+def test_broken_schema(
     examined: Examined,
     administer: psycopg.Connection[Any],
     url: sa.URL,
@@ -66,31 +66,31 @@ def test_what_is_broken_is_told(
     statement: LiteralString,
     found: str,
 ) -> None:
-    """A schema, an extension or an index that is not as it should be is a warning, with what to do."""
-    assert [one.level for one in examined(url, check) if one.level == "warning"] == []
+    """A wrong schema revision, a missing extension and a broken index are warnings with a fix."""
+    assert [finding for finding in examined(url, check) if finding.level == "warning"] == []
     administer.execute(statement)
-    [warning] = [one for one in examined(url, check) if one.level == "warning"]
+    [warning] = [finding for finding in examined(url, check) if finding.level == "warning"]
     assert warning.found.startswith(found)
     assert warning.do
 
 
 @pytest.mark.parametrize("driver", get_args(Driver))
-def test_each_driver_is_tried(examined: Examined, url: sa.URL, driver: Driver) -> None:
-    """The connection of the profile's own driver is made."""
+def test_drivers(examined: Examined, url: sa.URL, driver: Driver) -> None:
+    """Doctor connects with the profile's own driver."""
     [found] = examined(url, "driver", BOOKSTORE_PROFILE=f"default@driver={driver}")
-    assert found == Finding("ok", "driver", f"{driver} connects and reads as the profile says")
+    assert found == Finding("ok", "driver", f"{driver} connects and reads with this profile")
 
 
 def test_rights(examined: Examined, administer: psycopg.Connection[Any], url: sa.URL, clerk: sa.URL) -> None:
-    """A superuser is warned of; so are rights that are missing for what the service does here."""
+    """A superuser is a warning, and so are missing privileges that the service needs in its mode."""
     assert "is a superuser" in examined(url, "role")[0].found
-    lacking = {one.found for one in examined(clerk, "role")}
-    assert "clerk may not SELECT, INSERT, UPDATE, DELETE on book" in lacking
-    assert "clerk may not SELECT on schema_version" in lacking
+    missing = {finding.found for finding in examined(clerk, "role")}
+    assert "clerk lacks SELECT, INSERT, UPDATE, DELETE on book" in missing
+    assert "clerk lacks SELECT on schema_version" in missing
     administer.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO clerk")
     [found] = examined(clerk, "role", BOOKSTORE_READ_ONLY="on")
     assert found == Finding("ok", "role", "clerk may read all tables")
-    assert "clerk may not INSERT, UPDATE, DELETE on book" in {one.found for one in examined(clerk, "role")}
+    assert "clerk lacks INSERT, UPDATE, DELETE on book" in {finding.found for finding in examined(clerk, "role")}
     administer.execute("GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk")
     [found] = examined(clerk, "role")
     assert found.level == "ok"
@@ -98,49 +98,49 @@ def test_rights(examined: Examined, administer: psycopg.Connection[Any], url: sa
     assert "read-only: every write will fail" in examined(clerk, "role")[0].found
 
 
-def test_an_owner_is_noted(examined: Examined, administer: psycopg.Connection[Any], clerk: sa.URL) -> None:
-    """A role that owns the tables could drop them."""
+def test_owner_of_tables(examined: Examined, administer: psycopg.Connection[Any], clerk: sa.URL) -> None:
+    """A role that owns tables is a note, because it could drop them."""
     administer.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk")
     administer.execute("ALTER TABLE idempotency OWNER TO clerk")
-    found = examined(clerk, "role")
-    assert "clerk owns the tables, so it may drop them (idempotency)" in {one.found for one in found}
+    found = {finding.found for finding in examined(clerk, "role")}
+    assert "clerk owns tables, so it can drop them (idempotency)" in found
 
 
 def test_limits_of_the_role(examined: Examined, administer: psycopg.Connection[Any], clerk: sa.URL) -> None:
-    """A CONNECTION LIMIT below the profile's need is a warning; timeouts that were set for the role are noted."""
+    """A CONNECTION LIMIT below the profile's need is a warning; timeouts set for the role are a note."""
     administer.execute("ALTER ROLE clerk CONNECTION LIMIT 9")
     administer.execute("ALTER ROLE clerk SET statement_timeout = '1min'")
     warning = examined(clerk, "budget")[0]
     assert warning.level == "warning"
-    assert warning.found.startswith("the role's CONNECTION LIMIT is 9, ")
-    assert warning.found.endswith(" are in use now, the profile needs 10")
+    assert warning.found.startswith("the role's CONNECTION LIMIT is 9; ")
+    assert warning.found.endswith(" are in use now and the profile needs 10")
     administer.execute("ALTER ROLE clerk SET \"app.key\" = 'c4nary'")
-    told = examined(clerk, "timeouts")[0].found
-    assert "statement_timeout=1min" in told
-    assert "app.key=***" in told  # where others keep keys
+    timeouts = examined(clerk, "timeouts")[0].found
+    assert "statement_timeout=1min" in timeouts
+    assert "app.key=***" in timeouts  # some applications keep keys there
     administer.execute("ALTER ROLE clerk CONNECTION LIMIT 20")
-    assert {one.level for one in examined(clerk, "budget")} == {"ok"}
+    assert {finding.level for finding in examined(clerk, "budget")} == {"ok"}
 
 
-def test_a_look_changes_nothing(url: sa.URL, administer: psycopg.Connection[Any]) -> None:
-    """Whatever a look might try, its transaction is read-only, and its statements end in time."""
+def test_checks_are_read_only(url: sa.URL, administer: psycopg.Connection[Any]) -> None:
+    """A check runs in a read-only transaction with a statement timeout."""
     case = Case(Settings(data_dir="/nowhere"), loader.load("default"), url)  # type: ignore[arg-type] # unread
 
     def writes(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         connection.execute("CREATE TABLE mine ()")
-        yield Finding("ok", "made", "it")
+        yield Finding("ok", "table", "created")
 
-    def asks(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
+    def reads_timeout(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         row = connection.execute("SELECT current_setting('statement_timeout')").fetchone()
         yield Finding("ok", "timeout", str(row))
 
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         list(database._run_read_only(writes, administer, case))
-    assert [one.found for one in database._run_read_only(asks, administer, case)] == ["('5s',)"]
+    assert [finding.found for finding in database._run_read_only(reads_timeout, administer, case)] == ["('5s',)"]
 
 
-def test_a_clock_that_is_wrong() -> None:
-    """Clocks are apart by what the time of the question cannot explain."""
+def test_clock_difference() -> None:
+    """Clocks differ by as much as the duration of the query cannot explain."""
     assert database.clock_difference_s(100.0, 100.4, 102.0) == 0.0
     assert database.clock_difference_s(100.0, 103.0, 102.0) == pytest.approx(1.0)
     assert database.clock_difference_s(100.0, 95.0, 102.0) == pytest.approx(5.0)

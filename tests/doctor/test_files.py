@@ -15,34 +15,34 @@ def levels(tmp_path: Path, text: str, mode: int) -> dict[str, str]:
     path = tmp_path / "tokens"
     path.write_text(text)
     path.chmod(mode)
-    return {one.found: one.level for one in files.tokens(Settings(data_dir=tmp_path))}
+    return {finding.found: finding.level for finding in files.tokens(Settings(data_dir=tmp_path))}
 
 
 @pytest.mark.parametrize(("mode", "is_closed"), [(0o600, True), (0o400, True), (0o640, False), (0o604, False)])
-def test_the_tokens_file_is_its_owner_s(tmp_path: Path, mode: int, is_closed: bool) -> None:
-    """A tokens file that others may read is a warning."""
+def test_mode_of_the_tokens_file(tmp_path: Path, mode: int, is_closed: bool) -> None:
+    """A tokens file that other users can read is a warning."""
     found = levels(tmp_path, LINE, mode)
     assert ("warning" in found.values()) is not is_closed
     assert found[f"{tmp_path}/tokens: ci"] == "ok"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_stranger_s_tokens_file(tmp_path: Path) -> None:
-    """A tokens file of another user is a warning: he may add tokens."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a file")
+def test_owner_of_the_tokens_file(tmp_path: Path) -> None:
+    """A tokens file that belongs to another user is a warning, because that user can add tokens."""
     levels(tmp_path, LINE, 0o600)
     os.chown(tmp_path / "tokens", 12345, 12345)
-    [warning] = [one for one in files.tokens(Settings(data_dir=tmp_path)) if one.level == "warning"]
+    [warning] = [found for found in files.tokens(Settings(data_dir=tmp_path)) if found.level == "warning"]
     assert "belongs to another user (id 12345)" in warning.found
 
 
-def test_tokens_grow_old(tmp_path: Path) -> None:
-    """A token that is older than a year is noted; no token at all, too."""
+def test_old_tokens(tmp_path: Path) -> None:
+    """A token older than a year is a note, and so is having no token at all."""
     assert list(levels(tmp_path, f"{LINE} 2020-01-01", 0o600).values()) == ["ok", "note"]
-    assert levels(tmp_path, "", 0o600) == {f"{tmp_path}/tokens: none, so nobody may write": "note"}
+    assert levels(tmp_path, "", 0o600) == {f"{tmp_path}/tokens: no tokens, so nobody can write": "note"}
 
 
 def test_the_password_file(tmp_path: Path) -> None:
-    """A secret that others may change is a warning, one that all may read is a note."""
+    """A password file that others can change is a warning, one that everybody can read is a note."""
     path = tmp_path / "password"
     path.write_text("secret")
     for mode, level in {0o600: "ok", 0o440: "ok", 0o444: "note", 0o622: "warning"}.items():
@@ -52,9 +52,9 @@ def test_the_password_file(tmp_path: Path) -> None:
 
 
 def test_the_data_folder(tmp_path: Path) -> None:
-    """A folder that others may change is a warning; one that is not there yet is right."""
-    assert [one.level for one in files.data_folder(Settings(data_dir=tmp_path / "a/b"))] == ["ok"]
+    """A folder that others can change is a warning; one that does not exist yet is fine."""
+    assert [finding.level for finding in files.data_folder(Settings(data_dir=tmp_path / "a/b"))] == ["ok"]
     tmp_path.chmod(0o777)
-    assert [one.level for one in files.data_folder(Settings(data_dir=tmp_path))] == ["warning"]
+    assert [finding.level for finding in files.data_folder(Settings(data_dir=tmp_path))] == ["warning"]
     tmp_path.chmod(0o755)
-    assert [one.level for one in files.data_folder(Settings(data_dir=tmp_path))] == ["ok"]
+    assert [finding.level for finding in files.data_folder(Settings(data_dir=tmp_path))] == ["ok"]

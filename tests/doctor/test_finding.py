@@ -11,8 +11,8 @@ from bookstore.exceptions import ConfigurationError
 FINE = Finding("ok", "files", "fine")
 
 
-def test_what_fails_is_a_finding() -> None:
-    """A look that breaks, or is refused, keeps what it had found, and tells the kind of error without its words."""
+def test_failed_check_is_a_finding() -> None:
+    """A check that fails keeps its earlier findings and reports the class of the error without its message."""
 
     def broken(error: Exception) -> Iterator[Finding]:
         yield FINE
@@ -20,35 +20,33 @@ def test_what_fails_is_a_finding() -> None:
 
     assert run_check("files", lambda: broken(ValueError("c4n@ry"))) == [
         FINE,
-        Finding(
-            "warning", "files", "could not be looked at: ValueError", "mend what stands in the way, and look again"
-        ),
+        Finding("warning", "files", "check failed: ValueError", "fix the cause and run it again"),
     ]
     [_, denied] = run_check("files", lambda: broken(PermissionError(13, "Permission denied", "secret")))
-    assert denied.found == "could not be looked at: PermissionError: Permission denied"
-    [_, refusal] = run_check("files", lambda: broken(ConfigurationError("x: found 1; allowed is 2")))
-    assert refusal == Finding("problem", "files", "x: found 1", "allowed is 2")
+    assert denied.found == "check failed: PermissionError: Permission denied"
+    [_, problem] = run_check("files", lambda: broken(ConfigurationError("x: found 1; allowed is 2")))
+    assert problem == Finding("problem", "files", "x: found 1", "allowed is 2")
     [_, silent] = run_check("files", lambda: broken(psycopg.OperationalError("with password=c4n@ry")))
-    assert silent.found == "could not be looked at: OperationalError"
+    assert silent.found == "check failed: OperationalError"
 
 
-def test_what_hangs_is_a_finding() -> None:
-    """A look that gives no answer is left behind in time, with what it had found."""
+def test_hanging_check_is_a_finding() -> None:
+    """A check that hangs is abandoned in time, and its earlier findings are kept."""
     free = threading.Event()
 
     def hanging() -> Iterator[Finding]:
         yield FINE
         free.wait()
 
-    assert run_check("files", hanging, "problem", within_s=0.2) == [
+    assert run_check("files", hanging, "problem", timeout_s=0.2) == [
         FINE,
-        Finding("problem", "files", "gave no answer within 0.2 s", "see why it hangs"),
+        Finding("problem", "files", "check did not finish within 0.2 s", "find out why it hangs"),
     ]
     free.set()
 
 
-def test_a_refusal_is_a_problem_a_line() -> None:
-    """Each line is a problem of its own; what stands behind the last semicolon is to be done."""
+def test_error_lines_are_findings() -> None:
+    """Each line of an error is a finding of its own; the text after its last semicolon is the fix."""
     assert error_findings("profile", ConfigurationError("a: b; c; do this\nd")) == [
         Finding("problem", "profile", "a: b; c", "do this"),
         Finding("problem", "profile", "d"),

@@ -8,17 +8,17 @@ from tests.conftest import Pooled
 from .conftest import Examined
 
 
-def test_a_pooler_is_seen(examined: Examined, pooled: Pooled, url: sa.URL) -> None:
-    """A pooler is told from PostgreSQL: what is not made for it is a warning, and what is finds it right."""
+def test_pooler(examined: Examined, pooled: Pooled, url: sa.URL) -> None:
+    """A pooler is detected: a profile that is not made for it is a warning, one that is made for it is fine."""
     assert examined(url, "pooler") == []
-    with pooled() as before:
-        through = before.url(str(url.database))
-        [found] = examined(through, "pooler", BOOKSTORE_PROFILE="default")
+    with pooled() as pooler:
+        pooler_url = pooler.url(str(url.database))
+        [found] = examined(pooler_url, "pooler", BOOKSTORE_PROFILE="default")
         assert found.level == "warning"
         assert found.do.endswith("it needs behind_pooler: on")
-        [found] = examined(through, "pooler", BOOKSTORE_PROFILE="psycopg-pgbouncer")
+        [found] = examined(pooler_url, "pooler", BOOKSTORE_PROFILE="psycopg-pgbouncer")
         assert found.level == "ok", found
-    with pooled(connect_query="SELECT 1") as before:
-        found, *_ = examined(before.url(str(url.database)), "pooler", BOOKSTORE_PROFILE="psycopg-pgbouncer")
+    with pooled(connect_query="SELECT 1") as pooler:
+        found, *_ = examined(pooler.url(str(url.database)), "pooler", BOOKSTORE_PROFILE="psycopg-pgbouncer")
         assert found.level == "warning"
         assert "connect_query" in found.do

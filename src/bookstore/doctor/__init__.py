@@ -1,4 +1,9 @@
-"""Would the service start, and be well? What is found, and what to do; nothing is started or changed."""
+"""Checks whether the service would start and run well, and how to fix what is wrong. It starts and changes nothing.
+
+Belongs here: checks of configuration, files, machine and database, whose result is a Finding. Does not belong here:
+the rules that `serve` enforces (doctor calls the same functions) and terminal output (see `cli.commands.doctor`). Only
+`cli` imports it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,7 @@ FORMAT_VERSION: Final = 1
 
 
 class Examination(msgspec.Struct, frozen=True):
-    """All that was found, the worst first, and the configuration. `starts` is whether `serve` would."""
+    """All findings, the most severe first, and the configuration. `starts` is whether `serve` would start."""
 
     version: int
     starts: bool
@@ -36,13 +41,16 @@ class Examination(msgspec.Struct, frozen=True):
 def examine(
     environ: Mapping[str, str], given: Mapping[str, str], ignored: list[str], *, over_budget: bool = False
 ) -> Examination:
-    """Of the service that `serve` would start in `environ` with the arguments `given`, both by the variables' names.
-    `ignored` are the variables that were taken out of the environment, for the profile decides."""
+    """Examine the service that `serve` would start.
+
+    `environ` is the environment, `given` the command-line arguments under the names of the variables they override.
+    `ignored` are the variables that were removed from the environment because the profile decides.
+    """
     values: list[Value] = []
-    found = list(_check_all(environ, given, ignored, values, over_budget=over_budget))
-    found.sort(key=lambda one: LEVELS.index(one.level))
-    starts = all(one.level != "problem" for one in found)
-    return Examination(FORMAT_VERSION, starts, tuple(found), tuple(values))
+    findings = list(_check_all(environ, given, ignored, values, over_budget=over_budget))
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))
+    starts = all(finding.level != "problem" for finding in findings)
+    return Examination(FORMAT_VERSION, starts, tuple(findings), tuple(values))
 
 
 def _check_all(
@@ -53,72 +61,72 @@ def _check_all(
     yield from run_check("traces", partial(configuration.traces, environ))
     yield from run_check("versions", machine.versions)
     try:
-        found = configuration.read_settings(environ, given)
-    except ConfigurationError as refusal:
-        yield from error_findings("settings", refusal)
+        settings = configuration.read_settings(environ, given)
+    except ConfigurationError as error:
+        yield from error_findings("settings", error)
         return
-    values += configuration.setting_values(found, environ, given)
-    chosen = None
+    values += configuration.setting_values(settings, environ, given)
+    profile = None
     try:
-        chosen = configuration.load_profile(found)
-    except ConfigurationError as refusal:
-        yield from error_findings("profile", refusal)
+        profile = configuration.load_profile(settings)
+    except ConfigurationError as error:
+        yield from error_findings("profile", error)
     else:
-        values += configuration.profile_values(found.profile, chosen, found.workers)
-        yield Finding("ok", "profile", chosen.name)
-        yield from run_check("descriptors", partial(machine.descriptors, chosen))
-        yield from run_check("CPUs", partial(machine.cpus_and_memory, chosen))
-    yield from run_check("ports", partial(machine.ports, found))
-    yield from run_check("tokens", partial(files.tokens, found))
-    yield from run_check("data folder", partial(files.data_folder, found))
-    yield from _check_database(found, chosen, over_budget=over_budget)
+        values += configuration.profile_values(settings.profile, profile, settings.workers)
+        yield Finding("ok", "profile", profile.name)
+        yield from run_check("descriptors", partial(machine.descriptors, profile))
+        yield from run_check("CPUs", partial(machine.cpus_and_memory, profile))
+    yield from run_check("ports", partial(machine.ports, settings))
+    yield from run_check("tokens", partial(files.tokens, settings))
+    yield from run_check("data folder", partial(files.data_folder, settings))
+    yield from _check_database(settings, profile, over_budget=over_budget)
 
 
-def _check_database(found: Settings, chosen: EngineProfile | None, *, over_budget: bool) -> Iterator[Finding]:
-    """Without a profile, the URL alone is looked at."""
+def _check_database(settings: Settings, profile: EngineProfile | None, *, over_budget: bool) -> Iterator[Finding]:
+    """Check the database. Without a profile only the URL is checked."""
     try:
-        if chosen:
-            database_url.check_pooler(found, chosen)
-        url = _resolve_url(found)
-    except ConfigurationError as refusal:
-        yield from error_findings("database", refusal)
+        if profile:
+            database_url.check_pooler(settings, profile)
+        url = _resolve_url(settings)
+    except ConfigurationError as error:
+        yield from error_findings("database", error)
         return
     if url is None:
-        yield from run_check("database", partial(_embedded_not_running, chosen, over_budget=over_budget))
+        yield from run_check("database", partial(_embedded_not_running, profile, over_budget=over_budget))
         return
-    yield from run_check("password", partial(files.password, found))
+    yield from run_check("password", partial(files.password, settings))
     yield from run_check("TLS", partial(files.certificate, url))
-    if chosen:
-        yield from database.examine(Case(found, chosen, url, over_budget))
+    if profile:
+        yield from database.examine(Case(settings, profile, url, over_budget))
 
 
-def _resolve_url(found: Settings) -> sa.URL | None:
-    """None for an embedded PostgreSQL that does not run. Raises ConfigurationError."""
-    if found.database_url:
-        return database_url.resolve(found)
+def _resolve_url(settings: Settings) -> sa.URL | None:
+    """Return the database's URL, or None if the embedded PostgreSQL is not running. Raises ConfigurationError."""
+    if settings.database_url:
+        return database_url.resolve(settings)
     embedded.wheel()
-    cluster = database_url.embedded(found)
+    cluster = database_url.embedded(settings)
     with suppress(OSError, ValueError):
-        # Not by pg_ctl: that needs a user and files, which would be made.
+        # Not with pg_ctl, which needs a user and files that would have to be created.
         pid = int((cluster.data / "postmaster.pid").read_text().split("\n", 1)[0])
         os.kill(pid, 0)
         return cluster.url(database_url.EMBEDDED_DATABASE)
     return None
 
 
-def _embedded_not_running(chosen: EngineProfile | None, *, over_budget: bool) -> Iterator[Finding]:
+def _embedded_not_running(profile: EngineProfile | None, *, over_budget: bool) -> Iterator[Finding]:
     yield Finding(
         "note",
         "database",
-        "the embedded PostgreSQL does not run; serve starts it, and doctor does not: nothing in it was looked at",
-        "bookstore db upgrade starts it; for production set DATABASE_URL",
+        "the embedded PostgreSQL is not running, so it was not checked; serve starts it, doctor does not",
+        "start it with `bookstore db upgrade`; for production set DATABASE_URL",
     )
-    if chosen:
-        it = budget.budget(chosen, budget.ServerCapacity(max_connections=100, reserved=3, in_use=0))
-        if not it.fits:
+    if profile:
+        result = budget.budget(profile, budget.ServerCapacity(max_connections=100, reserved=3, in_use=0))
+        if not result.fits:
             yield Finding(
                 "warning" if over_budget else "problem",
                 "budget",
-                f"over the connection budget: {budget.sentence(chosen, it)}",
-                budget.advice(chosen, it),
+                f"over the connection budget: {budget.sentence(profile, result)}",
+                budget.advice(profile, result),
             )

@@ -1,4 +1,4 @@
-"""What is examined: the settings and the profile as `serve` would have them."""
+"""What is examined: the settings and the profile as `serve` would use them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bookstore.profile.engine_profile import EngineProfile
 
 
 class Case(msgspec.Struct, frozen=True):
-    """`url` is None for an embedded PostgreSQL that does not run; with `over_budget` the budget is no obstacle."""
+    """`url` is None if the embedded PostgreSQL is not running; `over_budget` makes an exceeded budget a warning."""
 
     settings: Settings
     profile: EngineProfile

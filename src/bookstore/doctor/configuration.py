@@ -1,4 +1,4 @@
-"""Each setting and each key of the profile: its value, without secrets, and where it came from."""
+"""The settings and the profile's keys: their values, without secrets, and where each value comes from."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _FIELDS: Final = {
     "WEB_CONCURRENCY": "workers", "BOOKSTORE_SLOW_STATEMENT": "slow_statement_s", "BOOKSTORE_ALLOWED_HOSTS": "hosts",
     "BOOKSTORE_TRUSTED_PROXIES": "proxies", "BOOKSTORE_CORS_ORIGINS": "origins",
 }  # fmt: skip
-"""The fields that are not called as their variables are."""
+"""The variables whose field has another name."""
 
 
 class Value(msgspec.Struct, frozen=True):
-    """`origin` is argument, environment, default, or the file and line of a profile."""
+    """`origin` is argument, environment, default, WEB_CONCURRENCY, or the file and line of a profile."""
 
     name: str
     value: str
@@ -42,14 +42,14 @@ class Value(msgspec.Struct, frozen=True):
 
 
 class _RecordingEnvironment(Mapping[str, str]):
-    """An environment that knows which variables it was asked for."""
+    """An environment that records which variables are read from it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self.asked: dict[str, None] = {}
+        self.names: dict[str, None] = {}
 
     def __getitem__(self, name: str) -> str:
-        self.asked[name] = None
+        self.names[name] = None
         return self._environ[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -60,14 +60,15 @@ class _RecordingEnvironment(Mapping[str, str]):
 
 
 def variables() -> list[str]:
-    """Every variable that the settings are read from, in their order."""
-    watched = _RecordingEnvironment({})
-    settings.read(watched)
-    return list(watched.asked)
+    """Return every variable that the settings are read from, in reading order."""
+    environment = _RecordingEnvironment({})
+    settings.read(environment)
+    return list(environment.names)
 
 
-def setting_values(found: Settings, environ: Mapping[str, str], given: Mapping[str, str]) -> list[Value]:
-    """The settings `found` in `environ`, with the arguments `given` over it, both by the variables' names."""
+def setting_values(effective: Settings, environ: Mapping[str, str], given: Mapping[str, str]) -> list[Value]:
+    """Return the `effective` settings with their origins. The arguments `given` override `environ`; both use the names
+    of the variables."""
     values = []
     for name in variables():
         if given.get(name):
@@ -75,15 +76,15 @@ def setting_values(found: Settings, environ: Mapping[str, str], given: Mapping[s
         elif text := environ.get(name, "").strip():
             values.append(Value(name, display_value(name, text), "environment"))
         else:
-            values.append(Value(name, _default_value(found, name), "default"))
+            values.append(Value(name, _default_value(effective, name), "default"))
     return values
 
 
-def profile_values(spec: str, chosen: EngineProfile, workers: int | None) -> list[Value]:
-    """The keys of the profile `chosen`, which `spec` names; `workers` is WEB_CONCURRENCY's number."""
+def profile_values(spec: str, profile: EngineProfile, workers: int | None) -> list[Value]:
+    """Return the keys of `profile`, loaded from `spec`, with their origins; `workers` is WEB_CONCURRENCY."""
     places = loader.places(spec)
     values = []
-    for key, text in rendering.effective(chosen).items():
+    for key, text in rendering.effective(profile).items():
         origin = "WEB_CONCURRENCY" if key == "workers" and workers else _short_place(places.get(key, "default"))
         if key != "description":
             values.append(Value(key, text, origin))
@@ -91,50 +92,49 @@ def profile_values(spec: str, chosen: EngineProfile, workers: int | None) -> lis
 
 
 def ignored_variables(names: list[str]) -> Iterator[Finding]:
-    """The variables that were ignored, for the profile decides."""
+    """Report the variables that are ignored because the profile decides."""
     if names:
         yield Finding(
             "warning",
             "environment",
-            f"set, and ignored, for the profile and DATABASE_URL decide: {', '.join(names)}",
-            "unset them; what they should say belongs into the profile or DATABASE_URL",
+            f"ignored, because the profile and DATABASE_URL decide: {', '.join(names)}",
+            "unset them, and put their values into the profile or DATABASE_URL",
         )
 
 
 def misspelt_variables(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Variables that nothing reads, and that are called nearly as one that is read."""
+    """Report variables that nothing reads but whose name is close to one that is read."""
     known = variables()
     for name in sorted(environ):
-        is_ours = name.startswith(("BOOKSTORE_", "DATABASE_")) and name not in known
-        if is_ours and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.85)):
-            yield Finding("warning", "environment", f"{excerpt(name)}: nothing reads it", f"did you mean {near[0]}?")
+        is_unknown = name.startswith(("BOOKSTORE_", "DATABASE_")) and name not in known
+        if is_unknown and (close := difflib.get_close_matches(name, known, n=1, cutoff=0.85)):
+            yield Finding("warning", "environment", f"unknown variable {excerpt(name)}", f"did you mean {close[0]}?")
 
 
 def traces(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """As `serve` reads OTEL_…, or refuses it."""
-    asked = tracing.is_enabled(environ)
-    yield Finding("ok", "traces", "asked for, and can be made" if asked else "none are asked for")
+    """Check the OTEL_… variables as `serve` does."""
+    yield Finding("ok", "traces", "enabled" if tracing.is_enabled(environ) else "disabled")
 
 
 def display_value(name: str, text: str) -> str:
-    """The value of the variable `name`, without a secret."""
+    """Return the value `text` of the variable `name` without secrets."""
     if name == "DATABASE_URL":
         try:
             return database_url.parse(text).render_as_string(hide_password=True)
         except ConfigurationError:
-            return NOT_SHOWN  # a password may stand anywhere in it
+            return NOT_SHOWN  # a password may be anywhere in it
     if _IS_SECRET.search(name) and not name.endswith("_FILE"):
         return NOT_SHOWN
     return excerpt(text, 200)
 
 
 def field_name(name: str) -> str:
-    """The field of Settings, or of its RequestPolicy, that the variable `name` is for."""
+    """Return the field of Settings, or of its RequestPolicy, that the variable `name` sets."""
     return _FIELDS.get(name) or name.removeprefix("BOOKSTORE_").lower()
 
 
-def _default_value(found: Settings, name: str) -> str:
-    value: Any = getattr(found, field_name(name), getattr(found.request_policy, field_name(name), None))
+def _default_value(effective: Settings, name: str) -> str:
+    value: Any = getattr(effective, field_name(name), getattr(effective.request_policy, field_name(name), None))
     if name == "DATABASE_URL":
         return "the embedded PostgreSQL"
     if isinstance(value, bool):
@@ -147,7 +147,7 @@ def _default_value(found: Settings, name: str) -> str:
 
 
 def _short_place(place: str) -> str:
-    """`file:line` of `file:line:column`, from here where it lies below, or from where the shipped ones lie."""
+    """Shorten `file:line:column` to `file:line`, relative to the current folder or that of the shipped profiles."""
     file, line, column = place.rsplit(":", 2) if place.count(":") >= 2 else (place, "", "")
     if not (line.isdigit() and column.isdigit()):
         return place
@@ -158,11 +158,12 @@ def _short_place(place: str) -> str:
 
 
 def read_settings(environ: Mapping[str, str], given: Mapping[str, str]) -> Settings:
-    """What `serve` would go by. Raises ConfigurationError, also for a wrong variable that an argument goes over."""
+    """Return the settings that `serve` would use. Raises ConfigurationError, even if an argument overrides the invalid
+    variable."""
     settings.read(environ)
     return settings.read({**environ, **given})
 
 
-def load_profile(found: Settings) -> EngineProfile:
-    """The profile with WEB_CONCURRENCY's workers. Raises ConfigurationError with every mistake in it."""
-    return loader.with_workers(loader.load(found.profile), found.workers)
+def load_profile(effective: Settings) -> EngineProfile:
+    """Return the profile with WEB_CONCURRENCY's workers. Raises ConfigurationError that lists every violation."""
+    return loader.with_workers(loader.load(effective.profile), effective.workers)

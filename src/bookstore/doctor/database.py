@@ -1,4 +1,4 @@
-"""The database: is it reachable, as the service reaches it too; is it fit for this version and this profile?"""
+"""Checks of the database: reachability, also with the profile's driver, and fitness for this version and profile."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from sqlalchemy.orm import Session
 
 from bookstore.database import budget, preflight, sqlstate
 from bookstore.database.unit_of_work import make_database
-from bookstore.database.url import conninfo
-from bookstore.database.url import server as place
+from bookstore.database.url import conninfo, server
 from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
-from bookstore.doctor.finding import Finding, error_findings, run_check
+from bookstore.doctor.finding import TIMED_OUT, Finding, error_findings, run_check
 from bookstore.exceptions import ConfigurationError
 
 OLDEST: Final = 15
 NEWEST: Final = 18
-"""PostgreSQL's major versions that the service is made for."""
+"""The major versions of PostgreSQL that are tested."""
 CLOCK_DIFFERENCE_S: Final = 1.0
 
 Check = Callable[[psycopg.Connection[Any], Case], Iterator[Finding]]
 
 
 def examine(case: Case) -> Iterator[Finding]:
-    """Read only, in a transaction for each look. Where the database gives no answer, nothing else is asked of it."""
+    """Run all checks, each in a read-only transaction. After one that times out, no further check is run."""
     url = case.url
     assert url
-    budget_found = run_check("budget", partial(_budget, case), "problem")
-    if any(one.check == "database" for one in budget_found):
-        yield from budget_found
+    budget_findings = run_check("budget", partial(_budget, case), "problem")
+    if any(finding.check == "database" for finding in budget_findings):
+        yield from budget_findings
         return
     try:
         began = time.monotonic()
@@ -46,75 +45,77 @@ def examine(case: Case) -> Iterator[Finding]:
             autocommit=True,
             connect_timeout=3,
             application_name="bookstore/doctor",
-            prepare_threshold=None,  # there may be a pooler
+            prepare_threshold=None,  # a pooler may be in between
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        yield Finding("problem", "database", f"database {place(url)}: cannot be reached: {reason}", HOW_TO_REACH)
+        yield Finding("problem", "database", f"database {server(url)}: cannot be reached: {reason}", HOW_TO_REACH)
         return
     took_ms = (time.monotonic() - began) * 1000
-    yield Finding("ok", "database", f"{place(url)}: reached within {took_ms:.0f} ms, as {connection.info.user}")
-    yield from budget_found
-    for check, look in CHECKS.items():
-        found = run_check(check, partial(_run_read_only, look, connection, case), "problem")
-        yield from found
-        if any("gave no answer" in one.found for one in found):
+    yield Finding("ok", "database", f"{server(url)}: connected as {connection.info.user} in {took_ms:.0f} ms")
+    yield from budget_findings
+    for name, check in CHECKS.items():
+        findings = run_check(name, partial(_run_read_only, check, connection, case), "problem")
+        yield from findings
+        if any(finding.found.startswith(TIMED_OUT) for finding in findings):
             return
     connection.close()
     yield from run_check("driver", partial(_driver, case))
 
 
-HOW_TO_REACH: Final = "start it, or set DATABASE_URL to where it is (a password is written URL-encoded)"
+HOW_TO_REACH: Final = "start it, or set DATABASE_URL to its address (percent-encode the password)"
 
 
-def _run_read_only(look: Check, connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
+def _run_read_only(check: Check, connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
     with connection.transaction():
         connection.execute("SET TRANSACTION READ ONLY")
         connection.execute("SET LOCAL statement_timeout = '5s'")
-        yield from list(look(connection, case))
+        yield from list(check(connection, case))
 
 
 def _budget(case: Case) -> Iterator[Finding]:
-    """As `serve` reckons it, or refuses it."""
+    """Check the connection budget and the pooler as `serve` does."""
     assert case.url
     try:
-        have = preflight.probe(case.url)
-    except ConfigurationError as refusal:
-        yield from (
-            msgspec.structs.replace(one, do=one.do or HOW_TO_REACH) for one in error_findings("database", refusal)
-        )
+        probe = preflight.probe(case.url)
+    except ConfigurationError as error:
+        for finding in error_findings("database", error):
+            yield msgspec.structs.replace(finding, do=finding.do or HOW_TO_REACH)
         return
-    remarks = preflight.check_pooler(case.profile, have)  # a refusal of its is a problem, whatever the budget
+    remarks = preflight.check_pooler(case.profile, probe)  # its ConfigurationError is a problem whatever the budget
     try:
-        preflight.check_budget(case.profile, have)
-    except ConfigurationError as refusal:
-        yield from error_findings("budget", refusal, "warning" if case.over_budget else "problem")
+        preflight.check_budget(case.profile, probe)
+    except ConfigurationError as error:
+        yield from error_findings("budget", error, "warning" if case.over_budget else "problem")
         return
     for remark in remarks:
         yield from error_findings("pooler", ConfigurationError(remark), "warning")
-    if have.is_pooled and not remarks:
-        yield Finding("ok", "pooler", f"PgBouncer answers at {have.where}, and fits the profile")
-    if have.pooler_capacity or not have.is_pooled:
-        it = budget.budget(case.profile, have.capacity, have.pooler_capacity)
-        yield Finding("ok", "budget", budget.sentence(case.profile, it))
+    if probe.is_pooled and not remarks:
+        yield Finding("ok", "pooler", f"PgBouncer at {probe.where} fits the profile")
+    if probe.pooler_capacity or not probe.is_pooled:
+        result = budget.budget(case.profile, probe.capacity, probe.pooler_capacity)
+        yield Finding("ok", "budget", budget.sentence(case.profile, result))
 
 
 def _version(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
     number = connection.info.server_version
-    found = f"PostgreSQL {number // 10000}.{number % 10000}"
+    version = f"PostgreSQL {number // 10000}.{number % 10000}"
     if number // 10000 < OLDEST:
-        yield Finding("warning", "version", f"{found}, older than {OLDEST}", f"upgrade it to {OLDEST} or newer")
+        yield Finding("warning", "version", f"{version} is older than {OLDEST}", f"upgrade it to {OLDEST} or newer")
     elif number // 10000 > NEWEST:
         yield Finding(
-            "note", "version", f"{found}, newer than {NEWEST}, the newest that was tried", "try it before users do"
+            "note",
+            "version",
+            f"{version} is newer than {NEWEST}, the newest tested version",
+            "test the service with it before you use it in production",
         )
     else:
-        yield Finding("ok", "version", f"{found}; {OLDEST} to {NEWEST} are right")
+        yield Finding("ok", "version", f"{version} is supported ({OLDEST} to {NEWEST})")
 
 
 def _limits(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
-    """What the role and the database may open, which the server's own sum does not know. Behind a pooler that opens
-    its own number."""
+    """Check the CONNECTION LIMIT of the role and the database, which the budget does not include. Skipped behind a
+    pooler, which opens its own number of connections."""
     if case.profile.behind_pooler:
         return
     row = connection.execute(
@@ -130,12 +131,12 @@ def _limits(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding
             yield Finding(
                 "warning",
                 "budget",
-                f"the {kind}'s CONNECTION LIMIT is {limit}, {used} are in use now, the profile needs {needed}",
-                f"ALTER {kind.upper()} … CONNECTION LIMIT {needed + used}, or a smaller pool_size or fewer workers; "
-                f"a service that runs beside this is among those in use",
+                f"the {kind}'s CONNECTION LIMIT is {limit}; {used} are in use now and the profile needs {needed}",
+                f"ALTER {kind.upper()} … CONNECTION LIMIT {needed + used}, or reduce pool_size or workers "
+                f"(an instance that is already running counts as in use)",
             )
         elif limit >= 0:
-            yield Finding("ok", "budget", f"the {kind}'s CONNECTION LIMIT is {limit}, the profile needs {needed}")
+            yield Finding("ok", "budget", f"the {kind}'s CONNECTION LIMIT is {limit}; the profile needs {needed}")
 
 
 def _clock(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
@@ -150,66 +151,66 @@ def _clock(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "clock",
-            f"this machine's and the database's are {difference_s:.0f} s apart",
-            "let both be set by NTP; else logs and times in the catalogue disagree",
+            f"this machine's clock and the database's differ by {difference_s:.0f} s",
+            "synchronise both with NTP; otherwise the times in logs and in the catalogue disagree",
         )
     else:
-        yield Finding("ok", "clock", f"agrees with the database's; sessions are in UTC (the server's: {row[1]})")
+        yield Finding("ok", "clock", f"agrees with the database's; sessions use UTC (the server uses {row[1]})")
 
 
 def clock_difference_s(before: float, there: float, after: float) -> float:
-    """How far a clock elsewhere is off, which said `there` between `before` and `after`."""
+    """Return by how many seconds a remote clock is off that showed `there` between `before` and `after`."""
     return max(before - there, there - after, 0.0)
 
 
 def _encoding(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
-        yield Finding("warning", "database", f"its encoding is {encoding}", "make it with ENCODING 'UTF8'")
+        yield Finding("warning", "database", f"its encoding is {encoding}", "recreate it with ENCODING 'UTF8'")
 
 
 def _tls(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
     assert case.url
-    # Of our own way there: behind a pooler pg_stat_ssl tells of the pooler's.
+    # Our own connection's TLS: behind a pooler, pg_stat_ssl describes the pooler's connection.
     address = connection.info.hostaddr
     mode = case.url.query.get("sslmode", "prefer")
     if not address or ip_address(address).is_loopback:
-        yield Finding("ok", "TLS", "not needed to the database: it is on this machine")
+        yield Finding("ok", "TLS", "not needed: the database is on this machine")
     elif not connection.pgconn.ssl_in_use:
         yield Finding(
             "warning",
             "TLS",
-            "none to the database, which is on another machine: who is between reads books and may change them",
+            "not used, although the database is on another machine: the network can read and change all data",
             "add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL",
         )
     elif not str(mode).startswith("verify-"):
         yield Finding(
             "warning",
             "TLS",
-            f"TLS to the database, but sslmode={mode} does not check whose server it is",
+            f"used, but sslmode={mode} does not verify the server's identity",
             "add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL",
         )
     else:
-        yield Finding("ok", "TLS", f"to the database, sslmode={mode}")
+        yield Finding("ok", "TLS", f"used, with sslmode={mode}")
 
 
 def _driver(case: Case) -> Iterator[Finding]:
-    """One connection as a worker makes it."""
+    """Check one connection, made as a worker makes it."""
     assert case.url
-    one = msgspec.structs.replace(case.profile, pool_size=1)
+    profile = msgspec.structs.replace(case.profile, pool_size=1)
     try:
-        asyncio.run(_query_version(one, case.url))
+        asyncio.run(_query_version(profile, case.url))
     except Exception as error:
         if not sqlstate.trouble(error):
             raise
         yield Finding(
             "warning",
             "driver",
-            f"{case.profile.driver} cannot connect as the profile says: {sqlstate.reason(error)}",
-            "workers start, and answer 503 until they can",
+            f"{case.profile.driver} cannot connect with this profile: {sqlstate.reason(error)}",
+            "fix the connection; until then workers start but answer 503",
         )
         return
-    yield Finding("ok", "driver", f"{case.profile.driver} connects and reads as the profile says")
+    yield Finding("ok", "driver", f"{case.profile.driver} connects and reads with this profile")
 
 
 async def _query_version(profile: Any, url: sa.URL) -> str | None:

@@ -1,4 +1,4 @@
-"""What was found, how bad it is, what to do; and looking itself, which ends in time and never breaks the rest."""
+"""Findings, and running a check so that it ends in time and never breaks the other checks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import psycopg
 from bookstore.exceptions import ConfigurationError
 
 Level = Literal["problem", "warning", "note", "ok"]
-"""A problem stops a start: `serve` refuses for the same reason. The worst comes first."""
+"""Most severe first. A problem prevents startup: `serve` refuses to start for the same reason."""
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 CHECK_TIMEOUT_S: Final = 10.0
-"""How long one look may take: longer than the waits within it (a connect 3 s, a statement 5 s)."""
+"""How long one check may take. Longer than the timeouts within it: 3 s for a connect, 5 s for a statement."""
+TIMED_OUT: Final = "check did not finish within"
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`check` is the noun of what was looked at; `do` is empty where nothing needs to be done."""
+    """`check` is a noun for what was checked; `do` is the fix, empty if there is nothing to do."""
 
     level: Level
     check: str
@@ -28,42 +29,49 @@ class Finding(msgspec.Struct, frozen=True):
     do: str = ""
 
 
-def error_findings(check: str, refusal: ConfigurationError, level: Level = "problem") -> list[Finding]:
-    """A refusal's lines: what stands behind the last semicolon is what to do."""
-    split = [line.rpartition("; ") if "; " in line else (line, "", "") for line in str(refusal).splitlines()]
-    return [Finding(level, check, found, do) for found, _, do in split]
+def error_findings(check: str, error: ConfigurationError, level: Level = "problem") -> list[Finding]:
+    """Return one finding for each line of `error`. The text after a line's last semicolon is its fix."""
+    parts = [line.rpartition("; ") if "; " in line else (line, "", "") for line in str(error).splitlines()]
+    return [Finding(level, check, found, do) for found, _, do in parts]
 
 
 def run_check(
-    check: str, look: Callable[[], Iterable[Finding]], silence: Level = "warning", within_s: float = CHECK_TIMEOUT_S
+    name: str,
+    check: Callable[[], Iterable[Finding]],
+    timeout_level: Level = "warning",
+    timeout_s: float = CHECK_TIMEOUT_S,
 ) -> list[Finding]:
-    """The findings of `look`. A refusal is a problem; what breaks, and what gives no answer in time (its thread is
-    left behind), is a finding too."""
-    found: list[Finding] = []
+    """Return the findings of `check`, which runs in a thread of its own.
+
+    A ConfigurationError is a problem. An unexpected exception is a warning. A check that does not end within
+    `timeout_s` is a finding of `timeout_level`, and its thread is abandoned. Findings made before a failure are kept.
+    """
+    findings: list[Finding] = []
 
     def run() -> None:
         try:
-            for one in look():
-                found.append(one)  # noqa: PERF402 - those before a failure are kept
-        except ConfigurationError as refusal:
-            found.extend(error_findings(check, refusal))
+            for finding in check():
+                findings.append(finding)  # noqa: PERF402 - those before a failure are kept
+        except ConfigurationError as error:
+            findings.extend(error_findings(name, error))
         except Exception as error:  # noqa: BLE001 - the other checks go on
-            told = f"could not be looked at: {_reason(error)}"
-            found.append(Finding("warning", check, told, "mend what stands in the way, and look again"))
+            findings.append(
+                Finding("warning", name, f"check failed: {_reason(error)}", "fix the cause and run it again")
+            )
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(within_s)
+    thread.join(timeout_s)
     if thread.is_alive():
-        return [*found, Finding(silence, check, f"gave no answer within {within_s:g} s", "see why it hangs")]
-    return found
+        return [*findings, Finding(timeout_level, name, f"{TIMED_OUT} {timeout_s:g} s", "find out why it hangs")]
+    return findings
 
 
 def _reason(error: Exception) -> str:
-    """The kind of an error, and its words where no secret can be in them."""
-    words = ""
+    """Return the class of an error, with its message where that cannot contain a secret."""
+    message = ""
     if isinstance(error, psycopg.Error):
-        words = error.diag.message_primary or ""
+        message = error.diag.message_primary or ""
     elif isinstance(error, OSError):
-        words = error.strerror or ""
-    return ": ".join(filter(None, [type(error).__name__, words]))
+        message = error.strerror or ""
+    return ": ".join(filter(None, [type(error).__name__, message]))

@@ -1,4 +1,4 @@
-"""The role the service logs in as: may it do its work, and no more? What do ALTER ROLE and ALTER DATABASE set?"""
+"""Checks of the role the service logs in as: its privileges, and settings made by ALTER ROLE and ALTER DATABASE."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bookstore.catalog import models
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding
 
-ROLES = "give the service a role of its own: deploy/postgresql/roles.sql, docs/security.md"
+ROLES = "give the service its own role: deploy/postgresql/roles.sql, docs/security.md"
 
 
 def rights(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
@@ -23,49 +23,50 @@ def rights(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]
     name, is_superuser, is_read_only = row
     writes = not case.settings.read_only
     if is_superuser and case.is_embedded:
-        yield Finding("ok", "role", f"{name} is a superuser, of the embedded PostgreSQL, which only its owner reaches")
+        yield Finding("ok", "role", f"{name} is a superuser of the embedded PostgreSQL, which only its owner can reach")
     elif is_superuser:
-        yield Finding("warning", "role", f"{name} is a superuser: what breaks into the service has the server", ROLES)
+        text = f"{name} is a superuser: an attacker who takes over the service controls the whole server"
+        yield Finding("warning", "role", text, ROLES)
     elif owned := _owned_tables(connection):
-        yield Finding("note", "role", f"{name} owns the tables, so it may drop them ({', '.join(owned)})", ROLES)
+        yield Finding("note", "role", f"{name} owns tables, so it can drop them ({', '.join(owned)})", ROLES)
     if is_read_only and writes:
         yield Finding(
             "warning",
             "role",
             "the server, or the role, is read-only: every write will fail",
-            "serve with --read-only, or name the primary in DATABASE_URL",
+            "serve with --read-only, or set DATABASE_URL to the primary",
         )
-    lacking = _missing_privileges(connection, ("SELECT", "INSERT", "UPDATE", "DELETE") if writes else ("SELECT",))
-    for table, kinds in lacking.items():
+    missing = _missing_privileges(connection, ("SELECT", "INSERT", "UPDATE", "DELETE") if writes else ("SELECT",))
+    for table, privileges in missing.items():
         yield Finding(
             "warning",
             "role",
-            f"{name} may not {', '.join(kinds)} on {table}",
-            f"GRANT {', '.join(kinds)} ON {table} TO {name}, as its owner",
+            f"{name} lacks {', '.join(privileges)} on {table}",
+            f"as the table's owner: GRANT {', '.join(privileges)} ON {table} TO {name}",
         )
-    if not is_superuser and not lacking:
+    if not is_superuser and not missing:
         yield Finding("ok", "role", f"{name} may {'read and write' if writes else 'read'} all tables")
 
 
 def settings(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
-    """What was set for the role or the database; the profile's own go over some of them."""
+    """Report what is set for the role or the database. The profile overrides some of it."""
     rows = connection.execute(
         "SELECT unnest(setconfig) FROM pg_db_role_setting LEFT JOIN pg_database d ON d.oid = setdatabase"
         " WHERE (setrole = 0 OR setrole = (SELECT oid FROM pg_roles WHERE rolname = current_user))"
         " AND (setdatabase = 0 OR datname = current_database())"
     ).fetchall()
     if rows:
-        over = "; the profile's statement_timeout and the service's idle_in_transaction_session_timeout go over theirs"
+        overridden = "; statement_timeout (profile) and idle_in_transaction_session_timeout (service) are overridden"
         yield Finding(
             "note",
             "timeouts",
             f"set by ALTER ROLE or ALTER DATABASE: {', '.join(sorted(_mask_setting(text) for (text,) in rows))}"
-            + ("" if case.profile.behind_pooler else over),
+            + ("" if case.profile.behind_pooler else overridden),
         )
 
 
 def _mask_setting(setting: str) -> str:
-    """Parameters of others have a dot in their names, and are where some keep keys: without the value."""
+    """Mask the values of custom parameters (with a dot in the name), because some applications store keys in them."""
     name = setting.partition("=")[0]
     return f"{name}=***" if "." in name else setting
 
@@ -78,18 +79,18 @@ def _owned_tables(connection: psycopg.Connection[Any]) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _missing_privileges(connection: psycopg.Connection[Any], kinds: tuple[str, ...]) -> dict[str, list[str]]:
-    """Which rights on which tables are missing, of the tables there are."""
-    lacking: dict[str, list[str]] = {}
+def _missing_privileges(connection: psycopg.Connection[Any], privileges: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the missing privileges by table, for the tables that exist."""
+    missing: dict[str, list[str]] = {}
     for table in [*_table_names(), models.VERSION_TABLE]:
-        wanted = ("SELECT",) if table == models.VERSION_TABLE else kinds
-        for kind in wanted:
+        needed = ("SELECT",) if table == models.VERSION_TABLE else privileges
+        for privilege in needed:
             row = connection.execute(
-                "SELECT has_table_privilege(oid, %s) FROM pg_class WHERE oid = to_regclass(%s)", [kind, table]
+                "SELECT has_table_privilege(oid, %s) FROM pg_class WHERE oid = to_regclass(%s)", [privilege, table]
             ).fetchone()
             if row and not row[0]:
-                lacking.setdefault(table, []).append(kind)
-    return lacking
+                missing.setdefault(table, []).append(privilege)
+    return missing
 
 
 def _table_names() -> list[str]:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import jsonschema
 import pytest
 import sqlalchemy as sa
-from tests.doctor.conftest import Doctor, parsed
+from tests.doctor.conftest import Doctor, parse
 
 from bookstore.database.url import conninfo
 
@@ -55,7 +55,7 @@ def test_json(run_doctor_outside: Doctor, database_url: str, free_port: int) -> 
         BOOKSTORE_SLOW_STATEMENT="250ms",
         PGSSLMODE="require",
     )
-    report = parsed(run)
+    report = parse(run)
     jsonschema.validate(report, SCHEMA)
     levels = [finding["level"] for finding in report["findings"]]
     assert levels == sorted(levels, key=["problem", "warning", "note", "ok"].index)
@@ -110,7 +110,7 @@ def test_unresponsive_database(run_doctor: Doctor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         run = run_doctor("--json", DATABASE_URL=f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/books")
     assert run.returncode == 2
-    [problem] = [finding for finding in parsed(run)["findings"] if finding["level"] == "problem"]
+    [problem] = [finding for finding in parse(run)["findings"] if finding["level"] == "problem"]
     assert problem["check"] == "database"
     assert "cannot be reached" in problem["found"]
 
@@ -119,8 +119,8 @@ def test_the_embedded_database_is_not_started(run_doctor: Doctor, environment: d
     """If the embedded PostgreSQL is not running, doctor says so and creates nothing."""
     run = run_doctor("--json")
     assert run.returncode == 0
-    [database] = [finding for finding in parsed(run)["findings"] if finding["check"] == "database"]
+    [database] = [finding for finding in parse(run)["findings"] if finding["check"] == "database"]
     assert database["level"] == "note"
-    assert "does not run" in database["found"]
+    assert "is not running" in database["found"]
     assert not Path(environment["BOOKSTORE_DATA_DIR"]).exists()
     assert run_doctor("-p", "default@pool_size=49").returncode == 2
