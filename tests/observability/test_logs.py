@@ -1,4 +1,4 @@
-"""What the processes of a service write: read as an operator's collector does, line by line."""
+"""The log lines of a service's processes, read line by line as a collector does."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 BIN = Path(sys.executable).parent
-SAY = """
+SETUP = """
 import logging, sys, threading, warnings
 from pathlib import Path
 import structlog
-from bookstore.http import request_id as correlation
+from bookstore.http import request_id
 from bookstore.observability import logs
 from bookstore.config.settings import Settings
 
@@ -31,30 +31,30 @@ Say = Callable[..., list[str]]
 
 @pytest.fixture
 def say() -> Say:
-    """The lines that a process writes that is configured and then does something."""
+    """Run code in a process with configured logging and return the lines that it writes."""
 
-    def said(code: str, form: str = "json", level: str = "info", **env: str) -> list[str]:
-        there = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-        command = [sys.executable, "-c", SAY + code, form, level]
-        made = subprocess.run(command, env=there | env, capture_output=True, text=True, check=False)
-        assert made.stdout == ""
-        return made.stderr.splitlines()
+    def run(code: str, form: str = "json", level: str = "info", **env: str) -> list[str]:
+        base = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        command = [sys.executable, "-c", SETUP + code, form, level]
+        process = subprocess.run(command, env=base | env, capture_output=True, text=True, check=False)
+        assert process.stdout == ""
+        return process.stderr.splitlines()
 
-    return said
+    return run
 
 
 def read(lines: list[str]) -> list[dict[str, Any]]:
-    """All lines, each of which has to be an object."""
+    """Parse all lines, each of which must be a JSON object."""
     events = [json.loads(line) for line in lines]
     assert all(isinstance(event, dict) for event in events)
     return events
 
 
 def test_keys(say: Say) -> None:
-    """An event has its place and time in front, then what was said with it and what is bound to the context."""
+    """An event starts with the keys of every line, followed by its own and by those bound to the context."""
     (event,) = read(
         say(
-            'correlation.begin(b"id-1", {"path_template": "/books"})\n'
+            'request_id.begin(b"id-1", {"path_template": "/books"})\n'
             'structlog.contextvars.bind_contextvars(trace_id="t1")\n'
             'logger.warning("hello %s", "world", extra={"status": 200})',
             BOOKSTORE_WORKER="2",
@@ -68,8 +68,8 @@ def test_keys(say: Say) -> None:
     }  # fmt: skip
 
 
-def test_others_speak_the_same(say: Say) -> None:
-    """What libraries, warnings, threads and a crash have to say comes as an event too, the crash with its traceback."""
+def test_all_sources(say: Say) -> None:
+    """Messages of libraries, warnings, and uncaught exceptions with their traceback are events too."""
     events = read(
         say(
             'logging.getLogger("_granian").info("a")\n'
@@ -90,19 +90,20 @@ def test_others_speak_the_same(say: Say) -> None:
 
 
 def test_levels(say: Say) -> None:
-    """The level holds for the service; of others' debug lines, which show rows, none comes at any level."""
+    """The level applies to the service. Debug lines of libraries, which show rows, are never written."""
     code = """
 for name in ("bookstore", "sqlalchemy.engine.Engine", "sqlalchemy.pool", "asyncpg", "_granian"):
     for level in (10, 20, 30, 40):
         logging.getLogger(name).log(level, name)
 """
-    heard = {
-        level: [(one["logger"], one["level"]) for one in read(say(code, level=level))] for level in ("debug", "error")
+    logged = {
+        level: [(event["logger"], event["level"]) for event in read(say(code, level=level))]
+        for level in ("debug", "error")
     }
-    assert heard["error"] == [(name, "error") for name in dict(heard["debug"])]
-    assert [level for name, level in heard["debug"] if name == "bookstore"] == ["debug", "info", "warning", "error"]
-    assert {level for name, level in heard["debug"] if name != "bookstore"} == {"info", "warning", "error"}
-    assert {level for name, level in heard["debug"] if name.startswith("sqlalchemy")} == {"warning", "error"}
+    assert logged["error"] == [(name, "error") for name in dict(logged["debug"])]
+    assert [level for name, level in logged["debug"] if name == "bookstore"] == ["debug", "info", "warning", "error"]
+    assert {level for name, level in logged["debug"] if name != "bookstore"} == {"info", "warning", "error"}
+    assert {level for name, level in logged["debug"] if name.startswith("sqlalchemy")} == {"warning", "error"}
 
 
 HOSTILE = """
@@ -116,8 +117,8 @@ except ValueError:
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_nothing_can_be_forged(say: Say, form: str) -> None:
-    """Line ends and control characters in what a client sent make no line and steer no terminal."""
+def test_forged_lines(say: Say, form: str) -> None:
+    """Line ends and control characters sent by a client neither create a line nor control a terminal."""
     lines = say(HOSTILE, form)
     assert "".join(lines).isprintable()
     if form == "json":
@@ -129,7 +130,7 @@ def test_nothing_can_be_forged(say: Say, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_no_secret(say: Say, form: str) -> None:
-    """A password in a URL, a token and a header are masked wherever they stand; local variables are not shown."""
+    """Passwords in URLs, tokens and headers are masked everywhere, and local variables are not shown."""
     code = """
 secrets = ["postgresql://me:c4nry@db/x", "bks_c4nry", "Authorization: Bearer c4nry"]
 logger.info(secrets[0], extra={"one": secrets[1], "many": secrets, "nested": {"h": secrets[2]}})
@@ -142,14 +143,14 @@ except ValueError:
 hidden = "c4nry"
 raise SystemError("end")
 """
-    told = "\n".join(say(code, form, "debug"))
-    assert "postgresql://me:***@db/x" in told
-    assert "SystemError" in told
-    assert "c4nry" not in told.replace('hidden = "c4nry"', "")
+    log = "\n".join(say(code, form, "debug"))
+    assert "postgresql://me:***@db/x" in log
+    assert "SystemError" in log
+    assert "c4nry" not in log.replace('hidden = "c4nry"', "")
 
 
 def test_no_flood(say: Say) -> None:
-    """Of a thousand refusals one of each code is written, and how many more there were; errors are all written."""
+    """Of a thousand rejections one per code is written, and the number of omitted ones; all errors are written."""
     code = """
 import time
 for _ in range(1000):
@@ -168,7 +169,7 @@ logger.warning("a", extra={"code": "overloaded"})
 
 @pytest.mark.parametrize("color", ["", "1"])
 def test_text_in_a_file(say: Say, color: str) -> None:
-    """Text that goes to no terminal has no colour, whatever is asked for; nor at a terminal with NO_COLOR."""
+    """Text that does not go to a terminal has no colour, even with FORCE_COLOR."""
     (line,) = say('logger.info("hello", extra={"status": 200})', "text", FORCE_COLOR=color)
     assert "\x1b" not in line
     assert "hello" in line
@@ -176,24 +177,24 @@ def test_text_in_a_file(say: Say, color: str) -> None:
 
 
 def test_at_a_terminal() -> None:
-    """By itself a log at a terminal is text in colour, and without colour where NO_COLOR is set."""
-    told = {}
+    """By default the log at a terminal is coloured text, and without colour if NO_COLOR is set."""
+    output = {}
     for value in ("", "1"):
         primary, secondary = os.openpty()
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "NO_COLOR": value}
-        command = [sys.executable, "-c", SAY + 'logger.info("hello")', "auto", "info"]
+        command = [sys.executable, "-c", SETUP + 'logger.info("hello")', "auto", "info"]
         subprocess.run(command, env=env, stderr=secondary, check=True)
         os.close(secondary)
-        told[value] = os.read(primary, 10_000).decode()
+        output[value] = os.read(primary, 10_000).decode()
         os.close(primary)
-    assert "\x1b[" in told[""]
-    assert "\x1b" not in told["1"]
-    assert "hello" in told["1"]
-    assert not told["1"].startswith("{")
+    assert "\x1b[" in output[""]
+    assert "\x1b" not in output["1"]
+    assert "hello" in output["1"]
+    assert not output["1"].startswith("{")
 
 
 def test_configured_again(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
-    """Who configures twice gets each line once, and others' handlers stay."""
+    """After configuring twice each line is written once, and other handlers stay."""
     from bookstore.config.settings import Settings  # noqa: PLC0415
     from bookstore.observability import logs  # noqa: PLC0415 - after capfd has taken stderr
 
@@ -203,7 +204,7 @@ def test_configured_again(caplog: pytest.LogCaptureFixture, capfd: pytest.Captur
         for _ in range(2):
             logs.configure(Settings(data_dir=Path("/"), log_format="json"), "default")
         logging.getLogger("bookstore").warning("once")
-        assert [one["event"] for one in read(capfd.readouterr().err.splitlines())] == ["once"]
+        assert [event["event"] for event in read(capfd.readouterr().err.splitlines())] == ["once"]
         assert caplog.messages == ["once"]
     finally:
         root.handlers, root.level = before, level

@@ -15,28 +15,28 @@ from bookstore.observability.query_plan import explain, is_explainable, normalis
         ("a LIKE '50%%' AND b %% %(b)s = 0", "a LIKE '50%' AND b % $1 = 0"),
     ],
 )
-def test_numbered(statement: str, text: str) -> None:
-    """psycopg's named parameters become PostgreSQL's numbers; asyncpg's statements are as they are."""
+def test_number_parameters(statement: str, text: str) -> None:
+    """psycopg's named parameters become PostgreSQL's numbers; asyncpg's statements stay unchanged."""
     assert number_parameters(statement, "pyformat") == text
     assert number_parameters(text, "numeric_dollar") == text
 
 
-def test_normalised() -> None:
-    """A statement is one line, and the same for whatever many it asks."""
+def test_normalise() -> None:
+    """A statement is on one line, and is the same for any length of its IN lists."""
     for ids in ("$1::BIGINT, $2::BIGINT", "$1::BIGINT, $2::BIGINT, $3::BIGINT"):
         assert normalise(f"id\n  IN ({ids})\n AND x") == "id IN ($1::BIGINT, …) AND x"
     assert normalise("id IN ($1, $2)") == "id IN ($1, …)"
 
 
 def test_is_explainable() -> None:
-    """What has a plan is explainable."""
+    """Only statements that have a plan are explainable."""
     assert all(map(is_explainable, ["SELECT 1", "  with x AS (SELECT 1) SELECT", "(SELECT 1)", "UPDATE x"]))
     assert not any(map(is_explainable, ["SET x = 1", "LOCK TABLE x", "SHOW x", "", "SELECT $bookstore$ $bookstore$"]))
 
 
 def test_shape(url: sa.URL) -> None:
-    """The hash is the same whatever the parameters and the size of the table, and another one without the index;
-    nothing is carried out."""
+    """The hash does not depend on parameters or the table's size, and changes without the index. Nothing is
+    executed."""
     engine = sa.create_engine(url.set(drivername="postgresql+psycopg"))
     statement = "SELECT title, 'it''s' FROM book WHERE id = $1::BIGINT LIMIT $2::INTEGER"
     grow = "INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 3000) n"

@@ -13,7 +13,9 @@ PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
-        pytest.param(f"sent {PRESENTED} twice", "sent bks_*** twice", id="token"),  # drawn anew, so no name
+        pytest.param(
+            f"sent {PRESENTED} twice", "sent bks_*** twice", id="token"
+        ),  # random, so it must not be in the id
         ("invalid input for query argument $1: 'c4nry' (an integer)", "invalid input for query argument $1: ***"),
         ("duplicate key\nDETAIL:  Key (isbn13)=(978) already exists.", "duplicate key\nDETAIL: ***"),
         ("postgresql://me:c4n%40ry@db:5432/x failed", "postgresql://me:***@db:5432/x failed"),
@@ -32,8 +34,8 @@ PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
         ("AUTHORIZATION=c4nry", "AUTHORIZATION=***"),
     ],
 )
-def test_masked(text: str, kept: str) -> None:
-    """What has the form of a secret is masked, and the rest of the text stays."""
+def test_mask(text: str, kept: str) -> None:
+    """Text in the form of a secret is masked, and the rest stays."""
     assert mask(text) == kept
     assert has_secret(text)
 
@@ -42,7 +44,7 @@ def test_masked(text: str, kept: str) -> None:
     "text", ["GET /books", "http://127.0.0.1:8000/books", "postgresql://me@db/x", "a forgotten password", "x" * 100_000]
 )
 def test_not_masked(text: str) -> None:
-    """What has none stays as it is."""
+    """Text without a secret stays unchanged."""
     assert mask(text) == text
 
 
@@ -56,7 +58,7 @@ def test_not_masked(text: str) -> None:
         ("\udce9", r"\udce9"),
     ],
 )
-def test_inert(text: str, line: str) -> None:
-    """Nothing in a text ends its line, steers a terminal or turns the direction of writing."""
+def test_escape_controls(text: str, line: str) -> None:
+    """Line ends, control characters and bidirectional controls are escaped."""
     assert escape_controls(text) == line
     assert len(line.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The lines of a served request, of one that is refused and of one that fails, from real processes."""
+"""The log lines of real processes for requests that are served, rejected and fail."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ TOKEN = f"bks_{CANARY}"
 APP = """
 from litestar import get
 from litestar.response import Stream
-from bookstore.http import authorization as access
+from bookstore.http import authorization
 from bookstore import app
 
-@get("/broken/{number:int}", opt=access.PUBLIC)
+@get("/broken/{number:int}", opt=authorization.PUBLIC)
 async def broken(number: int) -> str:
     hidden = "c4n4" + "ry"
-    raise ZeroDivisionError("nobody foresaw it")
+    raise ZeroDivisionError("unexpected")
 
-@get("/torn", opt=access.PUBLIC)
+@get("/torn", opt=authorization.PUBLIC)
 async def torn() -> Stream:
     async def parts():
         yield b"begun"
@@ -51,14 +51,14 @@ def create_app():
 if __name__ == "__main__":
     from bookstore.http import server
     from granian.server import MPServer
-    made = MPServer.__init__
+    original_init = MPServer.__init__
     def init(self, target, **options):
-        made(self, "service:create_app", **options)
+        original_init(self, "service:create_app", **options)
     MPServer.__init__ = init
     from bookstore.cli import main
     main()
 """
-"""Our own `bookstore serve`, with a route that fails."""
+"""`bookstore serve` with two additional routes that fail."""
 
 
 class Service:
@@ -75,12 +75,12 @@ class Service:
         return self._log.read_text()
 
     def lines(self, **keys: Any) -> list[dict[str, Any]]:
-        """The events so far with these values; each line has to be one."""
+        """Return the events so far that have these values. Every line must be an event."""
         events = [json.loads(line) for line in self.text.splitlines()]
         return [event for event in events if all(event.get(key) == value for key, value in keys.items())]
 
     def line(self, **keys: Any) -> dict[str, Any]:
-        """The one event with these values, which has to come."""
+        """Wait for the only event that has these values."""
         end = time.monotonic() + PATIENCE_S
         while not (found := self.lines(**keys)):
             assert time.monotonic() < end, self.text
@@ -90,14 +90,14 @@ class Service:
 
 
 def documented_keys() -> set[str]:
-    """Those of the guide's table."""
+    """Return the keys in the guide's table."""
     guide = Path(__file__).parents[2] / "docs" / "logs.md"
     table = guide.read_text().partition("## Keys\n")[2].partition("\n## ")[0]
     return set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 
 
 def test_the_guide_names_keys_that_exist() -> None:
-    """Each key of the guide's table is one that some code writes."""
+    """Some code writes each key of the guide's table."""
     source = "".join(path.read_text() for path in (Path(__file__).parents[2] / "src").rglob("*.py"))
     assert len(documented_keys()) > 30
     assert [key for key in documented_keys() - TRACING if f'"{key}"' not in source and f".{key} =" not in source] == []
@@ -108,7 +108,7 @@ Run = Callable[..., AbstractContextManager[Service]]
 
 @pytest.fixture
 def run(url: sa.URL, tmp_path: Path) -> Run:
-    """Serves two workers with JSON lines, a line a request, at the level debug."""
+    """Run two workers with JSON lines, a line per request, at level debug."""
     (tmp_path / "service.py").write_text(APP)
 
     @contextmanager
@@ -116,7 +116,7 @@ def run(url: sa.URL, tmp_path: Path) -> Run:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        there = {
+        base = {
             "PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
             "HOME": str(tmp_path), "DATABASE_URL": conninfo(url.set(password=CANARY)),
             "BOOKSTORE_PORT": str(port), "BOOKSTORE_PROFILE": profile, "BOOKSTORE_LOG_REQUESTS": "on",
@@ -125,7 +125,7 @@ def run(url: sa.URL, tmp_path: Path) -> Run:
         log = tmp_path / "log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, str(tmp_path / "service.py"), "serve"], env=there | env, cwd=tmp_path,
+                [sys.executable, str(tmp_path / "service.py"), "serve"], env=base | env, cwd=tmp_path,
                 stdout=file, stderr=file,
             )  # fmt: skip
         service = Service(f"http://127.0.0.1:{port}", log, process)
@@ -151,8 +151,8 @@ def _is_ready(service: Service) -> bool:
 
 
 def test_a_service(run: Run) -> None:
-    """From the start to the stop each event is a line: one a request, with its id, one for a refusal and one with the
-    traceback for what nobody foresaw. No secret, query, body or local variable is in any of them."""
+    """From startup to shutdown each event is a line: one per request with its ID, one per rejection, and one with the
+    traceback per unexpected error. No line contains a secret, query string, body or local variable."""
     with run() as service:
         answer = service.get(f"/books?q={CANARY}", X_Request_ID="mine-1")
         assert (answer.status_code, answer.headers["x-request-id"]) == (200, "mine-1")
@@ -171,7 +171,7 @@ def test_a_service(run: Run) -> None:
         assert (broken.status_code, broken.json()["request_id"]) == (500, "mine-2")
         error = service.line(request_id="mine-2", level="error")
         assert error["exception"].startswith("Traceback")
-        assert error["exception"].endswith("ZeroDivisionError: nobody foresaw it")
+        assert error["exception"].endswith("ZeroDivisionError: unexpected")
         assert service.line(request_id="mine-2", level="info")["route"] == "/broken/{number}"
 
         url = f"{service.base}/books"
@@ -199,7 +199,7 @@ def test_a_service(run: Run) -> None:
 
 
 def test_a_torn_response(run: Run) -> None:
-    """An error in the middle of a response, which can become no other one, is in the log once, with its request."""
+    """An error in the middle of a response is logged once, with its request."""
     with run("default@workers=1") as service:
         with pytest.raises(httpx.TransportError):
             service.get("/torn", X_Request_ID="mine")
@@ -208,7 +208,7 @@ def test_a_torn_response(run: Run) -> None:
 
 
 def test_level(run: Run) -> None:
-    """With the level error nothing but the unforeseen is said, and that with its traceback."""
+    """At level error only unexpected errors are logged, with their traceback."""
     with run("default@workers=1", BOOKSTORE_LOG_LEVEL="error") as service:
         service.get("/books")
         service.get("/broken/7", X_Request_ID="mine")
@@ -216,8 +216,8 @@ def test_level(run: Run) -> None:
     assert len(service.lines()) == 1
 
 
-def test_a_metrics_port_tells_statements(run: Run) -> None:
-    """With a metrics port a request's line tells how many statements it sent."""
+def test_statement_count(run: Run) -> None:
+    """With a metrics port, a request's line has the number of its statements."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Statements that PostgreSQL really takes long over, on every driver, and what the log says of them."""
+"""The log lines of statements that are really slow in PostgreSQL, with every driver."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ SLOW = sa.text(
 """Sleeps once for each book with the title."""
 
 
-class Heard(logging.Handler):
-    """What was logged, with the request that it was logged for."""
+class LogRecorder(logging.Handler):
+    """Records the log, with the ID and route of the current request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Heard(logging.Handler):
         self.lines.append({**record.__dict__, "text": record.getMessage(), **ours})
 
     async def line(self) -> dict[str, Any]:
-        """The next one."""
+        """Wait for the next line."""
         async with asyncio.timeout(PATIENCE_S):
             while not self.lines:  # noqa: ASYNC110 - a thread may log it
                 await asyncio.sleep(0.01)
@@ -54,8 +54,8 @@ class Heard(logging.Handler):
 
 
 @pytest.fixture
-def heard() -> Iterator[Heard]:
-    handler = Heard()
+def recorder() -> Iterator[LogRecorder]:
+    handler = LogRecorder()
     logger = logging.getLogger("bookstore.statement")
     logger.addHandler(handler)
     yield handler
@@ -74,7 +74,7 @@ async def slow(
     title: Annotated[str, QueryParameter()],
     seconds: Annotated[float, QueryParameter()] = 0,
 ) -> int:
-    """Reads a book and sleeps in the same statement; a route of this test alone."""
+    """Read a book and sleep in the same statement. A route only of this test."""
 
     def work(session: Session) -> int:
         found: int = session.execute(SLOW, {"title": title, "seconds": seconds}).scalar_one()
@@ -95,7 +95,7 @@ async def served(url: sa.URL, driver: Driver, longest_s: float, **keys: Any) -> 
 
 @pytest.fixture
 def books_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.URL]:
-    """Books with an index over titles that none of ours is."""
+    """A database of books with an additional index on titles."""
     with own_database(
         "INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 3000) n",
         f"INSERT INTO book (title) VALUES ('{CANARY}')",  # noqa: S608 - this file's own text
@@ -106,14 +106,14 @@ def books_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> It
 
 
 async def test_a_slow_statement(
-    books_url: sa.URL, driver: Driver, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    books_url: sa.URL, driver: Driver, recorder: LogRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told with its text, time, request and plan, without its parameters; the hash of the plan stays, whatever
-    the parameters, and changes when the index is gone. A pool of one connection is enough."""
+    """A slow statement is logged with its text, duration, request and plan, without its parameters. The plan's hash
+    does not depend on parameters, and changes without the index. A pool of one connection is enough."""
     async with served(books_url, driver, 0.05, max_overflow=0) as client:
         query = {"title": "Book 7", "seconds": "0.06"}
         assert (await client.get("/slow", params=query, headers={"X-Request-ID": "a"})).json() == 1
-        line = await heard.line()
+        line = await recorder.line()
         assert (line["text"], line["levelname"]) == ("slow statement", "WARNING")
         assert (line["id"], line["route"]) == ("a", "/slow")
         assert line["duration_ms"] > 50
@@ -124,44 +124,44 @@ async def test_a_slow_statement(
 
         monkeypatch.setattr(slow_statements, "EXPLAIN_EVERY_S", 0.0)
         await client.get("/slow", params={"title": "Book 8", "seconds": "0.07"}, headers={"X-Request-ID": "b"})
-        again = await heard.line()
+        again = await recorder.line()
         assert (again["id"], again["plan_hash"]) == ("b", line["plan_hash"])
 
         with psycopg.connect(conninfo(books_url)) as connection:
             connection.execute("DROP INDEX test_title")
         await client.get("/slow", params=query)
-        assert (await heard.line())["plan_hash"] not in {line["plan_hash"], None}
-        assert heard.lines == []
+        assert (await recorder.line())["plan_hash"] not in {line["plan_hash"], None}
+        assert recorder.lines == []
 
 
-async def test_every_statement_is_slow(books_url: sa.URL, driver: Driver, heard: Heard) -> None:
-    """With a limit of 0 each is told, however fast it was."""
+async def test_limit_of_zero(books_url: sa.URL, driver: Driver, recorder: LogRecorder) -> None:
+    """With a limit of 0 every statement is logged."""
     async with served(books_url, driver, 0.0) as client:
         await client.get("/slow", params={"title": "nobody's"})
-        assert (await heard.line())["text"] == "slow statement"
+        assert (await recorder.line())["text"] == "slow statement"
 
 
-async def test_one_plan_a_minute(books_url: sa.URL, driver: Driver, heard: Heard) -> None:
-    """Slow statements of one text are explained once; each is told."""
+async def test_one_plan_a_minute(books_url: sa.URL, driver: Driver, recorder: LogRecorder) -> None:
+    """Slow statements with the same text are explained once, and each is logged."""
     async with served(books_url, driver, 0.02, pool_size=3) as client:
         query = {"title": "Book 7", "seconds": "0.03"}
         await asyncio.gather(*(client.get("/slow", params=query, headers={"X-Request-ID": f"{n}"}) for n in range(6)))
-        lines = [await heard.line() for _ in range(6)]
+        lines = [await recorder.line() for _ in range(6)]
         assert {line["id"] for line in lines} == {f"{n}" for n in range(6)}
         assert len({line["plan_hash"] for line in lines}) == 1
         with psycopg.connect(conninfo(books_url)) as connection:
             connection.execute("DROP INDEX test_title")
         await client.get("/slow", params=query)
-        assert (await heard.line())["plan_hash"] == lines[0]["plan_hash"]
+        assert (await recorder.line())["plan_hash"] == lines[0]["plan_hash"]
 
 
-async def test_a_statement_that_fails(books_url: sa.URL, driver: Driver, heard: Heard) -> None:
-    """One that PostgreSQL ended for its time is told as failed; a fast one is not told."""
+async def test_a_statement_that_fails(books_url: sa.URL, driver: Driver, recorder: LogRecorder) -> None:
+    """A statement that PostgreSQL cancelled after its timeout is logged as failed; a fast one is not logged."""
     async with served(books_url, driver, 0.05, statement_timeout=0.1) as client:
         assert (await client.get("/slow", params={"title": CANARY, "seconds": "5"})).status_code == 503
-        line = await heard.line()
+        line = await recorder.line()
         assert line["failed"] is True
         assert line["duration_ms"] > 50
         assert CANARY not in str(line)
         assert (await client.get("/slow", params={"title": "Book 7"})).json() == 1
-    assert heard.lines == []
+    assert recorder.lines == []

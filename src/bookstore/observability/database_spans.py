@@ -1,4 +1,4 @@
-"""The spans of units of work on the database and of their statements, beneath the request's (spans.py)."""
+"""Spans of units of work and of their statements, below the request's span (see `request_spans`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHANGE: Final = re.compile(r"\b(INSERT|UPDATE|DELETE)\s+(?:INTO|FROM|\w+\s+SET)
 
 
 class _Unit:
-    """What a unit of work came to."""
+    """The state of a unit of work."""
 
     __slots__ = ("attempts", "has_connection", "waited_s")
 
@@ -33,22 +33,23 @@ class _Unit:
 
 
 _UNIT: Final[ContextVar[_Unit | None]] = ContextVar("_UNIT", default=None)
-"""That in whose course the code runs: on the event loop, and in the thread that has its context."""
+"""The current unit of work, on the event loop and in a thread that has its context."""
 
 
 def instrument(database: Database, tracer: trace.Tracer) -> None:
-    """Makes spans with `tracer` of the units of work on `database`, and of their statements, from now on.
+    """Create spans with `tracer` for the units of work on `database` and for their statements, from now on.
 
-    As metrics/pool.py it takes the place of methods: SQLAlchemy has no event for the moment when a connection is
-    asked for, and none for a statement that is cancelled.
+    Like metrics/pool.py this wraps methods, because SQLAlchemy has no event for requesting a connection and none for a
+    statement that is cancelled.
     """
-    it: Any = database
+    target: Any = database
     dialect: Any = database.engine.dialect
     profile, url = database.profile, database.engine.url
-    it.run = _trace_unit(tracer, it.run, {"bookstore.driver": profile.driver, "bookstore.loading": profile.loading})
-    it._once = _time_thread_wait(it._once)  # noqa: SLF001 - each attempt of run()
-    it.pool.connect = _time_connection_wait(it.pool.connect)
-    there: dict[str, Any] = {
+    attributes: dict[str, str] = {"bookstore.driver": profile.driver, "bookstore.loading": profile.loading}
+    target.run = _trace_unit(tracer, target.run, attributes)
+    target._once = _time_thread_wait(target._once)  # noqa: SLF001 - each attempt of run()
+    target.pool.connect = _time_connection_wait(target.pool.connect)
+    server: dict[str, Any] = {
         "db.system.name": "postgresql",
         "db.namespace": url.database or "",
         "server.address": url.host or url.query.get("host") or "localhost",  # or the folder of a socket
@@ -56,12 +57,12 @@ def instrument(database: Database, tracer: trace.Tracer) -> None:
     }
     for name in ("do_execute", "do_execute_no_params", "do_executemany"):
         setattr(
-            dialect, name, _trace_statement(tracer, getattr(dialect, name), there, is_many=name == "do_executemany")
+            dialect, name, _trace_statement(tracer, getattr(dialect, name), server, is_many=name == "do_executemany")
         )
 
 
 def _trace_unit(
-    tracer: trace.Tracer, run: Callable[..., Awaitable[Any]], about: dict[str, str]
+    tracer: trace.Tracer, run: Callable[..., Awaitable[Any]], attributes: dict[str, str]
 ) -> Callable[..., Awaitable[Any]]:
     async def traced(work: Work[Any], *, reading: bool = False) -> Any:
         if not trace.get_current_span().is_recording():
@@ -69,7 +70,7 @@ def _trace_unit(
         unit, failure = _Unit(), None
         token = _UNIT.set(unit)
         with tracer.start_as_current_span(
-            "unit of work", attributes=about, record_exception=False, set_status_on_exception=False
+            "unit of work", attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as span:
             try:
                 return await run(work, reading=reading)
@@ -84,29 +85,29 @@ def _trace_unit(
                 span.set_attribute("bookstore.outcome", _outcome(unit, failure, reading=reading))
                 if unit.attempts > 1:
                     span.set_attribute("bookstore.attempts", unit.attempts)
-                del failure  # whose frames hold this one
+                del failure  # its frames refer to this one
 
     return traced
 
 
 def _trace_statement(
-    tracer: trace.Tracer, send: Callable[..., None], there: dict[str, Any], *, is_many: bool
+    tracer: trace.Tracer, send: Callable[..., None], server: dict[str, Any], *, is_many: bool
 ) -> Callable[..., None]:
     def execute(cursor: Any, statement: str, *rest: Any) -> None:
         if not trace.get_current_span().is_recording():
             send(cursor, statement, *rest)
             return
         operation = _operation(statement)
-        about = there | {"db.query.text": statement, "db.operation.name": operation}
+        attributes = server | {"db.query.text": statement, "db.operation.name": operation}
         if is_many:
-            about["db.operation.batch.size"] = len(rest[0])
-        name = f"{operation} {there['db.namespace']}"
-        span = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=about)
+            attributes["db.operation.batch.size"] = len(rest[0])
+        name = f"{operation} {server['db.namespace']}"
+        span = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
         try:
             send(cursor, statement, *rest)
             if cursor.description and cursor.rowcount >= 0:
                 span.set_attribute("db.response.returned_rows", cursor.rowcount)
-        except BaseException as error:  # a request that is cancelled too
+        except BaseException as error:  # also if the request is cancelled
             if state := sqlstate.of(error):
                 span.set_attribute("db.response.status_code", state)
             mark_failed(span, error_type(error))
@@ -119,7 +120,7 @@ def _trace_statement(
 
 @lru_cache(maxsize=512)
 def _operation(statement: str) -> str:
-    """The first word, but what it is for where CTEs stand in front."""
+    """Return the first word of the statement, or the main operation of a statement that starts with CTEs."""
     word = statement.split(maxsplit=1)[0].upper()
     if word != "WITH":
         return word
@@ -128,52 +129,52 @@ def _operation(statement: str) -> str:
 
 
 def _time_thread_wait(once: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Database._once, whose waiting for a thread, until `work` is called, is waiting for a connection."""
+    """Wrap Database._once: the wait for a thread, until `work` is called, counts as waiting for a connection."""
 
-    async def tried(work: Work[Any], reading: bool) -> Any:
+    async def attempt(work: Work[Any], reading: bool) -> Any:
         unit = _UNIT.get()
         if unit is None:
             return await once(work, reading)
         unit.attempts += 1
-        asked_s: float | None = perf_counter()
+        requested_s: float | None = perf_counter()
 
-        def come() -> None:
-            nonlocal asked_s
-            if asked_s is not None:
-                unit.waited_s += perf_counter() - asked_s
-                asked_s = None
+        def end_wait() -> None:
+            nonlocal requested_s
+            if requested_s is not None:
+                unit.waited_s += perf_counter() - requested_s
+                requested_s = None
 
-        def begun(session: Session) -> Any:
-            come()
+        def timed_work(session: Session) -> Any:
+            end_wait()
             return work(session)
 
         try:
-            return await once(begun, reading)
+            return await once(timed_work, reading)
         finally:
-            come()  # it may have come to no thread
+            end_wait()  # it may never have got a thread
 
-    return tried
+    return attempt
 
 
-def _time_connection_wait(take: Callable[[], sa.PoolProxiedConnection]) -> Callable[[], sa.PoolProxiedConnection]:
+def _time_connection_wait(check_out: Callable[[], sa.PoolProxiedConnection]) -> Callable[[], sa.PoolProxiedConnection]:
     def connect() -> sa.PoolProxiedConnection:
         unit = _UNIT.get()
         if unit is None:
-            return take()
-        asked_s = perf_counter()
+            return check_out()
+        requested_s = perf_counter()
         try:
-            lent = take()
+            connection = check_out()
             unit.has_connection = True
-            return lent
+            return connection
         finally:
-            unit.waited_s += perf_counter() - asked_s
+            unit.waited_s += perf_counter() - requested_s
 
     return connect
 
 
 def _outcome(unit: _Unit, error: BaseException | None, *, reading: bool) -> str:
-    """What became of the transaction. A thread whose request was given up works on, and a connection may break at
-    the COMMIT: then nobody here knows."""
+    """Return the outcome of the transaction. It is unknown if the request was abandoned, because its thread goes on, or
+    if the connection broke, which may happen at COMMIT."""
     if error is not None and not unit.has_connection:
         return "not begun"
     if reading:
@@ -185,13 +186,13 @@ def _outcome(unit: _Unit, error: BaseException | None, *, reading: bool) -> str:
 
 
 def error_type(error: BaseException) -> str:
-    """For `error.type`: a SQLSTATE, the code of a problem, or the class."""
+    """Return the value of `error.type`: a SQLSTATE, a problem code, or the exception's class."""
     if isinstance(error, ApiError):
         return error.code
     return sqlstate.of(error) or type(error).__qualname__
 
 
-def mark_failed(span: trace.Span, why: str) -> None:
-    """Marks `span` as one that failed."""
-    span.set_status(StatusCode.ERROR)  # without a description: an exception's words may quote what was sent
-    span.set_attribute("error.type", why)
+def mark_failed(span: trace.Span, kind: str) -> None:
+    """Set the status of `span` to error, with `kind` as its `error.type`."""
+    span.set_status(StatusCode.ERROR)  # without a description: an exception's message may quote client data
+    span.set_attribute("error.type", kind)

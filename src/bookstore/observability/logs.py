@@ -1,7 +1,7 @@
-"""The log of all processes of a service: a line an event on stderr, as JSON or for reading.
+"""Logging of all processes of a service: one line per event on stderr, as JSON or as text.
 
-Everybody logs with the standard library's `logging`; keys come as `extra={…}`, from structlog's context variables
-and from here. structlog turns the record into the line. stdout is for data.
+All code logs with the standard library's `logging`. Keys come from `extra={…}`, from structlog's context variables and
+from this module. structlog turns the record into the line. stdout is for data.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from bookstore.config.settings import Settings
-from bookstore.http import request_id as correlation
+from bookstore.http import request_id
 from bookstore.observability.redaction import escape_controls, has_secret, mask
 
 FLOOD_INTERVAL_S: Final = 1.0
-"""Of the warnings about refused requests one of each code is written in so long, and how many were not."""
+"""At most one warning about rejected requests is written per code in this time."""
 
-# What others say too much of: SQLAlchemy has each statement at INFO and each row at DEBUG.
+# Minimum levels for verbose libraries: SQLAlchemy logs each statement at INFO and each row at DEBUG.
 _MINIMUM_LEVELS: Final[Mapping[str, int]] = {
     "": logging.INFO, "sqlalchemy": logging.WARNING, "alembic": logging.WARNING, "asyncio": logging.INFO,
 }  # fmt: skip
-# Servers and libraries give handlers of their own to these.
+# Loggers to which servers and libraries add their own handlers.
 _TAKEN_OVER: Final = ("_granian", "granian.access", "litestar")
 _TRACEBACK: Final = "Traceback (most recent call last):\n"
 _PLAIN: Final = (int, float, bool, type(None))
 
 GRANIAN: Final[dict[str, Any]] = {"version": 1, "incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
-"""granian's configuration, which it applies in every process: it leaves all as it is here."""
+"""granian's logging configuration, applied in every process. It leaves this module's configuration unchanged."""
 
 
-def configure(found: Settings, profile: str) -> None:
-    """Logs as `found` says, of a service under `profile`, from now on and in the processes that are forked."""
+def configure(settings: Settings, profile: str) -> None:
+    """Configure logging for a service under `profile`, in this process and in those that it forks."""
     handler = _Stderr()
-    handler.setFormatter(_formatter(is_json=_is_json(found), profile=profile))
+    handler.setFormatter(_formatter(is_json=_is_json(settings), profile=profile))
     handler.addFilter(_FloodFilter())
     handler.addFilter(_is_not_duplicate)
     root = logging.getLogger()
-    for old in [one for one in root.handlers if isinstance(one, _Stderr)]:
+    for old in [other for other in root.handlers if isinstance(other, _Stderr)]:
         root.removeHandler(old)
     root.addHandler(handler)
     for name in _TAKEN_OVER:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
-    level = logging.getLevelName(found.log_level.upper())
+    level = logging.getLevelName(settings.log_level.upper())
     logging.getLogger("bookstore").setLevel(level)
-    for name, least in _MINIMUM_LEVELS.items():
-        logging.getLogger(name).setLevel(max(level, least))
-    # With a profile's `echo` SQLAlchemy would give it a handler to stdout.
+    for name, minimum in _MINIMUM_LEVELS.items():
+        logging.getLogger(name).setLevel(max(level, minimum))
+    # Otherwise, with a profile's `echo`, SQLAlchemy adds a handler that writes to stdout.
     logging.getLogger("sqlalchemy.engine.Engine").handlers = [logging.NullHandler()]
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 
 
-def _is_json(found: Settings) -> bool:
-    return found.log_format == "json" or (found.log_format == "auto" and not sys.stderr.isatty())
+def _is_json(settings: Settings) -> bool:
+    return settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
 
 
 def _has_colors() -> bool:
@@ -80,7 +80,7 @@ def _formatter(*, is_json: bool, profile: str) -> logging.Formatter:
             colors=_has_colors(),
             event_key="event",
             pad_event_to=0,
-            exception_formatter=structlog.dev.plain_traceback,  # the pretty ones show local variables
+            exception_formatter=structlog.dev.plain_traceback,  # the others show local variables
         )
         last = [_escape, console]
     return structlog.stdlib.ProcessorFormatter(
@@ -94,72 +94,72 @@ def _formatter(*, is_json: bool, profile: str) -> logging.Formatter:
 
 
 class _AddContext:
-    """Puts what every line has in front: when, how bad, whose, and in the course of which request."""
+    """Puts the keys that every line has first: time, level, logger, event, process and request."""
 
     def __init__(self, profile: str) -> None:
         self._profile = profile
         self._worker = os.environ.get("BOOKSTORE_WORKER")
 
-    def __call__(self, _: Any, __: str, said: EventDict) -> EventDict:
-        record: logging.LogRecord = said.pop("_record")
-        said.pop("_from_structlog")
+    def __call__(self, _: Any, __: str, values: EventDict) -> EventDict:
+        record: logging.LogRecord = values.pop("_record")
+        values.pop("_from_structlog")
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
             "timestamp": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": said.pop("event"),
+            "event": values.pop("event"),
             "profile": self._profile,
             "pid": record.process,
         }
         if self._worker:
             line["worker"] = int(self._worker)
-        if request_id := correlation.current():
-            line["request_id"] = request_id
-        if route := correlation.route():
+        if current := request_id.current():
+            line["request_id"] = current
+        if route := request_id.route():
             line["route"] = route
-        line.update(said)
-        if _TRACEBACK in line["event"]:  # granian's record of an error has it in its message
+        line.update(values)
+        if _TRACEBACK in line["event"]:  # granian puts an error's traceback into the message
             line["event"], _, line["exception"] = line["event"].partition("\n")
         return line
 
 
 def _mask(_: Any, __: str, line: EventDict) -> EventDict:
-    """Values are plain, and without secrets."""
+    """Convert all values to plain types and mask secrets."""
     texts = {key: str(value) for key, value in line.items() if not isinstance(value, _PLAIN)}
-    if has_secret("\0".join(texts.values())):  # once for all, for nearly none has
+    if has_secret("\0".join(texts.values())):  # one test for all values, because secrets are rare
         texts = {key: mask(text) for key, text in texts.items()}
     line.update(texts)
     return line
 
 
 def _json(_: Any, __: str, line: EventDict) -> str:
-    """In ASCII: what is no line end to JSON is one to many who read lines."""
+    """Encode the line as ASCII, because many line readers split at characters that JSON need not escape."""
     try:
-        made = msgspec.json.encode(line)
-        if made.isascii():
-            return made.decode()
-    except UnicodeEncodeError:  # half a character
+        encoded = msgspec.json.encode(line)
+        if encoded.isascii():
+            return encoded.decode()
+    except UnicodeEncodeError:  # a lone surrogate
         pass
     return json.dumps(line, separators=(",", ":"))
 
 
 def _escape(_: Any, __: str, line: EventDict) -> EventDict:
-    """Each text on one line; a traceback's lines are indented, none of them can pass for an event."""
-    made = {
+    """Keep each text on one line, and indent a traceback's lines so that none of them looks like an event."""
+    escaped = {
         key: escape_controls(value) if isinstance(value, str) else value
         for key, value in line.items()
         if key != "profile"
     }
     if exception := line.get("exception"):
-        made["exception"] = "\n".join(f"    {escape_controls(one)}" for one in exception.split("\n"))
-    return made
+        escaped["exception"] = "\n".join(f"    {escape_controls(text)}" for text in exception.split("\n"))
+    return escaped
 
 
 class _FloodFilter(logging.Filter):
-    """Lets pass one warning of each `code` in FLOOD_S: who is refused often must not fill a disk.
+    """Passes one warning per `code` in FLOOD_INTERVAL_S, so that a flood of rejected requests cannot fill the disk.
 
-    The next one that passes tells as `suppressed` how many did not.
+    The next one that passes has the number of dropped warnings as `suppressed`.
     """
 
     def __init__(self) -> None:
@@ -182,19 +182,19 @@ class _FloodFilter(logging.Filter):
 
 
 def _is_not_duplicate(record: logging.LogRecord) -> bool:
-    """Whether it is not granian's word on an error that is in the log already, with its causes."""
-    return record.name != "_granian.utils" or not correlation.is_logged()
+    """Return False for granian's report of an error that is in the log already."""
+    return record.name != "_granian.utils" or not request_id.is_logged()
 
 
 class _Stderr(logging.Handler):
-    """Writes a line in one piece, so that those of several processes do not mix."""
+    """Writes each line in one piece, so that lines of several processes do not mix."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             rest = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
             while rest:
                 rest = rest[os.write(sys.stderr.fileno(), rest) :]
-        except Exception:  # noqa: BLE001 - as each of logging's handlers: a log that fails stops nothing
+        except Exception:  # noqa: BLE001 - like logging's own handlers: a failure to log stops nothing
             self.handleError(record)
 
 
@@ -205,6 +205,6 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
     logging.getLogger("bookstore").critical("uncaught exception", exc_info=(kind, error, trace))
 
 
-def _log_uncaught_in_thread(it: threading.ExceptHookArgs) -> None:
-    if it.exc_value is not None:
-        _log_uncaught(it.exc_type, it.exc_value, it.exc_traceback)
+def _log_uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
+    if arguments.exc_value is not None:
+        _log_uncaught(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)

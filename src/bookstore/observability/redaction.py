@@ -1,7 +1,6 @@
-"""What a text must not bring into a log: secrets, by their form, values that a database quotes, and characters that
-steer a terminal or end a line.
+"""Removes from log text what must not be there: secrets, values that a database quotes, and control characters.
 
-No code of ours logs a secret; this is for the words of others, such as a driver's error that quotes its URL.
+Our own code never logs a secret. This is for third-party messages, such as a driver's error that quotes its URL.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
 
 def has_secret(text: str) -> bool:
-    """Whether `text` may have a secret in it; quicker than looking for it."""
+    """Return whether `text` may contain a secret. Faster than masking it."""
     lower = text.lower()
-    return any([sign in lower for sign in _SIGNS])  # noqa: C419 - the list is quicker
+    return any([sign in lower for sign in _SIGNS])  # noqa: C419 - the list is faster
 
 
 def mask(text: str) -> str:
-    """`text` with `***` where a token, a password, an Authorization header or a database's quote of a value shows."""
-    return _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()))}{MASK}", text)
+    """Replace tokens, passwords, Authorization headers and values quoted by the database in `text` with `***`."""
+    return _SECRETS.sub(lambda match: f"{next(filter(None, match.groups()))}{MASK}", text)
 
 
 def escape_controls(text: str) -> str:
-    """`text` on one line, where control and direction characters are written as escapes."""
+    """Return `text` on one line, with control characters and bidirectional controls escaped."""
     return text if text.isprintable() else _UNPRINTABLE.sub(_escape, text)
 
 
-def _escape(found: re.Match[str]) -> str:
-    return found[0] if found[0].isprintable() else found[0].encode("unicode_escape").decode()
+def _escape(match: re.Match[str]) -> str:
+    return match[0] if match[0].isprintable() else match[0].encode("unicode_escape").decode()

@@ -1,6 +1,6 @@
-"""A line a request, where BOOKSTORE_LOG_REQUESTS asks for it: who asked for what, and what came of it.
+"""The request log: one line for each request if BOOKSTORE_LOG_REQUESTS is on.
 
-Of a URL the path alone is logged: a query holds what people look for. Headers and bodies are not logged either.
+Only the path is logged, because query strings contain users' search terms. Headers and bodies are not logged either.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST_PATH: Final = 200
 
 
 class RequestLog:
-    """`app`, each request of which is logged when it is over: probes of an orchestrator at DEBUG, others at INFO."""
+    """ASGI middleware that logs each finished request of `app`: health probes at DEBUG, others at INFO."""
 
     def __init__(self, app: ASGIApp, proxies: Sequence[Network]) -> None:
         self._app = app
@@ -34,10 +34,10 @@ class RequestLog:
         if scope["type"] != "http" or not logger.isEnabledFor(level):
             await self._app(scope, receive, send)
             return
-        method = scope["method"]  # before the gate makes a GET of a HEAD
+        method = scope["method"]  # before the gate turns a HEAD into a GET
         status, size = None, 0
 
-        def noted(message: Message) -> Any:
+        def send_and_record(message: Message) -> Any:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = int(message["status"])
@@ -47,7 +47,7 @@ class RequestLog:
 
         began = perf_counter()
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_and_record)
         finally:
             line = {
                 "method": method,

@@ -1,7 +1,7 @@
-"""The spans of a request: itself, its units of work, their statements. Only imported where traces are asked for.
+"""Spans of requests, their units of work and their statements. Imported only if tracing is enabled.
 
-By OpenTelemetry's semantic conventions, less what may hold a secret or a reader's data: no query, header, body,
-parameter, address of a client or text of an exception is in any span.
+Spans follow OpenTelemetry's semantic conventions, without attributes that may contain secrets or users' data: no query
+string, header, body, statement parameter, client address or exception message.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.38.0"
 LONGEST_PATH: Final = 1024
-"""Characters; a client may send more, and 2048 spans wait to be sent."""
+"""Characters. A client may send a longer path, and up to 2048 spans are buffered."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ERROR: Final = "bookstore.error"
-"""The key of the request's exception in its scope."""
+"""The key of a request's exception in its ASGI scope."""
 _W3C: Final = TraceContextTextMapPropagator()
 
 
 class Spans:
-    """Makes the spans of one worker with `provider`."""
+    """Creates the spans of one worker with `provider`."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self.provider = provider
@@ -49,18 +49,18 @@ class Spans:
         self._continues = "tracecontext" in propagators.replace(" ", "").split(",")
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
-        """`app`, each request of which is a span, but those of probes: several a second, and all the same."""
+        """Wrap the ASGI `app` so that each request is a span, except the frequent and uniform health probes."""
 
         async def traced(scope: Any, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or scope["path"] in PROBES:
                 await app(scope, receive, send)
                 return
-            method = scope["method"]  # before the gate makes a GET of a HEAD
+            method = scope["method"]  # before the gate turns a HEAD into a GET
             name = method if method in _METHODS else "HTTP"
             span = self._tracer.start_span(name, self._parent(scope), SpanKind.SERVER, _request_attributes(scope))
             status = 0
 
-            def noted(message: Message) -> Any:
+            def send_and_record(message: Message) -> Any:
                 nonlocal status
                 if message["type"] == "http.response.start":
                     status = int(message["status"])
@@ -74,7 +74,7 @@ class Spans:
                 ),
             ):
                 try:
-                    await app(scope, receive, noted)
+                    await app(scope, receive, send_and_record)
                 except BaseException as error:
                     scope[_ERROR] = error
                     raise
@@ -84,7 +84,7 @@ class Spans:
         return traced
 
     def _parent(self, scope: Any) -> Context:
-        """The caller's span, by its `traceparent`; none where it sent none, or OTEL_PROPAGATORS says so."""
+        """Return the caller's span from `traceparent`, or none if it is absent or OTEL_PROPAGATORS excludes it."""
         if not self._continues:
             return Context()
         carrier = {
@@ -95,29 +95,29 @@ class Spans:
         return _W3C.extract(carrier, Context()) if carrier else Context()
 
     async def record_error(self, error: Exception, scope: Any) -> None:
-        """A hook for Litestar's `after_exception`: keeps `error` until it is known how it was answered."""
+        """Keep `error` until the status of the response is known. A hook for Litestar's `after_exception`."""
         scope[_ERROR] = error
 
     def instrument(self, database: Database) -> None:
-        """Makes spans of the units of work on `database`, and of their statements, from now on."""
+        """Create spans for the units of work on `database` and for their statements, from now on."""
         database_spans.instrument(database, self._tracer)
 
 
 def _request_attributes(scope: Any) -> dict[str, Any]:
     method = scope["method"]
-    about = {
+    attributes = {
         "http.request.method": method if method in _METHODS else "_OTHER",
         "url.path": scope["path"][:LONGEST_PATH],
         "url.scheme": scope["scheme"],
         "network.protocol.version": scope["http_version"],
     }
-    if server := scope.get("server"):  # where it listens: the Host header is anybody's word
-        about |= {"server.address": server[0], "server.port": server[1] and int(server[1])}  # granian's is a text
-    return {key: value for key, value in about.items() if value is not None}
+    if server := scope.get("server"):  # where the service listens: the Host header cannot be trusted
+        attributes |= {"server.address": server[0], "server.port": server[1] and int(server[1])}  # granian sends str
+    return {key: value for key, value in attributes.items() if value is not None}
 
 
 def _finish(span: trace.Span, name: str, route: str | None, status: int, error: BaseException | None) -> None:
-    """Tells what came of a request; `status` is 0 where it has no answer."""
+    """Record the outcome of a request in its span. `status` is 0 if there was no response."""
     if route:
         span.update_name(f"{name} {route}")
         span.set_attribute("http.route", route)
@@ -132,7 +132,7 @@ def _finish(span: trace.Span, name: str, route: str | None, status: int, error: 
 
 
 def _frames(error: BaseException) -> Iterator[str]:
-    """Where `error` and what caused it came from, without what they say."""
+    """Yield the class and the stack frames of `error` and of its causes, without their messages."""
     for link in sqlstate.causes(error):
         yield f"{type(link).__qualname__}\n"
         yield from traceback.format_tb(link.__traceback__)

@@ -1,4 +1,4 @@
-"""Blocks: what is counted, by whom, and what stays of it."""
+"""Blocks: counting, and claiming a block in a worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bookstore.observability.metrics.block import (
 
 
 def test_histogram() -> None:
-    """A time counts in the first bucket whose bound is not below it, beyond the last in one of its own."""
+    """A value is counted in the first bucket whose bound is not below it, or in the overflow bucket."""
     block = Block(memoryview(bytearray(BYTES)))
     for seconds in (0.0, BOUNDS[0], BOUNDS[0] * 1.01, BOUNDS[-1], 99.0):
         block.observe(WAIT, seconds)
@@ -33,8 +33,8 @@ def test_histogram() -> None:
 
 
 def test_kinds_of_requests_are_bounded() -> None:
-    """Beyond ROWS kinds of requests, and for a route that is too long, `other` counts; who reads the same
-    memory reads the same kinds."""
+    """Beyond ROWS kinds of requests, and for a route that is too long, `other` counts. A second Block on the same
+    memory has the same rows."""
     memory = memoryview(bytearray(BYTES))
     block = Block(memory)
     for number in range(ROWS * 2):
@@ -42,18 +42,18 @@ def test_kinds_of_requests_are_bounded() -> None:
         block.observe(row, 0.001)
         block.cells[row + ROW_STATEMENTS] += 2
     block.observe(block.row("GET", "/" + "x" * 200, 200), 0.001)
-    found = Block(memory).requests()
-    assert len(found) == ROWS
+    rows = Block(memory).requests()
+    assert len(rows) == ROWS
     method, route, status = OTHER.split()
-    other = found[method, route, int(status)]
+    other = rows[method, route, int(status)]
     assert (sum(other.times[:-1]), other.statements) == (ROWS + 2, 2 * (ROWS + 1))
-    assert all((sum(row.times[:-1]), row.statements) == (1, 2) for kind, row in found.items() if kind[1] != route)
+    assert all((sum(row.times[:-1]), row.statements) == (1, 2) for kind, row in rows.items() if kind[1] != route)
     assert Block(memory).row("GET", "/7", 200) == block.row("GET", "/7", 200)
 
 
 def test_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker gets a block that no running process counts in, with what was counted there; none where both are
-    in use, where it has no number, and where no server made any."""
+    """A worker gets a block that no running process uses, with its previous counts. It gets none if both are in use, if
+    it has no number, or if the server has no blocks."""
     with shared_memory.blocks(2) as blocks:
         environment = {
             shared_memory.BLOCKS_VARIABLE: os.environ[shared_memory.BLOCKS_VARIABLE],
@@ -63,12 +63,12 @@ def test_claims(monkeypatch: pytest.MonkeyPatch) -> None:
         assert first
         first.cells[STATEMENTS] += 5
         assert first.cells[STARTS] == 1
-        assert [int(one.cells[PID]) for one in blocks] == [0, 0, os.getpid(), 0]
+        assert [int(block.cells[PID]) for block in blocks] == [0, 0, os.getpid(), 0]
         second = shared_memory.claim(environment)
         assert second
         assert second.cells[STATEMENTS] == 0
         assert shared_memory.claim(environment) is None
-        first.cells[PID] = 2**22 + 1  # more than any pid
+        first.cells[PID] = 2**22 + 1  # larger than any pid
         again = shared_memory.claim(environment)
         assert again
         assert (again.cells[STATEMENTS], again.cells[STARTS]) == (5, 2)

@@ -41,16 +41,16 @@ POOL_COUNTS = ("pool_requests_num_total", "pool_wait_seconds_count", "pool_hold_
 
 
 def until(holds: Callable[[], Any], what: str) -> Any:
-    """Waits for what comes about in another process, and returns it; fails where it does not."""
+    """Wait until `holds` returns a true value, and return it. Fails with `what` after PATIENCE_S."""
     end = time.monotonic() + PATIENCE_S
-    while not (found := holds()):
+    while not (value := holds()):
         assert time.monotonic() < end, what
         time.sleep(0.02)
-    return found
+    return value
 
 
 class Port:
-    """A server's metrics."""
+    """The metrics port of a server."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -61,7 +61,7 @@ class Port:
         return httpx.get(self.address).raise_for_status().text
 
     def series(self, name: str, **labels: str) -> dict[tuple[str, ...], float]:
-        """The values of the samples of this name that bear these labels, by all of their labels' values."""
+        """Return the values of the samples with this name and these labels, by all of their label values."""
         return {
             tuple(sample.labels.values()): sample.value
             for family in text_string_to_metric_families(self.text)
@@ -73,7 +73,7 @@ class Port:
         return sum(self.series(name, **labels).values())
 
     def pids(self) -> dict[str, int]:
-        """Worker -> pid."""
+        """Return the process ID of each worker."""
         return {
             sample.labels["worker"]: int(sample.labels["pid"])
             for family in text_string_to_metric_families(self.text)
@@ -101,16 +101,16 @@ def books(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterat
 
 
 def get(address: str) -> int:
-    """The status, on a connection of its own, so that any worker may take it."""
+    """Return the status of a request on a new connection, which any worker may accept."""
     return httpx.get(address, timeout=PATIENCE_S).status_code
 
 
 def test_workers_add_up(deployed: Deployed, books: sa.URL, port: Port) -> None:
-    """Under two workers the counts of requests add up to what was sent, and each running pid is told. A killed
-    worker's counts stay, and its successor's are added."""
+    """With two workers the counts add up to the requests sent, and every running process is reported. The counts of a
+    killed worker are kept, and its successor's are added."""
     spec = "default@workers=2,pool_size=2"
     with deployed(books, BOOKSTORE_PROFILE=spec, BOOKSTORE_METRICS_PORT=str(port.number)) as address:
-        before = until(lambda: len(found := port.pids()) == 2 and found, "not all workers are there")
+        before = until(lambda: len(found := port.pids()) == 2 and found, "not all workers are running")
         assert set(before) == {"1", "2"}
 
         def sent() -> float:
@@ -124,7 +124,7 @@ def test_workers_add_up(deployed: Deployed, books: sa.URL, port: Port) -> None:
         statements = port.total("bookstore_statements_total")
         os.kill(before["1"], signal.SIGKILL)
         after = until(
-            lambda: len(found := port.pids()) == 2 and found["1"] != before["1"] and found, "no successor was told"
+            lambda: len(found := port.pids()) == 2 and found["1"] != before["1"] and found, "no successor is reported"
         )
         assert after["2"] == before["2"]
         assert all(map(psutil.pid_exists, after.values()))
@@ -135,21 +135,21 @@ def test_workers_add_up(deployed: Deployed, books: sa.URL, port: Port) -> None:
         assert port.total("bookstore_requests_in_flight") == 0
         for _ in range(10):
             assert get(f"{address}/books") == 200
-        until(lambda: sent() == 40, "the successor's requests are not added")
+        until(lambda: sent() == 40, "the successor's requests are not counted")
 
 
 @pytest.mark.parametrize("driver", get_args(Driver))
 def test_two_workers_count_exactly(deployed: Deployed, books: sa.URL, port: Port, driver: Driver) -> None:
-    """Under two workers and eight clients the sums over the workers are what was sent: requests, connections asked
-    for, and statements, in all and by route. A lazy list of three books is seven statements, authors are one."""
+    """With two workers and eight clients the sums over the workers are exact: requests, connection requests and
+    statements, in total and by route. A lazy list of three books is seven statements, authors are one."""
     spec = f"default@driver={driver},workers=2,pool_size=2,loading=lazy"
     environment = {"BOOKSTORE_PROFILE": spec, "BOOKSTORE_METRICS_PORT": str(port.number)}
     sent = {"/books": (40, 7), "/authors": (30, 1), "/health/live": (20, 0)}
     names = ("requests_total", "request_seconds_count", "request_statements_total")
 
     def counts() -> dict[str, float]:
-        found = {f"{name} {route}": port.total(f"bookstore_{name}", route=route) for route in sent for name in names}
-        return found | {name: port.total(f"bookstore_{name}") for name in ("statements_total", *POOL_COUNTS)}
+        by_route = {f"{name} {route}": port.total(f"bookstore_{name}", route=route) for route in sent for name in names}
+        return by_route | {name: port.total(f"bookstore_{name}") for name in ("statements_total", *POOL_COUNTS)}
 
     def both_answer() -> bool:
         pids.add(httpx.get(f"{address}/health/live").json()["pid"])
@@ -163,9 +163,9 @@ def test_two_workers_count_exactly(deployed: Deployed, books: sa.URL, port: Port
         paths = [path for path, (times, _) in sent.items() for _ in range(times)]
         assert list(threads.map(get, [address + path for path in paths])) == [200] * len(paths)
         until(lambda: port.total("bookstore_requests_in_flight") == 0, "requests are in flight")
-        told = {name: count - before[name] for name, count in counts().items()}
+        counted = {name: count - before[name] for name, count in counts().items()}
     work = sum(times for times, each in sent.values() if each)
-    assert told == {
+    assert counted == {
         **{f"{name} {route}": times for route, (times, _) in sent.items() for name in names[:2]},
         **{f"request_statements_total {route}": times * each for route, (times, each) in sent.items()},
         "statements_total": sum(times * each for times, each in sent.values()),
@@ -175,11 +175,11 @@ def test_two_workers_count_exactly(deployed: Deployed, books: sa.URL, port: Port
 
 @pytest.mark.parametrize("driver", get_args(Driver))
 def test_pool_and_statements(deployed: Deployed, books: sa.URL, port: Port, driver: Driver) -> None:
-    """A list is one statement. Three requests on one connection: two wait; afterwards nobody does, all of
-    their waiting was counted, and the connection is back."""
+    """A list is one statement. Of three requests on one connection two wait. Afterwards none waits, their wait was
+    counted, and the connection was returned."""
     spec = f"default@driver={driver},workers=1,pool_size=1,pool_timeout=30s,statement_timeout=30s"
     with deployed(books, BOOKSTORE_PROFILE=spec, BOOKSTORE_METRICS_PORT=str(port.number)) as address:
-        get(f"{address}/books")  # what a connection asks once is not the request's
+        get(f"{address}/books")  # a new connection sends statements of its own
         until(lambda: port.total("bookstore_requests_total", route="/books") == 1, "the request is not counted")
         counted = {
             name: port.total(f"bookstore_{name}")
@@ -188,7 +188,7 @@ def test_pool_and_statements(deployed: Deployed, books: sa.URL, port: Port, driv
         with ThreadPoolExecutor(3) as threads, psycopg.connect(conninfo(books)) as blocker:
             blocker.execute("LOCK TABLE book IN ACCESS EXCLUSIVE MODE")
             answers = [threads.submit(get, f"{address}/books") for _ in range(3)]
-            until(lambda: port.total("bookstore_pool_requests_waiting") == 2, "two do not wait")
+            until(lambda: port.total("bookstore_pool_requests_waiting") == 2, "fewer than two wait")
             assert port.total("bookstore_pool_checked_out") == 1
             assert port.total("bookstore_requests_in_flight") == 3
             blocker.rollback()
@@ -212,12 +212,12 @@ def test_pool_and_statements(deployed: Deployed, books: sa.URL, port: Port, driv
         assert port.total("bookstore_pool_connections_ms_total") > 0
         assert port.total("bookstore_pool_connections_errors_total") == 0
         assert port.total("bookstore_requests_shed_total") == 0
-        until(lambda: port.total("bookstore_event_loop_lag_seconds_count") > 0, "the loop's lag is not looked at")
+        until(lambda: port.total("bookstore_event_loop_lag_seconds_count") > 0, "the loop's lag is not sampled")
 
 
 @pytest.mark.parametrize("driver", get_args(Driver))
-def test_who_gets_no_connection(deployed: Deployed, books: sa.URL, port: Port, driver: Driver) -> None:
-    """A request that waits longer than pool_timeout is an error of the pool, and waits no more."""
+def test_pool_timeout(deployed: Deployed, books: sa.URL, port: Port, driver: Driver) -> None:
+    """A request that waits longer than pool_timeout counts as an error of the pool and no longer as waiting."""
     spec = f"default@driver={driver},workers=1,pool_size=1,pool_timeout=0.2s,statement_timeout=30s"
     with deployed(books, BOOKSTORE_PROFILE=spec, BOOKSTORE_METRICS_PORT=str(port.number)) as address:
         with ThreadPoolExecutor(2) as threads, psycopg.connect(conninfo(books)) as blocker:
@@ -227,13 +227,13 @@ def test_who_gets_no_connection(deployed: Deployed, books: sa.URL, port: Port, d
             blocker.rollback()
             assert sorted(answer.result() for answer in answers) == [200, 503]
         until(lambda: port.total("bookstore_requests_total", status="503") == 1, "the 503 is not counted")
-        until(lambda: port.total("bookstore_pool_checked_out") == 0, "the connection is not back")
+        until(lambda: port.total("bookstore_pool_checked_out") == 0, "the connection was not returned")
         assert port.total("bookstore_pool_requests_waiting") == 0
 
 
-def test_what_is_told(deployed: Deployed, books: sa.URL, port: Port) -> None:
-    """Every metric that is told is documented with its type and labels, and every documented one is told. No
-    path that a client makes up becomes a series, and no secret is told. Other paths of the port are 404."""
+def test_documented_metrics(deployed: Deployed, books: sa.URL, port: Port) -> None:
+    """The metrics on the page are those in the documentation, with their types and labels. Paths invented by clients
+    create no series, and the page contains no secrets. Other paths of the port are 404."""
     secret, entry = tokens.make("test", ["catalog:write"], date(2026, 1, 1))
     environment = {"BOOKSTORE_API_TOKENS": entry.line(), "BOOKSTORE_METRICS_PORT": str(port.number)}
     with deployed(books, **environment) as address:
@@ -252,19 +252,19 @@ def test_what_is_told(deployed: Deployed, books: sa.URL, port: Port) -> None:
     url = sa.make_url(conninfo(books))
     for hidden in (secret, entry.line(), url.password, conninfo(books)):
         assert not hidden or hidden not in text
-    told = {}
+    metrics = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
         name = family.name + ("_total" if family.type == "counter" else "")
-        told[name] = (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
+        metrics[name] = (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
     rows = re.findall(r"^\| `(bookstore_\w+)` \| (\w+) \| ([^|]*) \|", PAGE.read_text(), re.MULTILINE)
-    assert {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in rows} == told
+    assert {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in rows} == metrics
 
 
 def test_series_are_bounded(deployed: Deployed, books: sa.URL, port: Port) -> None:
-    """A thousand ids, unknown paths, methods and parameters make no series beyond those of the first of each kind."""
+    """A thousand IDs, unknown paths, methods and parameters create no series beyond the first of each kind."""
 
-    def ask(number: int) -> None:
+    def send(number: int) -> None:
         client.get(f"/books/{number}")
         for path in (f"/made-up/{number}", f"/books/{number}/made-up", f"/books/x{number}"):
             client.get(path)
@@ -286,74 +286,74 @@ def test_series_are_bounded(deployed: Deployed, books: sa.URL, port: Port) -> No
         deployed(books, BOOKSTORE_METRICS_PORT=str(port.number)) as address,
         httpx.Client(base_url=address, timeout=PATIENCE_S) as client,
     ):
-        for number in (1, 999):  # there, and not there
-            ask(number)
+        for number in (1, 999):  # existing, and not
+            send(number)
         until(lambda: answered() == 2, "the requests are not counted")
         before = series()
         for number in range(1, 1001):
             client.get(f"/books/{number}")
         for number in range(1, 51):
-            ask(number)
+            send(number)
         until(lambda: answered() == 1052, "the requests are not counted")
         assert series() == before
 
 
-def test_what_a_server_is(deployed: Deployed, books: sa.URL, port: Port) -> None:
-    """Build, profile and schema are told once a server: versions as installed, all keys of the profile, the schema that
-    was found; and when it started."""
+def test_info_metrics(deployed: Deployed, books: sa.URL, port: Port) -> None:
+    """Build, profile, schema and start time appear once per server, with installed versions, all keys of the profile
+    and the schema revision."""
     spec = "psycopg-sync-joined@pool_size=2,max_waiting=7"
     environment = {"BOOKSTORE_PROFILE": spec, "BOOKSTORE_METRICS_PORT": str(port.number)}
     began_s = time.time()
     with deployed(books, **environment):
-        told = {
+        infos = {
             family.name: sample
             for family in text_string_to_metric_families(port.text)
             for sample in family.samples
             if "worker" not in sample.labels
         }
-    assert {sample.value for name, sample in told.items() if name.endswith("_info")} == {1}
-    build = told["bookstore_build_info"].labels
+    assert {sample.value for name, sample in infos.items() if name.endswith("_info")} == {1}
+    build = infos["bookstore_build_info"].labels
     assert (build["driver"], build["driver_version"]) == ("psycopg", version("psycopg"))
     assert {name: build[name] for name in ("litestar", "sqlalchemy", "granian")} == {
         name: version(name) for name in ("litestar", "sqlalchemy", "granian")
     }
     keys = rendering.effective(loader.load(spec))
     del keys["description"]
-    assert told["bookstore_profile_info"].labels == {"profile": loader.load(spec).name, **keys}
+    assert infos["bookstore_profile_info"].labels == {"profile": loader.load(spec).name, **keys}
     assert (keys["max_waiting"], keys["threads"]) == ("7", "2")
-    assert told["bookstore_schema_info"].labels == {"revision": SCHEMA_REVISION, "needed": SCHEMA_REVISION}
-    assert began_s - 1 <= told["bookstore_start_time_seconds"].value <= time.time()
-    assert len(told) == 4
+    assert infos["bookstore_schema_info"].labels == {"revision": SCHEMA_REVISION, "needed": SCHEMA_REVISION}
+    assert began_s - 1 <= infos["bookstore_start_time_seconds"].value <= time.time()
+    assert len(infos) == 4
 
 
-def test_a_database_without_tables_is_told() -> None:
-    """Where nothing was migrated the revision is `none`."""
-    found = info.info_labels(EngineProfile(name="test"), None)["bookstore_schema_info"]
-    assert found == {"revision": "none", "needed": SCHEMA_REVISION}
+def test_database_without_tables() -> None:
+    """If nothing was migrated, the revision is `none`."""
+    labels = info.info_labels(EngineProfile(name="test"), None)["bookstore_schema_info"]
+    assert labels == {"revision": "none", "needed": SCHEMA_REVISION}
 
 
 def test_off_by_default(deployed: Deployed, books: sa.URL) -> None:
-    """A server that is not asked for metrics listens on its own port alone."""
+    """Without a metrics port, a server listens only on its own port."""
     with deployed(books) as address:
         pid = httpx.get(f"{address}/health/live").json()["pid"]
         worker = psutil.Process(pid)
         listening = {
-            one.laddr.port
-            for who in (worker, worker.parent())
-            if who
-            for one in who.net_connections()
-            if one.status == "LISTEN"
+            connection.laddr.port
+            for process in (worker, worker.parent())
+            if process
+            for connection in process.net_connections()
+            if connection.status == "LISTEN"
         }
         assert listening == {int(address.rpartition(":")[2])}
         assert "bookstore-metrics" not in Path(f"/proc/{pid}/maps").read_text()
 
 
-def test_nothing_is_installed(books: sa.URL) -> None:
-    """Without a block to count in no part of the service is wrapped."""
+def test_nothing_is_wrapped_without_a_block(books: sa.URL) -> None:
+    """Without a block, no part of the service is wrapped."""
     database = make_database(EngineProfile(name="test", gc="default"), books)
-    made = app.make_app(database)
-    assert isinstance(made.asgi_handler, Gate)
-    assert made.after_request is None
+    service = app.make_app(database)
+    assert isinstance(service.asgi_handler, Gate)
+    assert service.after_request is None
     assert "connect" not in vars(database.pool)
     assert not {"connect", "do_execute"} & vars(database.engine.dialect).keys()
     assert not sa.event.contains(database.pool, "checkin", print)
@@ -361,14 +361,14 @@ def test_nothing_is_installed(books: sa.URL) -> None:
 
 
 @pytest.mark.parametrize("is_own", [True, False])
-def test_port_is_taken(books: sa.URL, port: Port, is_own: bool) -> None:
-    """A metrics port on which somebody listens, or the service itself would, is refused before anything starts."""
-    mine = free_port()
+def test_port_in_use(books: sa.URL, port: Port, is_own: bool) -> None:
+    """A metrics port that is in use, or is the service's own port, prevents startup."""
+    service_port = free_port()
     with socket.socket() as other:
         other.bind(("127.0.0.1", port.number))
         other.listen()
-        command = [sys.executable, "-m", "bookstore", "serve", "--port", str(mine)]
-        command += ["--metrics-port", str(mine if is_own else port.number)]
+        command = [sys.executable, "-m", "bookstore", "serve", "--port", str(service_port)]
+        command += ["--metrics-port", str(service_port if is_own else port.number)]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
         done = subprocess.run(
             command,
@@ -382,4 +382,4 @@ def test_port_is_taken(books: sa.URL, port: Port, is_own: bool) -> None:
     assert "--metrics-port" in done.stderr
     assert "Traceback" not in done.stderr
     with socket.socket() as probe, suppress(OSError):
-        assert probe.connect_ex(("127.0.0.1", mine)) != 0
+        assert probe.connect_ex(("127.0.0.1", service_port)) != 0

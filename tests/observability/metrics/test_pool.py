@@ -1,4 +1,4 @@
-"""What is counted of units of work and connections, in one process and on every driver."""
+"""Counts of units of work and connections, in one process, with every driver."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ async def until(holds: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.01)
 
 
-def asking(count: int) -> Callable[[Session], int]:
-    """A unit of work of so many statements."""
+def statements(count: int) -> Callable[[Session], int]:
+    """Return a unit of work with `count` statements."""
 
     def work(session: Session) -> int:
         for _ in range(count):
@@ -70,8 +70,8 @@ def take_lock(session: Session) -> int:
 
 
 async def test_shedding(url: sa.URL, driver: Driver, block: Block) -> None:
-    """While one works and max_waiting others wait, who comes then is refused at once: no connection is asked for, no
-    statement sent, nobody waits. The refusals are counted, and afterwards all work is done again."""
+    """While one unit of work runs and max_waiting others wait, further ones are rejected at once, without requesting a
+    connection, sending a statement or waiting. Rejections are counted, and later work is done again."""
     profile = EngineProfile(
         name="shed", driver=driver, pool_size=1, max_waiting=2, pool_timeout=PATIENCE_S, statement_timeout=60.0
     )
@@ -83,27 +83,27 @@ async def test_shedding(url: sa.URL, driver: Driver, block: Block) -> None:
             blocker.execute("SELECT pg_advisory_lock(1)")
             taken = [asyncio.create_task(database.run(take_lock))]
             await until(lambda: cells[CHECKED_OUT] == 1, "the connection is not held")
-            taken += [asyncio.create_task(database.run(asking(1))) for _ in range(2)]
+            taken += [asyncio.create_task(database.run(statements(1))) for _ in range(2)]
             await until(lambda: cells[WAITING] == 2, "nobody waits")
             before = [cells[cell] for cell in (REQUESTED, STATEMENTS, FAILED, WAITING)]
             for count in (1, 2, 3):
-                with pytest.raises(ApiError) as refused:
-                    await database.run(asking(1), reading=count == 2)
-                assert (refused.value.code, refused.value.problem_type.status) == ("overloaded", 503)
+                with pytest.raises(ApiError) as rejection:
+                    await database.run(statements(1), reading=count == 2)
+                assert (rejection.value.code, rejection.value.problem_type.status) == ("overloaded", 503)
                 assert cells[SHED] == count
             assert [cells[cell] for cell in (REQUESTED, STATEMENTS, FAILED, WAITING)] == before
             assert database.in_progress == 3
             blocker.execute("SELECT pg_advisory_unlock(1)")
         assert await asyncio.gather(*taken) == [0, 1, 1]
         assert database.in_progress == 0
-        assert await asyncio.gather(*(database.run(asking(1)) for _ in range(3))) == [1] * 3
+        assert await asyncio.gather(*(database.run(statements(1)) for _ in range(3))) == [1] * 3
         assert (cells[SHED], cells[FAILED], cells[WAITING], cells[CHECKED_OUT]) == (3, 0, 0, 0)
     finally:
         await database.stop()
 
 
-async def test_work_that_ends_badly_makes_room(url: sa.URL, driver: Driver, block: Block) -> None:
-    """Whether a unit of work fails or is cancelled while it waits, the next one may come in its place."""
+async def test_failed_work_makes_room(url: sa.URL, driver: Driver, block: Block) -> None:
+    """After a unit of work fails, or is cancelled while waiting, the next one can take its place."""
 
     def fail(_: Session) -> int:
         raise LookupError("on purpose")
@@ -116,21 +116,21 @@ async def test_work_that_ends_badly_makes_room(url: sa.URL, driver: Driver, bloc
             with pytest.raises(LookupError):
                 await database.run(fail)
         for _ in range(3):
-            task = asyncio.create_task(database.run(asking(1)))
+            task = asyncio.create_task(database.run(statements(1)))
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert database.in_progress == 0
         await until(lambda: block.cells[CHECKED_OUT] == 0, "a connection is not back")
-        assert await database.run(asking(1)) == 1
+        assert await database.run(statements(1)) == 1
         assert block.cells[SHED] == 0
     finally:
         await database.stop()
 
 
-async def test_statements_are_their_request_s(url: sa.URL, driver: Driver, block: Block) -> None:
-    """Requests that run at the same time each get their own statements counted, in whichever thread; what no request
-    asked is counted in all alone."""
+async def test_statements_per_request(url: sa.URL, driver: Driver, block: Block) -> None:
+    """Concurrent requests each count their own statements, in any thread. Statements outside of a request only count
+    in the total."""
     database = pool.make_database(EngineProfile(name="tally", driver=driver, pool_size=3), url, block)
     await database.start()
     before = block.cells[STATEMENTS]
@@ -139,28 +139,28 @@ async def test_statements_are_their_request_s(url: sa.URL, driver: Driver, block
         tally = Tally()
         TALLY.set(tally)
         for _ in range(5):
-            await database.run(asking(count), reading=True)
+            await database.run(statements(count), reading=True)
         return tally.statements
 
     try:
-        found = await asyncio.gather(*(request(count) for count in range(1, 9)))
-        assert found == [5 * count for count in range(1, 9)]
-        assert block.cells[STATEMENTS] - before == sum(found)
-        await database.run(asking(2))
-        assert block.cells[STATEMENTS] - before == sum(found) + 2
+        counts = await asyncio.gather(*(request(count) for count in range(1, 9)))
+        assert counts == [5 * count for count in range(1, 9)]
+        assert block.cells[STATEMENTS] - before == sum(counts)
+        await database.run(statements(2))
+        assert block.cells[STATEMENTS] - before == sum(counts) + 2
     finally:
         await database.stop()
 
 
-async def test_connects_that_fail(url: sa.URL, driver: Driver, block: Block) -> None:
-    """An attempt to connect where nobody listens is counted as one that failed, one that succeeds is not."""
+async def test_failed_connects(url: sa.URL, driver: Driver, block: Block) -> None:
+    """Only failed attempts to connect count as failed."""
     nowhere = url.set(host="127.0.0.1", port=1, query={})
     database = pool.make_database(EngineProfile(name="nowhere", driver=driver, pool_size=1), nowhere, block)
     with pytest.raises(Exception):  # noqa: B017, PT011 - drivers differ in the type
-        await database.run(asking(1))
+        await database.run(statements(1))
     await database.stop()
     assert block.cells[CONNECT_FAILED] == block.cells[CONNECTS] == 1
-    there: Any = pool.make_database(EngineProfile(name="there", driver=driver, pool_size=1), url, block)
-    await there.run(asking(1))
-    await there.stop()
+    reachable: Any = pool.make_database(EngineProfile(name="reachable", driver=driver, pool_size=1), url, block)
+    await reachable.run(statements(1))
+    await reachable.stop()
     assert (block.cells[CONNECT_FAILED], block.cells[CONNECTS]) == (1, 2)

@@ -1,4 +1,4 @@
-"""A collector that takes what a real one would: OTLP over HTTP."""
+"""A collector of traces over OTLP/HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ERROR = 2
 
 @dataclass
 class Span:
-    """One span, as it came."""
+    """One received span."""
 
     name: str
     kind: int
@@ -28,13 +28,13 @@ class Span:
     span_id: str
     parent_id: str
     is_error: bool
-    told: dict[str, Any]
+    attributes: dict[str, Any]
     events: list[tuple[str, dict[str, Any]]]
     status_message: str
 
 
 class Collector:
-    """What was sent to a port of this machine."""
+    """Everything that was sent to the collector's port."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -43,19 +43,18 @@ class Collector:
         self.spans: list[Span] = []
         self.resources: list[dict[str, Any]] = []
 
-    def take(self, headers: dict[str, str], body: bytes) -> None:
+    def receive(self, headers: dict[str, str], body: bytes) -> None:
         self.headers.append(headers)
         self.bodies.append(body)
-        for one in ExportTraceServiceRequest.FromString(body).resource_spans:
-            self.resources.append(_plain(one.resource.attributes))
-            self.spans += [_span(span) for scope in one.scope_spans for span in scope.spans]
+        for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+            self.resources.append(_plain(group.resource.attributes))
+            self.spans += [_span(span) for scope in group.scope_spans for span in scope.spans]
 
     def named(self, name: str) -> Span:
-        (found,) = (span for span in self.spans if span.name == name)
-        return found
+        (span,) = (span for span in self.spans if span.name == name)
+        return span
 
-    def below(self, parent: Span) -> list[Span]:
-        """The children of `parent`."""
+    def children(self, parent: Span) -> list[Span]:
         return [span for span in self.spans if (span.trace_id, span.parent_id) == (parent.trace_id, parent.span_id)]
 
     def statements(self) -> list[Span]:
@@ -64,12 +63,12 @@ class Collector:
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """Takes spans for as long as the `with` block lasts."""
+    """Run a collector while the `with` block runs."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             assert self.path == "/v1/traces"
-            taken.take(
+            received.receive(
                 {k.lower(): v for k, v in self.headers.items()}, self.rfile.read(int(self.headers["content-length"]))
             )
             answer = ExportTraceServiceResponse().SerializeToString()
@@ -83,11 +82,11 @@ def collector() -> Iterator[Collector]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        taken = Collector(f"http://127.0.0.1:{server.server_port}")
+        received = Collector(f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield taken
+            yield received
         finally:
             server.shutdown()
             thread.join()
@@ -108,4 +107,4 @@ def _span(span: Any) -> Span:
 
 
 def _plain(attributes: Any) -> dict[str, Any]:
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in attributes}

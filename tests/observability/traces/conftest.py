@@ -1,4 +1,4 @@
-"""The service in this process, traced, on a database with a few books."""
+"""A traced service in this process, with a database of a few books."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BOOKS = "INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 2
 
 @pytest.fixture(scope="package")
 def books_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.URL]:
-    """Books of an author and a genre each."""
+    """A database of books with one author and one genre each."""
     with own_database(
         _BOOKS,
         "INSERT INTO author (name) VALUES ('Ann')",
@@ -53,10 +53,10 @@ def driver(request: pytest.FixtureRequest) -> Driver:
 
 @pytest.fixture
 def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """What this process sends, once the service stopped."""
-    with collector() as taken:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.endpoint)
-        yield taken
+    """The spans that this process has sent when the service has stopped."""
+    with collector() as received:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.endpoint)
+        yield received
 
 
 @get("/sql", opt=authorization.PUBLIC)
@@ -65,11 +65,11 @@ async def run_sql(
     statement: Annotated[str, QueryParameter()],
     secret: Annotated[str, QueryParameter()] = "",
 ) -> int:
-    """Runs statements, with ;; between them, as one unit of work that writes; a route of these tests alone."""
+    """Run statements, separated by ;;, as one writing unit of work. A route only of these tests."""
 
     def work(session: Session) -> int:
-        for one in statement.split(" ;; "):
-            session.execute(sa.text(one), {"secret": secret} if ":secret" in one else {})
+        for text in statement.split(" ;; "):
+            session.execute(sa.text(text), {"secret": secret} if ":secret" in text else {})
         return 1
 
     return await database.run(work)
@@ -77,18 +77,18 @@ async def run_sql(
 
 @pytest.fixture
 def traced(books_url: sa.URL, driver: Driver) -> Traced:
-    """Serves, traced, and asks: `async with traced(key=value) as client`."""
+    """Run a traced service: `async with traced(key=value) as client`."""
 
     @asynccontextmanager
     async def served(**keys: Any) -> AsyncIterator[httpx.AsyncClient]:
-        # gc: the process is the tests', its heap is not for freezing
+        # gc: the heap of the test process must not be frozen
         profile = EngineProfile(
             name="traced", driver=driver, gc="default", **{"pool_size": 2, "loading": "json", **keys}
         )
         spans = Spans(tracing.make_provider(profile))
         app = make_app(make_database(profile, books_url), known=Keyring((_WRITER,)), spans=spans)
         app.register(run_sql)
-        # Not Litestar's test client: that one answers one request after the other.
+        # Not Litestar's test client, which sends requests one after the other.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar's types
         async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
             yield client

@@ -1,4 +1,4 @@
-"""Traces of the service as operators start it: what turns them on, where they go, and what they may not do."""
+"""Tracing of the service as operators start it: enabling it, exporting spans, and its side effects."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Deployed = Callable[..., AbstractContextManager[str]]
 CANARY = "c4n4ry"
 PATIENCE_S = 40.0
 HERE = "http://127.0.0.1:4318"
-# Litestar looks for a plugin of its own, which needs a package that is not there: a few names are loaded on the way.
+# Litestar probes for its own plugin, which needs a package that is not installed, and loads a few modules on the way.
 _LOADED = """
 import sys, threading
 from bookstore.app import create_app
 app = create_app()
 from bookstore.http.gate import Gate
 print(isinstance(app.asgi_handler, Gate))
-print([one for one in sys.modules if one.startswith(("opentelemetry.sdk", "opentelemetry.trace", "requests"))])
+print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.trace", "requests"))])
 print([thread.name for thread in threading.enumerate()])
 """
 
 
 @pytest.mark.parametrize(
-    ("environ", "is_asked"),
+    ("environ", "is_enabled"),
     [
         ({}, False),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
@@ -58,49 +58,49 @@ print([thread.name for thread in threading.enumerate()])
         ({"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "zipkin"}, False),
     ],
 )
-def test_only_the_environment_asks_for_traces(environ: dict[str, str], is_asked: bool) -> None:
-    """Traces are on where OTEL_* asks for them and nothing of it forbids them."""
-    assert tracing.is_enabled(environ) == is_asked
+def test_enabling(environ: dict[str, str], is_enabled: bool) -> None:
+    """Tracing is enabled if OTEL_* enables it and does not disable it."""
+    assert tracing.is_enabled(environ) == is_enabled
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("OTEL_TRACES_EXPORTER", "zipkin", "found 'zipkin'; allowed are otlp, console, none"),
         ("OTEL_TRACES_SAMPLER", "parentbased_ratio", "allowed are always_on, always_off, traceidratio"),
-        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096", "found 4096; allowed is no more than OTEL_BSP_MAX_QUEUE_SIZE, 2048"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "0", "allowed is a whole number from 1 on"),
-        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "allowed is a whole number from 0 on"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096", "found 4096; allowed is at most OTEL_BSP_MAX_QUEUE_SIZE, 2048"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0", "allowed is a whole number of at least 1"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "allowed is a whole number of at least 0"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "found 'grpc'; allowed is http/protobuf"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "allowed is http://HOST:PORT"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:x", "allowed is http://HOST:PORT"),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://me:{CANARY}@collector", "secrets go into"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://collector?key={CANARY}", "secrets go into"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://me:{CANARY}@collector", "secrets belong in"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://collector?key={CANARY}", "secrets belong in"),
         ("OTEL_EXPORTER_OTLP_HEADERS", CANARY, "allowed is NAME=value"),
         ("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={CANARY}\nx", "allowed is NAME=value"),
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", f'a=b,authorization="{CANARY}"', "allowed is NAME=value"),
     ],
 )
-def test_what_cannot_be_is_refused(name: str, value: str, told: str) -> None:
-    """A value that the SDK would drop, or log with the secret in it, is refused; what may be a secret is not shown."""
-    with pytest.raises(ConfigurationError) as refusal:
+def test_invalid_values(name: str, value: str, message: str) -> None:
+    """A value that the SDK would drop, or log with a secret, is rejected. Possible secrets are not shown."""
+    with pytest.raises(ConfigurationError) as error:
         tracing.is_enabled({"OTEL_TRACES_EXPORTER": "otlp", name: value})
-    assert str(refusal.value).startswith(f"{name}: ")
-    assert told in str(refusal.value)
-    assert CANARY not in str(refusal.value)
+    assert str(error.value).startswith(f"{name}: ")
+    assert message in str(error.value)
+    assert CANARY not in str(error.value)
 
 
 def test_a_ratio_is_a_number() -> None:
-    """The SDK would trace all requests where the share cannot be read."""
-    asked = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
-    assert tracing.is_enabled(asked | {"OTEL_TRACES_SAMPLER_ARG": "0.01"})
+    """An invalid ratio is rejected, because the SDK would trace all requests."""
+    environ = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
+    assert tracing.is_enabled(environ | {"OTEL_TRACES_SAMPLER_ARG": "0.01"})
     for wrong in ("1%", "2", "nan", "."):
         with pytest.raises(ConfigurationError, match="allowed is a number from 0 to 1"):
-            tracing.is_enabled(asked | {"OTEL_TRACES_SAMPLER_ARG": wrong})
+            tracing.is_enabled(environ | {"OTEL_TRACES_SAMPLER_ARG": wrong})
 
 
-def test_not_installed_is_refused(books_url: sa.URL, tmp_path: Path) -> None:
-    """Asked for traces without OpenTelemetry, `bookstore serve` says what to install, and starts nothing."""
+def test_not_installed(books_url: sa.URL, tmp_path: Path) -> None:
+    """If tracing is enabled without OpenTelemetry, `bookstore serve` says what to install and does not start."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['opentelemetry.sdk'] = None\n")
     ended = subprocess.run(
         [sys.executable, "-m", "bookstore", "serve"],
@@ -117,9 +117,9 @@ def test_not_installed_is_refused(books_url: sa.URL, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": HERE, "OTEL_SDK_DISABLED": "true"}])
-def test_off_nothing_is_there(books_url: sa.URL, environ: dict[str, str]) -> None:
-    """Where nobody asks, no module of OpenTelemetry is imported, no thread runs, and nothing is around the gate."""
-    told = subprocess.run(
+def test_disabled(books_url: sa.URL, environ: dict[str, str]) -> None:
+    """While disabled, nothing of OpenTelemetry is imported, no thread runs, and the gate is not wrapped."""
+    output = subprocess.run(
         [sys.executable, "-c", _LOADED],
         env=_environment(books_url, **environ),
         capture_output=True,
@@ -127,13 +127,13 @@ def test_off_nothing_is_there(books_url: sa.URL, environ: dict[str, str]) -> Non
         timeout=PATIENCE_S,
         check=True,
     ).stdout
-    assert told == "True\n[]\n['MainThread']\n"
+    assert output == "True\n[]\n['MainThread']\n"
 
 
 @pytest.mark.parametrize("driver", get_args(Driver))
 def test_the_service_sends_its_spans(deployed: Deployed, books_url: sa.URL, driver: Driver) -> None:
-    """`bookstore serve` under two workers sends whole trees with the headers that it was told, the last ones at its
-    stop; a problem names the trace of its request."""
+    """`bookstore serve` with two workers sends complete traces with the configured headers, the last ones at shutdown.
+    A problem has the trace ID of its request."""
     with collector() as collected:
         given = {
             "BOOKSTORE_PROFILE": f"default@driver={driver},loading=json,workers=2",
@@ -149,15 +149,15 @@ def test_the_service_sends_its_spans(deployed: Deployed, books_url: sa.URL, driv
     assert len(requests) == 10
     assert len(problems) == 4
     assert {problem["trace_id"] for problem in problems} == {
-        span.trace_id for span in requests if span.told["http.response.status_code"] == 404
+        span.trace_id for span in requests if span.attributes["http.response.status_code"] == 404
     }
     for request in requests:
-        assert (request.name, request.told["server.address"]) == ("GET /books/{book_id}", "127.0.0.1")
-        assert isinstance(request.told["server.port"], int)
-        (unit,) = collected.below(request)
+        assert (request.name, request.attributes["server.address"]) == ("GET /books/{book_id}", "127.0.0.1")
+        assert isinstance(request.attributes["server.port"], int)
+        (unit,) = collected.children(request)
         assert unit.kind == INTERNAL
-        assert unit.told["bookstore.driver"] == driver
-        assert {span.kind for span in collected.below(unit)} == {CLIENT}
+        assert unit.attributes["bookstore.driver"] == driver
+        assert {span.kind for span in collected.children(unit)} == {CLIENT}
     assert {headers["authorization"] for headers in collected.headers} == {f"Bearer {CANARY}"}
     assert not any(CANARY.encode() in body for body in collected.bodies)
     assert {resource["service.name"] for resource in collected.resources} == {"bookstore"}
@@ -165,8 +165,8 @@ def test_the_service_sends_its_spans(deployed: Deployed, books_url: sa.URL, driv
 
 
 @contextmanager
-def _deaf() -> Iterator[int]:
-    """A port that takes connections and never answers."""
+def _silent_port() -> Iterator[int]:
+    """A port that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -174,19 +174,19 @@ def _deaf() -> Iterator[int]:
 
 
 @contextmanager
-def _nobody() -> Iterator[int]:
-    """A port on which nobody listens."""
+def _closed_port() -> Iterator[int]:
+    """A port that refuses connections."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
-        yield probe.getsockname()[1]  # bound and not listening: refused, and nobody else's
+        yield probe.getsockname()[1]  # bound and not listening, so no other process can use it
 
 
-@pytest.mark.parametrize("port", [_deaf, _nobody])
-def test_a_collector_that_is_not_there_is_no_trouble(
+@pytest.mark.parametrize("port", [_silent_port, _closed_port])
+def test_unreachable_collector(
     books_url: sa.URL, tmp_path: Path, port: Callable[[], AbstractContextManager[int]]
 ) -> None:
-    """Requests are answered, and the stop is as graceful as ever, whatever becomes of the spans; what the log says of
-    a request bears the trace that its problem names."""
+    """Without a collector, requests are answered and shutdown is graceful. The log lines of a request have the trace ID
+    of its problem."""
     with port() as number, (tmp_path / "log").open("w") as log:
         environment = _environment(
             books_url,
@@ -196,7 +196,7 @@ def test_a_collector_that_is_not_there_is_no_trouble(
             OTEL_BSP_MAX_EXPORT_BATCH_SIZE="8",
             OTEL_BSP_MAX_QUEUE_SIZE="16",
         )
-        with _free() as listening:
+        with _free_port() as listening:
             environment["BOOKSTORE_PORT"] = str(listening)
         server = subprocess.Popen(
             [sys.executable, "-m", "bookstore", "serve"], env=environment, cwd=tmp_path, stdout=log, stderr=log
@@ -208,23 +208,24 @@ def test_a_collector_that_is_not_there_is_no_trouble(
                 time.sleep(0.05)
             with httpx.Client(base_url=f"http://127.0.0.1:{listening}", timeout=PATIENCE_S) as client:
                 assert [client.get("/books").status_code for _ in range(20)] == [200] * 20
-                refused = client.post("/books", json={}, headers={"Authorization": f"Bearer {CANARY}"}).json()
+                problem = client.post("/books", json={}, headers={"Authorization": f"Bearer {CANARY}"}).json()
             server.send_signal(signal.SIGTERM)
             assert server.wait(PATIENCE_S) == 0
         finally:
             server.kill()
             server.wait()
-    told = (tmp_path / "log").read_text()
-    assert json.loads(told.splitlines()[0])["traces"] == "on"
-    (line,) = (one for one in map(json.loads, told.splitlines()) if "unknown token" in one["event"])
-    assert line["trace_id"] == refused["trace_id"]
+    log_text = (tmp_path / "log").read_text()
+    events = [json.loads(line) for line in log_text.splitlines()]
+    assert events[0]["traces"] == "on"
+    (line,) = (event for event in events if "unknown token" in event["event"])
+    assert line["trace_id"] == problem["trace_id"]
     assert line["span_id"]
-    assert any(json.loads(line).get("drained") for line in told.splitlines())
-    assert CANARY not in told
+    assert any(event.get("drained") for event in events)
+    assert CANARY not in log_text
 
 
 @contextmanager
-def _free() -> Iterator[int]:
+def _free_port() -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         yield probe.getsockname()[1]

@@ -1,7 +1,7 @@
-"""Blocks -> Prometheus's text format 0.0.4.
+"""Renders the workers' blocks in Prometheus's text format 0.0.4.
 
-Each series of a worker bears the label `worker` and nothing is summed here: a sum beside its parts in one family would
-be counted twice by whoever sums over it, and `sum without (worker) (…)` is Prometheus's own.
+Every series of a worker has the label `worker`. There are no totals, because a query that sums over a family with
+totals would count everything twice; Prometheus itself can `sum without (worker) (…)`.
 """
 
 from __future__ import annotations
@@ -29,50 +29,57 @@ class _Family(NamedTuple):
 
 
 _FAMILIES: Final = {
-    "bookstore_build_info": _Family("gauge", "1; the versions of the service and of what it stands on."),
-    "bookstore_profile_info": _Family("gauge", "1; the engine profile, all of its keys."),
-    "bookstore_schema_info": _Family("gauge", "1; the schema's revision at the server's start, and the needed one."),
-    "bookstore_start_time_seconds": _Family("gauge", "When the server started, in seconds since 1970."),
-    "bookstore_worker_up": _Family("gauge", "1 where a process of this number runs, else 0."),
-    "bookstore_worker_starts_total": _Family("counter", "Processes that were started with this number."),
-    "bookstore_worker_info": _Family("gauge", "1 for each process that serves: its pid and what it runs."),
-    "bookstore_requests_total": _Family("counter", "Requests that are over."),
-    "bookstore_request_seconds": _Family("histogram", "Time from a request's head to the end of its answer."),
-    "bookstore_request_statements_total": _Family("counter", "SQL statements that these requests sent."),
-    "bookstore_requests_in_flight": _Family("gauge", "Requests that are not over."),
-    "bookstore_requests_shed_total": _Family("counter", "Units of work refused at once: max_waiting others waited."),
-    "bookstore_pool_min": _Family("gauge", "Connections that the pool keeps open (pool_size)."),
-    "bookstore_pool_max": _Family("gauge", "Connections that there can be (pool_size + max_overflow)."),
-    "bookstore_pool_size": _Family("gauge", "Connections that are open."),
-    "bookstore_pool_checked_out": _Family("gauge", "Connections that units of work hold."),
-    "bookstore_pool_checked_in": _Family("gauge", "Connections that are open and free."),
-    "bookstore_pool_overflow": _Family("gauge", "Connections that are open beyond pool_size."),
-    "bookstore_pool_requests_waiting": _Family("gauge", "Units of work that wait for a connection."),
-    "bookstore_pool_requests_num_total": _Family("counter", "Times that a connection was asked for."),
-    "bookstore_pool_requests_queued_total": _Family("counter", "Of these, how many found none free."),
-    "bookstore_pool_requests_wait_ms_total": _Family("counter", "Milliseconds that they waited in all."),
-    "bookstore_pool_requests_errors_total": _Family("counter", "Of these, how many got none."),
-    "bookstore_pool_usage_ms_total": _Family("counter", "Milliseconds that connections were held in all."),
-    "bookstore_pool_connections_num_total": _Family("counter", "Attempts to connect to PostgreSQL."),
-    "bookstore_pool_connections_ms_total": _Family("counter", "Milliseconds that they took in all."),
-    "bookstore_pool_connections_errors_total": _Family("counter", "Of these, how many failed."),
-    "bookstore_pool_wait_seconds": _Family("histogram", "Time from asking for a connection to having it."),
-    "bookstore_pool_hold_seconds": _Family("histogram", "Time from having a connection to giving it back."),
-    "bookstore_statements_total": _Family("counter", "SQL statements sent, without BEGIN, COMMIT and ROLLBACK."),
-    "bookstore_statement_seconds_total": _Family("counter", "Time from sending statements to having their answers."),
-    "bookstore_encode_seconds_total": _Family("counter", "Time for writing answers as JSON."),
-    "bookstore_event_loop_lag_seconds": _Family("histogram", "How late the event loop runs what is due."),
-    "bookstore_event_loop_lag_max_seconds": _Family("gauge", "The greatest lag within about a second."),
-    "bookstore_gc_pause_seconds_total": _Family("counter", "Time that the garbage collector took."),
-    "bookstore_gc_collections_total": _Family("counter", "Runs of the garbage collector."),
+    "bookstore_build_info": _Family("gauge", "Versions of the service and its libraries (constant 1)."),
+    "bookstore_profile_info": _Family("gauge", "The engine profile with all its keys (constant 1)."),
+    "bookstore_schema_info": _Family("gauge", "Schema revision at startup and the one needed (constant 1)."),
+    "bookstore_start_time_seconds": _Family("gauge", "Start time of the server since unix epoch in seconds."),
+    "bookstore_worker_up": _Family("gauge", "Whether a process of this worker is running (1) or not (0)."),
+    "bookstore_worker_starts_total": _Family("counter", "Total number of processes started for this worker."),
+    "bookstore_worker_info": _Family("gauge", "Process ID and profile of each serving process (constant 1)."),
+    "bookstore_requests_total": _Family("counter", "Total number of finished HTTP requests."),
+    "bookstore_request_seconds": _Family("histogram", "Duration of HTTP requests in seconds."),
+    "bookstore_request_statements_total": _Family("counter", "Total number of SQL statements sent by HTTP requests."),
+    "bookstore_requests_in_flight": _Family("gauge", "Number of HTTP requests being served."),
+    "bookstore_requests_shed_total": _Family("counter", "Total number of units of work rejected at max_waiting."),
+    "bookstore_pool_min": _Family("gauge", "Number of connections that the pool keeps open (pool_size)."),
+    "bookstore_pool_max": _Family("gauge", "Maximum number of connections (pool_size + max_overflow)."),
+    "bookstore_pool_size": _Family("gauge", "Number of open connections."),
+    "bookstore_pool_checked_out": _Family("gauge", "Number of connections in use."),
+    "bookstore_pool_checked_in": _Family("gauge", "Number of idle connections in the pool."),
+    "bookstore_pool_overflow": _Family("gauge", "Number of open connections beyond pool_size."),
+    "bookstore_pool_requests_waiting": _Family("gauge", "Number of units of work waiting for a connection."),
+    "bookstore_pool_requests_num_total": _Family("counter", "Total number of connection requests."),
+    "bookstore_pool_requests_queued_total": _Family(
+        "counter", "Total number of connection requests that found none free."
+    ),
+    "bookstore_pool_requests_wait_ms_total": _Family("counter", "Total time waiting for a connection in milliseconds."),
+    "bookstore_pool_requests_errors_total": _Family("counter", "Total number of connection requests that failed."),
+    "bookstore_pool_usage_ms_total": _Family("counter", "Total time connections were in use in milliseconds."),
+    "bookstore_pool_connections_num_total": _Family("counter", "Total number of attempts to connect to PostgreSQL."),
+    "bookstore_pool_connections_ms_total": _Family("counter", "Total time connecting to PostgreSQL in milliseconds."),
+    "bookstore_pool_connections_errors_total": _Family("counter", "Total number of failed connection attempts."),
+    "bookstore_pool_wait_seconds": _Family("histogram", "Time spent waiting for a connection in seconds."),
+    "bookstore_pool_hold_seconds": _Family("histogram", "Time a connection was in use in seconds."),
+    "bookstore_statements_total": _Family(
+        "counter", "Total number of SQL statements except BEGIN, COMMIT and ROLLBACK."
+    ),
+    "bookstore_statement_seconds_total": _Family("counter", "Total time spent executing SQL statements in seconds."),
+    "bookstore_encode_seconds_total": _Family("counter", "Total time spent encoding responses as JSON in seconds."),
+    "bookstore_event_loop_lag_seconds": _Family("histogram", "Event loop lag in seconds."),
+    "bookstore_event_loop_lag_max_seconds": _Family("gauge", "Maximum event loop lag of the last second in seconds."),
+    "bookstore_gc_pause_seconds_total": _Family("counter", "Total time spent in garbage collection in seconds."),
+    "bookstore_gc_collections_total": _Family("counter", "Total number of garbage collections by generation."),
 }
 
 
 def render_page(
     blocks: Sequence[Block], profile: EngineProfile, infos: Mapping[str, Labels], started_s: float
 ) -> bytes:
-    """What the workers of a server under `profile` counted in `blocks` until now; `infos` are the labels of what it is
-    (`identity`), `started_s` the time of its start."""
+    """Return the metrics page of a server under `profile`, in UTF-8.
+
+    `blocks` hold the workers' counts, BLOCKS_PER_WORKER for each. `infos` are the labels of the info metrics by name.
+    `started_s` is the start time in seconds since 1970.
+    """
     samples: dict[str, list[Sample]] = defaultdict(list)
     for name, labels in infos.items():
         samples[name].append((name, labels, 1))
@@ -88,42 +95,42 @@ def render_page(
 
 
 def _worker_samples(number: int, blocks: Sequence[Block], profile: EngineProfile) -> Iterator[tuple[str, Sample]]:
-    """Everything of one worker as (family, sample): the counters of all its processes, the gauges of those that run."""
+    """Yield one worker's samples with their families: counters of all its processes, gauges of the running ones."""
     worker = {"worker": str(number)}
     counted = [0.0] * len(blocks[0].fixed())
     alive = []
-    for one in blocks:
-        cells = one.fixed()
+    for worker_block in blocks:
+        cells = worker_block.fixed()
         counted = [was + more for was, more in zip(counted, cells, strict=True)]
-        if shared_memory.is_alive(one):
+        if shared_memory.is_alive(worker_block):
             alive.append(cells)
 
-    def plain(name: str, value: float, **labels: str) -> tuple[str, Sample]:
+    def sample(name: str, value: float, **labels: str) -> tuple[str, Sample]:
         return name, (name, worker | labels, value)
 
     for cells in alive:
-        told = {"profile": profile.name, "driver": profile.driver, "loading": profile.loading}
-        yield plain("bookstore_worker_info", 1, pid=f"{cells[block.PID]:.0f}", **told)
-    yield plain("bookstore_worker_up", float(bool(alive)))
-    yield plain("bookstore_worker_starts_total", counted[block.STARTS])
+        labels = {"profile": profile.name, "driver": profile.driver, "loading": profile.loading}
+        yield sample("bookstore_worker_info", 1, pid=f"{cells[block.PID]:.0f}", **labels)
+    yield sample("bookstore_worker_up", float(bool(alive)))
+    yield sample("bookstore_worker_starts_total", counted[block.STARTS])
     yield from _gauge_samples(worker, alive, profile)
-    yield plain("bookstore_requests_shed_total", counted[block.SHED])
+    yield sample("bookstore_requests_shed_total", counted[block.SHED])
     waits, holds, lags = (block.histogram(counted, at) for at in (block.WAIT, block.HOLD, block.LAG))
-    yield plain("bookstore_pool_requests_num_total", counted[block.REQUESTED])
-    yield plain("bookstore_pool_requests_queued_total", counted[block.QUEUED])
-    yield plain("bookstore_pool_requests_wait_ms_total", waits[-1] * 1000)
-    yield plain("bookstore_pool_requests_errors_total", counted[block.FAILED])
-    yield plain("bookstore_pool_usage_ms_total", holds[-1] * 1000)
-    yield plain("bookstore_pool_connections_num_total", counted[block.CONNECTS])
-    yield plain("bookstore_pool_connections_ms_total", counted[block.CONNECT_S] * 1000)
-    yield plain("bookstore_pool_connections_errors_total", counted[block.CONNECT_FAILED])
-    yield plain("bookstore_statements_total", counted[block.STATEMENTS])
-    yield plain("bookstore_statement_seconds_total", counted[block.STATEMENT_S])
-    yield plain("bookstore_encode_seconds_total", counted[block.ENCODE_S])
-    yield plain("bookstore_gc_pause_seconds_total", counted[block.GC_PAUSE_S])
+    yield sample("bookstore_pool_requests_num_total", counted[block.REQUESTED])
+    yield sample("bookstore_pool_requests_queued_total", counted[block.QUEUED])
+    yield sample("bookstore_pool_requests_wait_ms_total", waits[-1] * 1000)
+    yield sample("bookstore_pool_requests_errors_total", counted[block.FAILED])
+    yield sample("bookstore_pool_usage_ms_total", holds[-1] * 1000)
+    yield sample("bookstore_pool_connections_num_total", counted[block.CONNECTS])
+    yield sample("bookstore_pool_connections_ms_total", counted[block.CONNECT_S] * 1000)
+    yield sample("bookstore_pool_connections_errors_total", counted[block.CONNECT_FAILED])
+    yield sample("bookstore_statements_total", counted[block.STATEMENTS])
+    yield sample("bookstore_statement_seconds_total", counted[block.STATEMENT_S])
+    yield sample("bookstore_encode_seconds_total", counted[block.ENCODE_S])
+    yield sample("bookstore_gc_pause_seconds_total", counted[block.GC_PAUSE_S])
     for generation in range(3):
         runs = counted[block.COLLECTIONS + generation]
-        yield plain("bookstore_gc_collections_total", runs, generation=str(generation))
+        yield sample("bookstore_gc_collections_total", runs, generation=str(generation))
     yield from _histogram_samples("bookstore_pool_wait_seconds", worker, waits)
     yield from _histogram_samples("bookstore_pool_hold_seconds", worker, holds)
     yield from _histogram_samples("bookstore_event_loop_lag_seconds", worker, lags)
@@ -135,19 +142,19 @@ def _gauge_samples(worker: Labels, alive: list[list[float]], profile: EngineProf
         return sum(cells[cell] for cells in alive)
 
     now = monotonic()
-    # A loop that stands still cannot say so itself: its beat is overdue.
+    # A blocked loop cannot report its lag: the time since its overdue sample does.
     lags = [max(cells[block.LAG_MAX_S], now - (cells[block.SAMPLED_AT_S] or now) - TICK_S) for cells in alive]
-    lent = total(block.CHECKED_OUT)
-    free = max(0.0, total(block.OPEN) - lent)
-    kept = profile.pool_size if profile.pool == "queue" else 0
+    in_use = total(block.CHECKED_OUT)
+    idle = max(0.0, total(block.OPEN) - in_use)
+    pool_min = profile.pool_size if profile.pool == "queue" else 0
     for name, value in {
         "bookstore_requests_in_flight": total(block.IN_FLIGHT),
-        # While an old and a new process of one number serve, both have a pool.
-        "bookstore_pool_min": len(alive) * kept,
+        # During a reload, an old and a new process of one worker serve, each with its own pool.
+        "bookstore_pool_min": len(alive) * pool_min,
         "bookstore_pool_max": len(alive) * profile.connections_per_worker,
-        "bookstore_pool_size": lent + free,
-        "bookstore_pool_checked_out": lent,
-        "bookstore_pool_checked_in": free,
+        "bookstore_pool_size": in_use + idle,
+        "bookstore_pool_checked_out": in_use,
+        "bookstore_pool_checked_in": idle,
         "bookstore_pool_overflow": total(block.OVERFLOW),
         "bookstore_pool_requests_waiting": total(block.WAITING),
         "bookstore_event_loop_lag_max_seconds": max(lags, default=0.0),
@@ -160,12 +167,12 @@ def _request_samples(worker: Labels, blocks: Iterable[Block]) -> Iterator[tuple[
     kinds: dict[tuple[str, str, int], float] = defaultdict(float)
     routes: dict[tuple[str, str], list[float]] = {}
     statements: dict[tuple[str, str], float] = defaultdict(float)
-    for one in blocks:
-        for (method, route, status), (times, sent_by_them) in one.requests().items():
-            kinds[method, route, status] += sum(times[:-1])
-            so_far = routes.get((method, route), [0.0] * len(times))
-            routes[method, route] = [was + more for was, more in zip(so_far, times, strict=True)]
-            statements[method, route] += sent_by_them
+    for worker_block in blocks:
+        for (method, route, status), row in worker_block.requests().items():
+            kinds[method, route, status] += sum(row.times[:-1])
+            so_far = routes.get((method, route), [0.0] * len(row.times))
+            routes[method, route] = [was + more for was, more in zip(so_far, row.times, strict=True)]
+            statements[method, route] += row.statements
     for (method, route, status), count in sorted(kinds.items()):
         labels = {"method": method, "route": route, "status": str(status) if status else "none"}
         yield total, (total, worker | labels, count)
@@ -186,8 +193,8 @@ def _histogram_samples(name: str, labels: Labels, cells: list[float]) -> Iterato
 def _format_family(name: str, family: _Family, samples: list[Sample]) -> str:
     lines = [f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n"]
     for series, labels, value in samples:
-        told = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-        lines.append(f"{series}{{{told}}} {value:.16g}\n" if told else f"{series} {value:.16g}\n")
+        pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
+        lines.append(f"{series}{{{pairs}}} {value:.16g}\n" if pairs else f"{series} {value:.16g}\n")
     return "".join(lines)
 
 

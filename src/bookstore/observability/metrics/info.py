@@ -1,4 +1,4 @@
-"""What a server is, and stays while it runs: its build, its profile, the schema that it found."""
+"""Labels of the info metrics, which do not change while a server runs: build, profile and schema revision."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _LIBRARIES: Final = ("litestar", "sqlalchemy", "granian")
 
 
 def info_labels(profile: EngineProfile, revision: str | None) -> dict[str, dict[str, str]]:
-    """The name of each info metric, and its labels. `revision` is that of the database's schema when the server
-    started; None where nothing was migrated."""
+    """Return the labels of each info metric by its name. `revision` is the schema revision at startup, None if nothing
+    was migrated."""
     library = profile.driver.removesuffix("-sync")
     keys = {key: text for key, text in effective(profile).items() if key != "description"}
     return {

@@ -1,7 +1,7 @@
-"""Counts what units of work wait for, hold and ask: connections, and statements on them.
+"""Counts the connections that units of work wait for and hold, and the statements that they send.
 
-On the asynchronous drivers all of it happens on the event loop. On psycopg's sync side threads count too, which is
-under a lock; who holds it can take it again, for the garbage collector may give a connection back at any moment.
+With asynchronous drivers everything happens on the event loop. With psycopg-sync several threads count, under a lock.
+The lock is reentrant, because the garbage collector may return a connection to the pool at any moment.
 """
 
 from __future__ import annotations
@@ -38,77 +38,79 @@ T = TypeVar("T", bound=Wire)
 
 
 def make_database(profile: EngineProfile, url: sa.URL, block: Block) -> Database:
-    """The Database of `profile`, as `database.make_database`, whose pool and statements are counted in `block`."""
+    """Return the Database of `profile`, like `unit_of_work.make_database`, and count its pool and statements in
+    `block`."""
     if profile.is_sync:
         return _CountedThreadedDatabase(profile, url, _ThreadCounter(block, profile))
     database = AsyncDatabase(profile, url)
-    _Counter(block, profile).watch(database)
+    _Counter(block, profile).instrument(database)
     return database
 
 
 class _Counter:
     """Counts in `block` what happens on a Database of `profile`.
 
-    It takes the place of methods of the engine's own pool and dialect: SQLAlchemy has no event for the moment when a
-    connection is asked for, and its events around a statement are dear: 40 calls of
-    functions more a request.
+    It wraps methods of the engine's pool and dialect. SQLAlchemy has no event for requesting a connection, and its
+    events around statements are expensive: 40 more function calls per request.
     """
 
     def __init__(self, block: Block, profile: EngineProfile) -> None:
         self._block = block
         self._cells = block.cells
-        self._most = profile.connections_per_worker
+        self._capacity = profile.connections_per_worker
 
-    def watch(self, database: Any) -> None:
-        """Counts from now on."""
-        database.refuse = self._refused(database.refuse)
+    def instrument(self, database: Any) -> None:
+        """Start counting."""
+        database.refuse = self._count_refusals(database.refuse)
         pool: Any = database.pool
         dialect: Any = database.engine.dialect
-        pool.connect = self._lent(pool.connect)
-        sa.event.listen(pool, "checkin", self._given_back)
-        dialect.connect = self._connected(dialect.connect)
+        pool.connect = self._time_checkout(pool.connect)
+        sa.event.listen(pool, "checkin", self._on_checkin)
+        dialect.connect = self._time_connect(dialect.connect)
         for name in ("do_execute", "do_execute_no_params", "do_executemany"):
-            setattr(dialect, name, self._executed(getattr(dialect, name)))
+            setattr(dialect, name, self._time_statement(getattr(dialect, name)))
 
-    def _refused(self, refuse: Callable[[], NoReturn]) -> Callable[[], NoReturn]:
-        def counted() -> NoReturn:
+    def _count_refusals(self, refuse: Callable[[], NoReturn]) -> Callable[[], NoReturn]:
+        def count_and_refuse() -> NoReturn:
             self._cells[SHED] += 1
             refuse()
 
-        return counted
+        return count_and_refuse
 
-    def _lent(self, take: Callable[[], sa.PoolProxiedConnection]) -> Callable[[], sa.PoolProxiedConnection]:
+    def _time_checkout(
+        self, check_out: Callable[[], sa.PoolProxiedConnection]
+    ) -> Callable[[], sa.PoolProxiedConnection]:
         def connect() -> sa.PoolProxiedConnection:
-            began_s = self.begin()
+            began_s = self.begin_wait()
             try:
-                lent: Any = take()
-            except BaseException:  # a request that is cancelled too
-                self.end(began_s, FAILED)
+                connection: Any = check_out()
+            except BaseException:  # also if the request is cancelled
+                self.end_wait(began_s, FAILED)
                 raise
-            lent.record_info["lent_s"] = self.end(began_s, CHECKED_OUT)
-            return lent  # type: ignore[no-any-return] # Any, because a fairy's record_info may be None and is not
+            connection.record_info["checked_out_s"] = self.end_wait(began_s, CHECKED_OUT)
+            return connection  # type: ignore[no-any-return] # Any, because record_info may be None, and here is not
 
         return connect
 
-    def _given_back(self, _: Any, record: Any) -> None:
-        lent_s = record.record_info.pop("lent_s", None)
-        if lent_s is not None:  # None where its checkout failed
-            self.count_held(perf_counter() - lent_s)
+    def _on_checkin(self, _: Any, record: Any) -> None:
+        checked_out_s = record.record_info.pop("checked_out_s", None)
+        if checked_out_s is not None:  # None if the checkout failed
+            self.count_hold(perf_counter() - checked_out_s)
 
-    def _connected(self, make: Callable[..., Any]) -> Callable[..., Any]:
+    def _time_connect(self, open_connection: Callable[..., Any]) -> Callable[..., Any]:
         def connect(*arguments: Any, **options: Any) -> Any:
             began_s = perf_counter()
             try:
-                made = make(*arguments, **options)
-            except BaseException:  # a request that is cancelled too
+                connection = open_connection(*arguments, **options)
+            except BaseException:  # also if the request is cancelled
                 self.count_connect(perf_counter() - began_s, failed=True)
                 raise
             self.count_connect(perf_counter() - began_s, failed=False)
-            return made
+            return connection
 
         return connect
 
-    def _executed(self, send: Callable[..., None]) -> Callable[..., None]:
+    def _time_statement(self, send: Callable[..., None]) -> Callable[..., None]:
         def execute(*arguments: Any, **options: Any) -> None:
             began_s = perf_counter()
             try:
@@ -118,17 +120,18 @@ class _Counter:
 
         return execute
 
-    def begin(self) -> float:
-        """Somebody asks for a connection. Returns the moment."""
+    def begin_wait(self) -> float:
+        """Count the request for a connection. Returns the current time of perf_counter()."""
         cells = self._cells
         cells[REQUESTED] += 1
         cells[WAITING] += 1
-        if cells[CHECKED_OUT] >= self._most:
+        if cells[CHECKED_OUT] >= self._capacity:
             cells[QUEUED] += 1
         return perf_counter()
 
-    def end(self, began_s: float, outcome: int) -> float:
-        """Who asked then has a connection (`outcome` CHECKED_OUT) or none (FAILED). Returns the moment."""
+    def end_wait(self, began_s: float, outcome: int) -> float:
+        """Count the end of a wait: a connection was obtained (`outcome` CHECKED_OUT) or not (FAILED). Returns the
+        current time of perf_counter()."""
         cells = self._cells
         now_s = perf_counter()
         cells[WAITING] -= 1
@@ -136,72 +139,72 @@ class _Counter:
         self._block.observe(WAIT, now_s - began_s)
         return now_s
 
-    def count_held(self, seconds: float) -> None:
-        """A connection was given back after so long."""
+    def count_hold(self, seconds: float) -> None:
+        """Count a connection that was returned after `seconds`."""
         self._cells[CHECKED_OUT] -= 1
         self._block.observe(HOLD, seconds)
 
     def count_statement(self, seconds: float) -> None:
-        """A statement was answered, or failed, after so long."""
+        """Count a statement that completed or failed after `seconds`."""
         self._cells[STATEMENTS] += 1
         self._cells[STATEMENT_S] += seconds
         if tally := TALLY.get():
             tally.statements += 1
 
     def count_connect(self, seconds: float, *, failed: bool) -> None:
-        """PostgreSQL was asked for a new connection, and gave or refused it after so long."""
+        """Count an attempt to connect to PostgreSQL that took `seconds`."""
         self._cells[CONNECTS] += 1
         self._cells[CONNECT_FAILED] += failed
         self._cells[CONNECT_S] += seconds
 
 
 class _ThreadCounter(_Counter):
-    """Counts what several threads do. A unit of work waits for a thread first; the rest of its waiting, for the
-    pool inside of the thread, is the same request's."""
+    """Counts the work of several threads. A unit of work waits for a thread first; its wait for the pool within the
+    thread continues the same wait."""
 
     def __init__(self, block: Block, profile: EngineProfile) -> None:
         super().__init__(block, profile)
         self._lock = threading.RLock()
         self._thread = threading.local()
 
-    def ask(self, *, is_queued: bool) -> _ThreadWait:
-        """A unit of work asks for a thread."""
+    def request_thread(self, *, is_queued: bool) -> _ThreadWait:
+        """Count a unit of work that requests a thread."""
         with self._lock:
             self._cells[REQUESTED] += 1
             self._cells[QUEUED] += is_queued
             self._cells[WAITING] += 1
         return _ThreadWait(perf_counter())
 
-    def come(self, ask: _ThreadWait) -> None:
-        """It came to the thread that calls this."""
+    def enter_thread(self, wait: _ThreadWait) -> None:
+        """Count that the unit of work runs in the calling thread."""
         with self._lock:
-            if ask.is_waiting:
-                ask.is_waiting = False
+            if wait.is_waiting:
+                wait.is_waiting = False
                 self._cells[WAITING] -= 1
-        self._thread.waited_s = perf_counter() - ask.began_s
+        self._thread.waited_s = perf_counter() - wait.began_s
 
-    def leave(self, ask: _ThreadWait) -> None:
-        """It is over; it may have come to no thread."""
+    def finish(self, wait: _ThreadWait) -> None:
+        """Count the end of the unit of work, which may never have got a thread."""
         with self._lock:
-            if ask.is_waiting:
-                ask.is_waiting = False
-                super().end(ask.began_s, FAILED)
+            if wait.is_waiting:
+                wait.is_waiting = False
+                super().end_wait(wait.began_s, FAILED)
 
-    def begin(self) -> float:
+    def begin_wait(self) -> float:
         waited_s: float | None = self._thread.__dict__.pop("waited_s", None)
         with self._lock:
             if waited_s is None:
-                return super().begin()
+                return super().begin_wait()
             self._cells[WAITING] += 1
             return perf_counter() - waited_s
 
-    def end(self, began_s: float, outcome: int) -> float:
+    def end_wait(self, began_s: float, outcome: int) -> float:
         with self._lock:
-            return super().end(began_s, outcome)
+            return super().end_wait(began_s, outcome)
 
-    def count_held(self, seconds: float) -> None:
+    def count_hold(self, seconds: float) -> None:
         with self._lock:
-            super().count_held(seconds)
+            super().count_hold(seconds)
 
     def count_statement(self, seconds: float) -> None:
         with self._lock:
@@ -213,7 +216,7 @@ class _ThreadCounter(_Counter):
 
 
 class _ThreadWait:
-    """A unit of work's asking for a thread."""
+    """The wait of a unit of work for a thread."""
 
     __slots__ = ("began_s", "is_waiting")
 
@@ -223,21 +226,21 @@ class _ThreadWait:
 
 
 class _CountedThreadedDatabase(ThreadedDatabase):
-    """Where waiting for a thread is waiting for a connection."""
+    """A ThreadedDatabase that counts waiting for a thread as waiting for a connection."""
 
     def __init__(self, profile: EngineProfile, url: sa.URL, counter: _ThreadCounter) -> None:
         super().__init__(profile, url)
         self._counter = counter
-        counter.watch(self)
+        counter.instrument(self)
 
     async def _once(self, work: Work[T], reading: bool) -> T:
-        ask = self._counter.ask(is_queued=self._free.locked())
+        wait = self._counter.request_thread(is_queued=self._free.locked())
 
-        def begun(session: Session) -> T:
-            self._counter.come(ask)
+        def counted_work(session: Session) -> T:
+            self._counter.enter_thread(wait)
             return work(session)
 
         try:
-            return await super()._once(begun, reading)
+            return await super()._once(counted_work, reading)
         finally:
-            self._counter.leave(ask)
+            self._counter.finish(wait)

@@ -1,7 +1,7 @@
 """The metrics port: GET /metrics, served by a thread of the server's main process.
 
-So a scrape touches no event loop of a worker, and the counts of a worker that died are still told. One client is
-served at a time and has two seconds: this is for one or two scrapers, not for the public.
+A scrape therefore uses no worker's event loop, and the counts of a worker that died remain available. One client is
+served at a time and has two seconds: the port is for one or two scrapers, not for the public.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from bookstore.observability.metrics import exposition, info, shared_memory
 from bookstore.profile.engine_profile import EngineProfile
 
 CLIENT_TIMEOUT_S: Final = 2.0
-"""What a client may take in all; then its connection is closed, and the next one's turn comes."""
+"""How long one client may take. Then its connection is closed and the next client is served."""
 PATH: Final = "/metrics"
 
 
 @contextmanager
 def serve_metrics(profile: EngineProfile, host: str, port: int, revision: str | None) -> Iterator[None]:
-    """Serves what the workers count that are started under `profile` within the block, on a database whose schema is
-    at `revision`. Raises ConfigurationError where the system cannot share their counts."""
+    """Serve the metrics of the workers that are started under `profile` within the `with` block.
+
+    `revision` is the schema revision of the database. Raises ConfigurationError if the system has no memory to share.
+    """
     infos, started_s = info.info_labels(profile, revision), time.time()
     with shared_memory.blocks(profile.workers) as blocks:
         server = _Server(host, port, lambda: exposition.render_page(blocks, profile, infos, started_s))
-        # Workers are forked: one that outlives its server must not keep the port.
+        # Workers are forked, and one that outlives its server must not keep the port open.
         os.register_at_fork(after_in_child=server.socket.close)
         thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
         thread.start()
@@ -50,7 +52,7 @@ class _Server(HTTPServer):
         super().__init__((host, port), _Handler)
 
     def handle_error(self, *_: Any) -> None:
-        """A client that went away is nobody's business."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -84,4 +86,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Scrapes are no news."""
+        """Do not log scrapes."""

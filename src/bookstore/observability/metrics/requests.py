@@ -1,5 +1,5 @@
-"""Counts requests, how long they took and how many statements they sent, by method, route and status; and the time to
-serialise answers."""
+"""Counts requests, their durations and their statements by method, route and status, and times the serialisation of
+responses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bookstore.observability.metrics.block import ENCODE_S, IN_FLIGHT, ROW_STATE
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NOT_SENT: Final = 0
-"""In place of the status where the client went away before there was a response."""
+"""The status of a request whose client disconnected before the response."""
 
 
 class Tally:
-    """How many statements a request sent until now."""
+    """The number of statements that a request has sent so far."""
 
     __slots__ = ("statements",)
 
@@ -27,15 +27,15 @@ class Tally:
 
 
 TALLY: Final[ContextVar[Tally | None]] = ContextVar("TALLY", default=None)
-"""That of the request in whose course the code runs: on the event loop, and in a thread that has its context."""
+"""The tally of the current request, on the event loop and in a thread that has its context."""
 
 
 class RequestMetrics:
-    """`app`, each request of which is counted in `block`.
+    """ASGI middleware that counts each request of `app` in `block`.
 
-    A request's route is the template that Litestar found for it, never its path: clients can make up any number
-    of paths. What no route was found for, and what the gate refused before, is `other`. Statements that a thread
-    sends on after its request was given up, at its deadline, are no request's any more.
+    A request's route is the template that Litestar matched, never the path, because clients can invent any number of
+    paths. Requests without a matching route, and requests that the gate rejected, have the route `other`. Statements
+    that a thread sends after its request exceeded the deadline are not counted for any request.
     """
 
     def __init__(self, app: ASGIApp, block: Block) -> None:
@@ -46,22 +46,22 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method = scope["method"]  # before the gate makes a GET of a HEAD
+        method = scope["method"]  # before the gate turns a HEAD into a GET
         status = _NOT_SENT
 
-        def noted(message: Message) -> Any:
+        def send_and_record(message: Message) -> Any:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = int(message["status"])  # of an IntEnum, whose hash and text are slow
+                status = int(message["status"])  # an IntEnum, whose hash and text are slow
             return send(message)
 
         block, cells = self._block, self._block.cells
         cells[IN_FLIGHT] += 1
         tally = Tally()
-        TALLY.set(tally)  # to the end of the request's task, which nothing comes after
+        TALLY.set(tally)  # never reset, because the request's task ends with it
         began = perf_counter()
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_and_record)
         finally:
             cells[IN_FLIGHT] -= 1
             row = block.row(method if method in _METHODS else "other", scope.get("path_template") or "other", status)
@@ -70,10 +70,10 @@ class RequestMetrics:
 
 
 def time_encoding(block: Block) -> Any:
-    """A hook for Litestar's `after_request`, after which the serialisation of the response is timed."""
+    """Return a hook for Litestar's `after_request` that times the serialisation of the response."""
     cells = block.cells
 
-    class Timed(Response[Any]):
+    class TimedResponse(Response[Any]):
         __slots__ = ()
 
         def render(self, *arguments: Any, **options: Any) -> bytes:
@@ -83,9 +83,9 @@ def time_encoding(block: Block) -> Any:
             finally:
                 cells[ENCODE_S] += perf_counter() - began
 
-    async def timed(response: Any) -> Any:
+    async def time_response(response: Any) -> Any:
         if type(response) is Response:
-            response.__class__ = Timed  # Litestar has no hook around render() alone
+            response.__class__ = TimedResponse  # Litestar has no hook around render() alone
         return response
 
-    return timed
+    return time_response

@@ -1,5 +1,4 @@
-"""What is looked at every 100 ms: how late the event loop is, and how many connections the pool has. And the
-garbage collector's pauses."""
+"""Samples event-loop lag and pool size every 100 ms, and records garbage-collection pauses."""
 
 from __future__ import annotations
 
@@ -26,12 +25,12 @@ from bookstore.observability.metrics.block import (
 
 TICK_S: Final = 0.1
 _TICKS: Final = 10
-"""Of which the greatest lag is kept: those of a second."""
+"""The number of samples over which the maximum lag is taken: one second."""
 
 
 @asynccontextmanager
 async def sample_runtime(block: Block, pool: sa.Pool) -> AsyncIterator[None]:
-    """Looks at the event loop, the collector and `pool` for as long as the `async with` block lasts."""
+    """Sample the event loop, the garbage collector and `pool` into `block` while the `async with` block runs."""
     pauses = _Pauses(block)
     gc.callbacks.append(pauses)
     task = asyncio.create_task(_tick(block, pool))
@@ -46,20 +45,20 @@ async def sample_runtime(block: Block, pool: sa.Pool) -> AsyncIterator[None]:
 
 async def _tick(block: Block, pool: sa.Pool) -> None:
     cells = block.cells
-    late: deque[float] = deque(maxlen=_TICKS)
+    lags: deque[float] = deque(maxlen=_TICKS)
     while True:
         if isinstance(pool, sa.QueuePool):
             cells[OPEN] = pool.checkedin() + pool.checkedout()
-            cells[OVERFLOW] = max(0, pool.overflow())  # below 0 until pool_size connections were made
+            cells[OVERFLOW] = max(0, pool.overflow())  # below 0 until pool_size connections have been opened
         cells[SAMPLED_AT_S] = began = monotonic()
         await asyncio.sleep(TICK_S)
-        late.append(max(0.0, monotonic() - began - TICK_S))
-        cells[LAG_MAX_S] = max(late)
-        block.observe(LAG, late[-1])
+        lags.append(max(0.0, monotonic() - began - TICK_S))
+        cells[LAG_MAX_S] = max(lags)
+        block.observe(LAG, lags[-1])
 
 
 class _Pauses:
-    """A callback of the collector. The interpreter runs one collection at a time, in whichever thread."""
+    """A callback of the garbage collector. The interpreter runs one collection at a time, in any thread."""
 
     def __init__(self, block: Block) -> None:
         self._cells = block.cells

@@ -1,4 +1,4 @@
-"""The memory that a server's processes share: two blocks a worker, for an old and a new process of one number."""
+"""Memory that a server's processes share: two blocks per worker, for an old and a new process of the same number."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from bookstore.observability.metrics.block import BYTES, PID, Block
 logger = logging.getLogger("bookstore")
 
 BLOCKS_VARIABLE: Final = "BOOKSTORE_METRICS_BLOCKS"
-"""The environment variable by which workers find the blocks of their server."""
+"""The environment variable through which workers find their server's blocks."""
 BLOCKS_PER_WORKER: Final = 2
-"""Blocks a worker: on SIGHUP the old process serves on beside the new one, and no two may write into one block."""
+"""After SIGHUP the old process keeps serving beside the new one, and two processes must not write to one block."""
 
 
 @contextmanager
 def blocks(workers: int) -> Iterator[list[Block]]:
-    """Makes EACH blocks for every worker that is started within the `with` block, worker 1's first, as memory without a
-    name: nothing of it outlives the last process. Raises ConfigurationError where the system has no such memory."""
+    """Create BLOCKS_PER_WORKER blocks for each worker that is started within the `with` block, worker 1's first.
+
+    The memory is anonymous: nothing of it outlives the last process. Raises ConfigurationError if the system has no
+    memfd_create().
+    """
     if not hasattr(os, "memfd_create"):
-        raise ConfigurationError("the metrics port needs Linux (memfd_create); serve without --metrics-port here")
+        raise ConfigurationError("the metrics port needs Linux (memfd_create); on this system omit --metrics-port")
     descriptor = os.memfd_create("bookstore-metrics")
     try:
         os.ftruncate(descriptor, workers * BLOCKS_PER_WORKER * BYTES)
@@ -38,23 +41,26 @@ def blocks(workers: int) -> Iterator[list[Block]]:
 
 
 def claim(environ: Mapping[str, str] = os.environ) -> Block | None:
-    """A block for this process alone, with what the processes before it counted. None where the server counts
-    nothing, or where both blocks of this worker are in use, which only a third reload within seconds brings about."""
+    """Return a block that only this process writes to, with the counts of its predecessors.
+
+    Returns None if the server has no metrics port, or if both blocks of this worker are in use. The latter only happens
+    after a third reload within seconds.
+    """
     path, worker = environ.get(BLOCKS_VARIABLE), environ.get("BOOKSTORE_WORKER")
     if path is None or worker is None:
         return None
     with Path(path).open("r+b") as file:
-        everyone = _map_blocks(file.fileno())
-    for block in everyone[BLOCKS_PER_WORKER * (int(worker) - 1) :][:BLOCKS_PER_WORKER]:
+        all_blocks = _map_blocks(file.fileno())
+    for block in all_blocks[BLOCKS_PER_WORKER * (int(worker) - 1) :][:BLOCKS_PER_WORKER]:
         if not is_alive(block):
             block.begin(os.getpid())
             return block
-    logger.warning("worker %s counts nothing: its two predecessors still serve", worker)
+    logger.warning("worker %s has no metrics: its two predecessors are still serving", worker)
     return None
 
 
 def is_alive(block: Block) -> bool:
-    """Whether the process that counts there runs."""
+    """Return whether the process that counts in `block` is running."""
     pid = int(block.cells[PID])
     if pid == 0:
         return False
