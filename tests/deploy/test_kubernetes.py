@@ -1,4 +1,4 @@
-"""The manifests of deploy/kubernetes fit their schema, and each other."""
+"""The manifests in deploy/kubernetes are valid and consistent with each other."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from bookstore.http.server import KILL_AFTER_S
 from bookstore.profile import loader
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy/kubernetes"
-MANIFESTS: Final = [one for file in sorted(FOLDER.glob("*.yaml")) for one in yaml.safe_load_all(file.read_text())]
+MANIFESTS: Final = [
+    document for file in sorted(FOLDER.glob("*.yaml")) for document in yaml.safe_load_all(file.read_text())
+]
 OLDEST: Final = "1.32"
-"""Where the preStop of a pod may be a sleep without a shell, unless an administrator forbids it."""
+"""The first version in which a pod's preStop can sleep without a shell by default."""
 
 
-def the(kind: str, name: str = "bookstore") -> Any:
-    (found,) = [one for one in MANIFESTS if (one["kind"], one["metadata"]["name"]) == (kind, name)]
-    return found
+def get_manifest(kind: str, name: str = "bookstore") -> Any:
+    (manifest,) = [each for each in MANIFESTS if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return manifest
 
 
 def pods() -> list[Any]:
-    return [one["spec"]["template"] for one in MANIFESTS if one["kind"] in {"Deployment", "Job"}]
+    return [manifest["spec"]["template"] for manifest in MANIFESTS if manifest["kind"] in {"Deployment", "Job"}]
 
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
-@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
-def test_the_schema_is_fulfilled(manifest: dict[str, Any], version: str) -> None:
-    """Each manifest is what Kubernetes takes, with no key that it does not know."""
+@pytest.mark.parametrize(
+    "manifest", MANIFESTS, ids=lambda manifest: f"{manifest['kind']}-{manifest['metadata']['name']}"
+)
+def test_schema(manifest: dict[str, Any], version: str) -> None:
+    """Kubernetes' schema accepts every manifest and knows every key."""
     kubernetes_validate.validate(manifest, version, strict=True)
 
 
-def test_pods_have_no_rights() -> None:
-    """No pod runs as root, gains rights, writes to its root file system, or may ask the API server."""
+def test_pods_are_restricted() -> None:
+    """No pod runs as root, gains privileges, writes to its root file system or can use the API server."""
     for pod in pods():
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False
@@ -51,56 +55,56 @@ def test_pods_have_no_rights() -> None:
             assert "memory" in container["resources"]["limits"]
 
 
-def test_what_is_named_exists() -> None:
-    """ConfigMaps, Secrets and their keys, ports, volumes and labels that one manifest names stand in another."""
-    secret = the("Secret")["stringData"]
+def test_references_exist() -> None:
+    """ConfigMaps, Secrets, keys, ports, volumes and labels that a manifest refers to exist."""
+    secret = get_manifest("Secret")["stringData"]
     for pod in pods():
-        volumes = {one["name"]: one for one in pod["spec"]["volumes"]}
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
         assert volumes["secrets"]["secret"]["secretName"] == "bookstore"
         for container in pod["spec"]["containers"]:
-            assert {one["name"] for one in container["volumeMounts"]} == volumes.keys()
-            files = [one["value"] for one in container["env"] if one["name"].endswith("_FILE")]
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes.keys()
+            files = [entry["value"] for entry in container["env"] if entry["name"].endswith("_FILE")]
             assert files
             assert {Path(file).parent.as_posix() for file in files} == {"/run/secrets/bookstore"}
             assert {Path(file).name for file in files} <= secret.keys()
             for source in container["envFrom"]:
-                the("ConfigMap", source["configMapRef"]["name"])
-    labels = the("Deployment")["spec"]["template"]["metadata"]["labels"]
-    ports = {one["name"] for one in the("Deployment")["spec"]["template"]["spec"]["containers"][0]["ports"]}
-    assert the("Service")["spec"]["ports"][0]["targetPort"] in ports
+                get_manifest("ConfigMap", source["configMapRef"]["name"])
+    labels = get_manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
+    ports = {port["name"] for port in get_manifest("Deployment")["spec"]["template"]["spec"]["containers"][0]["ports"]}
+    assert get_manifest("Service")["spec"]["ports"][0]["targetPort"] in ports
     for selector in (
-        the("Service")["spec"]["selector"],
-        the("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-        the("Deployment")["spec"]["selector"]["matchLabels"],
-        the("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        get_manifest("Service")["spec"]["selector"],
+        get_manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        get_manifest("Deployment")["spec"]["selector"]["matchLabels"],
+        get_manifest("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
     ):
         assert selector.items() <= labels.items()
 
 
 def test_variables_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service reads every variable that it is given, and the profiles that come along are right."""
-    given = {*the("ConfigMap")["data"]}
+    """The service reads every variable that it gets, and the included profiles are valid."""
+    given = {*get_manifest("ConfigMap")["data"]}
     for pod in pods():
-        given |= {one["name"] for container in pod["spec"]["containers"] for one in container["env"]}
+        given |= {entry["name"] for container in pod["spec"]["containers"] for entry in container["env"]}
     assert given <= ENVIRONMENT.keys()
-    for name, text in the("ConfigMap", "bookstore-profiles")["data"].items():
+    for name, text in get_manifest("ConfigMap", "bookstore-profiles")["data"].items():
         (tmp_path / name).write_text(text)
     monkeypatch.setenv("BOOKSTORE_PROFILES_DIR", str(tmp_path))
-    for name in the("ConfigMap", "bookstore-profiles")["data"]:
+    for name in get_manifest("ConfigMap", "bookstore-profiles")["data"]:
         loader.load(name.removesuffix(".yaml"))
 
 
 def test_a_pod_has_time_to_stop() -> None:
-    """A pod is not killed before it has left the Service and its workers have had their time."""
-    spec = the("Deployment")["spec"]["template"]["spec"]
+    """A pod is not killed before it has left the Service and its workers had time to stop."""
+    spec = get_manifest("Deployment")["spec"]["template"]["spec"]
     pause: int = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert spec["terminationGracePeriodSeconds"] > pause + KILL_AFTER_S
 
 
-def test_the_sum_of_connections_is_right() -> None:
-    """The sum at the top of bookstore.yaml is that of the default profile and of the Deployment's numbers."""
-    spec = the("Deployment")["spec"]
-    default = loader.load(the("ConfigMap")["data"]["BOOKSTORE_PROFILE"])
+def test_connection_budget() -> None:
+    """The calculation at the top of bookstore.yaml matches the default profile and the Deployment."""
+    spec = get_manifest("Deployment")["spec"]
+    default = loader.load(get_manifest("ConfigMap")["data"]["BOOKSTORE_PROFILE"])
     pods_at_once = spec["replicas"] + spec["strategy"]["rollingUpdate"]["maxSurge"]
     needed = pods_at_once * (default.workers + 1) * default.connections_per_worker
     assert (

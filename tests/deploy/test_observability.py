@@ -1,4 +1,4 @@
-"""Alerts, dashboard and runbook hold together, and speak of what a real server tells."""
+"""Alerts, dashboard and runbook are consistent, and use metrics that a real server exports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JOB: Final = "bookstore"
 
 PROMETHEUS_OWN: Final = {"up": {"job", "instance"}}
 TARGET: Final = {"job", "instance"}
-"""Labels that Prometheus adds to each series of a page."""
+"""The labels that Prometheus adds to every series."""
 
 
 def alerts() -> list[Any]:
@@ -44,7 +44,7 @@ def panels() -> list[Any]:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Where each PromQL stands, and the PromQL, Grafana's variables filled in."""
+    """Yield the place and the text of each PromQL query."""
     for alert in alerts():
         yield alert["alert"], alert["expr"]
     for panel in panels():
@@ -53,75 +53,76 @@ def queries() -> Iterator[tuple[str, str]]:
     for annotation in DASHBOARD["annotations"]["list"]:
         yield annotation["name"], annotation["expr"]
     for variable in DASHBOARD["templating"]["list"]:
-        if found := re.fullmatch(r"label_values\((.*), (\w+)\)", variable.get("definition", "")):
-            yield f"${variable['name']}", f"count by ({found[2]}) ({found[1]})"
+        if match := re.fullmatch(r"label_values\((.*), (\w+)\)", variable.get("definition", "")):
+            yield f"${variable['name']}", f"count by ({match[2]}) ({match[1]})"
     for place, block in enumerate(re.findall(r"```promql\n(.*?)```", RUNBOOK, re.DOTALL)):
         yield f"runbook {place}", block
 
 
-def filled(query: str) -> str:
+def fill_in(query: str) -> str:
+    """Replace Grafana's variables in a query."""
     for name in ("__rate_interval", "__range", "__interval"):
         query = query.replace(f"${name}", "5m")
     return re.sub(r"\$\{?[a-z]\w*\}?", "1", query)
 
 
-QUERIES: Final = {where: filled(query) for where, query in queries()}
+QUERIES: Final = {where: fill_in(query) for where, query in queries()}
 
 
 @pytest.fixture(scope="module")
-def told(
+def exported(
     own_database: Callable[..., AbstractContextManager[sa.URL]], deployed: Callable[..., AbstractContextManager[str]]
 ) -> dict[str, set[str]]:
-    """Each name of a sample that a real server tells, and its labels, with those of Prometheus."""
+    """The labels of each metric that a real server exports, with Prometheus' own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with own_database() as url, deployed(url, BOOKSTORE_METRICS_PORT=str(port)):
         text = httpx.get(f"http://127.0.0.1:{port}/metrics").text  # the probes of `deployed` are its requests
-    found: dict[str, set[str]] = {name: set(labels) for name, labels in PROMETHEUS_OWN.items()}
+    labels_by_name: dict[str, set[str]] = {name: set(labels) for name, labels in PROMETHEUS_OWN.items()}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found.setdefault(sample.name, set(TARGET)).update(sample.labels)
-    return found
+            labels_by_name.setdefault(sample.name, set(TARGET)).update(sample.labels)
+    return labels_by_name
 
 
 def nodes(query: str) -> list[Any]:
-    found: list[Any] = []
-    promql_parser.walk(promql_parser.parse(query), found.append)
-    return found
+    visited: list[Any] = []
+    promql_parser.walk(promql_parser.parse(query), visited.append)
+    return visited
 
 
 @pytest.mark.parametrize("where", QUERIES)
-def test_queries_speak_of_what_is_told(where: str, told: dict[str, set[str]]) -> None:
-    """Each query of alerts, dashboard and runbook parses, and names metrics and labels that a server has."""
-    found = nodes(QUERIES[where])
-    selectors = [node for node in found if isinstance(node, promql_parser.VectorSelector)]
+def test_queries_use_exported_metrics(where: str, exported: dict[str, set[str]]) -> None:
+    """Every query of alerts, dashboard and runbook parses, and its metrics and labels are exported."""
+    query_nodes = nodes(QUERIES[where])
+    selectors = [node for node in query_nodes if isinstance(node, promql_parser.VectorSelector)]
     assert selectors
     known: set[str] = set()
     for selector in selectors:
-        assert selector.name in told, selector
+        assert selector.name in exported, selector
         labels = {matcher.name for matcher in selector.matchers.matchers}
-        assert labels <= told[selector.name], selector
-        known |= told[selector.name]
-    for node in found:
+        assert labels <= exported[selector.name], selector
+        known |= exported[selector.name]
+    for node in query_nodes:
         if isinstance(node, promql_parser.AggregateExpr):
             assert set(node.modifier.labels if node.modifier else []) <= known, where
         if isinstance(node, promql_parser.BinaryExpr) and node.modifier and node.modifier.matching:
             assert set(node.modifier.matching.labels) <= known, where
 
 
-def test_the_check_can_fail(told: dict[str, set[str]]) -> None:
-    """A metric or a label that no server has is found out."""
-    assert "bookstore_requests_total" in told
-    assert "bookstore_made_up_total" not in told
-    assert "route" not in told["bookstore_requests_in_flight"]
+def test_unknown_metrics_are_detected(exported: dict[str, set[str]]) -> None:
+    """An unknown metric or label is not among the exported ones."""
+    assert "bookstore_requests_total" in exported
+    assert "bookstore_made_up_total" not in exported
+    assert "route" not in exported["bookstore_requests_in_flight"]
     with pytest.raises(ValueError, match="parenthesis"):
         nodes("sum(up")
 
 
 def test_alerts_and_runbook() -> None:
-    """Each alert has its section in the runbook and leads to it, and the other way; each says how bad it is, what is
-    the matter and what that means."""
+    """Each alert links to its section of the runbook, each section has an alert, and each alert has a severity, a
+    summary and a description."""
     chapter = RUNBOOK.partition("\n## Alerts\n")[2].partition("\n## ")[0]
     sections = re.findall(r"^### (\w+)$", chapter, re.MULTILINE)
     assert [alert["alert"] for alert in alerts()] == sections
@@ -132,12 +133,12 @@ def test_alerts_and_runbook() -> None:
         assert (ROOT / page).read_text() == RUNBOOK
         assert anchor == alert["alert"].lower()
     for section in chapter.split("\n### ")[1:]:
-        for asked in ("**Users", "**Look**", "**Do**", "**No trouble**"):
-            assert section.count(asked) == 1 or "**Look** and **do**" in section, section.splitlines()[0]
+        for part in ("**Users", "**Look**", "**Do**", "**No trouble**"):
+            assert section.count(part) == 1 or "**Look** and **do**" in section, section.splitlines()[0]
 
 
-def test_the_runbook_leads_somewhere() -> None:
-    """Each link within the runbook has its heading."""
+def test_links_in_the_runbook() -> None:
+    """Every link within the runbook has a heading."""
     headings = {
         re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
         for line in re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)
@@ -147,8 +148,8 @@ def test_the_runbook_leads_somewhere() -> None:
     assert set(links) <= headings
 
 
-def test_the_runbook_s_sql_runs(url: sa.URL) -> None:
-    """Each SQL of the runbook runs; PID is nobody's here."""
+def test_sql_in_the_runbook(url: sa.URL) -> None:
+    """Every SQL statement of the runbook runs, with 0 for PID."""
     blocks = re.findall(r"```sql\n(.*?)```", RUNBOOK, re.DOTALL)
     assert len(blocks) > 5
     with psycopg.connect(conninfo(url), autocommit=True) as connection:
@@ -157,8 +158,8 @@ def test_the_runbook_s_sql_runs(url: sa.URL) -> None:
 
 
 def test_dashboard() -> None:
-    """Panels have ids of their own and do not lie over each other; each asks something and says what it shows. All ask
-    for what the variables choose, which are profile, server and worker."""
+    """Panels have unique IDs, do not overlap, and have queries and a description. All queries filter by the dashboard's
+    variables: profile, server and worker."""
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)
     cells: set[tuple[int, int]] = set()
@@ -183,23 +184,23 @@ def test_dashboard() -> None:
     assert names == ["datasource", "profile", "instance", "worker"]
 
 
-def test_everything_that_is_told_is_shown(told: dict[str, set[str]]) -> None:
-    """The dashboard shows each metric that a server tells."""
-    asked = {
+def test_dashboard_is_complete(exported: dict[str, set[str]]) -> None:
+    """The dashboard shows every metric that a server exports."""
+    queried = {
         node.name
         for query in QUERIES.values()
         for node in nodes(query)
         if isinstance(node, promql_parser.VectorSelector) and node.name
     }
-    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in told}
-    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked}
-    # These two are the sums of the histograms of waiting and of holding, which are shown.
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported}
+    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in queried}
+    # These two are the sums of the histograms of wait and hold times, which are shown.
     assert families - shown == {"bookstore_pool_requests_wait_ms_total", "bookstore_pool_usage_ms_total"}
 
 
 def test_provisioning() -> None:
-    """Grafana finds Prometheus by the name that compose gives it, and the dashboard where it is mounted; Prometheus
-    asks the job that the alerts speak of."""
+    """Grafana's provisioning has the address of Prometheus in compose and the folder of the dashboard, and Prometheus
+    scrapes the job that the alerts refer to."""
     (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())["datasources"]
     assert (source["type"], source["url"], source["isDefault"]) == ("prometheus", "http://prometheus:9090", True)
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/bookstore.yaml").read_text())["providers"]
@@ -209,17 +210,19 @@ def test_provisioning() -> None:
     assert f'job="{JOB}"' in QUERIES["ServiceDown"]
 
 
-def test_every_alert_is_tried() -> None:
-    """alerts_test.yaml has for each alert a server that makes it fire, and one that does not."""
+def test_every_alert_has_a_test() -> None:
+    """alerts_test.yaml has, for each alert, a server that makes it fire and one that does not."""
     tests = yaml.safe_load((PROMETHEUS / "alerts_test.yaml").read_text())["tests"]
     assert [test["name"] for test in tests] == [alert["alert"] for alert in alerts()]
     for test in tests:
         (rule,) = test["alert_rule_test"]
         assert rule["alertname"] == test["name"]
         fired = {alert["exp_labels"]["instance"] for alert in rule["exp_alerts"]}
-        there = {match for one in test["input_series"] for match in re.findall(r'instance="([^"]+)"', one["series"])}
+        instances = {
+            match for series in test["input_series"] for match in re.findall(r'instance="([^"]+)"', series["series"])
+        }
         assert fired == {"bad:9400"}
-        assert there == {"bad:9400", "good:9400"}
+        assert instances == {"bad:9400", "good:9400"}
 
 
 @pytest.mark.parametrize(
@@ -227,9 +230,9 @@ def test_every_alert_is_tried() -> None:
                   ("test", "rules", "alerts_test.yaml")], ids=" ".join
 )  # fmt: skip
 def test_promtool(arguments: tuple[str, ...]) -> None:
-    """Prometheus's own tool takes the configuration and the rules, and each alert fires when it has to, alone."""
+    """promtool accepts the configuration and the rules, and each alert fires only when it should."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not on the PATH; it comes with Prometheus")
+        pytest.skip("promtool (part of Prometheus) is not on the PATH")
     done = subprocess.run([promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

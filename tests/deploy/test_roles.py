@@ -1,4 +1,4 @@
-"""deploy/postgresql/roles.sql on a real server: each role may do its work, and no more."""
+"""deploy/postgresql/roles.sql on a real server: each role has the privileges that it needs and no others."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def run_roles(url: sa.URL, connections: int = 20) -> None:
 
 @pytest.fixture
 def roles(blank_url: sa.URL) -> Iterator[sa.URL]:
-    """A database with the roles, migrated by its owner."""
+    """A database with the roles, migrated by its owner role."""
     run_roles(blank_url)
     migrations.upgrade(blank_url.set(drivername="postgresql+psycopg", username="bookstore_owner"))
-    run_roles(blank_url)  # once more: it changes nothing but the right on the revision
+    run_roles(blank_url)  # again: it only adds the privilege on the revision
     yield blank_url
     with psycopg.connect(conninfo(blank_url), autocommit=True) as connection:
         for role in ("bookstore_app", "bookstore_monitor", "bookstore_owner"):
@@ -46,7 +46,7 @@ def roles(blank_url: sa.URL) -> Iterator[sa.URL]:
 
 @pytest.mark.parametrize("driver", get_args(Driver))
 def test_the_service_works_as_its_role(roles: sa.URL, deployed: Deployed, driver: Driver) -> None:
-    """As bookstore_app, the service writes, reads, searches and deletes, on each driver."""
+    """As bookstore_app, the service writes, reads, searches and deletes, with every driver."""
     presented, token = tokens.make("ci", ["catalog:write"], date(2026, 1, 1))
     app = roles.set(username="bookstore_app")
     profile = f"default@driver={driver}"
@@ -55,14 +55,14 @@ def test_the_service_works_as_its_role(roles: sa.URL, deployed: Deployed, driver
         author = httpx.post(f"{address}/authors", json={"name": "Emily Brontë"}, headers=headers)
         assert author.status_code == 201, author.text
         book = {"title": "Wuthering Heights", "author_ids": [author.json()["id"]]}
-        made = httpx.post(f"{address}/books", json=book, headers=headers | {"Idempotency-Key": "2"})
-        assert made.status_code == 201, made.text
-        found = httpx.get(f"{address}/books", params={"q": "wuthring"}).json()["items"]
-        assert [one["title"] for one in found] == ["Wuthering Heights"]
-        gone = httpx.delete(
-            f"{address}/books/{made.json()['id']}", headers=headers | {"If-Match": made.headers["ETag"]}
+        created = httpx.post(f"{address}/books", json=book, headers=headers | {"Idempotency-Key": "2"})
+        assert created.status_code == 201, created.text
+        books = httpx.get(f"{address}/books", params={"q": "wuthring"}).json()["items"]
+        assert [book["title"] for book in books] == ["Wuthering Heights"]
+        deleted = httpx.delete(
+            f"{address}/books/{created.json()['id']}", headers=headers | {"If-Match": created.headers["ETag"]}
         )
-        assert gone.status_code == 204, gone.text
+        assert deleted.status_code == 204, deleted.text
 
 
 FORBIDDEN: list[tuple[str, LiteralString]] = [
@@ -82,8 +82,8 @@ FORBIDDEN: list[tuple[str, LiteralString]] = [
 ]
 
 
-def test_what_the_roles_may_not(roles: sa.URL) -> None:
-    """The service's role changes no table, the monitor reads no book, the owner is no superuser."""
+def test_forbidden_statements(roles: sa.URL) -> None:
+    """The service cannot change tables, the monitor cannot read books, and the owner is no superuser."""
     for role, statement in FORBIDDEN:
         with (
             psycopg.connect(conninfo(roles.set(username=role)), autocommit=True) as connection,
@@ -92,32 +92,32 @@ def test_what_the_roles_may_not(roles: sa.URL) -> None:
             connection.execute(statement)
 
 
-def test_the_monitor_sees_what_others_do(roles: sa.URL) -> None:
-    """The monitor is shown the statements of the service's sessions."""
+def test_monitor_sees_statements(roles: sa.URL) -> None:
+    """The monitor sees the statements of the service's sessions."""
     app, monitor = (conninfo(roles.set(username=f"bookstore_{name}")) for name in ("app", "monitor"))
-    with psycopg.connect(app, autocommit=True) as one, psycopg.connect(monitor) as other:
-        one.execute("SELECT 'seen'")
-        seen = other.execute("SELECT query FROM pg_stat_activity WHERE usename = 'bookstore_app'").fetchall()
-        assert ("SELECT 'seen'",) in seen
+    with psycopg.connect(app, autocommit=True) as service, psycopg.connect(monitor) as observer:
+        service.execute("SELECT 'seen'")
+        statements = observer.execute("SELECT query FROM pg_stat_activity WHERE usename = 'bookstore_app'").fetchall()
+        assert ("SELECT 'seen'",) in statements
 
 
 def test_limits_hold(roles: sa.URL) -> None:
-    """No more sessions than the budget, and no session that waits or idles for ever."""
+    """Sessions are limited to the budget, and none waits or idles forever."""
     run_roles(roles, connections=1)
     app = conninfo(roles.set(username="bookstore_app"))
     with psycopg.connect(app) as connection:
         with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
             psycopg.connect(app)
-        told = [
+        timeouts = [
             connection.execute("SELECT current_setting(%s)", [name]).fetchone()
             for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
         ]
-        assert told == [("30s",), ("10s",), ("5s",)]
+        assert timeouts == [("30s",), ("10s",), ("5s",)]
 
 
-def test_doctor_is_content_with_the_role(roles: sa.URL, tmp_path: Path) -> None:
-    """Of a service on these roles doctor has nothing to warn of."""
+def test_doctor_accepts_the_role(roles: sa.URL, tmp_path: Path) -> None:
+    """Doctor has no warnings for a service with these roles."""
     environ = {"DATABASE_URL": conninfo(roles.set(username="bookstore_app")), "BOOKSTORE_DATA_DIR": str(tmp_path)}
-    found = doctor.examine(environ, {}, []).findings
-    assert [one for one in found if one.level == "warning"] == []
-    assert "bookstore_app may read and write all tables" in {one.found for one in found}
+    findings = doctor.examine(environ, {}, []).findings
+    assert [finding for finding in findings if finding.level == "warning"] == []
+    assert "bookstore_app may read and write all tables" in {finding.found for finding in findings}

@@ -1,4 +1,4 @@
-"""The unit of deploy/systemd is one that systemd takes, and hardened."""
+"""The unit in deploy/systemd is valid and hardened."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bookstore.http.server import KILL_AFTER_S
 
 UNIT: Final = Path(__file__).parents[2] / "deploy/systemd/bookstore.service"
 LARGEST_EXPOSURE: Final = 15
-"""Tenths, of 100: what a network service cannot do without."""
+"""In tenths, at most 100: the exposure that a network service cannot avoid."""
 
 
-def _values(key: str) -> list[str]:
+def _read_values(key: str) -> list[str]:
     return re.findall(rf"^{key}=(.*)$", UNIT.read_text(), re.MULTILINE)
 
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """The unit as systemd would read it, with a program that is there."""
+    """The unit with a program that exists on this machine."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
     file = tmp_path / UNIT.name
@@ -32,31 +32,31 @@ def unit(tmp_path: Path) -> Path:
     return file
 
 
-def _analysed(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def _analyse(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
 
 
-def test_systemd_takes_it(unit: Path) -> None:
-    """systemd finds nothing to say against the unit."""
-    done = _analysed("verify", unit)
+def test_unit_is_valid(unit: Path) -> None:
+    """systemd-analyze reports nothing about the unit."""
+    done = _analyse("verify", unit)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_it_is_hardened(unit: Path) -> None:
-    """Little of the machine is exposed to the service."""
-    done = _analysed("security", "--offline=true", f"--threshold={LARGEST_EXPOSURE}", unit)
+def test_unit_is_hardened(unit: Path) -> None:
+    """The service's exposure, as systemd-analyze rates it, is low."""
+    done = _analyse("security", "--offline=true", f"--threshold={LARGEST_EXPOSURE}", unit)
     assert done.returncode == 0, done.stdout
 
 
 def test_variables_are_known() -> None:
-    """The service reads what the unit gives it, and secrets come as credentials."""
-    given = dict(one.split("=", 1) for one in _values("Environment"))
+    """The service reads every variable of the unit, and secrets come as credentials."""
+    given = dict(assignment.split("=", 1) for assignment in _read_values("Environment"))
     assert given.keys() <= ENVIRONMENT.keys()
     files = {name: value.removeprefix("%d/") for name, value in given.items() if name.endswith("_FILE")}
-    assert [one.split(":")[0] for one in _values("LoadCredential")] == list(files.values())
+    assert [credential.split(":")[0] for credential in _read_values("LoadCredential")] == list(files.values())
 
 
-def test_it_has_time_to_stop() -> None:
-    """The service is not killed before its workers have had their time, and the signal is the main process's."""
-    assert int(_values("TimeoutStopSec")[0].removesuffix("s")) > KILL_AFTER_S
-    assert _values("KillMode") == ["mixed"]
+def test_time_to_stop() -> None:
+    """The service is not killed before its workers had time to stop, and only the main process gets the signal."""
+    assert int(_read_values("TimeoutStopSec")[0].removesuffix("s")) > KILL_AFTER_S
+    assert _read_values("KillMode") == ["mixed"]

@@ -12,15 +12,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as it is published."""
+    """The wheel as it is published."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
-    """Profiles, workloads, migrations and the sample are in the wheel, file by file, and no cache is."""
+def test_contents(wheel: Path) -> None:
+    """The wheel contains all files that the commands read, and no caches."""
     packed = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("profiles", "workloads", "migrations"):
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
@@ -40,8 +40,8 @@ def test_the_wheel_carries_what_the_commands_read(wheel: Path) -> None:
     assert not [name for name in packed if name.endswith(".pyc")]
 
 
-def test_an_installed_package_works_outside_of_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """Unpacked elsewhere, the package finds its profiles and migrations in itself."""
+def test_installed_package(wheel: Path, tmp_path: Path) -> None:
+    """Outside the checkout, the package uses its own profiles and migrations."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
         "import bookstore; from bookstore.config import resources; from bookstore.database import migrations;"
@@ -57,7 +57,7 @@ def test_an_installed_package_works_outside_of_the_checkout(wheel: Path, tmp_pat
         text=True,
         check=True,
     )
-    where, what, workloads = result.stdout.splitlines()
-    assert where.startswith(str(tmp_path))
-    assert what == "default ['0001', '0002']"
+    location, versions, workloads = result.stdout.splitlines()
+    assert location.startswith(str(tmp_path))
+    assert versions == "default ['0001', '0002']"
     assert workloads == str(tmp_path / "bookstore" / "shipped" / "workloads")

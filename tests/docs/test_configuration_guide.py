@@ -1,4 +1,4 @@
-"""docs/configuration.md is held against the code, both ways."""
+"""docs/configuration.md and the code agree in both directions."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ EXAMPLES = dict(
 )
 
 
-def test_every_variable_is_told() -> None:
-    """Each variable that is read, or stands in the reference, has its place in the guide."""
-    told = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", GUIDE))
-    assert VARIABLES | set(configuration.variables()) <= told
+def test_every_variable_is_documented() -> None:
+    """The guide has every variable that is read or is in the reference."""
+    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", GUIDE))
+    assert VARIABLES | set(configuration.variables()) <= documented
 
 
-def test_no_other_variable_is_told() -> None:
-    """The guide tells of no variable that nothing reads, but of one that is ignored."""
+def test_no_unknown_variable_is_documented() -> None:
+    """Every variable in the guide is read or is one that the service ignores."""
     names = set(re.findall(r"\b(?:BOOKSTORE|DATABASE|WEB|GRANIAN|LITESTAR|OTEL|PG)_?[A-Z0-9_]*[A-Z0-9]\b", GUIDE))
     others = names - VARIABLES - {"PG", "GRANIAN"}
     assert settings.interfering(dict.fromkeys(others, "x")) == sorted(others)
 
 
-def test_the_examples_are_right() -> None:
-    """Each variable has an example, with which the service would start; tokens are told as a file."""
+def test_examples() -> None:
+    """Every variable has a valid example, except the tokens, whose example is a file."""
     assert configuration.variables()
     assert set(configuration.variables()) - {"BOOKSTORE_API_TOKENS"} <= EXAMPLES.keys()
     assert tracing.is_enabled(EXAMPLES)
-    found = settings.read(EXAMPLES)
-    assert configuration.load_profile(found).workers == int(EXAMPLES["WEB_CONCURRENCY"])
-    values = configuration.setting_values(found, EXAMPLES, {})
-    assert [one.name for one in values if one.origin == "default"] == ["BOOKSTORE_API_TOKENS"]
-    assert configuration.NOT_SHOWN not in {one.value for one in values}
+    example_settings = settings.read(EXAMPLES)
+    assert configuration.load_profile(example_settings).workers == int(EXAMPLES["WEB_CONCURRENCY"])
+    values = configuration.setting_values(example_settings, EXAMPLES, {})
+    assert [value.name for value in values if value.origin == "default"] == ["BOOKSTORE_API_TOKENS"]
+    assert configuration.NOT_SHOWN not in {value.value for value in values}
 
 
-def test_the_json_is_as_told() -> None:
-    """The example of doctor's JSON has the members that there are, and the levels are those that there are."""
+def test_json_of_doctor() -> None:
+    """The example of doctor's JSON has all members, and the table has all levels."""
     [block] = re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
-    told = json.loads(block)
-    assert tuple(told) == Examination.__struct_fields__
-    assert told["version"] == FORMAT_VERSION
-    assert tuple(told["findings"][0]) == Finding.__struct_fields__
-    assert tuple(told["configuration"][0]) == configuration.Value.__struct_fields__
+    example = json.loads(block)
+    assert tuple(example) == Examination.__struct_fields__
+    assert example["version"] == FORMAT_VERSION
+    assert tuple(example["findings"][0]) == Finding.__struct_fields__
+    assert tuple(example["configuration"][0]) == configuration.Value.__struct_fields__
     assert re.findall(r"^\| `(\w+)` \| .* \| [02] \|$", GUIDE, re.MULTILINE) == list(LEVELS)

@@ -19,7 +19,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/
 
 
 def _command_lines() -> list[str]:
-    """Every line of a shell block, or of a CI job, in a page that calls `bookstore`."""
+    """Return every line that calls `bookstore` in a shell block or CI job of a page."""
     lines = []
     for page in PAGES:
         for block in re.findall(r"```(?:sh|console|yaml)\n(.*?)```", page.read_text(), re.DOTALL):
@@ -29,8 +29,12 @@ def _command_lines() -> list[str]:
 
 
 def test_the_reference_is_up_to_date() -> None:
-    """docs/reference.md is what `make docs` would write, with -h in each command's help, as at a terminal."""
-    command = [sys.executable, "-m", "bookstore.cli.reference"]  # click keeps in a command how it was called before
+    """docs/reference.md is what `make docs` would write, with -h in every command's help."""
+    command = [
+        sys.executable,
+        "-m",
+        "bookstore.cli.reference",
+    ]  # a new process, because click caches a command's help options
     written = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert (ROOT / "docs/reference.md").read_text() == written
     assert "  -h, --help " in written
@@ -38,7 +42,7 @@ def test_the_reference_is_up_to_date() -> None:
 
 
 def test_every_variable_that_is_read_is_documented() -> None:
-    """Each environment variable that the code reads stands in the reference."""
+    """Every environment variable that the code reads is in the reference."""
     sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
     read = {
         name
@@ -51,19 +55,19 @@ def test_every_variable_that_is_read_is_documented() -> None:
 
 @pytest.mark.parametrize("line", _command_lines())
 def test_every_command_in_the_docs_exists(line: str) -> None:
-    """A command line of a page names commands and options that exist, with values that are accepted."""
+    """Every command line in the docs has existing commands and options and valid values."""
     words = shlex.split(line, comments=True)[1:]
     command: click.Command = cli.bookstore
     context = click.Context(command)
     while isinstance(command, click.Group) and words:
-        found = command.get_command(context, words.pop(0))
-        assert found, line
-        command = found
+        subcommand = command.get_command(context, words.pop(0))
+        assert subcommand, line
+        command = subcommand
     command.make_context("", [word.replace("…", "x") for word in words])
 
 
 def test_every_target_in_the_docs_exists() -> None:
-    """A page names no `make` target that the Makefile has not, and `make help` lists all of them."""
+    """Every `make` target in the docs exists, and `make help` lists all targets."""
     named = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
     listed = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     phony = set((ROOT / "Makefile").read_text().partition(".PHONY: ")[2].splitlines()[0].split())
@@ -72,13 +76,13 @@ def test_every_target_in_the_docs_exists() -> None:
 
 
 def test_the_guide_quotes_the_example_as_it_is() -> None:
-    """The file of another service in the guide is one of the benchmarks'."""
+    """The guide quotes benchmarks/truth/steady.yaml exactly."""
     example = (ROOT / "benchmarks/truth/steady.yaml").read_text()
     assert f"```yaml\n{example}```" in (ROOT / "docs/lab.md").read_text()
 
 
-def test_the_guide_s_workload_is_one(tmp_path: Path) -> None:
-    """The workload that the guide shows is taken as it stands."""
+def test_workload_in_the_guide(tmp_path: Path) -> None:
+    """The workload in the guide is valid."""
     guide = (ROOT / "docs/lab.md").read_text()
     block = re.search(r"```yaml\n(description: \"a shop at noon\".*?)```", guide, re.DOTALL)
     assert block
@@ -86,16 +90,16 @@ def test_the_guide_s_workload_is_one(tmp_path: Path) -> None:
     assert workload_file.load(str(tmp_path / "noon.yaml")).model == "open"
 
 
-def test_the_guide_tells_each_problem() -> None:
-    """Each reason for which a measurement does not count stands in the guide."""
-    told = (ROOT / "docs/lab.md").read_text()
+def test_guide_documents_each_problem() -> None:
+    """The guide has every reason for which a measurement does not count."""
+    guide = (ROOT / "docs/lab.md").read_text()
     codes = re.findall(r"[a-z_]+", (Problem.__doc__ or "").partition("one of: ")[2].partition(".")[0])
     assert len(codes) == 9
-    assert [code for code in codes if f"`{code}`" not in told] == []
+    assert [code for code in codes if f"`{code}`" not in guide] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """A link or picture within the project is there."""
+    """The target of every link or picture within the project exists."""
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
