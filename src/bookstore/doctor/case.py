@@ -1,4 +1,4 @@
-"""What is examined: the settings and the profile as `serve` would use them."""
+"""The subject of an examination: the settings and the profile as `serve` would use them."""
 
 from __future__ import annotations
 

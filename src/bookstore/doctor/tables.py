@@ -77,7 +77,7 @@ def indexes(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         if table.name in existing
         for name in _index_names(table)
     }
-    found = {
+    actual = {
         name: (valid, ready, table)
         for name, valid, ready, table in connection.execute(
             "SELECT i.relname, indisvalid, indisready, t.relname FROM pg_index"
@@ -87,7 +87,7 @@ def indexes(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
         )
     }
     at_head = revision(connection) == models.SCHEMA_REVISION
-    missing = sorted(expected.keys() - found.keys()) if at_head else []
+    missing = sorted(expected.keys() - actual.keys()) if at_head else []
     for name in missing:
         yield Finding(
             "warning",
@@ -95,16 +95,16 @@ def indexes(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
             f"{name} on {expected[name]} is missing",
             "recreate it as in migrations/versions; `bookstore db check` compares the whole schema",
         )
-    broken = sorted(name for name, (valid, ready, _) in found.items() if not (valid and ready))
+    broken = sorted(name for name, (valid, ready, _) in actual.items() if not (valid and ready))
     for name in broken:
         yield Finding(
             "warning",
             "indexes",
-            f"{name} on {found[name][2]} is not {'valid' if found[name][1] else 'ready'}, so no statement uses it",
+            f"{name} on {actual[name][2]} is not {'valid' if actual[name][1] else 'ready'}, so no statement uses it",
             f"REINDEX INDEX CONCURRENTLY {name}",
         )
-    if found and not missing and not broken:
-        yield Finding("ok", "indexes", f"all {len(found)} exist and are valid")
+    if actual and not missing and not broken:
+        yield Finding("ok", "indexes", f"all {len(actual)} exist and are valid")
 
 
 def _index_names(table: sa.FromClause) -> list[str]:

@@ -94,7 +94,7 @@ def _formatter(*, is_json: bool, profile: str) -> logging.Formatter:
 
 
 class _AddContext:
-    """Puts the keys that every line has first: time, level, logger, event, process and request."""
+    """A processor that puts the keys of every line first: time, level, logger, event, process and request."""
 
     def __init__(self, profile: str) -> None:
         self._profile = profile
@@ -157,7 +157,7 @@ def _escape(_: Any, __: str, line: EventDict) -> EventDict:
 
 
 class _FloodFilter(logging.Filter):
-    """Passes one warning per `code` in FLOOD_INTERVAL_S, so that a flood of rejected requests cannot fill the disk.
+    """A filter that passes one warning per `code` in FLOOD_INTERVAL_S, so that rejected requests cannot fill the disk.
 
     The next one that passes has the number of dropped warnings as `suppressed`.
     """
@@ -187,7 +187,7 @@ def _is_not_duplicate(record: logging.LogRecord) -> bool:
 
 
 class _Stderr(logging.Handler):
-    """Writes each line in one piece, so that lines of several processes do not mix."""
+    """A handler that writes each line in one piece, so that lines of several processes do not mix."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

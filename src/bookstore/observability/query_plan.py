@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 _EXPLAINABLE: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "MERGE")
 _TAG: Final = "$bookstore$"
-# Within DO no parameter is sent, whose value the plan would be made for. Needs PostgreSQL 16.
+# Parameters sent along would get a plan for their values; within DO there are none. Needs PostgreSQL 16.
 _EXPLAIN: Final = f"""DO {_TAG} DECLARE plan json; BEGIN
 PERFORM set_config('lock_timeout', '100ms', true);
 EXECUTE 'EXPLAIN (GENERIC_PLAN, FORMAT JSON) %s' INTO plan;

@@ -40,7 +40,7 @@ _W3C: Final = TraceContextTextMapPropagator()
 
 
 class Spans:
-    """Creates the spans of one worker with `provider`."""
+    """The spans of one worker, created with `provider`."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self.provider = provider

@@ -48,7 +48,7 @@ def make_database(profile: EngineProfile, url: sa.URL, block: Block) -> Database
 
 
 class _Counter:
-    """Counts in `block` what happens on a Database of `profile`.
+    """A counter, in `block`, of what happens on a Database of `profile`.
 
     It wraps methods of the engine's pool and dialect. SQLAlchemy has no event for requesting a connection, and its
     events around statements are expensive: 40 more function calls per request.
@@ -159,7 +159,7 @@ class _Counter:
 
 
 class _ThreadCounter(_Counter):
-    """Counts the work of several threads. A unit of work waits for a thread first; its wait for the pool within the
+    """A counter for several threads. A unit of work waits for a thread first; its wait for the pool within the
     thread continues the same wait."""
 
     def __init__(self, block: Block, profile: EngineProfile) -> None:
