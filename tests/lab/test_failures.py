@@ -175,7 +175,7 @@ def test_a_run_that_is_stopped_is_aborted(number: signal.Signals, run_compare: C
     listed = CliRunner().invoke(runs, ["list", "-o", str(output)])
     assert listed.stdout.rstrip().endswith("aborted")
     shown = CliRunner().invoke(runs, ["show", "latest", "-o", str(output)])
-    assert "Stopped before its end, no more than an impression" in shown.stdout
+    assert "Aborted run, preliminary: " in shown.stdout
     both = CliRunner().invoke(compare, ["--baseline", "latest", "--contender", "latest", "-o", str(output)])
     assert both.exit_code == 3
     assert "is aborted: stopped after round 1" in both.stderr

@@ -34,13 +34,12 @@ def print_run(record: Run, form: str, read: Read | None = None) -> None:
         _print_text(record)
 
 
-def _print_text(record: Run) -> None:
-    swept = sweep_grid.grid_of(record)
-    click.echo(table.sweep_table(record, swept) if swept else table.table(record, shutil.get_terminal_size().columns))
-    click.echo()
-    click.echo(table.sweep_legend(record, swept) if swept else table.legend(record))
-    for sentence in conclusions.sentences(record):
-        click.echo(textwrap.fill(sentence, 80, replace_whitespace=False, break_on_hyphens=False))
+def _text(record: Run) -> None:
+    swept = sweep_grid.of(record)
+    width = shutil.get_terminal_size().columns
+    first = table.sweep_table(record, swept) if swept else table.table(record, width)
+    last = table.sweep_legend(record, swept) if swept else table.legend(record)
+    click.echo("\n\n".join([first, *conclusions.paragraphs(record), last]))
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:

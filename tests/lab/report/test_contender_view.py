@@ -19,8 +19,8 @@ def test_what_was_not_valid_is_not_drawn(tmp_path: Path) -> None:
     """Percentiles are of the valid rounds' measured requests; neither the warm-up nor an invalid round counts."""
     run = records.make(tmp_path, rounds=3, invalid=(2,))
     read = partial(samples.read, tmp_path / run.id)
-    view = contender_view.shown(run, read).views[-1]
-    counted = samples.concatenate([read(view.label, number).between(0, 6) for number in (1, 3)])
+    view = contender_view.run_view(run, read).views[-1]
+    counted = samples.joined([read(view.label, number).between(0, 6) for number in (1, 3)])
     assert view.latency[-1][1] == pytest.approx(np.max(counted.latency_ms), rel=1e-3)
     assert dict(view.latency)[0.9] == pytest.approx(
         np.quantile(counted.latency_ms, 0.9, method="inverted_cdf"), rel=1e-3
@@ -32,7 +32,7 @@ def test_what_was_not_valid_is_not_drawn(tmp_path: Path) -> None:
 def test_the_record_goes_along_without_its_telemetry(tmp_path: Path) -> None:
     """Every round is in the page's data, with its problems; its looks are there once, as lines."""
     run = records.make(tmp_path)
-    shown = contender_view.shown(run, partial(samples.read, tmp_path / run.id))
+    shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
     measured = [one for each in shown.run.rounds for one in each.measurements]
     assert [one.problems for one in measured] == [one.problems for each in run.rounds for one in each.measurements]
     assert not any(one.telemetry.series for one in measured)
@@ -47,24 +47,24 @@ def test_what_only_the_service_tells_is_of_the_inspection(tmp_path: Path) -> Non
     without one they are the rounds'."""
     run = records.make(tmp_path, rounds=3, invalid=())
     read = partial(samples.read, tmp_path / run.id)
-    view = contender_view.shown(run, read).views[0]
+    view = contender_view.run_view(run, read).views[0]
     assert view.is_inspected
     assert view.split == run.inspections[0].split
     assert view.pool_wait == run.inspections[0].pool_wait
     assert [line.name for line in view.loop.lines] == ["loop_lag_ms", "gc_pause_ms"]
-    without = contender_view.shown(msgspec.structs.replace(run, inspections=[]), read).views[0]
+    without = contender_view.run_view(msgspec.structs.replace(run, inspections=[]), read).views[0]
     assert not without.is_inspected
     assert without.pool.lines
     assert without.split != view.split
     failed = msgspec.structs.replace(run.inspections[0], telemetry=Telemetry())
-    assert contender_view.shown(msgspec.structs.replace(run, inspections=[failed]), read).views[0] == without
+    assert contender_view.run_view(msgspec.structs.replace(run, inspections=[failed]), read).views[0] == without
 
 
 def test_without_samples_the_rest_is_shown(tmp_path: Path) -> None:
     """Where samples.parquet is gone the page says so, and has everything else."""
     run = records.make(tmp_path, rounds=2, invalid=())
     (tmp_path / run.id / samples.FILE).unlink()
-    shown = contender_view.shown(run, partial(samples.read, tmp_path / run.id))
+    shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
     assert samples.FILE in shown.missing
     assert shown.views[0].latency == []
     assert shown.views[0].memory.lines
@@ -81,7 +81,7 @@ def test_a_page_of_four_profiles_and_eight_rounds_is_small(tmp_path: Path) -> No
 def test_a_run_in_which_nothing_is_valid_has_a_page(tmp_path: Path) -> None:
     """A contender without a valid round has no line, and does not break the page's data."""
     run = records.make(tmp_path, rounds=2, invalid=(1, 2))
-    shown = contender_view.shown(run, partial(samples.read, tmp_path / run.id))
+    shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
     assert [one.profile for one in shown.run.summary] == list(records.RATES)[:-1]
     assert shown.views[-1].throughput is None
     assert msgspec.json.encode(shown)

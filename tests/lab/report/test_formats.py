@@ -1,4 +1,4 @@
-"""A run for other programs."""
+"""Export formats of a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(make_record: MakeRecord) -> Run:
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
-    """Every piece that the Markdown is read as: its type and text."""
+    """The type and text of every token of the Markdown."""
     found: list[tuple[str, str]] = []
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
         found += [(token.type, token.content), *((child.type, child.content) for child in token.children or [])]
@@ -48,34 +48,38 @@ def tokens(text: str) -> list[tuple[str, str]]:
 
 
 def test_markdown(run: Run) -> None:
-    """The answer in bold, a table with a row each, and the other sentences as a list."""
+    """The answer in bold, tables with units, and the notes as a list."""
     text = formats.markdown(run)
-    assert text.startswith("**`json@pool_size=20` serves 9.99 times (")
+    assert text.startswith("**`json@pool_size=20` serves 9.99x (")
     found = tokens(text)
-    assert sum(kind == "tr_open" for kind, _ in found) == 3
+    assert sum(kind == "tr_open" for kind, _ in found) == 3 + 2 + 2
+    assert ("inline", "p50, ms") in found
     cells = [content for kind, content in found if kind == "code_inline"]
     assert {"lazy", "json@pool_size=20"} <= set(cells)
     assert ("text", "GET /books?limit=100, 5 clients for 3s") in found
-    assert [kind for kind, _ in found].count("bullet_list_open") == 2
-    assert "\nAgainst `lazy`:\n\n- `json@pool_size=20`: faster: " in text
+    assert [kind for kind, _ in found].count("bullet_list_open") == 1
+    assert "\n| driver  `lazy` -> `json@pool_size=20` | 9.99x | " in text
+    assert "\n| `json@pool_size=20` | 9.99x | 0.10x | " in text
 
 
 @pytest.mark.parametrize("label", NASTY)
-def test_markdown_takes_names_for_names(make_record: MakeRecord, label: str) -> None:
-    """Whatever a contender is called and a problem says, there is no link, image, HTML, heading or further cell in
-    it, and the name is readable."""
+def test_markdown_reads_names_as_text(make_record: MakeRecord, label: str) -> None:
+    """Names of contenders and texts of problems cause no link, image, HTML, heading or extra cell, and the name stays
+    readable."""
     speeds = {"base": [100.0, 101.0, 100.0], label: [200.0, 202.0, 203.0]}
     text = formats.markdown(make_record(speeds, problems={("base", 3): Problem("errors", f"said {label}")}))
     found = tokens(text)
     kinds = {kind for kind, _ in found}
     assert not kinds & {"link_open", "image", "html_inline", "html_block", "heading_open", "em_open", "s_open"}
-    assert sum(kind == "th_open" for kind, _ in found) * 3 == sum(kind in {"th_open", "td_open"} for kind, _ in found)
+    columns = [13, 3, 7]  # the table of two rows, the single key, the ratios
+    assert sum(kind == "th_open" for kind, _ in found) == sum(columns)
+    assert sum(kind == "td_open" for kind, _ in found) == sum(columns) + columns[0]
     assert ("code_inline", " ".join(label.split())) in [(kind, content.strip()) for kind, content in found]
     assert not any(it in content for kind, content in found if kind == "text" for it in ("://", "@", "www."))
 
 
 def test_csv(run: Run) -> None:
-    """A row each with every figure of the summary and of each metric's comparison, empty where there is none."""
+    """One row per contender with all figures of its summary and comparisons; missing ones are empty."""
     first, second = csv.DictReader(io.StringIO(formats.csv_text(run)))
     assert (first["profile"], second["profile"]) == ("lazy", "json@pool_size=20")
     assert float(second["throughput_per_s"]) == run.summary[1].throughput_per_s
@@ -88,7 +92,7 @@ def test_csv(run: Run) -> None:
 
 @pytest.mark.parametrize("label", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\r=1", 'a"b,c', "=cmd|' /C calc'!A0"])
 def test_csv_has_no_formula(make_record: MakeRecord, label: str) -> None:
-    """No cell begins as a formula does, and the name comes back behind an apostrophe."""
+    """No cell starts like a formula; the name follows an apostrophe."""
     rows = list(
         csv.reader(io.StringIO(formats.csv_text(make_record({"b": [1.0, 1.0], label: [2.0, 2.0]})), newline=""))
     )
@@ -99,12 +103,12 @@ def test_csv_has_no_formula(make_record: MakeRecord, label: str) -> None:
 
 
 def test_json_is_the_whole_record(run: Run) -> None:
-    """It reads back as the record."""
+    """The JSON decodes to the same record."""
     assert msgspec.json.decode(formats.json(run), type=Run) == run
 
 
 def test_ab(make_record: MakeRecord) -> None:
-    """ab's own lines, from the valid rounds' samples: its shares of requests, the last the longest."""
+    """The lines of ab's report, from the samples of the valid rounds; the last share is the longest request."""
     wrong = Problem("errors", "all failed")
     run = make_record({"a": [20.0, 20.0, 9.0]}, problems={("a", 3): wrong})
 

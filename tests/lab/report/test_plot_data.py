@@ -11,11 +11,11 @@ from bookstore.lab.report.plot_data import (
     Line,
     by_kind,
     by_second,
+    drop_unsampled,
     mean_split,
     percentiles,
-    seen,
-    summed,
-    thinned,
+    sum_histograms,
+    thin,
 )
 
 from ..records import measured
@@ -60,7 +60,7 @@ def test_thinning_keeps_the_peak_and_what_belongs_together() -> None:
     """Of 3,000 looks at most MOST_POINTS stay; the one with the largest sum is among them, with both its values."""
     one, other = [1.0] * 3000, [2.0] * 3000
     one[1234], other[1234] = 50.0, 7.0
-    lines = thinned([number / 4 for number in range(3000)], [Line("a", [*one]), Line("b", [*other])])
+    lines = thin([number / 4 for number in range(3000)], [Line("a", [*one]), Line("b", [*other])])
     assert len(lines.at_s) == MOST_POINTS
     at = lines.lines[0].values.index(50.0)
     assert (lines.lines[1].values[at], lines.at_s[at]) == (7.0, 308.5)
@@ -69,12 +69,12 @@ def test_thinning_keeps_the_peak_and_what_belongs_together() -> None:
 def test_moments_without_a_look_are_no_gaps() -> None:
     """What is looked at each fourth time has a point for each look; a gap in one of two lines stays."""
     lines = [Line("a", [1.0, None, None, 4.0]), Line("b", [1.0, None, None, None])]
-    assert seen([0, 1, 2, 3], lines) == ([0, 3], [Line("a", [1.0, 4.0]), Line("b", [1.0, None])])
+    assert drop_unsampled([0, 1, 2, 3], lines) == ([0, 3], [Line("a", [1.0, 4.0]), Line("b", [1.0, None])])
 
 
 def test_thinning_keeps_gaps() -> None:
     """A look that failed stays a gap where there is room for each look."""
-    assert thinned([0, 1, 2], [Line("a", [1.0, None, 3.0])]).lines == [Line("a", [1.0, None, 3.0])]
+    assert thin([0, 1, 2], [Line("a", [1.0, None, 3.0])]).lines == [Line("a", [1.0, None, 3.0])]
 
 
 def test_a_mean_split_adds_up() -> None:
@@ -92,8 +92,8 @@ def test_a_mean_split_adds_up() -> None:
 def test_histograms_of_other_bounds_are_not_added() -> None:
     """Counts are added bucket by bucket, where the buckets are the same."""
     parts = [Histogram([1], [2, 3], 1.5), Histogram([1], [10, 0], 2), Histogram([1, 2], [9, 9, 9], 9)]
-    assert summed(parts) == Histogram([1], [12, 3], 3.5)
-    assert summed([]) is None
+    assert sum_histograms(parts) == Histogram([1], [12, 3], 3.5)
+    assert sum_histograms([]) is None
 
 
 @pytest.mark.parametrize(

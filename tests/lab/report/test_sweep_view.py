@@ -18,7 +18,7 @@ from .. import records
 def test_the_best_cell_of_each_variant_is_drawn_whole(tmp_path: Path) -> None:
     """Of 20 cells four have a view; all have their throughput; pairs of cells are no single keys."""
     run = records.sweep(tmp_path)
-    shown = contender_view.shown(run, partial(samples.read, tmp_path / run.id))
+    shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
     assert shown.sweep
     assert [view.label for view in shown.views] == shown.sweep.chosen
     assert [label.split()[0].rpartition("=")[2] for label in shown.sweep.chosen] == ["1", "2", "5", "10"]

@@ -1,4 +1,4 @@
-"""The runs of a folder -> one HTML page to filter them and to put two beside each other."""
+"""One HTML page that lists, filters and compares the runs of a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCRIPTS: Final = ("elements.js", "likeness.js", "index.js")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A run without its rounds; `page` is the address of its own page, from the index, where there is one."""
+    """A run without its rounds. `page` is the address of its report, relative to the index, if it has one."""
 
     run: Run
     page: str | None
@@ -31,14 +31,14 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 def index(runs: Iterable[tuple[Run, Path]], unreadable: Iterable[str]) -> str:
-    """The page of `runs`, each with its folder, which lies beside the page; `unreadable` says of what else lies
-    there why it is no run. The newest is first."""
+    """Return the HTML page of `runs`, newest first, each with its folder, which is next to the page. `unreadable` has
+    a message for each folder whose record cannot be read."""
     entries = [
         Entry(msgspec.structs.replace(run, rounds=[], steps=[]), _address(folder))
-        for run, folder in sorted(runs, key=lambda it: it[0].started_at, reverse=True)
+        for run, folder in sorted(runs, key=lambda pair: pair[0].started_at, reverse=True)
     ]
-    said = [f"{entry.run.started_at:%Y-%m-%d %H:%M} {entry.run.workload.name} {entry.run.id}" for entry in entries]
-    return standalone_html.document("Runs", said, _Index(entries, list(unreadable)), _SCRIPTS)
+    fallback = [f"{entry.run.started_at:%Y-%m-%d %H:%M} {entry.run.workload.name} {entry.run.id}" for entry in entries]
+    return standalone_html.document("Runs", fallback, _Index(entries, list(unreadable)), _SCRIPTS)
 
 
 def _address(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Runs -> one HTML page: the answer, the cost, the plots, every figure. Shows what was judged; judges nothing."""
+"""One HTML page about one or more runs: the answer, costs, plots and every figure. Verdicts come from the record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bookstore.lab.analysis import scalability
 from bookstore.lab.analysis.summary import Read
 from bookstore.lab.record.run_record import Run
 from bookstore.lab.report import contender_view, standalone_html, sweep_view
-from bookstore.lab.report.contender_view import Shown
+from bookstore.lab.report.contender_view import RunView
 
 FILE: Final = "report.html"
 
@@ -29,7 +29,7 @@ _SCRIPTS: Final = (
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """The universal scalability law of a contender, (clients, requests a second). `told` says where the fit is poor."""
+    """A contender's scalability law as (clients, requests per second); `told` is the reason for a poor fit."""
 
     label: str
     points: list[tuple[float, float]]
@@ -37,25 +37,24 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 class _Page(msgspec.Struct, frozen=True):
-    runs: list[Shown]
+    runs: list[RunView]
     curves: list[Curve]
 
 
 def page(runs: Sequence[tuple[Run, Read]]) -> str:
-    """The page of each of `runs` with what reads its samples; of several a comparison first. Where these differ in
-    concurrency, their throughput is drawn against it."""
-    shown = [contender_view.shown(run, read) for run, read in runs]
-    title = f"{shown[0].run.workload.name}: {' and '.join(it.label for it in shown[0].run.contenders[:3])}"
-    if len(shown) > 1:
-        title = f"{len(shown)} runs beside each other"
-    said = [it.answer for it in shown]
-    return standalone_html.document(title, said, _Page(shown, curves([run for run, _ in runs])), _SCRIPTS)
+    """Return the HTML page of `runs`, each with a function that reads its samples. With several runs, it starts with a
+    comparison, which plots throughput against concurrency if that differs."""
+    views = [contender_view.run_view(run, read) for run, read in runs]
+    title = f"{views[0].run.workload.name}: {' and '.join(it.label for it in views[0].run.contenders[:3])}"
+    if len(views) > 1:
+        title = f"{len(views)} runs side by side"
+    data = _Page(views, curves([run for run, _ in runs]))
+    return standalone_html.document(title, [view.answer for view in views], data, _SCRIPTS)
 
 
 def curves(runs: Sequence[Run]) -> list[Curve]:
-    """The law fitted to each contender's valid rounds, where the runs have enough concurrencies to show whether it
-    holds."""
-    found = []
+    """The law fitted to each contender's valid rounds, unless it was measured at too few concurrencies."""
+    fitted = []
     for label in {contender.label: None for run in runs for contender in run.contenders}:
         points = [
             (float(run.workload.concurrency), one.throughput_per_s)
@@ -67,5 +66,5 @@ def curves(runs: Sequence[Run]) -> list[Curve]:
         clients = sorted({clients for clients, _ in points})
         if len(clients) >= scalability.MIN_CONCURRENCIES:
             law = scalability.fit(points)
-            found.append(Curve(label, sweep_view.curve(law, clients[0], clients[-1]), law.told))
-    return found
+            fitted.append(Curve(label, sweep_view.curve(law, clients[0], clients[-1]), law.told))
+    return fitted

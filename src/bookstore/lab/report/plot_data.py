@@ -1,4 +1,4 @@
-"""Samples and telemetry -> lines and bars: percentiles, seconds, and no more points than a plot can show."""
+"""Lines and bars from samples and telemetry, with no more points than a plot can show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bookstore.lab.record.run_record import Histogram, Kind, Measurement, Split
 from bookstore.lab.record.samples import Samples
 
 MOST_POINTS: Final = 300
-"""Of a line over time: a plot is some 350 to 1,000 pixels wide."""
+"""Of a line over time; a plot is about 350 to 1,000 pixels wide."""
 
 PERCENTILES: Final = 60
 
@@ -24,15 +24,15 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """Values beside the moments `at_s`, in seconds of the measurement; null is a gap."""
+    """Values at the times `at_s`, in seconds since the measurement began; null is a gap."""
 
     at_s: list[float] = []
     lines: list[Line] = []
 
 
 def percentiles(latency_ms: NDArray[np.float32]) -> list[tuple[float, float]]:
-    """(share, ms) at shares that are evenly apart where 1 / (1 - share) is on a log scale, and at 50, 90, 99 … %;
-    up to the last that so many requests can tell, which is the largest. Each is a value that was measured."""
+    """Return (share, ms) at shares that are evenly spaced if 1 / (1 - share) is on a log scale, and at 50, 90, 99 … %.
+    The last is the largest latency. Each value was measured, none is interpolated."""
     count = len(latency_ms)
     if not count:
         return []
@@ -44,7 +44,7 @@ def percentiles(latency_ms: NDArray[np.float32]) -> list[tuple[float, float]]:
 
 
 def by_second(requests: Samples) -> Lines:
-    """p50 and p99 of each second, or of so many that MOST_POINTS are enough; a second without an answer is a gap."""
+    """p50 and p99 of each second, or of longer steps if there are too many; one without responses is a gap."""
     if not len(requests):
         return Lines()
     first, last = np.floor(requests.done_s[[requests.done_s.argmin(), requests.done_s.argmax()]])
@@ -61,19 +61,19 @@ def by_second(requests: Samples) -> Lines:
 
 
 def by_kind(requests: Samples, names: Sequence[str]) -> list[Kind]:
-    """Each of several kinds of request by itself, its percentiles of all its requests."""
-    found = []
+    """Figures of each kind of request over all its requests; empty if there is only one kind."""
+    kinds = []
     for kind, name in enumerate(names if len(names) > 1 else []):
         own = requests.where(requests.kind == kind)
         if len(own):
             figures = np.quantile(own.latency_ms, [0.5, 0.95, 0.99, 1], method="inverted_cdf")
-            found.append(Kind(name, len(own), int((~own.ok).sum()), *(float(figure) for figure in figures)))
-    return found
+            kinds.append(Kind(name, len(own), int((~own.ok).sum()), *(float(figure) for figure in figures)))
+    return kinds
 
 
-def thinned(at_s: Sequence[float], lines: Sequence[Line]) -> Lines:
-    """At most MOST_POINTS moments: of those that fall together the one where the lines' sum is largest, so that no
-    peak is lost and stacked lines belong together."""
+def thin(at_s: Sequence[float], lines: Sequence[Line]) -> Lines:
+    """Thin `lines` to MOST_POINTS times: each group of neighbours keeps the time at which the sum of all lines is
+    largest, so that peaks survive and stacked lines stay consistent."""
     if not lines or not at_s:
         return Lines()
     table = np.array([line.values for line in lines], dtype=float)
@@ -89,23 +89,23 @@ def thinned(at_s: Sequence[float], lines: Sequence[Line]) -> Lines:
     )
 
 
-def seen(at_s: Sequence[float], lines: Sequence[Line]) -> tuple[list[float], list[Line]]:
-    """The moments at which something was looked at: PSS costs too much to be looked at each time, and what is left
-    out on purpose is no gap."""
+def drop_unsampled(at_s: Sequence[float], lines: Sequence[Line]) -> tuple[list[float], list[Line]]:
+    """Drop the times at which no line has a value. PSS is too expensive to read at every sample, and a reading that
+    was skipped on purpose is not a gap."""
     kept = [index for index in range(len(at_s)) if any(line.values[index] is not None for line in lines)]
-    return [at_s[index] for index in kept], [Line(it.name, [it.values[index] for index in kept]) for it in lines]
+    return [at_s[index] for index in kept], [Line(line.name, [line.values[index] for index in kept]) for line in lines]
 
 
 def mean_split(measured: Sequence[Measurement]) -> Split | None:
-    """The rounds' splits as one, each with the weight of its requests."""
+    """The mean of the rounds' splits, weighted by requests; None if no round has one."""
     known = [(one.requests, one.split) for one in measured if one.split and one.requests]
     weight = sum(requests for requests, _ in known)
     parts = [sum(requests * getattr(it, name) for requests, it in known) for name in Split.__struct_fields__]
     return Split(*(part / weight for part in parts)) if known else None
 
 
-def summed(histograms: Sequence[Histogram]) -> Histogram | None:
-    """The rounds' histograms as one; those of other bounds than the first one's are left out."""
+def sum_histograms(histograms: Sequence[Histogram]) -> Histogram | None:
+    """The sum of histograms. Those whose bounds differ from the first one's are left out."""
     alike = [one for one in histograms if one.bounds_s == histograms[0].bounds_s]
     if not alike:
         return None
@@ -114,5 +114,5 @@ def summed(histograms: Sequence[Histogram]) -> Histogram | None:
 
 
 def _short(value: float | np.floating) -> float:
-    """Four digits are more than a plot shows."""
+    """Four digits, more than a plot shows, keep the page small."""
     return float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""One HTML file with all that it needs: style, scripts and data. It asks for nothing, from any place."""
+"""A self-contained HTML file with its style, scripts and data. It sends no requests."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ import msgspec
 
 _INERT: Final = str.maketrans(
     {sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
-)  # in JSON the same, for HTML and JavaScript no more than letters
+)  # the same text in JSON, and plain letters for HTML and JavaScript
 
 
-def document(title: str, said: Sequence[str], data: object, scripts: Sequence[str]) -> str:
-    """A page that `scripts`, files of `page/`, make of `data`. `said` is what a reader without scripts gets.
+def document(title: str, fallback: Sequence[str], data: object, scripts: Sequence[str]) -> str:
+    """Return a page that `scripts`, names of files in `assets/`, draw from `data`. `fallback` is shown without scripts.
 
-    The policy lets those scripts and that style run that stand in the file, by their SHA-256, and nothing
-    else: neither a script that came with the data nor a request.
+    The Content-Security-Policy allows the embedded scripts and style by their SHA-256. It blocks everything else, such
+    as a script in the data or a request.
     """
-    codes = [_shipped(name) for name in scripts]
-    style = _shipped("page.css")
+    codes = [_asset(name) for name in scripts]
+    style = _asset("page.css")
     policy = (
         f"default-src 'none'; script-src {' '.join(map(_hash, codes))}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    return Template(_shipped("page.html")).substitute(
+    return Template(_asset("page.html")).substitute(
         policy=policy,
         title=escape(title),
         style=style,
-        said="".join(f"<p>{escape(sentence)}</p>" for sentence in said),
+        fallback="".join(f"<p>{escape(sentence)}</p>" for sentence in fallback),
         data=msgspec.json.encode(data).decode().translate(_INERT),
         scripts="".join(f"<script>{code}</script>\n" for code in codes),
     )
 
 
-def _shipped(name: str) -> str:
+def _asset(name: str) -> str:
     return (files("bookstore") / "lab" / "report" / "assets" / name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""A sweep's run -> what its page draws: every cell, the law of each variant, and the few cells that are drawn whole."""
+"""A sweep as its page draws it: every cell, each variant's law, and the few cells that are drawn in full."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_CHOSEN: Final = 4
 
 
 class Law(msgspec.Struct, frozen=True):
-    """The universal scalability law of the variant of that name, and its curve as (clients, requests a second)."""
+    """A variant's universal scalability law, and its curve as (clients, requests per second)."""
 
     variant: str
     fit: Scalability
@@ -27,7 +27,7 @@ class Law(msgspec.Struct, frozen=True):
 
 
 class Sweep(msgspec.Struct, frozen=True):
-    """`throughput` by label, of the cells that have a valid round; `chosen` are the labels that have a View."""
+    """`throughput` has the label of each cell with a valid round; `chosen` are the labels of the cells with a view."""
 
     grid: Grid
     throughput: dict[str, Interval]
@@ -38,8 +38,8 @@ class Sweep(msgspec.Struct, frozen=True):
 
 
 def sweep(run: Run) -> Sweep | None:
-    """None of a run that is no sweep."""
-    grid = grids.grid_of(run)
+    """Return the sweep of a run, or None if the run is not one."""
+    grid = grids.of(run)
     if grid is None:
         return None
     figures: dict[str, list[float]] = {}
@@ -59,7 +59,7 @@ def sweep(run: Run) -> Sweep | None:
 
 
 def curve(fit: Scalability, least: float, most: float) -> list[tuple[float, float]]:
-    """The law's points between two numbers of clients, evenly apart on a log scale."""
+    """Points of the law between two numbers of clients, evenly spaced on a log scale."""
     return [(float(at), fit.throughput_per_s(at)) for at in np.geomspace(least, most, CURVE_POINTS)]
 
 
@@ -70,7 +70,8 @@ def _laws(run: Run, grid: Grid) -> list[Law]:
 
 
 def _chosen(run: Run, grid: Grid) -> list[str]:
-    """The best cell of each variant, of many variants the best ones; of one the first, the best and the last cell."""
+    """The labels of the best cell of each variant, at most MOST_CHOSEN; of a single variant, its first, best and last
+    cell."""
     rate = {one.profile: one.throughput_per_s for one in run.summary}
     if len(grid.variants) == 1:
         labels = grid.variants[0].labels
