@@ -27,17 +27,17 @@ PATIENCE_MS = 30_000
 EVIL = "</script><script>hurt()</script><img src=x onerror=hurt()>"
 LINK = "javascript:hurt()"
 PLOTS = (
-    "Requests a second",
-    "Against the baseline",
+    "Requests per second",
+    "Ratio to the baseline",
     "Latency by percentile",
     "Latency over time",
-    "Where a request's time goes",
-    "How long requests waited for a connection",
-    "The pool over time",
+    "Components of the mean latency",
+    "Wait for a connection",
+    "Connection pool over time",
     "Event loop and garbage collector",
     "Memory of each worker",
     "Database sessions by state",
-    "Who used the CPUs",
+    "CPU usage",
 )
 UNWATCHED = PLOTS[4:]
 
@@ -125,7 +125,7 @@ def test_the_first_screen_answers(opened: Opened, page_file: Path) -> None:
     expect(answer).to_contain_text("asyncpg-json serves")
     told = page.locator(".validity")
     expect(told).to_contain_text("round 4, asyncpg-json: others used 31 % of the CPUs")
-    table = page.get_by_role("table", name="What each profile gives and costs")
+    table = page.get_by_role("table", name="Throughput, latency and costs of each profile")
     assert table.locator("tbody tr").count() == len(records.RATES)
     expect(table.locator("tbody tr").last).to_contain_text("faster")
     box = table.bounding_box()
@@ -145,7 +145,7 @@ def test_keys_that_differ_are_marked(opened: Opened, page_file: Path) -> None:
     """Of the profiles' keys those that differ stand first and are marked; the rest is folded away."""
     page = opened(page_file)
     assert page.locator("tr.differs th").all_inner_texts() == ["driver", "loading"]
-    expect(page.get_by_text("4 keys that are alike")).to_be_visible()
+    expect(page.get_by_text("4 keys that are equal")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [375, 768, 1280])
@@ -219,7 +219,7 @@ def test_what_was_not_watched_is_said(opened: Opened, tmp_path: Path) -> None:
     for title in PLOTS:
         figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
         if title in UNWATCHED:
-            expect(figure.locator("p")).to_contain_text("watched in this run")
+            expect(figure.locator("p")).to_contain_text("No data: ")
             assert figure.locator(".plot").count() == 0
         else:
             expect(figure.locator(".plot svg").first).to_be_visible()
@@ -229,7 +229,7 @@ def test_a_run_without_a_valid_round_is_told(opened: Opened, tmp_path: Path) -> 
     """A contender without a valid round has a row without figures, and the status says that the run is not valid."""
     run = replace(records.make(tmp_path, rounds=2, invalid=(1, 2)), status="invalid", told="2 valid rounds are needed")
     page = opened(written(tmp_path, run))
-    expect(page.locator(".validity")).to_contain_text("Not valid")
+    expect(page.locator(".validity")).to_contain_text("Invalid")
     expect(page.locator(".validity")).to_contain_text("2 valid rounds are needed")
     expect(page.locator("table.cards tbody tr").last).to_contain_text("no valid round")
 
@@ -238,7 +238,7 @@ def test_what_is_of_the_inspection_is_said(opened: Opened, page_file: Path) -> N
     """What only the service tells names the inspection as its source; what was watched names a round."""
     page = opened(page_file)
     expect(page.locator("p.aside")).to_contain_text("none of these figures is compared")
-    for title, of in (("The pool over time", "inspection"), ("Who used the CPUs", "round")):
+    for title, of in (("Connection pool over time", "inspection"), ("CPU usage", "round")):
         figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
         told = figure.locator("h4 small").all_inner_texts()
         assert [text.split()[0] for text in told] == [of] * len(records.RATES), title
@@ -287,7 +287,7 @@ def test_many_profiles_of_long_names_fit(opened: Opened, tmp_path: Path, width: 
     expect(page.locator(".plot svg").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     told = page.locator(".validity li").all_inner_texts()
-    assert [text.split(", asyncpg")[0] for text in told] == ["round 1, 2, 3"]
+    assert [text.split(", asyncpg")[0] for text in told] == ["rounds 1, 2, 3"]
 
 
 def wicked(run: Run) -> Run:
@@ -363,7 +363,7 @@ def test_runs_at_several_concurrencies_make_a_curve(opened: Opened, tmp_path: Pa
     assert figure.locator(".plot svg path[d]:not([d=''])").count() >= 3 * len(records.RATES)
     table = page.get_by_role("table", name="Profiles by run")
     assert table.locator("tbody tr").count() == 3 * len(records.RATES)
-    fields = page.get_by_role("table", name="Where the runs are unlike").locator("tbody th")
+    fields = page.get_by_role("table", name="Fields that differ between the runs").locator("tbody th")
     assert fields.all_inner_texts() == ["workload.concurrency"]
 
 
@@ -377,14 +377,14 @@ def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_sweep_is_a_grid(opened: Opened, sweep_file: Path) -> None:
     """Both heat maps have each cell with its figure and a frame around the best; the answer names that one."""
     page = opened(sweep_file)
-    expect(page.get_by_role("heading", level=1)).to_contain_text("with pool_size=10 and concurrency=20, of 20 cells")
-    for title in ("Requests a second of each cell", "p99 of each cell"):
+    expect(page.get_by_role("heading", level=1)).to_contain_text("with pool_size=10 and concurrency=20 (best of 20 cells)")
+    for title in ("Requests per second of each cell", "p99 of each cell"):
         figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
         expect(figure.locator("svg rect[fill^='color-mix']")).to_have_count(20)
         expect(figure.locator("svg [fill='none'] rect, svg rect[fill='none']")).to_have_count(1)
     page.get_by_text("Every cell as a table").click()
     assert page.get_by_role("table", name="Every cell").locator("tbody tr").count() == 20
-    assert page.get_by_role("heading", name="Against the baseline").count() == 0
+    assert page.get_by_role("heading", name="Ratio to the baseline").count() == 0
 
 
 def test_a_sweep_has_curves_and_knees(opened: Opened, sweep_file: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_sweep_of_one_round_or_none_is_drawn(opened: Opened, tmp_path: Path) -
         for each in run.rounds
     ]
     page = opened(written(tmp_path, replace(run, rounds=bad, summary=[], status="invalid")))
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Nothing can be said")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Invalid run: no conclusion")
 
 
 @pytest.fixture
@@ -466,13 +466,13 @@ def test_two_runs_are_picked_and_compared(opened: Opened, index_file: Path) -> N
     page = opened(index_file)
     boxes = page.locator("input[type=checkbox]")
     boxes.nth(2).check()
-    expect(page.locator("#comparison")).to_contain_text("Pick one more run.")
+    expect(page.locator("#comparison")).to_contain_text("Select one more run.")
     boxes.nth(1).check()
-    fields = page.get_by_role("table", name="Where the runs are unlike")
+    fields = page.get_by_role("table", name="Fields that differ between the runs")
     assert fields.locator("tbody tr").all_inner_texts() == ["machine.cores\t2\t8"]
     rows = page.get_by_role("table", name="Profiles by run").locator("tbody tr")
     assert rows.count() == 2 * len(records.RATES)
-    expect(rows.nth(1)).to_contain_text("1.00\N{MULTIPLICATION SIGN}")
+    expect(rows.nth(1)).to_contain_text("1.00x")
     boxes.nth(0).check()
     assert [box.is_checked() for box in boxes.all()] == [True, True, False]
     assert "workload.name" in "".join(fields.locator("tbody th").all_inner_texts())

@@ -1,5 +1,5 @@
 "use strict";
-// Elements, figures and tables. Whatever came from a record becomes a text node, so it is never read as HTML.
+// Elements and tables. Every value of a record becomes a text node, so it is never parsed as HTML.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
@@ -14,24 +14,24 @@ function el(name, attributes = {}, ...children) {
 
 const NONE = "–";
 const MB = 1e6;
-const known = (value) => value !== null && value !== undefined && !Number.isNaN(value);
+const isKnown = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 
-/** Three digits are what a measurement here can tell: 0.082, 1.02, 24.1, 1,050. */
-function three(value) {
-  if (!known(value)) return NONE;
+/** The threeDigits digits that a measurement here supports: 0.082, 1.02, 24.1, 1,050. */
+function threeDigits(value) {
+  if (!isKnown(value)) return NONE;
   const size = Math.abs(value);
   if (size >= 99.95) return Math.round(value).toLocaleString("en");
   if (size >= 9.995) return value.toFixed(1);
   return size >= 0.1 || size === 0 ? value.toFixed(2) : String(Number(value.toPrecision(2)));
 }
 
-const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : NONE);
-const percent = (ratio) => (known(ratio) ? `${three(ratio * 100)} %` : NONE);
-const roundPercent = (ratio) => (!known(ratio) ? NONE : ratio > 0 && ratio < 0.005 ? "< 1 %" : `${Math.round(ratio * 100)} %`);
-const megabytes = (bytes) => (known(bytes) ? whole(bytes / MB) : NONE);
-const range = (it) => (known(it.low) && known(it.high) ? `${three(it.low)} to ${three(it.high)}` : "no interval");
+const whole = (value) => (isKnown(value) ? Math.round(value).toLocaleString("en") : NONE);
+const percent = (ratio) => (isKnown(ratio) ? `${threeDigits(ratio * 100)} %` : NONE);
+const roundPercent = (ratio) => (!isKnown(ratio) ? NONE : ratio > 0 && ratio < 0.005 ? "< 1 %" : `${Math.round(ratio * 100)} %`);
+const megabytes = (bytes) => (isKnown(bytes) ? whole(bytes / MB) : NONE);
+const range = (it) => (isKnown(it.low) && isKnown(it.high) ? `${threeDigits(it.low)}–${threeDigits(it.high)}` : "no interval");
 
-/** A long name in pieces, so that it may go on in the next line behind @ or a comma. */
+/** A long name in pieces, so that it can wrap after @ or a comma. */
 const pieces = (text) => text.split(/(?<=[@,])/).flatMap((piece, at) => (at ? [el("wbr"), piece] : [piece]));
 
 function moment(text) {
@@ -39,17 +39,17 @@ function moment(text) {
   return `${new Date(text).toLocaleString("en-GB", options)} UTC`;
 }
 
-/** A value of a record in words: a mapping as `key: value` pairs, a list with commas. */
-function words(value) {
-  if (!known(value) || value === "") return NONE;
-  if (Array.isArray(value)) return value.map(words).join("; ") || NONE;
-  if (typeof value === "object") return Object.entries(value).map(([key, it]) => [key, words(it)]).filter(([, it]) => it !== NONE).map(([key, it]) => `${key}: ${it}`).join(", ") || NONE;
+/** A value of a record as text: a mapping as `key: value` pairs, a list with semicolons. */
+function asText(value) {
+  if (!isKnown(value) || value === "") return NONE;
+  if (Array.isArray(value)) return value.map(asText).join("; ") || NONE;
+  if (typeof value === "object") return Object.entries(value).map(([key, it]) => [key, asText(it)]).filter(([, it]) => it !== NONE).map(([key, it]) => `${key}: ${it}`).join(", ") || NONE;
   return String(value);
 }
 
 /**
- * `columns` are {head, unit, cell(row), text, note}: text columns stand left, figures right. On a phone a table with
- * `cards` is a card for each row, any other scrolls within itself. `dense` is for many rows.
+ * `columns` are {head, unit, cell(row), text, note}: text is left-aligned, figures are right-aligned. On a phone, a
+ * table with `cards` shows each row as a card; other tables scroll sideways. `dense` is for many rows.
  */
 function table(columns, rows, { caption, cards = false, dense = false, mark = () => null } = {}) {
   const head = columns.map((it) =>
@@ -57,19 +57,19 @@ function table(columns, rows, { caption, cards = false, dense = false, mark = ()
   );
   const body = rows.map((row, number) =>
     el("tr", { class: mark(row, number) }, columns.map((it, at) =>
-      el(at ? "td" : "th", { scope: at ? null : "row", class: it.text ? "text" : null, "data-label": it.unit ? `${it.head} ${it.unit}` : it.head }, it.cell(row, number)),
+      el(at ? "td" : "th", { scope: at ? null : "row", class: it.text ? "text" : null, "data-label": it.unit ? `${it.head}${it.unit.startsWith("of ") ? "" : ","} ${it.unit}` : it.head }, it.cell(row, number)),
     )),
   );
   const made = el("table", { class: cards ? "cards" : dense ? "dense" : null }, caption ? el("caption", {}, caption) : null, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
   return cards ? made : el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption ?? "Table" }, made);
 }
 
-/** Names and values, for what is read and not compared. */
+/** A list of names and values. */
 function list(pairs) {
   return el("dl", {}, pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
-function folded(title, ...children) {
+function collapsible(title, ...children) {
   return el("details", {}, el("summary", {}, title), ...children);
 }
 

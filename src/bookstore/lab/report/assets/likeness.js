@@ -1,22 +1,22 @@
 "use strict";
-// Several runs beside each other: each profile's figures, and every field in which the runs are not alike.
+// Several runs side by side: each profile's figures, and every field in which the runs differ.
 
 const LIKE = ["workload", "catalogue", "machine", "protocol"];
 
-/** {"machine.python": "3.13.1", …} of all that makes runs comparable. */
+/** {"machine.python": "3.13.1", …}: every field that must be equal for runs to be comparable. */
 function facts(run) {
   const found = {};
   function take(path, value) {
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
       for (const [key, inner] of Object.entries(value)) take(`${path}.${key}`, inner);
-    } else found[path] = words(value);
+    } else found[path] = asText(value);
   }
   for (const part of LIKE) take(part, run[part]);
   for (const contender of run.contenders) take(contender.label, contender.keys);
   return found;
 }
 
-/** The fields whose values differ: [[field, value of each run], …]. Profiles count where all runs have them. */
+/** The fields whose values differ: [[field, value of each run], …]. Keys of profiles count if all runs have them. */
 function differences(runs) {
   const all = runs.map(facts);
   const fields = [...new Set(all.flatMap(Object.keys))].sort();
@@ -26,29 +26,29 @@ function differences(runs) {
     .map((field) => [field, all.map((it) => it[field] ?? NONE)]);
 }
 
-function unlikeTable(runs, names) {
+function differenceTable(runs, names) {
   const found = differences(runs);
-  if (!found.length) return el("p", { class: "alike" }, "Workload, catalogue, machine, versions, protocol and profiles are alike.");
+  if (!found.length) return el("p", { class: "alike" }, "Workload, catalogue, machine, versions, protocol and profiles are equal.");
   const columns = [{ head: "field", text: true, cell: (row) => el("code", {}, row[0].split(/(?<=\.)/).flatMap((part) => [part, el("wbr")])) }];
   names.forEach((name, at) => columns.push({ head: name, text: true, cell: (row) => row[1][at] }));
   return el("div", {},
-    el("p", { class: "warning" }, `The runs are not alike in ${found.length === 1 ? "one field" : `${found.length} fields`}: their ratios show the effect of that, too.`),
-    table(columns, found, { caption: "Where the runs are unlike" }));
+    el("p", { class: "warning" }, `The runs differ in ${found.length === 1 ? "one field" : `${found.length} fields`}, which affects the ratios, too.`),
+    table(columns, found, { caption: "Fields that differ between the runs" }));
 }
 
-/** A row for each profile in each run; below its figures the ratios to the same profile in the first of the runs that has it. */
+/** A row for each profile in each run, with ratios to the same profile in the first run that has it. */
 function sideBySide(runs, names) {
   const rows = [];
   for (const label of new Set(runs.flatMap((run) => run.summary.map((one) => one.profile)))) {
     const own = runs.flatMap((run, at) => run.summary.filter((one) => one.profile === label).map((one) => ({ one, run: names[at] })));
     own.forEach((it, at) => rows.push({ ...it, first: own[0].one, isFirst: at === 0 }));
   }
-  const ratio = (row, key) => (row.isFirst || !row.first[key] || !known(row.one[key]) ? null : el("small", {}, `${three(row.one[key] / row.first[key])}×`));
-  const figure = (head, unit, key, shown = three) => ({ head, unit, cell: (row) => [shown(row.one[key]), ratio(row, key)] });
+  const ratio = (row, key) => (row.isFirst || !row.first[key] || !isKnown(row.one[key]) ? null : el("small", {}, `${threeDigits(row.one[key] / row.first[key])}x`));
+  const figure = (head, unit, key, shown = threeDigits) => ({ head, unit, cell: (row) => [shown(row.one[key]), ratio(row, key)] });
   const columns = [
     { head: "profile", text: true, cell: (row) => (row.isFirst ? row.one.profile : el("span", { class: "again" }, row.one.profile)) },
     { head: "run", text: true, cell: (row) => row.run },
-    figure("requests", "/s", "throughput_per_s"),
+    figure("throughput", "req/s", "throughput_per_s"),
     figure("p50", "ms", "p50_ms"),
     figure("p99", "ms", "p99_ms"),
     figure("CPU", "ms/request", "cpu_ms_per_request"),

@@ -1,5 +1,5 @@
 "use strict";
-// What all plots share: size, colour, time axis, legends. Colours are CSS variables, so that dark mode and paper follow.
+// Common parts of all plots: size, colour, time axis, legends. Colours are CSS variables, for dark mode and print.
 
 const SYMBOLS = ["circle", "square", "diamond", "triangle", "star", "wye", "times"];
 const paint = (at) => `var(--profile-${at % SYMBOLS.length})`;
@@ -9,7 +9,7 @@ const resized = new ResizeObserver((entries) => {
   for (const { target, contentRect } of entries) target.draw(Math.floor(contentRect.width));
 });
 
-/** A box in which `draw(width)` puts its SVG, again whenever its width changes. `alt` says what is to be seen. */
+/** A box with the SVG of `draw(width)`, redrawn when its width changes. `alt` is the text alternative. */
 function plot(alt, draw) {
   const box = el("div", { class: "plot" });
   let last = 0;
@@ -17,7 +17,7 @@ function plot(alt, draw) {
     if (width < 80 || width === last) return;
     last = width;
     const svg = Plot.plot({ width, marginRight: 16, ...draw(width) });
-    svg.querySelectorAll("style").forEach((it) => it.remove()); // page.css has it: the policy allows no other style
+    svg.querySelectorAll("style").forEach((it) => it.remove()); // page.css has these rules; the policy allows no other style
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", alt);
     box.replaceChildren(svg);
@@ -26,12 +26,12 @@ function plot(alt, draw) {
   return box;
 }
 
-/** A plot with its title, how to read it, and its figures as a table for who cannot see it. */
+/** A plot with its title, a caption, and its figures as a table. */
 function figure(title, how, ...children) {
   return el("figure", {}, el("figcaption", {}, el("h3", {}, title), how ? el("p", {}, how) : null), ...children);
 }
 
-const missing = (title, why) => el("figure", { class: "missing" }, el("figcaption", {}, el("h3", {}, title)), el("p", {}, why));
+const noData = (title, why) => el("figure", { class: "missing" }, el("figcaption", {}, el("h3", {}, title)), el("p", {}, why));
 
 function swatch(colour, shape) {
   const namespace = "http://www.w3.org/2000/svg";
@@ -50,8 +50,8 @@ const legend = (entries) => el("ul", { class: "legend" }, entries.map(([text, co
 
 const profileLegend = (views) => legend(views.map((view, at) => [view.label, paint(at), symbol(at)]));
 
-/** A small plot for each profile on one scale; `draw(view, at, width)`. `without` says why one
- * has none; `of(view)` says in its title which round is drawn. */
+/** A small plot for each profile on a common scale, drawn by `draw(view, at, width)`. `without` is the reason if there
+ * is no data; `of(view)` names the source in the title. */
 function multiples(views, has, alt, draw, { without, of = () => null }) {
   return el("div", { class: "multiples" }, views.map((view, at) =>
     el("div", {}, el("h4", {}, swatch(paint(at), symbol(at)), el("span", { class: "name" }, pieces(view.label)), el("small", {}, of(view) ?? "")),
@@ -65,13 +65,13 @@ const points = (lines) => lines.lines.flatMap((line) => lines.at_s.map((at, inde
 const peak = (lines) => d3.max(lines.lines, (line) => d3.max(line.values)) ?? 0;
 const extent = (line, shown) => `${shown(d3.min(line.values))} to ${shown(d3.max(line.values))}`;
 
-const timeAxis = (width) => ({ label: "seconds →", ticks: Math.min(8, Math.floor(width / 70)), tickSize: 0, labelAnchor: "right" });
+const timeAxis = (width) => ({ label: "time, s →", ticks: Math.min(8, Math.floor(width / 70)), tickSize: 0, labelAnchor: "right" });
 
-/** Grey ground below the warm-up, which no figure counts. */
+/** Grey background of the warm-up, which no figure includes. */
 const warmUp = (at_s) => (at_s[0] < 0 ? Plot.rect([0], { x1: at_s[0], x2: 0, fill: "var(--ground)" }) : null);
-const WARM_UP = ["warm-up, not counted", "var(--ground)"];
+const WARM_UP = ["warm-up, excluded", "var(--ground)"];
 
-/** 1, 2 and 5 times the powers of ten within `domain` of a log scale, as many as stand `least` pixels apart. */
+/** 1, 2 and 5 times the powers of ten in the domain of a log scale, at least `least` pixels apart. */
 function logTicks([low, high], pixels, least = 30) {
   const all = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1).map((power) => 10 ** power);
   const apart = (ratio) => (pixels * Math.log10(ratio)) / Math.log10(high / low) >= least;
@@ -79,7 +79,7 @@ function logTicks([low, high], pixels, least = 30) {
   return all.flatMap((power) => steps.map((step) => Number((power * step).toPrecision(1)))).filter((tick) => tick >= low && tick <= high);
 }
 
-/** The axis of a log scale with those ticks: D3's own format leaves the 5s out. */
+/** The axis of a log scale with these ticks; D3's own format omits the 5s. */
 const logAxis = (axis, ticks, options = {}) => Plot[axis === "x" ? "axisX" : "axisY"](ticks, { text: plain, tickSize: 0, ...options });
 
 const plain = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3 });
