@@ -15,8 +15,8 @@ from bookstore.lab.report import page as report
 from .. import records
 
 
-def test_what_was_not_valid_is_not_drawn(tmp_path: Path) -> None:
-    """Percentiles are of the valid rounds' measured requests; neither the warm-up nor an invalid round counts."""
+def test_invalid_rounds_are_not_drawn(tmp_path: Path) -> None:
+    """Percentiles cover the measured requests of valid rounds, without warm-ups and invalid rounds."""
     run = records.make(tmp_path, rounds=3, invalid=(2,))
     read = partial(samples.read, tmp_path / run.id)
     view = contender_view.run_view(run, read).views[-1]
@@ -29,8 +29,8 @@ def test_what_was_not_valid_is_not_drawn(tmp_path: Path) -> None:
     assert view.seconds.at_s[0] < 0
 
 
-def test_the_record_goes_along_without_its_telemetry(tmp_path: Path) -> None:
-    """Every round is in the page's data, with its problems; its looks are there once, as lines."""
+def test_the_record_has_no_telemetry(tmp_path: Path) -> None:
+    """The page's data has every round with its problems; telemetry is present only as lines."""
     run = records.make(tmp_path)
     shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
     measured = [one for each in shown.run.rounds for one in each.measurements]
@@ -42,9 +42,9 @@ def test_the_record_goes_along_without_its_telemetry(tmp_path: Path) -> None:
     assert {"active", "idle", "foreign"} <= {line.name for line in view.sessions.lines}
 
 
-def test_what_only_the_service_tells_is_of_the_inspection(tmp_path: Path) -> None:
-    """Pool, event loop, garbage collector and the parts of a request are the inspection's, where there was one;
-    without one they are the rounds'."""
+def test_service_metrics_come_from_the_inspection(tmp_path: Path) -> None:
+    """Pool, event loop, garbage collector and the latency's components come from the inspection, or from the rounds if
+    there was none."""
     run = records.make(tmp_path, rounds=3, invalid=())
     read = partial(samples.read, tmp_path / run.id)
     view = contender_view.run_view(run, read).views[0]
@@ -60,8 +60,8 @@ def test_what_only_the_service_tells_is_of_the_inspection(tmp_path: Path) -> Non
     assert contender_view.run_view(msgspec.structs.replace(run, inspections=[failed]), read).views[0] == without
 
 
-def test_without_samples_the_rest_is_shown(tmp_path: Path) -> None:
-    """Where samples.parquet is gone the page says so, and has everything else."""
+def test_without_samples_the_rest_is_drawn(tmp_path: Path) -> None:
+    """If samples.parquet is missing, the page says so and has everything else."""
     run = records.make(tmp_path, rounds=2, invalid=())
     (tmp_path / run.id / samples.FILE).unlink()
     shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
@@ -71,15 +71,15 @@ def test_without_samples_the_rest_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_page_of_four_profiles_and_eight_rounds_is_small(tmp_path: Path) -> None:
-    """Libraries, style and data together stay below 1.5 MB, for a run of some minutes a measurement."""
+    """A page with libraries, style and data is smaller than 1.5 MB, with measurements of five minutes."""
     rates = {f"profile-{number}": 20.0 for number in range(4)}
     run = records.make(tmp_path, rates=rates, rounds=8, seconds=300, invalid=())
     page = report.page([(run, partial(samples.read, tmp_path / run.id))])
     assert len(page.encode()) < 1_500_000
 
 
-def test_a_run_in_which_nothing_is_valid_has_a_page(tmp_path: Path) -> None:
-    """A contender without a valid round has no line, and does not break the page's data."""
+def test_a_contender_without_a_valid_round(tmp_path: Path) -> None:
+    """It has no throughput, and the page's data can be encoded."""
     run = records.make(tmp_path, rounds=2, invalid=(1, 2))
     shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
     assert [one.profile for one in shown.run.summary] == list(records.RATES)[:-1]

@@ -1,5 +1,5 @@
-"""The page and the index in a real browser, from files: what is drawn, that nothing is asked for, that nothing in a
-record can run."""
+"""The page and the index in a real browser, opened from files: they are drawn, send no requests, and run nothing from
+a record."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .. import records
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 30_000
-EVIL = "</script><script>hurt()</script><img src=x onerror=hurt()>"
-LINK = "javascript:hurt()"
+MARKUP = "</script><script>attack()</script><img src=x onerror=attack()>"
+LINK = "javascript:attack()"
 PLOTS = (
     "Requests per second",
     "Ratio to the baseline",
@@ -39,9 +39,9 @@ PLOTS = (
     "Database sessions by state",
     "CPU usage",
 )
-UNWATCHED = PLOTS[4:]
+NEED_WATCHING = PLOTS[4:]
 
-Opened = Callable[..., Page]
+OpenPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +50,20 @@ def browser() -> Iterator[Browser]:
         pytest.skip("there is no chromium; Debian's package is `chromium`")
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-background-networking"]
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield opened
-        opened.close()
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
-def opened(browser: Browser) -> Iterator[Opened]:
-    """Opens a file; at the end no page asked for anything else, complained, or ran what stood in a record."""
-    asked: list[str] = []
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Open a file. At the end, no page has requested anything else, logged an error, or run anything from a record."""
+    requested: list[str] = []
     complaints: list[str] = []
     pages: list[Page] = []
 
-    def complain(told: str) -> None:
-        complaints.append(told)
+    def complain(message: str) -> None:
+        complaints.append(message)
 
     def open_(file: Path, width: int = 1280, scheme: str = "light") -> Page:
         page = browser.new_page(
@@ -71,11 +71,11 @@ def opened(browser: Browser) -> Iterator[Opened]:
         )
         pages.append(page)
         page.set_default_timeout(PATIENCE_MS)
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requested.append(request.url))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.expose_function("complain", complain)
-        page.expose_function("hurt", lambda: complain("hurt"))
+        page.expose_function("attack", lambda: complain("attack"))
         page.add_init_script("addEventListener('securitypolicyviolation', e => complain(e.violatedDirective))")
         page.goto(file.as_uri())
         if folder := os.environ.get("BOOKSTORE_TEST_SCREENSHOTS"):
@@ -87,11 +87,11 @@ def opened(browser: Browser) -> Iterator[Opened]:
     addresses = {page.url.split("#")[0] for page in pages}
     for page in pages:
         page.close()
-    assert {url for url in asked if not url.startswith("data:")} == addresses
+    assert {url for url in requested if not url.startswith("data:")} == addresses
     assert complaints == []
 
 
-def written(folder: Path, *runs: Run) -> Path:
+def write_page(folder: Path, *runs: Run) -> Path:
     file = folder / report.FILE
     file.write_text(report.page([(run, partial(samples.read, folder / run.id)) for run in runs]), encoding="utf-8")
     return file
@@ -99,14 +99,14 @@ def written(folder: Path, *runs: Run) -> Path:
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run with all that can be watched, and one invalid measurement."""
+    """The page of a run with all telemetry and one invalid measurement."""
     folder = tmp_path_factory.mktemp("page")
-    return written(folder, records.make(folder))
+    return write_page(folder, records.make(folder))
 
 
-def test_every_plot_has_marks(opened: Opened, page_file: Path) -> None:
-    """Each plot of the page is drawn, with marks for each profile and words for who cannot see it."""
-    page = opened(page_file)
+def test_every_plot_has_marks(open_page: OpenPage, page_file: Path) -> None:
+    """Each plot has marks for each profile and a text alternative with figures."""
+    page = open_page(page_file)
     for title in PLOTS:
         figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
         svg = figure.locator(".plot svg")
@@ -118,13 +118,12 @@ def test_every_plot_has_marks(opened: Opened, page_file: Path) -> None:
     assert page.get_by_text("max_connections 100").count() == len(records.RATES)
 
 
-def test_the_first_screen_answers(opened: Opened, page_file: Path) -> None:
-    """Answer, validity with its reason, and the cost of each profile stand above the fold of a laptop."""
-    page = opened(page_file)
+def test_the_first_screen_answers(open_page: OpenPage, page_file: Path) -> None:
+    """The answer, the validity and the costs of each profile are above the fold of a laptop."""
+    page = open_page(page_file)
     answer = page.get_by_role("heading", level=1)
     expect(answer).to_contain_text("asyncpg-json serves")
-    told = page.locator(".validity")
-    expect(told).to_contain_text("round 4, asyncpg-json: others used 31 % of the CPUs")
+    expect(page.locator(".validity")).to_contain_text("round 4, asyncpg-json: others used 31 % of the CPUs")
     table = page.get_by_role("table", name="Throughput, latency and costs of each profile")
     assert table.locator("tbody tr").count() == len(records.RATES)
     expect(table.locator("tbody tr").last).to_contain_text("faster")
@@ -133,26 +132,26 @@ def test_the_first_screen_answers(opened: Opened, page_file: Path) -> None:
     assert box["y"] + box["height"] < 900
 
 
-def test_every_measurement_is_listed(opened: Opened, page_file: Path) -> None:
-    """The last table has each profile in each round; the invalid one says why."""
-    page = opened(page_file)
+def test_every_measurement_is_listed(open_page: OpenPage, page_file: Path) -> None:
+    """The last table has each profile in each round; the invalid one has its reason."""
+    page = open_page(page_file)
     rows = page.get_by_role("table", name="Every measurement").locator("tbody tr")
     assert rows.count() == 6 * len(records.RATES)
     expect(page.locator("tr.invalid")).to_contain_text("machine_busy: others used 31 %")
 
 
-def test_keys_that_differ_are_marked(opened: Opened, page_file: Path) -> None:
-    """Of the profiles' keys those that differ stand first and are marked; the rest is folded away."""
-    page = opened(page_file)
+def test_keys_that_differ_are_marked(open_page: OpenPage, page_file: Path) -> None:
+    """Keys that differ come first and are marked; the others are collapsed."""
+    page = open_page(page_file)
     assert page.locator("tr.differs th").all_inner_texts() == ["driver", "loading"]
     expect(page.get_by_text("4 keys that are equal")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [375, 768, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_each_screen_and_can_be_read(opened: Opened, page_file: Path, width: int, scheme: str) -> None:
-    """No sideways scrolling on phone, tablet and laptop; words stand out from their ground by 4.5 to 1 (WCAG AA)."""
-    page = opened(page_file, width, scheme)
+def test_page_fits_each_screen_and_is_readable(open_page: OpenPage, page_file: Path, width: int, scheme: str) -> None:
+    """No sideways scrolling on phone, tablet and laptop; the contrast of text is at least 4.5 to 1 (WCAG AA)."""
+    page = open_page(page_file, width, scheme)
     expect(page.locator(".plot svg").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(LEAST_CONTRAST) >= 4.5
@@ -186,11 +185,11 @@ LEAST_CONTRAST = """() => {
 }"""
 
 
-def test_dark_mode_is_dark_and_paper_is_white(opened: Opened, page_file: Path) -> None:
-    """The ground follows the reader's scheme on a screen, on paper it is white; lines change with it."""
+def test_dark_mode_and_print(open_page: OpenPage, page_file: Path) -> None:
+    """The background follows the reader's colour scheme and is white in print; lines change with it."""
     grounds, lines = set(), set()
     for scheme in ("light", "dark"):
-        page = opened(page_file, 1280, scheme)
+        page = open_page(page_file, 1280, scheme)
         grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         line = page.locator("figure .plot svg [stroke='var(--profile-1)']").first
         lines.add(line.evaluate("it => getComputedStyle(it).stroke"))
@@ -199,12 +198,12 @@ def test_dark_mode_is_dark_and_paper_is_white(opened: Opened, page_file: Path) -
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-def test_it_prints(opened: Opened, page_file: Path) -> None:
-    """Printing makes a document of several pages, with what was folded away opened for it and closed again."""
-    page = opened(page_file)
+def test_printing(open_page: OpenPage, page_file: Path) -> None:
+    """A printed page has several sheets; collapsed parts are opened for printing and closed again."""
+    page = open_page(page_file)
     expect(page.locator(".plot svg").first).to_be_visible()
     page.evaluate("""() => {
-      const count = (what) => document.querySelectorAll(what).length;
+      const count = (selector) => document.querySelectorAll(selector).length;
       addEventListener("beforeprint", () => { window.folded = count("details:not([open])"); });
       addEventListener("afterprint", () => { window.unfolded = count("details[open]"); });
     }""")
@@ -213,39 +212,39 @@ def test_it_prints(opened: Opened, page_file: Path) -> None:
     assert page.evaluate("[window.folded, window.unfolded]") == [0, 0]
 
 
-def test_what_was_not_watched_is_said(opened: Opened, tmp_path: Path) -> None:
-    """A plot without data is one line that says so, not an empty box; the others are drawn."""
-    page = opened(written(tmp_path, records.make(tmp_path, rounds=2, invalid=(), watch=False)))
+def test_plots_without_telemetry_say_so(open_page: OpenPage, tmp_path: Path) -> None:
+    """A plot without data is replaced by a line that says so; the others are drawn."""
+    page = open_page(write_page(tmp_path, records.make(tmp_path, rounds=2, invalid=(), watch=False)))
     for title in PLOTS:
         figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
-        if title in UNWATCHED:
+        if title in NEED_WATCHING:
             expect(figure.locator("p")).to_contain_text("No data: ")
             assert figure.locator(".plot").count() == 0
         else:
             expect(figure.locator(".plot svg").first).to_be_visible()
 
 
-def test_a_run_without_a_valid_round_is_told(opened: Opened, tmp_path: Path) -> None:
-    """A contender without a valid round has a row without figures, and the status says that the run is not valid."""
+def test_a_run_without_a_valid_round(open_page: OpenPage, tmp_path: Path) -> None:
+    """A contender without a valid round has a row without figures, and the status is invalid."""
     run = replace(records.make(tmp_path, rounds=2, invalid=(1, 2)), status="invalid", told="2 valid rounds are needed")
-    page = opened(written(tmp_path, run))
+    page = open_page(write_page(tmp_path, run))
     expect(page.locator(".validity")).to_contain_text("Invalid")
     expect(page.locator(".validity")).to_contain_text("2 valid rounds are needed")
     expect(page.locator("table.cards tbody tr").last).to_contain_text("no valid round")
 
 
-def test_what_is_of_the_inspection_is_said(opened: Opened, page_file: Path) -> None:
-    """What only the service tells names the inspection as its source; what was watched names a round."""
-    page = opened(page_file)
+def test_plots_name_their_source(open_page: OpenPage, page_file: Path) -> None:
+    """Plots of the service's own metrics name the inspection, the others a round."""
+    page = open_page(page_file)
     expect(page.locator("p.aside")).to_contain_text("none of these figures is compared")
-    for title, of in (("Connection pool over time", "inspection"), ("CPU usage", "round")):
+    for title, source in (("Connection pool over time", "inspection"), ("CPU usage", "round")):
         figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
-        told = figure.locator("h4 small").all_inner_texts()
-        assert [text.split()[0] for text in told] == [of] * len(records.RATES), title
+        sources = figure.locator("h4 small").all_inner_texts()
+        assert [text.split()[0] for text in sources] == [source] * len(records.RATES), title
 
 
-def borne(run: Run, folder: Path) -> Run:
-    """The run as if it had been told to bear what made rounds invalid."""
+def with_warnings(run: Run, folder: Path) -> Run:
+    """The run with its problems as warnings, as with --allow-busy."""
     rounds = [
         replace(each, measurements=[replace(one, problems=[], warnings=one.problems) for one in each.measurements])
         for each in run.rounds
@@ -254,21 +253,21 @@ def borne(run: Run, folder: Path) -> Run:
     return replace(run, rounds=rounds, summary=summary)
 
 
-def test_warnings_are_told(opened: Opened, tmp_path: Path) -> None:
-    """A measurement that counts although the machine was busy is folded below the validity, and in the last table."""
-    page = opened(written(tmp_path, borne(records.make(tmp_path, rounds=2, invalid=(2,)), tmp_path)))
-    told = page.locator(".validity details")
-    expect(told.locator("summary")).to_contain_text("1 of 6 measurements")
-    told.locator("summary").click()
-    expect(told.locator("li")).to_contain_text("round 2, asyncpg-json: others used 31 %")
+def test_warnings(open_page: OpenPage, tmp_path: Path) -> None:
+    """A measurement that counts although the machine was busy is listed below the validity and in the last table."""
+    page = open_page(write_page(tmp_path, with_warnings(records.make(tmp_path, rounds=2, invalid=(2,)), tmp_path)))
+    details = page.locator(".validity details")
+    expect(details.locator("summary")).to_contain_text("1 of 6 measurements")
+    details.locator("summary").click()
+    expect(details.locator("li")).to_contain_text("round 2, asyncpg-json: others used 31 %")
     expect(page.get_by_role("table", name="Every measurement")).to_contain_text(
         "Warning machine_busy: others used 31 %"
     )
 
 
-def test_the_intervals_of_two_rounds_stay_in_their_plot(opened: Opened, tmp_path: Path) -> None:
-    """Two rounds that lie far apart have an interval of many times the mean; it ends at the plot's edge."""
-    page = opened(written(tmp_path, borne(records.make(tmp_path, rounds=2, invalid=(2,)), tmp_path)))
+def test_the_intervals_of_two_rounds_stay_in_their_plot(open_page: OpenPage, tmp_path: Path) -> None:
+    """The interval of two rounds far apart is many times the mean; it ends at the plot's edge."""
+    page = open_page(write_page(tmp_path, with_warnings(records.make(tmp_path, rounds=2, invalid=(2,)), tmp_path)))
     boxes = """all => all.map(svg => {
       const box = svg.getBoundingClientRect();
       return [...svg.querySelectorAll("line")].every(it => it.getBoundingClientRect().right <= box.right + 1);
@@ -280,43 +279,43 @@ def test_the_intervals_of_two_rounds_stay_in_their_plot(opened: Opened, tmp_path
 
 
 @pytest.mark.parametrize("width", [375, 1280])
-def test_many_profiles_of_long_names_fit(opened: Opened, tmp_path: Path, width: int) -> None:
-    """Seven overridden profiles fit phone and laptop; one problem in many rounds is told once, with its rounds."""
+def test_many_profiles_of_long_names_fit(open_page: OpenPage, tmp_path: Path, width: int) -> None:
+    """Seven overridden profiles fit phone and laptop; a problem in many rounds is listed once, with its rounds."""
     rates = {f"asyncpg-joined@pool_size={size},max_overflow=0,pool_pre_ping=on": 100.0 + size for size in range(7)}
-    page = opened(written(tmp_path, records.make(tmp_path, rates=rates, rounds=3, invalid=(1, 2, 3))), width)
+    page = open_page(write_page(tmp_path, records.make(tmp_path, rates=rates, rounds=3, invalid=(1, 2, 3))), width)
     expect(page.locator(".plot svg").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    told = page.locator(".validity li").all_inner_texts()
-    assert [text.split(", asyncpg")[0] for text in told] == ["rounds 1, 2, 3"]
+    items = page.locator(".validity li").all_inner_texts()
+    assert [text.split(", asyncpg")[0] for text in items] == ["rounds 1, 2, 3"]
 
 
-def wicked(run: Run) -> Run:
-    """The run with markup wherever a record holds words of somebody's."""
+def with_markup(run: Run) -> Run:
+    """The run with markup in every text of its record that comes from outside."""
     label = run.contenders[-1].label
-    bad = Problem(EVIL, EVIL)
+    bad = Problem(MARKUP, MARKUP)
     contenders = [
-        replace(one, label=EVIL, keys={EVIL: LINK}, statements={EVIL: [EVIL]}) if one.label == label else one
+        replace(one, label=MARKUP, keys={MARKUP: LINK}, statements={MARKUP: [MARKUP]}) if one.label == label else one
         for one in run.contenders
     ]
     rounds = [
         replace(
             each,
             measurements=[
-                replace(one, profile=EVIL, problems=[bad] if one.problems else []) if one.profile == label else one
+                replace(one, profile=MARKUP, problems=[bad] if one.problems else []) if one.profile == label else one
                 for one in each.measurements
             ],
         )
         for each in run.rounds
     ]
-    summary = [replace(one, profile=EVIL) if one.profile == label else one for one in run.summary]
-    steps = [replace(one, key=EVIL, before=LINK, after=EVIL, contender=EVIL) for one in run.steps]
-    machine = replace(run.machine, cpu=EVIL, packages={EVIL: LINK})
+    summary = [replace(one, profile=MARKUP) if one.profile == label else one for one in run.summary]
+    steps = [replace(one, key=MARKUP, before=LINK, after=MARKUP, contender=MARKUP) for one in run.steps]
+    machine = replace(run.machine, cpu=MARKUP, packages={MARKUP: LINK})
     return replace(
         run,
-        told=EVIL,
-        workload=replace(run.workload, name=EVIL, description=LINK),
+        told=MARKUP,
+        workload=replace(run.workload, name=MARKUP, description=LINK),
         machine=machine,
-        catalogue=replace(run.catalogue, source=EVIL),
+        catalogue=replace(run.catalogue, source=MARKUP),
         contenders=contenders,
         rounds=rounds,
         summary=summary,
@@ -324,40 +323,40 @@ def wicked(run: Run) -> Run:
     )
 
 
-def test_nothing_in_a_record_runs(opened: Opened, tmp_path: Path) -> None:
-    """Markup in names, problems, keys and statements is shown as it is written: no element, no link, no script."""
-    run = wicked(records.make(tmp_path, rounds=2, invalid=(2,)))
-    page = opened(written(tmp_path, run, run))
-    expect(page.locator("h2.answer").first).to_contain_text(EVIL)
+def test_nothing_in_a_record_runs(open_page: OpenPage, tmp_path: Path) -> None:
+    """Markup in names, problems, keys and statements is shown as text: no element, no link, no script."""
+    run = with_markup(records.make(tmp_path, rounds=2, invalid=(2,)))
+    page = open_page(write_page(tmp_path, run, run))
+    expect(page.locator("h2.answer").first).to_contain_text(MARKUP)
     assert page.locator("main img, main script, a[href^='javascript']").count() == 0
     index = tmp_path / "index.html"
-    index.write_text(report_index.index([(run, tmp_path / LINK), (run, tmp_path / run.id)], [EVIL]), encoding="utf-8")
-    page = opened(index)
-    expect(page.locator("tbody tr").first).to_contain_text(EVIL)
+    index.write_text(report_index.index([(run, tmp_path / LINK), (run, tmp_path / run.id)], [MARKUP]), encoding="utf-8")
+    page = open_page(index)
+    expect(page.locator("tbody tr").first).to_contain_text(MARKUP)
     for box in page.locator("input[type=checkbox]").all():
         box.check()
     assert page.locator("main img, main script, a[href^='javascript']").count() == 0
 
 
-def test_a_sweep_has_the_fitted_law(opened: Opened, tmp_path: Path) -> None:
-    """From four concurrencies on each profile has the fitted law as a broken line, and a word where it is poor."""
+def test_a_sweep_has_the_fitted_law(open_page: OpenPage, tmp_path: Path) -> None:
+    """With four concurrencies or more, each profile has the fitted law as a dashed line, and a poor fit is named."""
     runs = []
     for clients in (1, 2, 5, 20):
         rates = {"sweeping": 100 * clients / (1 + 0.05 * (clients - 1)), "erratic": 100.0 if clients == 5 else 20.0}
         runs.append(records.make(tmp_path, run_id=f"{clients}", rates=rates, rounds=2, invalid=(), clients=clients))
-    page = opened(written(tmp_path, *runs))
+    page = open_page(write_page(tmp_path, *runs))
     figure = page.locator("figure", has=page.get_by_role("heading", name="Throughput against concurrency"))
     expect(figure.locator("[stroke-dasharray]")).to_have_count(2)
     expect(figure.locator("p.missing")).to_contain_text("erratic: ")
 
 
-def test_runs_at_several_concurrencies_make_a_curve(opened: Opened, tmp_path: Path) -> None:
-    """Several runs stand beside each other; where concurrency differs throughput is drawn against it."""
+def test_runs_at_several_concurrencies(open_page: OpenPage, tmp_path: Path) -> None:
+    """Several runs are shown side by side; if concurrency differs, throughput is plotted against it."""
     runs = [
         records.make(tmp_path, run_id=f"with-{clients}", rounds=2, invalid=(), clients=clients)
         for clients in (1, 5, 25)
     ]
-    page = opened(written(tmp_path, *runs))
+    page = open_page(write_page(tmp_path, *runs))
     figure = page.locator("figure", has=page.get_by_role("heading", name="Throughput against concurrency"))
     expect(figure.locator("svg").last).to_be_visible()
     assert figure.locator(".plot svg path[d]:not([d=''])").count() >= 3 * len(records.RATES)
@@ -369,15 +368,17 @@ def test_runs_at_several_concurrencies_make_a_curve(opened: Opened, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a sweep of 20 cells, made of one run."""
+    """The page of a sweep of 20 cells."""
     folder = tmp_path_factory.mktemp("sweep-page")
-    return written(folder, records.sweep(folder))
+    return write_page(folder, records.sweep(folder))
 
 
-def test_a_sweep_is_a_grid(opened: Opened, sweep_file: Path) -> None:
-    """Both heat maps have each cell with its figure and a frame around the best; the answer names that one."""
-    page = opened(sweep_file)
-    expect(page.get_by_role("heading", level=1)).to_contain_text("with pool_size=10 and concurrency=20 (best of 20 cells)")
+def test_a_sweep_is_a_grid(open_page: OpenPage, sweep_file: Path) -> None:
+    """Both heat maps have every cell and a frame around the best, which the answer names."""
+    page = open_page(sweep_file)
+    expect(page.get_by_role("heading", level=1)).to_contain_text(
+        "with pool_size=10 and concurrency=20 (best of 20 cells)"
+    )
     for title in ("Requests per second of each cell", "p99 of each cell"):
         figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
         expect(figure.locator("svg rect[fill^='color-mix']")).to_have_count(20)
@@ -387,10 +388,10 @@ def test_a_sweep_is_a_grid(opened: Opened, sweep_file: Path) -> None:
     assert page.get_by_role("heading", name="Ratio to the baseline").count() == 0
 
 
-def test_a_sweep_has_curves_and_knees(opened: Opened, sweep_file: Path) -> None:
-    """A line and marks for each variant, the fitted law as a broken line, a knee where the fit is good, and a word
-    where it is poor."""
-    page = opened(sweep_file)
+def test_a_sweep_has_curves_and_knees(open_page: OpenPage, sweep_file: Path) -> None:
+    """A line and marks for each variant, the fitted law as a dashed line, a knee if the fit is good, and the reason if
+    it is poor."""
+    page = open_page(sweep_file)
     for title in ("Throughput against concurrency", "p99 against concurrency"):
         figure = page.locator("figure", has=page.get_by_role("heading", name=title, exact=True))
         expect(figure.locator(".plot svg")).to_be_visible()
@@ -406,31 +407,31 @@ def test_a_sweep_has_curves_and_knees(opened: Opened, sweep_file: Path) -> None:
 
 @pytest.mark.parametrize("width", [375, 768, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_sweep_fits_each_screen(opened: Opened, sweep_file: Path, width: int, scheme: str) -> None:
-    """No sideways scrolling with 20 cells, and words stand out."""
-    page = opened(sweep_file, width, scheme)
+def test_a_sweep_fits_each_screen(open_page: OpenPage, sweep_file: Path, width: int, scheme: str) -> None:
+    """No sideways scrolling with 20 cells, and enough contrast."""
+    page = open_page(sweep_file, width, scheme)
     expect(page.locator(".plot svg").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(LEAST_CONTRAST) >= 4.5
 
 
-def test_a_sweep_of_one_round_or_none_is_drawn(opened: Opened, tmp_path: Path) -> None:
-    """Cells without a valid round are said to have none; without any there is still a page."""
+def test_a_sweep_without_valid_rounds_is_drawn(open_page: OpenPage, tmp_path: Path) -> None:
+    """Cells without a valid round say so; there is a page even if no cell has one."""
     run = records.sweep(tmp_path)
-    page = opened(written(tmp_path, replace(run, summary=run.summary[1:])))
+    page = open_page(write_page(tmp_path, replace(run, summary=run.summary[1:])))
     figure = page.locator("figure", has=page.get_by_role("heading", name="p99 of each cell", exact=True))
     assert "no valid round" in (figure.locator("svg").get_attribute("aria-label") or "")
     bad = [
         replace(each, measurements=[replace(one, problems=[Problem("errors", "all")]) for one in each.measurements])
         for each in run.rounds
     ]
-    page = opened(written(tmp_path, replace(run, rounds=bad, summary=[], status="invalid")))
+    page = open_page(write_page(tmp_path, replace(run, rounds=bad, summary=[], status="invalid")))
     expect(page.get_by_role("heading", level=1)).to_contain_text("Invalid run: no conclusion")
 
 
 @pytest.fixture
 def index_file(tmp_path: Path) -> Path:
-    """An index of three runs: two of list-100 on unlike machines, one of list-20 that is not valid."""
+    """An index of three runs: two of list-100 on different machines, and an invalid one of list-20."""
     runs = [
         records.make(tmp_path, run_id="one", rounds=2, invalid=()),
         records.make(tmp_path, run_id="two", rounds=2, invalid=(), day=1, cores=8),
@@ -443,9 +444,9 @@ def index_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("width", [375, 1280])
-def test_the_index_filters(opened: Opened, index_file: Path, width: int) -> None:
-    """Words, workload and status narrow the list, together too; what cannot be read is named."""
-    page = opened(index_file, width)
+def test_the_index_filters(open_page: OpenPage, index_file: Path, width: int) -> None:
+    """Text, workload and status filter the list, alone and combined; unreadable records are named."""
+    page = open_page(index_file, width)
     rows = page.locator("table.runs tbody tr:visible")
     assert rows.count() == 3
     page.locator("#text").fill("ASYNCPG-json two")
@@ -460,10 +461,9 @@ def test_the_index_filters(opened: Opened, index_file: Path, width: int) -> None
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_two_runs_are_picked_and_compared(opened: Opened, index_file: Path) -> None:
-    """Two picked runs stand beside each other with ratios and the fields in which they differ; a third takes the
-    place of the first."""
-    page = opened(index_file)
+def test_two_runs_are_selected_and_compared(open_page: OpenPage, index_file: Path) -> None:
+    """Two selected runs are shown side by side with ratios and the fields that differ; a third replaces the first."""
+    page = open_page(index_file)
     boxes = page.locator("input[type=checkbox]")
     boxes.nth(2).check()
     expect(page.locator("#comparison")).to_contain_text("Select one more run.")

@@ -8,21 +8,21 @@ from importlib.resources import files
 
 from bookstore.lab.report import standalone_html
 
-EVIL = "</script><script>alert(1)</script><!-- \u2028 & 'x'"
+MARKUP = "</script><script>alert(1)</script><!-- \u2028 & 'x'"
 
 
 def test_data_cannot_leave_its_element() -> None:
-    """What stands in the data has no sign that HTML or JavaScript reads, and is the same when it is decoded."""
-    page = standalone_html.document(EVIL, [EVIL], {"told": EVIL}, ["elements.js"])
+    """The data contains no character that is special in HTML or JavaScript, and decodes to the same value."""
+    page = standalone_html.document(MARKUP, [MARKUP], {"told": MARKUP}, ["elements.js"])
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert found
-    assert json.loads(found[1]) == {"told": EVIL}
+    assert json.loads(found[1]) == {"told": MARKUP}
     assert not set("<>&\u2028") & set(found[1])
     assert "<script>alert" not in page
 
 
-def test_the_policy_names_what_may_run() -> None:
-    """Every script and the style of the page is in its policy by hash; nothing else may run or be asked for."""
+def test_the_policy_allows_only_embedded_scripts() -> None:
+    """The policy has the hash of every script and of the style; it blocks everything else."""
     page = standalone_html.document("A page", [], {}, ["elements.js", "index.js"])
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy
@@ -34,8 +34,8 @@ def test_the_policy_names_what_may_run() -> None:
         assert f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" in policy[1]
 
 
-def test_the_libraries_are_those_that_the_notice_names() -> None:
-    """Each vendored file has the size and the SHA-256 of NOTICE.md, and its licence beside it."""
+def test_the_libraries_match_the_notice() -> None:
+    """Each vendored file has the size and the SHA-256 of NOTICE.md, and a licence text."""
     folder = files("bookstore") / "lab" / "report" / "assets"
     notice = (folder / "NOTICE.md").read_text()
     rows = re.findall(r"\| `([a-z0-9.]+)` \| (\d+) \| `([0-9a-f]{64})` \|", notice)

@@ -1,4 +1,4 @@
-"""What the page of a sweep is made of."""
+"""The data of a sweep's page."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bookstore.lab.report.sweep_view import sweep
 from .. import records
 
 
-def test_the_best_cell_of_each_variant_is_drawn_whole(tmp_path: Path) -> None:
-    """Of 20 cells four have a view; all have their throughput; pairs of cells are no single keys."""
+def test_the_best_cell_of_each_variant_has_a_view(tmp_path: Path) -> None:
+    """Of 20 cells, four have a view and all have a throughput; the effects of single keys are omitted."""
     run = records.sweep(tmp_path)
     shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
     assert shown.sweep
@@ -29,8 +29,8 @@ def test_the_best_cell_of_each_variant_is_drawn_whole(tmp_path: Path) -> None:
     assert not shown.run.steps
 
 
-def test_of_one_variant_first_best_and_last_are_drawn(tmp_path: Path) -> None:
-    """A sweep of concurrency alone draws both ends and the best between them."""
+def test_a_single_variant_has_three_views(tmp_path: Path) -> None:
+    """A sweep over concurrency only has views of the first, the best and the last cell."""
     run = records.sweep(tmp_path, pool_sizes=(10, 5), clients=(1, 2, 5, 20, 50))
     ten = [one for one in run.contenders if "pool_size=10" in one.label]
     found = sweep(msgspec.structs.replace(run, contenders=ten, summary=run.summary[:5]))
@@ -39,12 +39,12 @@ def test_of_one_variant_first_best_and_last_are_drawn(tmp_path: Path) -> None:
 
 
 def test_a_comparison_has_no_sweep(tmp_path: Path) -> None:
-    """What is no sweep is drawn as ever."""
+    """A comparison of profiles is not a sweep."""
     assert sweep(records.make(tmp_path, rounds=1, invalid=())) is None
 
 
 def test_the_page_of_a_large_sweep_stays_small(tmp_path: Path) -> None:
-    """What was watched is drawn of a few cells, so that 100 cells make no page of many megabytes."""
+    """Only a few cells have telemetry, so a page of 100 cells is smaller than 1.5 MB."""
     run = records.sweep(tmp_path, pool_sizes=range(1, 21), clients=(1, 2, 5, 20, 50))
     page = report.page([(run, partial(samples.read, tmp_path / run.id))])
     assert len(page.encode()) < 1_500_000
