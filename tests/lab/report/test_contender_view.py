@@ -32,11 +32,11 @@ def test_invalid_rounds_are_not_drawn(tmp_path: Path) -> None:
 def test_the_record_has_no_telemetry(tmp_path: Path) -> None:
     """The page's data has every round with its problems; telemetry is present only as lines."""
     run = records.make(tmp_path)
-    shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
-    measured = [one for each in shown.run.rounds for one in each.measurements]
+    data = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
+    measured = [one for each in data.run.rounds for one in each.measurements]
     assert [one.problems for one in measured] == [one.problems for each in run.rounds for one in each.measurements]
     assert not any(one.telemetry.series for one in measured)
-    view = shown.views[0]
+    view = data.views[0]
     assert [line.name for line in view.memory.lines] == [f"worker {pid}" for pid in records.WORKERS]
     assert view.most_sessions == 100
     assert {"active", "idle", "foreign"} <= {line.name for line in view.sessions.lines}
@@ -64,10 +64,10 @@ def test_without_samples_the_rest_is_drawn(tmp_path: Path) -> None:
     """If samples.parquet is missing, the page says so and has everything else."""
     run = records.make(tmp_path, rounds=2, invalid=())
     (tmp_path / run.id / samples.FILE).unlink()
-    shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
-    assert samples.FILE in shown.missing
-    assert shown.views[0].latency == []
-    assert shown.views[0].memory.lines
+    data = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
+    assert samples.FILE in data.missing
+    assert data.views[0].latency == []
+    assert data.views[0].memory.lines
 
 
 def test_a_page_of_four_profiles_and_eight_rounds_is_small(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_page_of_four_profiles_and_eight_rounds_is_small(tmp_path: Path) -> No
 def test_a_contender_without_a_valid_round(tmp_path: Path) -> None:
     """It has no throughput, and the page's data can be encoded."""
     run = records.make(tmp_path, rounds=2, invalid=(1, 2))
-    shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
-    assert [one.profile for one in shown.run.summary] == list(records.RATES)[:-1]
-    assert shown.views[-1].throughput is None
-    assert msgspec.json.encode(shown)
+    data = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
+    assert [one.profile for one in data.run.summary] == list(records.RATES)[:-1]
+    assert data.views[-1].throughput is None
+    assert msgspec.json.encode(data)

@@ -67,7 +67,7 @@ def test_markdown_reads_names_as_text(make_record: MakeRecord, label: str) -> No
     """Names of contenders and texts of problems cause no link, image, HTML, heading or extra cell, and the name stays
     readable."""
     speeds = {"base": [100.0, 101.0, 100.0], label: [200.0, 202.0, 203.0]}
-    text = formats.markdown(make_record(speeds, problems={("base", 3): Problem("errors", f"said {label}")}))
+    text = formats.markdown(make_record(speeds, problems={("base", 3): Problem("errors", f"text {label}")}))
     found = tokens(text)
     kinds = {kind for kind, _ in found}
     assert not kinds & {"link_open", "image", "html_inline", "html_block", "heading_open", "em_open", "s_open"}

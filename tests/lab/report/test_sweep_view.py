@@ -18,15 +18,15 @@ from .. import records
 def test_the_best_cell_of_each_variant_has_a_view(tmp_path: Path) -> None:
     """Of 20 cells, four have a view and all have a throughput; the effects of single keys are omitted."""
     run = records.sweep(tmp_path)
-    shown = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
-    assert shown.sweep
-    assert [view.label for view in shown.views] == shown.sweep.chosen
-    assert [label.split()[0].rpartition("=")[2] for label in shown.sweep.chosen] == ["1", "2", "5", "10"]
-    assert shown.sweep.best == "asyncpg-json@pool_size=10 concurrency=20"
-    assert len(shown.sweep.throughput) == 20
-    assert [law.variant for law in shown.sweep.laws if law.fit.is_poor] == ["pool_size=1"]
+    data = contender_view.run_view(run, partial(samples.read, tmp_path / run.id))
+    assert data.sweep
+    assert [view.label for view in data.views] == data.sweep.chosen
+    assert [label.split()[0].rpartition("=")[2] for label in data.sweep.chosen] == ["1", "2", "5", "10"]
+    assert data.sweep.best == "asyncpg-json@pool_size=10 concurrency=20"
+    assert len(data.sweep.throughput) == 20
+    assert [law.variant for law in data.sweep.laws if law.fit.is_poor] == ["pool_size=1"]
     assert run.steps
-    assert not shown.run.steps
+    assert not data.run.steps
 
 
 def test_a_single_variant_has_three_views(tmp_path: Path) -> None:

@@ -127,8 +127,10 @@ def ratios(run: Run) -> list[tuple[str, ...]]:
         return []
     rows = []
     for one in compared:
-        found = [one.compared_by(metric) for metric in metrics]
-        figures = [f"{three_digits(it.ratio.estimate)}x{MARKS.get(it.verdict, ' ')}" if it else "- " for it in found]
+        comparisons = [one.compared_by(metric) for metric in metrics]
+        figures = [
+            f"{three_digits(it.ratio.estimate)}x{MARKS.get(it.verdict, ' ')}" if it else "- " for it in comparisons
+        ]
         rows.append((one.profile, *figures))
     return [("Ratio to the baseline", *(f"{NAMES[metric]} " for metric in metrics)), *rows]
 

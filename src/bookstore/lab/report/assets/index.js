@@ -37,15 +37,15 @@ const count = el("p", { class: "count", role: "status" });
 const comparison = el("section", { id: "comparison", "aria-live": "polite" });
 
 function filter() {
-  const asked = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const terms = text.value.toLowerCase().split(/\s+/).filter(Boolean);
   const chosen = (label) => label.querySelector("select").value;
-  let shown = 0;
+  let visible = 0;
   for (const it of rows) {
     const { run } = it.entry;
-    it.hidden = !(asked.every((word) => it.search.includes(word)) && ["", run.workload.name].includes(chosen(workload)) && ["", run.status].includes(chosen(status)));
-    shown += it.hidden ? 0 : 1;
+    it.hidden = !(terms.every((word) => it.search.includes(word)) && ["", run.workload.name].includes(chosen(workload)) && ["", run.status].includes(chosen(status)));
+    visible += it.hidden ? 0 : 1;
   }
-  count.textContent = `${shown} of ${rows.length} runs`;
+  count.textContent = `${visible} of ${rows.length} runs`;
 }
 
 /** At most two: a third replaces the one that was selected first. */

@@ -5,15 +5,15 @@ const LIKE = ["workload", "catalogue", "machine", "protocol"];
 
 /** {"machine.python": "3.13.1", …}: every field that must be equal for runs to be comparable. */
 function facts(run) {
-  const found = {};
+  const values = {};
   function take(path, value) {
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
       for (const [key, inner] of Object.entries(value)) take(`${path}.${key}`, inner);
-    } else found[path] = asText(value);
+    } else values[path] = asText(value);
   }
   for (const part of LIKE) take(part, run[part]);
   for (const contender of run.contenders) take(contender.label, contender.keys);
-  return found;
+  return values;
 }
 
 /** The fields whose values differ: [[field, value of each run], …]. Keys of profiles count if all runs have them. */
@@ -27,13 +27,13 @@ function differences(runs) {
 }
 
 function differenceTable(runs, names) {
-  const found = differences(runs);
-  if (!found.length) return el("p", { class: "alike" }, "Workload, catalogue, machine, versions, protocol and profiles are equal.");
+  const fields = differences(runs);
+  if (!fields.length) return el("p", { class: "alike" }, "Workload, catalogue, machine, versions, protocol and profiles are equal.");
   const columns = [{ head: "field", text: true, cell: (row) => el("code", {}, row[0].split(/(?<=\.)/).flatMap((part) => [part, el("wbr")])) }];
   names.forEach((name, at) => columns.push({ head: name, text: true, cell: (row) => row[1][at] }));
   return el("div", {},
-    el("p", { class: "warning" }, `The runs differ in ${found.length === 1 ? "one field" : `${found.length} fields`}, which affects the ratios, too.`),
-    table(columns, found, { caption: "Fields that differ between the runs" }));
+    el("p", { class: "warning" }, `The runs differ in ${fields.length === 1 ? "one field" : `${fields.length} fields`}, which affects the ratios, too.`),
+    table(columns, fields, { caption: "Fields that differ between the runs" }));
 }
 
 /** A row for each profile in each run, with ratios to the same profile in the first run that has it. */
@@ -44,7 +44,7 @@ function sideBySide(runs, names) {
     own.forEach((it, at) => rows.push({ ...it, first: own[0].one, isFirst: at === 0 }));
   }
   const ratio = (row, key) => (row.isFirst || !row.first[key] || !isKnown(row.one[key]) ? null : el("small", {}, `${threeDigits(row.one[key] / row.first[key])}x`));
-  const figure = (head, unit, key, shown = threeDigits) => ({ head, unit, cell: (row) => [shown(row.one[key]), ratio(row, key)] });
+  const figure = (head, unit, key, format = threeDigits) => ({ head, unit, cell: (row) => [format(row.one[key]), ratio(row, key)] });
   const columns = [
     { head: "profile", text: true, cell: (row) => (row.isFirst ? row.one.profile : el("span", { class: "again" }, row.one.profile)) },
     { head: "run", text: true, cell: (row) => row.run },

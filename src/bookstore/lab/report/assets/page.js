@@ -12,15 +12,15 @@ function verdictOf(run, one, headline) {
 
 /** Problems (or warnings) grouped by profile and code: their rounds, and the text of the first. */
 function groupProblems(bad, of = "problems") {
-  const found = new Map();
+  const groups = new Map();
   for (const one of bad) {
     for (const { code, told } of one[of]) {
       const key = JSON.stringify([one.profile, code]);
-      if (!found.has(key)) found.set(key, { profile: one.profile, numbers: [], told });
-      found.get(key).numbers.push(one.number);
+      if (!groups.has(key)) groups.set(key, { profile: one.profile, numbers: [], told });
+      groups.get(key).numbers.push(one.number);
     }
   }
-  return [...found.values()];
+  return [...groups.values()];
 }
 
 /** The run's validity, and the excluded measurements with their reasons. */
@@ -68,8 +68,8 @@ function costTable(run, views, headline, sweep) {
     { head: "SQL", unit: "per request", cell: (one) => (isKnown(one.statements) ? String(Number(one.statements.toFixed(1))) : NONE), note: "SQL statements per request" },
     { head: "ceiling", unit: "of pgbench", cell: (one) => roundPercent(one.ceiling_share), note: "Throughput as a share of what pgbench achieves with the same SQL on the same database" },
   ];
-  const shown = sweep ? columns.filter((it) => it.head !== "ratio to baseline") : columns;
-  return table(shown, rows, { cards: true, caption: "Throughput, latency and costs of each profile" });
+  const visible = sweep ? columns.filter((it) => it.head !== "ratio to baseline") : columns;
+  return table(visible, rows, { cards: true, caption: "Throughput, latency and costs of each profile" });
 }
 
 /** Keys that differ come first and are marked; the others are collapsed. */
@@ -153,15 +153,15 @@ const withViewsOnly = (run, views) => {
 };
 
 /** The article about one run. `prefix` makes its anchors unique if there are several runs. */
-function article(shown, prefix, isAlone) {
-  const { run, answer, headline, views, sweep, missing: why } = shown;
+function article(runView, prefix, isAlone) {
+  const { run, answer, headline, views, sweep, missing: why } = runView;
   const few = withViewsOnly(run, views);
   const when = `${moment(run.started_at)} · workload ${run.workload.name} · ${whole(run.catalogue.books)} books · ${run.machine.cores} cores`;
   const noSamples = why ? `The samples of this run cannot be read: ${why}` : "No valid round has requests.";
   const throughput = () => section(`${prefix}throughput`, "Throughput", el("div", { class: "pair" }, throughputChart(run, views), ratioChart(run, views)), run.steps.length ? figure("Effect of each key", "Pairs of profiles that differ in a single key. The ratio is the effect of that key.", stepsTable(run)) : null);
   const every = roundsTable(run);
   const sections = [
-    sweep ? sweepSection(shown, prefix) : throughput(),
+    sweep ? sweepSection(runView, prefix) : throughput(),
     section(`${prefix}latency`, "Latency", percentileChart(few, views, noSamples), latencyOverTime(views, noSamples), kindsTable(views)),
     section(`${prefix}time`, "Request time", inspectionNote(views), splitChart(views), waitChart(views), poolChart(views), loopChart(views)),
     section(`${prefix}resources`, "Memory, sessions, CPU", memoryChart(views), sessionsChart(views), busyChart(views)),
@@ -209,14 +209,14 @@ function concurrencyChart(runs) {
   return figure("Throughput against concurrency", `Means with their 95 % intervals${data.curves.length ? "; dashed lines: the universal scalability law, fitted to each profile" : ""}. Clients on a log scale.`, legend(labels.map((label, index) => [label, paint(index), symbol(index)])), plot(alt, draw), poor.map((curve) => el("p", { class: "missing" }, `${curve.label}: ${curve.told}`)));
 }
 
-function together(shown) {
-  const runs = shown.map((it) => it.run);
+function together(runViews) {
+  const runs = runViews.map((it) => it.run);
   const isSweep = new Set(runs.map((run) => run.workload.concurrency)).size === runs.length;
   const names = runs.map((run, at) => `${at + 1}: ${isSweep ? `${run.workload.concurrency} clients` : moment(run.started_at)}`);
   return el("article", {},
     el("header", {}, el("p", { class: "eyebrow" }, "bookstore report"), el("h1", { class: "answer" }, `${runs.length} runs side by side`)),
-    el("ol", { class: "listed" }, shown.map((it, at) => el("li", {}, el("a", { href: `#run-${at + 1}` }, `${it.run.workload.name}, ${moment(it.run.started_at)}`), ` ${it.answer}`))),
-    section("side-by-side", "Side by side", sideBySide(runs, names), differenceTable(runs, names), concurrencyChart(shown)));
+    el("ol", { class: "listed" }, runViews.map((it, at) => el("li", {}, el("a", { href: `#run-${at + 1}` }, `${it.run.workload.name}, ${moment(it.run.started_at)}`), ` ${it.answer}`))),
+    section("side-by-side", "Side by side", sideBySide(runs, names), differenceTable(runs, names), concurrencyChart(runViews)));
 }
 
 const page = document.getElementById("page");

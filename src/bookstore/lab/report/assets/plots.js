@@ -63,7 +63,7 @@ function multiples(views, has, alt, draw, { without, of = () => null }) {
 const points = (lines) => lines.lines.flatMap((line) => lines.at_s.map((at, index) => ({ at, name: line.name, value: line.values[index] ?? NaN })));
 
 const peak = (lines) => d3.max(lines.lines, (line) => d3.max(line.values)) ?? 0;
-const extent = (line, shown) => `${shown(d3.min(line.values))} to ${shown(d3.max(line.values))}`;
+const extent = (line, format) => `${format(d3.min(line.values))} to ${format(d3.max(line.values))}`;
 
 const timeAxis = (width) => ({ label: "time, s →", ticks: Math.min(8, Math.floor(width / 70)), tickSize: 0, labelAnchor: "right" });
 

@@ -18,10 +18,10 @@ function cellsOf({ run, sweep }) {
 
 const cellTitle = (sweep, cell) => `${cell.variant}\n${sweep.grid.over}=${cell.value}`;
 
-function heatMap(shown, key) {
-  const { sweep } = shown;
+function heatMap(runView, key) {
+  const { sweep } = runView;
   const { title, unit, colour, how } = SCALES[key];
-  const cells = cellsOf(shown);
+  const cells = cellsOf(runView);
   const [low, high] = d3.extent(cells, (cell) => cell[key]);
   const share = low > 0 && low < high ? d3.scaleLog([low, high], [FAINTEST, STRONGEST]) : () => STRONGEST;
   const paintOf = (cell) => (isKnown(cell[key]) ? `color-mix(in srgb, ${colour} ${share(cell[key]).toFixed(1)}%, var(--paper))` : "var(--wash)");
@@ -46,11 +46,11 @@ function heatMap(shown, key) {
 }
 
 /** A line for each variant along the columns, and a dashed line for its law with the knee. */
-function curveChart(shown, key) {
-  const { sweep } = shown;
+function curveChart(runView, key) {
+  const { sweep } = runView;
   const { unit } = SCALES[key];
   const isRate = key === "throughput_per_s";
-  const cells = cellsOf(shown).filter((cell) => isKnown(cell[key]));
+  const cells = cellsOf(runView).filter((cell) => isKnown(cell[key]));
   const title = `${isRate ? "Throughput" : "p99"} against ${sweep.grid.over}`;
   if (!cells.length) return noData(title, "No valid round.");
   const isNumber = cells.every((cell) => cell.clients > 0);
@@ -108,9 +108,9 @@ function lawTable({ sweep }) {
     table(columns, sweep.laws, { caption: "The universal scalability law of each variant" }));
 }
 
-function cellsTable(shown) {
+function cellsTable(runView) {
   const columns = [
-    { head: "variant", text: true, cell: (cell) => cell.variant }, { head: shown.sweep.grid.over, cell: (cell) => cell.value },
+    { head: "variant", text: true, cell: (cell) => cell.variant }, { head: runView.sweep.grid.over, cell: (cell) => cell.value },
     { head: "throughput", unit: "req/s", cell: (cell) => (cell.isBest ? el("b", {}, threeDigits(cell.throughput_per_s)) : threeDigits(cell.throughput_per_s)) },
     { head: "95 % interval", cell: (cell) => range(cell.interval) },
     ...[["p50", "p50_ms"], ["p99", "p99_ms"], ["max", "max_ms"]].map(([head, key]) => ({ head, unit: "ms", cell: (cell) => threeDigits(cell[key]) })),
@@ -120,12 +120,12 @@ function cellsTable(shown) {
     { head: "sessions", cell: (cell) => whole(cell.connections) },
     { head: "rounds", cell: (cell) => (cell.invalid_rounds ? `${cell.rounds} of ${cell.rounds + cell.invalid_rounds}` : whole(cell.rounds)), note: "Valid rounds" },
   ];
-  return collapsible("Every cell as a table", table(columns, cellsOf(shown), { caption: "Every cell", dense: true, mark: (cell) => (cell.isBest ? "total" : null) }));
+  return collapsible("Every cell as a table", table(columns, cellsOf(runView), { caption: "Every cell", dense: true, mark: (cell) => (cell.isBest ? "total" : null) }));
 }
 
 /** The section of a sweep, in place of each contender's throughput and ratios. */
-function sweepSection(shown, prefix) {
-  const { sweep } = shown;
-  const maps = sweep.grid.variants.length > 1 ? el("div", { class: "pair" }, heatMap(shown, "throughput_per_s"), heatMap(shown, "p99_ms")) : null;
-  return section(`${prefix}sweep`, "Sweep", maps, el("div", { class: "pair" }, curveChart(shown, "throughput_per_s"), curveChart(shown, "p99_ms")), lawTable(shown), cellsTable(shown));
+function sweepSection(runView, prefix) {
+  const { sweep } = runView;
+  const maps = sweep.grid.variants.length > 1 ? el("div", { class: "pair" }, heatMap(runView, "throughput_per_s"), heatMap(runView, "p99_ms")) : null;
+  return section(`${prefix}sweep`, "Sweep", maps, el("div", { class: "pair" }, curveChart(runView, "throughput_per_s"), curveChart(runView, "p99_ms")), lawTable(runView), cellsTable(runView));
 }

@@ -14,10 +14,10 @@ function inspectionNote(views) {
   return el("p", { class: "aside" }, "Measured in the inspection: one more deployment of each profile after the rounds, with the service’s metrics enabled. Metrics cost a few percent, so none of these figures is compared.");
 }
 
-function overTime(title, how, views, { key, unit, scale = 1, colours, curve = "linear", shown = threeDigits, entries = [], without = UNWATCHED, of = roundOf, source = ONE_ROUND }) {
+function overTime(title, how, views, { key, unit, scale = 1, colours, curve = "linear", format = threeDigits, entries = [], without = UNWATCHED, of = roundOf, source = ONE_ROUND }) {
   if (!views.some((view) => hasLines(view[key]))) return noData(title, without);
   const top = d3.max(views, (view) => peak(view[key])) / scale;
-  const alt = (view) => view[key].lines.map((line) => `${line.name} ${extent(line, (value) => shown(value / scale))} ${unit}`).join("; ");
+  const alt = (view) => view[key].lines.map((line) => `${line.name} ${extent(line, (value) => format(value / scale))} ${unit}`).join("; ");
   const draw = (view, at, width) => {
     const rows = points(view[key]).map((row) => ({ ...row, value: row.value / scale }));
     return {
@@ -26,7 +26,7 @@ function overTime(title, how, views, { key, unit, scale = 1, colours, curve = "l
         warmUp(view[key].at_s), grid("y", { ticks: 4 }),
         Plot.line(rows, { x: "at", y: "value", z: "name", stroke: colours ? (row) => colours[row.name] ?? "var(--quiet)" : paint(at), strokeWidth: 1.5, curve }),
         rows.length > 24 ? null : Plot.dot(rows, { x: "at", y: "value", r: 2, fill: colours ? (row) => colours[row.name] ?? "var(--quiet)" : paint(at) }),
-        tip(rows, { x: "at", y: "value", title: (row) => `${row.name}\n${shown(row.value)} ${unit} at ${threeDigits(row.at)} s` }),
+        tip(rows, { x: "at", y: "value", title: (row) => `${row.name}\n${format(row.value)} ${unit} at ${threeDigits(row.at)} s` }),
       ],
     };
   };
@@ -34,7 +34,7 @@ function overTime(title, how, views, { key, unit, scale = 1, colours, curve = "l
 }
 
 const memoryChart = (views) => overTime("Memory of each worker", "One line per worker process: its proportional set size (PSS), in which shared pages count once. A line that keeps rising is a leak or a heap that is still growing.", views,
-  { key: "memory", unit: "MB", scale: MB, shown: whole });
+  { key: "memory", unit: "MB", scale: MB, format: whole });
 
 const BUSY = { workers: "var(--ink)", PostgreSQL: "var(--part-1)", "load generator": "var(--part-0)", others: "var(--part-4)" };
 
@@ -112,7 +112,7 @@ function waitChart(views) {
 const POOL = { pool_checked_out: "var(--part-1)", pool_waiting: "var(--part-0)" };
 
 const poolChart = (views) => overTime("Connection pool over time", "Connections checked out and requests waiting for one, of all workers together.", views,
-  { key: "pool", unit: "count", colours: POOL, curve: "step-after", shown: whole, without: UNTOLD, of: inspectionOf, source: "", entries: [["connections checked out", POOL.pool_checked_out], ["requests waiting", POOL.pool_waiting]] });
+  { key: "pool", unit: "count", colours: POOL, curve: "step-after", format: whole, without: UNTOLD, of: inspectionOf, source: "", entries: [["connections checked out", POOL.pool_checked_out], ["requests waiting", POOL.pool_waiting]] });
 
 const LOOP = { loop_lag_ms: "var(--part-1)", gc_pause_ms: "var(--part-0)" };
 
