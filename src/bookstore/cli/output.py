@@ -39,7 +39,12 @@ def _text(record: Run) -> None:
     width = shutil.get_terminal_size().columns
     first = table.sweep_table(record, swept) if swept else table.table(record, width)
     last = table.sweep_legend(record, swept) if swept else table.legend(record)
-    click.echo("\n\n".join([first, *conclusions.paragraphs(record), last]))
+    text = "\n\n".join([first, *conclusions.paragraphs(record), last])
+    try:
+        text.encode(click.get_text_stream("stdout").encoding)
+    except UnicodeEncodeError:  # such as Latin-1, which has no en dash
+        text = text.replace("\N{EN DASH}", "-")
+    click.echo(text)
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
