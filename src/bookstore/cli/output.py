@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Final
@@ -34,15 +35,15 @@ def print_run(record: Run, form: str, read: Read | None = None) -> None:
         _print_text(record)
 
 
-def _text(record: Run) -> None:
-    swept = sweep_grid.of(record)
+def _print_text(record: Run) -> None:
+    swept = sweep_grid.grid_of(record)
     width = shutil.get_terminal_size().columns
     first = table.sweep_table(record, swept) if swept else table.table(record, width)
     last = table.sweep_legend(record, swept) if swept else table.legend(record)
     text = "\n\n".join([first, *conclusions.paragraphs(record), last])
     try:
-        text.encode(click.get_text_stream("stdout").encoding)
-    except UnicodeEncodeError:  # such as Latin-1, which has no en dash
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # Latin-1 and ASCII have no en dash
         text = text.replace("\N{EN DASH}", "-")
     click.echo(text)
 

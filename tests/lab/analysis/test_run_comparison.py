@@ -74,7 +74,7 @@ def test_different_runs_are_rejected_or_reported(before: Run, after: Run) -> Non
     with pytest.raises(ConfigurationError, match=r"(?s)--allow-unlike.*catalogue\.books: 60 in .*, 61 in "):
         compare(before, other)
     run = compare(before, other, contender_label="b", allow_unlike=True)
-    assert "unlike: catalogue.books" in run.told
+    assert "differ: catalogue.books" in run.told
     assert run.told in notes(run)
 
 

@@ -20,7 +20,7 @@ def test_invalid_rounds_are_not_drawn(tmp_path: Path) -> None:
     run = records.make(tmp_path, rounds=3, invalid=(2,))
     read = partial(samples.read, tmp_path / run.id)
     view = contender_view.run_view(run, read).views[-1]
-    counted = samples.joined([read(view.label, number).between(0, 6) for number in (1, 3)])
+    counted = samples.concatenate([read(view.label, number).between(0, 6) for number in (1, 3)])
     assert view.latency[-1][1] == pytest.approx(np.max(counted.latency_ms), rel=1e-3)
     assert dict(view.latency)[0.9] == pytest.approx(
         np.quantile(counted.latency_ms, 0.9, method="inverted_cdf"), rel=1e-3

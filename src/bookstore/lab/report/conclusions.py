@@ -7,7 +7,7 @@ from typing import Final
 from bookstore.lab.analysis import scalability
 from bookstore.lab.analysis import sweep_grid as grids
 from bookstore.lab.analysis.scalability import Scalability
-from bookstore.lab.analysis.sweep_grid import Grid, best, law
+from bookstore.lab.analysis.sweep_grid import Grid, best_cell, fit_law
 from bookstore.lab.analysis.verdict import METRICS
 from bookstore.lab.record.run_record import Comparison, Interval, Run, Status, Summary
 from bookstore.lab.report.table import MARKS, NAMES, align, format_range, headline_metric, three_digits, wrap
@@ -24,8 +24,8 @@ _PREFIXES: Final[dict[Status, str]] = {
 def answer(run: Run) -> str:
     """The best contender relative to the baseline and its costs, in one sentence; for a sweep, its best cell. The
     status comes first unless the run is complete."""
-    grid = grids.of(run)
-    if grid and (cell := best(run)):
+    grid = grids.grid_of(run)
+    if grid and (cell := best_cell(run)):
         return _PREFIXES[run.status] + _best_cell(grid, cell)
     baseline = next((one for one in run.summary if one.profile == run.contenders[0].label), None)
     if grid or baseline is None:
@@ -90,7 +90,7 @@ def paragraphs(run: Run) -> list[str]:
     each single key, each contender's ratios, notes, excluded measurements. A sweep has its knees in place of ratios,
     which its table already shows."""
     blocks = [wrap(answer(run))]
-    if grid := grids.of(run):
+    if grid := grids.grid_of(run):
         blocks.append("\n".join(wrap(line, other="  ") for line in knees(run, grid)))
     else:
         for head, *rows in filter(None, (steps(run), ratios(run))):
@@ -106,7 +106,7 @@ def paragraphs(run: Run) -> list[str]:
 def steps(run: Run) -> list[tuple[str, ...]]:
     """A header and one row for each pair of contenders that differ in a single key: change, throughput ratio,
     interval. Empty for a sweep and where there is no such pair."""
-    if not run.steps or grids.of(run):
+    if not run.steps or grids.grid_of(run):
         return []
     changes = [(step.key, step.before, step.after) for step in run.steps]
     size = max(len(step.key) for step in run.steps)
@@ -123,7 +123,7 @@ def ratios(run: Run) -> list[tuple[str, ...]]:
     Empty for a sweep and where nothing is compared."""
     compared = [one for one in run.summary if one.comparisons]
     metrics = [metric for metric in METRICS if any(one.compared_by(metric) for one in compared)]
-    if not compared or grids.of(run):
+    if not compared or grids.grid_of(run):
         return []
     rows = []
     for one in compared:
@@ -139,7 +139,7 @@ def notes(run: Run) -> list[str]:
     """Why the run is not complete or its contenders are not paired, and the smallest difference it could detect."""
     told = f"Status: {run.status}, {run.told}" if run.status != "complete" else run.told
     lines = [told] if run.told else []
-    if grids.of(run):
+    if grids.grid_of(run):
         return lines
     metric = headline_metric(run)
     compared = [it for one in run.summary if (it := one.compared_by(metric))]
@@ -181,7 +181,7 @@ def knees(run: Run, grid: Grid) -> list[str]:
         return []
     laws = {variant.name: fit_law(run, grid, variant) for variant in grid.variants}
     if not any(laws.values()):
-        return [f"No knee found: the scalability law needs at least {scalability.FEWEST} concurrencies"]
+        return [f"No knee found: the scalability law needs at least {scalability.MIN_CONCURRENCIES} concurrencies"]
     return [f"{name}: {_describe_knee(fit)}" for name, fit in laws.items() if fit]
 
 

@@ -94,7 +94,7 @@ def run_view(run: Run, read: Read) -> RunView:
         except ConfigurationError as error:
             parts, missing = [], str(error)
         inspections = [one for one in run.inspections if one.profile == contender.label and one.telemetry.series]
-        views.append(_view(contender.label, own, inspections, joined(parts), run.machine.cores))
+        views.append(_view(contender.label, own, inspections, concatenate(parts), run.machine.cores))
     bare = [replace(each, measurements=_without_telemetry(each.measurements)) for each in run.rounds]
     record = replace(run, rounds=bare, inspections=_without_telemetry(run.inspections))
     if swept:
@@ -105,7 +105,7 @@ def run_view(run: Run, read: Read) -> RunView:
 
 def _requests(every: Samples, one: Measurement, model: Model) -> Samples:
     """The requests of the warm-up and of the measured seconds."""
-    return joined([every.between(-one.warm_up_s, 0), every.measured(one.seconds, model)])
+    return concatenate([every.between(-one.warm_up_s, 0), every.measured(one.seconds, model)])
 
 
 def _without_telemetry(measured: Sequence[Measurement]) -> list[Measurement]:

@@ -46,7 +46,7 @@ def markdown(run: Run) -> str:
     lines = [f"**{_prose(conclusions.answer(run), labels)}**", "", *_table([[_escaped(name) for name in head], *rows])]
     for table in filter(None, (conclusions.steps(run), conclusions.ratios(run))):
         lines += ["", *_table([[_prose(cell.strip(), labels) for cell in row] for row in table])]
-    grid = sweep_grid.of(run)
+    grid = sweep_grid.grid_of(run)
     items = [*(conclusions.knees(run, grid) if grid else []), *conclusions.notes(run), *conclusions.excluded(run)]
     lines += ["", *(f"- {_prose(item, labels)}" for item in items)]
     lines += ["", *(_prose(line, []) + "  " for line in describe_workload(run.workload))]

@@ -39,7 +39,7 @@ class Sweep(msgspec.Struct, frozen=True):
 
 def sweep(run: Run) -> Sweep | None:
     """Return the sweep of a run, or None if the run is not one."""
-    grid = grids.of(run)
+    grid = grids.grid_of(run)
     if grid is None:
         return None
     figures: dict[str, list[float]] = {}

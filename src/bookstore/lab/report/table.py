@@ -170,7 +170,7 @@ def format_range(low: float | None, high: float | None, dash: str) -> str:
 def sweep_table(run: Run, grid: Grid) -> str:
     """The requests per second of each cell, with * at the highest; a dash where no round is valid."""
     of_cell = {one.profile: three_digits(one.throughput_per_s) for one in run.summary}
-    top = best(run)
+    top = best_cell(run)
     rows = [["req/s", *(f"{value} " for value in grid.values)]]
     for variant in grid.variants:
         figures = [of_cell.get(label, "-") + ("*" if top and label == top.profile else " ") for label in variant.labels]
