@@ -161,7 +161,7 @@ def make_app(
             before_request=query_parameters.check,
             after_request=requests.time_encoding(block) if block else None,
             after_exception=[spans.record_error] if spans else [],
-            exception_handlers={Exception: problem_details.answer},
+            exception_handlers={Exception: problem_details.exception_response},
             openapi_config=api_docs.config(),
             logging_config=None,  # logs.py has all of it
             debug=False,  # not LITESTAR_DEBUG's: its page shows sources and variables

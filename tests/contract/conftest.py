@@ -1,4 +1,4 @@
-"""The service as a stranger meets it: a process of `bookstore serve` on a database with a few books."""
+"""Fixtures: a process of `bookstore serve` on a database with a few books."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ CATALOGUE: Final[tuple[LiteralString, ...]] = (
     "INSERT INTO book_document SELECT id, search_document(title, '') FROM book",
     "INSERT INTO search_word SELECT DISTINCT unnest(tsvector_to_array(document)) FROM book_document",
 )
-"""Books 1 to 25, authors and genres 1 to 3; nobody refers to author 3 and genre 3."""
+"""Books 1 to 25, authors and genres 1 to 3; no book refers to author 3 or genre 3."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running service, and the file that its log goes to."""
+    """A running service and its log file."""
 
     port: int
     log: Path
@@ -57,7 +57,7 @@ Start = Callable[[str], AbstractContextManager[Service]]
 
 @pytest.fixture
 def start(own_database: Callable[..., AbstractContextManager[sa.URL]], tmp_path: Path) -> Start:
-    """Serves CATALOGUE, each time on a fresh database: `with start(profile) as service`."""
+    """Serves CATALOGUE on a fresh database each time: `with start(profile) as service`."""
 
     @contextmanager
     def started(profile: str) -> Iterator[Service]:

@@ -1,4 +1,4 @@
-"""What no HTTP library would send, byte by byte over a socket: refused, and the service goes on."""
+"""Raw requests that no HTTP library would send: they are rejected, and the service keeps working."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ PART: Final = b"1000\r\n%s\r\n" % (b" " * 4096)
 
 
 class Raw(NamedTuple):
-    """Bytes for the service, and the status and `code` of its answer; no code where the HTTP parser refuses
-    the request, which answers without a body."""
+    """The bytes of a request, and the status and `code` of the response. `code` is None if the HTTP parser rejects the
+    request, because it responds without a body."""
 
     status: int
     code: str | None
     sent: bytes
 
 
-def got(target: bytes) -> bytes:
+def get(target: bytes) -> bytes:
     return b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n" % (target, CLOSE)
 
 
@@ -48,29 +48,29 @@ REQUESTS: Final = {
     "a Host of two lines": Raw(400, None, b"GET /books/1 HTTP/1.1\r\nHost: 127.0.0.1\r\n localhost\r\n\r\n"),
     "HTTP/1.0 without Host": Raw(400, "unknown_host", b"GET /books/1 HTTP/1.0\r\n\r\n"),
     # targets
-    "%zz": Raw(404, "not_found", got(b"/books/%zz")),
-    "%zz for a number": Raw(400, "invalid_parameter", got(b"/books?limit=%zz")),
-    "%00": Raw(404, "not_found", got(b"/books/%00")),
-    "1%00": Raw(404, "not_found", got(b"/books/1%00")),
-    "%00 in a query": Raw(400, "invalid_parameter", got(b"/books?q=%00")),
-    "%ff": Raw(404, "not_found", got(b"/books/%ff")),
-    "a byte that is no ASCII": Raw(400, None, got(b"/books/\xff")),
-    "a space": Raw(400, None, got(b"/books/1 x")),
-    "dots": Raw(404, "not_found", got(b"/../../etc/passwd")),
-    "dots on the way": Raw(404, "not_found", got(b"/books/../books/1")),
-    "encoded dots": Raw(404, "not_found", got(b"/%2e%2e/%2e%2e/etc/passwd")),
-    "backslashes": Raw(404, "not_found", got(b"/books\\1")),
+    "%zz": Raw(404, "not_found", get(b"/books/%zz")),
+    "%zz for a number": Raw(400, "invalid_parameter", get(b"/books?limit=%zz")),
+    "%00": Raw(404, "not_found", get(b"/books/%00")),
+    "1%00": Raw(404, "not_found", get(b"/books/1%00")),
+    "%00 in a query": Raw(400, "invalid_parameter", get(b"/books?q=%00")),
+    "%ff": Raw(404, "not_found", get(b"/books/%ff")),
+    "a byte that is not ASCII": Raw(400, None, get(b"/books/\xff")),
+    "a space": Raw(400, None, get(b"/books/1 x")),
+    "dots": Raw(404, "not_found", get(b"/../../etc/passwd")),
+    "dots on the way": Raw(404, "not_found", get(b"/books/../books/1")),
+    "encoded dots": Raw(404, "not_found", get(b"/%2e%2e/%2e%2e/etc/passwd")),
+    "backslashes": Raw(404, "not_found", get(b"/books\\1")),
     "*": Raw(404, "not_found", b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n" + CLOSE + b"\r\n"),
-    "9 kB": Raw(414, "uri_too_long", got(b"/books/" + b"1" * 9_000)),
-    "500 kB": Raw(431, None, got(b"/books/" + b"1" * 500_000)),
+    "9 kB": Raw(414, "uri_too_long", get(b"/books/" + b"1" * 9_000)),
+    "500 kB": Raw(431, None, get(b"/books/" + b"1" * 500_000)),
     # methods and versions
     "TRACE": Raw(405, "method_not_allowed", b"TRACE" + GET[3:] + b"\r\n"),
-    "a method in small letters": Raw(405, "method_not_allowed", b"get" + GET[3:] + b"\r\n"),
+    "a method in lower case": Raw(405, "method_not_allowed", b"get" + GET[3:] + b"\r\n"),
     "CONNECT": Raw(404, "not_found", b"CONNECT example.com:443 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + CLOSE + b"\r\n"),
     "HTTP/0.9": Raw(400, None, b"GET /books/1\r\n\r\n"),
     "HTTP/2.0": Raw(400, None, b"GET /books/1 HTTP/2.0\r\nHost: 127.0.0.1\r\n\r\n"),
     "TLS": Raw(400, None, bytes.fromhex("16030100fa010000f60303") + b"x" * 60),
-    "every byte there is": Raw(400, None, bytes(range(256)) * 4),
+    "every possible byte": Raw(400, None, bytes(range(256)) * 4),
     # headers
     "a space after a name": Raw(400, None, GET + b"X : 1\r\n\r\n"),
     "a header on two lines": Raw(400, None, GET + b"X: a\r\n b\r\n\r\n"),
@@ -78,61 +78,61 @@ REQUESTS: Final = {
     "lines that end in CR": Raw(400, None, (GET + b"\r\n").replace(b"\r\n", b"\r")),
     "200 headers": Raw(431, None, GET + b"".join(b"X-%d: 1\r\n" % number for number in range(200)) + b"\r\n"),
     "a header of 200 kB": Raw(431, None, GET + b"X: " + b"x" * 200_000 + b"\r\n\r\n"),
-    "a header that is no UTF-8": Raw(412, "stale", DELETE + b'If-Match: "\xff"\r\n\r\n'),
+    "a header that is not UTF-8": Raw(412, "stale", DELETE + b'If-Match: "\xff"\r\n\r\n'),
     # bodies
     "length and chunks": Raw(400, "malformed_body", POST + b"Content-Length: 4\r\n" + CHUNKED + b"\r\n0\r\n\r\n"),
     "two lengths": Raw(400, None, POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} "),
     "a length below 0": Raw(400, None, POST + b"Content-Length: -1\r\n\r\n{}"),
     "a length beyond 2^64": Raw(400, None, POST + b"Content-Length: 18446744073709551616\r\n\r\n{}"),
-    "a coding that is none": Raw(400, None, POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    "an unknown transfer coding": Raw(400, None, POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     "a chunk without a length": Raw(400, "malformed_body", POST + CHUNKED + b"\r\nzz\r\n{}\r\n0\r\n\r\n"),
     "a chunk that is too long": Raw(400, "malformed_body", POST + CHUNKED + b"\r\n1\r\n{}\r\n0\r\n\r\n"),
     "300 kB in chunks": Raw(413, "too_large", POST + CHUNKED + b"\r\n" + PART * 75 + b"0\r\n\r\n"),
     "an announced 1 TB": Raw(413, "too_large", POST + b"Content-Length: 1099511627776\r\n\r\n{}"),
-    "an expectation nobody knows": Raw(422, "invalid_body", POST + b"Expect: tea\r\nContent-Length: 2\r\n\r\n{}"),
-    # lines for the log
+    "an unknown expectation": Raw(422, "invalid_body", POST + b"Expect: tea\r\nContent-Length: 2\r\n\r\n{}"),
+    # log injection
     "lines in a query": Raw(401, "unauthenticated", b"DELETE /books/1?%0d%0aFAKE=1" + GET[12:] + b"\r\n"),
-    "lines in a route": Raw(404, "not_found", got(b"/%0d%0aFAKE%20ERROR%1b[31m")),
+    "lines in a route": Raw(404, "not_found", get(b"/%0d%0aFAKE%20ERROR%1b[31m")),
 }  # fmt: skip
 
 
 def exchange(service: Service, sent: bytes) -> bytes:
-    """All that comes back until the service closes the connection."""
+    """Send the bytes and return everything received until the service closes the connection."""
     with socket.create_connection((HOST, service.port), timeout=LIMIT_S) as connection:
-        with suppress(ConnectionResetError, BrokenPipeError):  # it may answer and close while we still send
+        with suppress(ConnectionResetError, BrokenPipeError):  # the service may respond and close during the transfer
             connection.sendall(sent)
-        got = b""
+        received = b""
         with suppress(ConnectionResetError):
             while part := connection.recv(65536):
-                got += part
-        return got
+                received += part
+        return received
 
 
-def answer(got: bytes) -> tuple[int, str | None]:
-    """(status, the problem's code) of the first response."""
-    head, _, body = got.partition(b"\r\n\r\n")
+def parse_response(received: bytes) -> tuple[int, str | None]:
+    """Return (status, problem code) of the first response."""
+    head, _, body = received.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
-    assert status, got[:200]
+    assert status, received[:200]
     return int(status[1]), json.loads(body)["code"] if b"application/problem+json" in head else None
 
 
 def test_raw_requests(start: Start) -> None:
-    """Each has its status and code; after each the service answers another client; it logs no error, and no
-    line that a client wrote."""
-    wrong = []
+    """Each has its status and code, and after each the service responds to another client. The log has no errors and no
+    lines that a client injected."""
+    failures = []
     with start("default@pool_size=2") as service:
-        for what, raw in REQUESTS.items():
-            found = answer(exchange(service, raw.sent))
-            if found != (raw.status, raw.code):
-                wrong.append(f"{what}: found {found}")
-            assert httpx.get(f"{service.base}/books/1").status_code == 200, what
+        for name, raw in REQUESTS.items():
+            response = parse_response(exchange(service, raw.sent))
+            if response != (raw.status, raw.code):
+                failures.append(f"{name}: found {response}")
+            assert httpx.get(f"{service.base}/books/1").status_code == 200, name
         log = service.log.read_text()
-    assert not wrong, "\n".join(wrong)
+    assert not failures, "\n".join(failures)
     assert not re.search(r" ERROR |Traceback|^FAKE|\x1b", log, re.MULTILINE), log
 
 
-def test_bodies_that_break_off(start: Start) -> None:
-    """A client that goes away in the middle of a body leaves no error in the log, and no book."""
+def test_incomplete_bodies(start: Start) -> None:
+    """A client that disconnects in the middle of a body causes no error in the log and creates no book."""
     with start("default@pool_size=2") as service:
         for announced in (b"Content-Length: 40\r\n\r\n", CHUNKED + b"\r\n28\r\n"):
             with socket.create_connection((HOST, service.port), timeout=LIMIT_S) as connection:
@@ -140,15 +140,15 @@ def test_bodies_that_break_off(start: Start) -> None:
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(65536):
                     pass
-        found = httpx.get(f"{service.base}/books?total=true&limit=1").json()
+        page = httpx.get(f"{service.base}/books?total=true&limit=1").json()
         log = service.log.read_text()
-    assert found["total"] == 25
+    assert page["total"] == 25
     assert not re.search(r" ERROR |Traceback", log), log
 
 
 @pytest.mark.parametrize(("token", "status"), [(TOKEN, 422), ("none", 401)], ids=["known", "none"])
 def test_expect_100_continue(start: Start, token: str, status: int) -> None:
-    """Who asks first whether to send a body is told to go on; who may not send it, at once that it is refused."""
+    """`Expect: 100-continue` gets 100 with a valid token, and an immediate 401 without one."""
     head = POST.replace(TOKEN.encode(), token.encode()) + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     with start("default@pool_size=2") as service:
         with socket.create_connection((HOST, service.port), timeout=LIMIT_S) as connection:
@@ -158,4 +158,4 @@ def test_expect_100_continue(start: Start, token: str, status: int) -> None:
                 assert first == b"HTTP/1.1 100 Continue\r\n\r\n"
                 connection.sendall(b"{}")
                 first = connection.recv(65536)
-        assert answer(first)[0] == status
+        assert parse_response(first)[0] == status

@@ -1,4 +1,4 @@
-"""The OpenAPI document and the running service, held against each other by schemathesis."""
+"""schemathesis checks the running service against its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .conftest import TOKEN, Start
 
 HERE: Final = Path(__file__).parent
 LEAST_CASES: Final = 1500
-"""Some 2,100 are made; far less would say that an operation or a phase was left out."""
+"""About 2,100 are generated; far fewer would mean that an operation or a phase is missing."""
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("driver", get_args(Driver))
-def test_the_document_holds(start: Start, driver: Driver, tmp_path: Path) -> None:
-    """What the document allows is accepted, what it forbids is refused, and every answer is one that it has.
+def test_service_matches_document(start: Start, driver: Driver, tmp_path: Path) -> None:
+    """Valid requests are accepted, invalid ones are rejected, and every response is documented.
 
-    A failure shows schemathesis' own report, with the seed and a curl command for each case.
+    A failure shows the report of schemathesis, with the seed and a curl command for each case.
     """
     for name in ("schemathesis.toml", "hooks.py"):
-        shutil.copy(HERE / name, tmp_path)  # it reads them in its folder, and leaves notes there
+        shutil.copy(HERE / name, tmp_path)  # it reads them from its working directory, and writes files there
     with start(f"default@driver={driver}") as service:
         run = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "run", f"{service.base}/schema/openapi.json"],

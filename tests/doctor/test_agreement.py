@@ -53,10 +53,10 @@ REFUSED: dict[str, tuple[list[str], dict[str, str], str]] = {
         {"BOOKSTORE_API_TOKENS": TOKEN, "BOOKSTORE_API_TOKENS_FILE": "/none"},
         "BOOKSTORE_API_TOKENS and BOOKSTORE_API_TOKENS_FILE are both set",
     ),
-    "port taken": (["--port", "{taken}"], {}, "cannot listen there: Address already in use"),
-    "metrics port taken": (["--metrics-port", "{taken}"], {}, "cannot listen there: Address already in use"),
-    "same port twice": (["--metrics-port", "{port}"], {}, "the service and its metrics need two"),
-    "foreign address": (["--host", "192.0.2.1", "--read-only"], {}, "192.0.2.1:{port}: cannot listen there"),
+    "port taken": (["--port", "{taken}"], {}, "cannot listen: Address already in use"),
+    "metrics port taken": (["--metrics-port", "{taken}"], {}, "cannot listen: Address already in use"),
+    "same port twice": (["--metrics-port", "{port}"], {}, "the service and its metrics cannot share a port"),
+    "foreign address": (["--host", "192.0.2.1", "--read-only"], {}, "192.0.2.1:{port}: cannot listen"),
 }
 
 STARTED: dict[str, tuple[list[str], dict[str, str], str]] = {

@@ -1,4 +1,4 @@
-"""Who may do what: the guard on an app of its own, and on the service route by route."""
+"""Access control: the guard on a small app, and on each route of the service."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ADMIN, TOKEN_ADMIN = make("root", ["admin"], DAY)
 KNOWN = Keyring((TOKEN_WRITER, TOKEN_ADMIN))
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
-# Everything that is open to everybody. A route that is not here needs a token, or this test fails.
+# All public routes. A test fails unless every other route requires a token.
 OPEN = {
     ("GET", "/authors"),
     ("GET", "/authors/{author_id:int}"),
@@ -54,53 +54,53 @@ OPEN = {
 }
 
 
-def whose(request: Request[Any, Token | None, Any]) -> str:
+def owner(request: Request[Any, Token | None, Any]) -> str:
     return request.auth.name if request.auth else "nobody"
 
 
 @get("/open", opt=authorization.PUBLIC)
 async def read(request: Request[Any, Any, Any]) -> str:
-    return whose(request)
+    return owner(request)
 
 
 @post("/write", opt=authorization.WRITE)
 async def write(request: Request[Any, Any, Any], data: JSONBody[dict[str, int]]) -> str:
-    return whose(request) + str(data)
+    return owner(request) + str(data)
 
 
 @put("/admin", opt=authorization.ADMIN)
 async def administer(request: Request[Any, Any, Any]) -> str:
-    return whose(request)
+    return owner(request)
 
 
 @get("/undeclared")
 async def undeclared(request: Request[Any, Any, Any]) -> str:
-    return whose(request)
+    return owner(request)
 
 
 @get("/misspelt", opt={"access": "pubilc"})
 async def misspelt(request: Request[Any, Any, Any]) -> str:
-    return whose(request)
+    return owner(request)
 
 
 class Mixed(Controller):
-    """Open but for one handler."""
+    """Public except for one handler."""
 
     path = "/mixed"
     opt = authorization.PUBLIC
 
     @get()
     async def read(self, request: Request[Any, Any, Any]) -> str:
-        return whose(request)
+        return owner(request)
 
     @delete(status_code=200, opt=authorization.WRITE)
     async def remove(self, request: Request[Any, Any, Any]) -> str:
-        return whose(request)
+        return owner(request)
 
 
 HANDLERS: list[ControllerRouterHandler] = [read, write, administer, undeclared, misspelt, Mixed]
-# A decoded header of several tokens, schemes and kinds of nonsense; none is a valid token.
-NO_TOKENS = [
+# Values of Authorization headers; none contains a single valid token.
+INVALID_TOKENS = [
     [], [""], [" "], ["Bearer"], ["Bearer "], ["Bearer  "], ["bearer x"], ["Basic dXNlcjpwYXNz"], [f"Basic {WRITER}"],
     [WRITER], [f"Token {WRITER}"], [f"Bearer{WRITER}"], [f"Bearer,{WRITER}"], [f"Bearer {WRITER},"],
     [f"Bearer {WRITER} {WRITER}"], [f'Bearer "{WRITER}"'], [f"Bearer Bearer {WRITER}"], [f"Bearer {WRITER[:-1]}"],
@@ -114,12 +114,12 @@ Client = httpx.AsyncClient
 
 
 def guarded(guard: Guard, *handlers: ControllerRouterHandler) -> Litestar:
-    """A small service behind `guard`."""
-    problems: dict[int | type[Exception], Any] = {Exception: problem_details.answer}
+    """Return a small service behind `guard`."""
+    problems: dict[int | type[Exception], Any] = {Exception: problem_details.exception_response}
     return Litestar(handlers, guards=[guard], exception_handlers=problems, openapi_config=None, logging_config=None)
 
 
-def asking(service: Litestar) -> Client:
+def client_of(service: Litestar) -> Client:
     transport = httpx.ASGITransport(service, client=("192.0.2.7", 1))  # type: ignore[arg-type] # Litestar is stricter
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
@@ -127,13 +127,13 @@ def asking(service: Litestar) -> Client:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     guard = authorization.guard(KNOWN, [ip_network("192.0.2.0/24")])
-    async with asking(guarded(guard, *HANDLERS)) as opened:
-        yield opened
+    async with client_of(guarded(guard, *HANDLERS)) as client:
+        yield client
 
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What the service logs, not what its client does."""
+    """The log of the service, without that of the client."""
     caplog.handler.addFilter(logging.Filter("bookstore"))
     return caplog
 
@@ -155,7 +155,7 @@ def bearer(token: str) -> dict[str, str]:
     ],
 )
 async def test_scopes(client: Client, method: str, path: str, nobody: int, writer: int, admin: int) -> None:
-    """A route takes who has its scope; one that declares nothing, or something unknown, takes admins alone."""
+    """A route accepts tokens with its scope; without one, or with an unknown one, only admins."""
     body = {"json": {"n": 1}} if method == "POST" else {}
     answers = [
         (await client.request(method, path, headers=headers, **body)).status_code  # type: ignore[arg-type] # json
@@ -164,8 +164,8 @@ async def test_scopes(client: Client, method: str, path: str, nobody: int, write
     assert answers == [nobody, writer, admin]
 
 
-async def test_who_it_is(client: Client) -> None:
-    """The handler gets the token of the request; a public one gets nobody, whatever was sent."""
+async def test_request_auth(client: Client) -> None:
+    """A handler receives the token of the request; a public handler receives none, whatever was sent."""
     for scheme in ("Bearer", "bearer", "BEARER"):
         answer = await client.put("/admin", headers={"Authorization": f"{scheme} {ADMIN}"})
         assert (answer.status_code, answer.text) == (200, "root")
@@ -174,12 +174,12 @@ async def test_who_it_is(client: Client) -> None:
         assert (await client.get("/open", headers=headers)).text == "nobody"
 
 
-async def test_no_token(client: Client, log: pytest.LogCaptureFixture) -> None:
-    """Whatever is no valid token is the same 401, with a challenge; the log has one line and no token."""
+async def test_invalid_tokens(client: Client, log: pytest.LogCaptureFixture) -> None:
+    """Any invalid token gives the same 401 with a challenge; the log has one line and no token."""
     bodies = set()
-    for sent in NO_TOKENS:
+    for sent in INVALID_TOKENS:
         log.clear()
-        headers = [(b"authorization", one.encode("latin-1")) for one in sent]
+        headers = [(b"authorization", value.encode("latin-1")) for value in sent]
         answer = await client.post("/write", headers=headers, content=b"{")
         assert answer.status_code == 401, sent
         assert answer.headers["www-authenticate"].startswith('Bearer realm="bookstore"'), sent
@@ -195,32 +195,32 @@ async def test_no_token(client: Client, log: pytest.LogCaptureFixture) -> None:
 
 
 async def test_challenges(client: Client) -> None:
-    """Who sent nothing is told the scheme only, who sent a wrong token that it is invalid (RFC 6750, 3.1)."""
-    asked = await client.put("/admin")
-    assert asked.headers["www-authenticate"] == 'Bearer realm="bookstore"'
-    asked = await client.put("/admin", headers=bearer("x"))
-    assert asked.headers["www-authenticate"] == 'Bearer realm="bookstore", error="invalid_token"'
+    """Without a token the challenge has only the scheme; with a wrong token it has `invalid_token` (RFC 6750, 3.1)."""
+    answer = await client.put("/admin")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="bookstore"'
+    answer = await client.put("/admin", headers=bearer("x"))
+    assert answer.headers["www-authenticate"] == 'Bearer realm="bookstore", error="invalid_token"'
 
 
-async def test_scope_is_missing(client: Client, log: pytest.LogCaptureFixture) -> None:
-    """A valid token without the scope is 403, which names the scope; the log names the token's name."""
+async def test_missing_scope(client: Client, log: pytest.LogCaptureFixture) -> None:
+    """A valid token without the scope is 403 and names the scope; the log has the name of the token."""
     answer = await client.put("/admin", headers=bearer(WRITER))
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    assert answer.json()["detail"] == "The token has the scope catalog:write; this needs admin."
+    assert answer.json()["detail"] == "The token has the scope catalog:write; this request requires admin."
     challenge = 'Bearer realm="bookstore", error="insufficient_scope", scope="admin"'
     assert answer.headers["www-authenticate"] == challenge
     assert log.messages == ["refused, token writer without admin: PUT /admin from 192.0.2.7"]
 
 
 async def test_log_is_one_line(log: pytest.LogCaptureFixture) -> None:
-    """A path with line ends is one line in the log, a long one is cut; the client is the one before the proxy."""
+    """A path with line ends is logged in one line and a long path is cut; the client is the one behind the proxy."""
 
     @get("/x/{path:path}")
     async def any_path(path: FromPath[str]) -> str:
         return path
 
     guard = authorization.guard(KNOWN, [ip_network("192.0.2.0/24")])
-    async with asking(guarded(guard, any_path)) as client:
+    async with client_of(guarded(guard, any_path)) as client:
         answer = await client.get("/x/a%0d%0aFAKE%1b[2J", headers={"X-Forwarded-For": "10.9.9.9, 203.0.113.9"})
         assert answer.status_code == 401
         await client.get("/x/" + "a" * 5000)
@@ -229,16 +229,16 @@ async def test_log_is_one_line(log: pytest.LogCaptureFixture) -> None:
     assert len(second) < 300
 
 
-async def test_body_is_not_read_first(client: Client) -> None:
-    """Who may not write is told so before the body is looked at."""
+async def test_authorization_precedes_body(client: Client) -> None:
+    """A request without permission is rejected before its body is parsed."""
     assert (await client.post("/write", content=b"not json")).status_code == 401
     assert (await client.post("/write", content=b"not json", headers=bearer(WRITER))).status_code == 400
 
 
-async def test_no_token_is_configured() -> None:
-    """Without any token reading works and every write is 401, also with the digest of nothing."""
+async def test_without_tokens() -> None:
+    """If no tokens are configured, reading works and every write is 401, even with an empty token."""
     guard = authorization.guard(Keyring())
-    async with asking(guarded(guard, *HANDLERS)) as client:
+    async with client_of(guarded(guard, *HANDLERS)) as client:
         assert (await client.get("/open")).status_code == 200
         for headers in ({}, bearer(""), bearer(WRITER)):
             assert (await client.post("/write", headers=headers)).status_code == 401
@@ -254,39 +254,39 @@ class Later(Controller):
 
     @post(opt=authorization.WRITE)
     async def write(self) -> None:
-        """What a read-only service has not."""
+        """A route that a read-only service lacks."""
 
 
 def service(**options: Any) -> Litestar:
-    """The real app; its database is never asked."""
+    """Return the real app; its database is never used."""
     nowhere = parse("postgresql://nobody@127.0.0.1:1/none")
     return app.make_app(make_database(EngineProfile(name="test", gc="default"), nowhere), **options)
 
 
-def routes(of: Litestar) -> Iterator[HTTPRoute]:
-    for route in of.routes:
+def routes(service: Litestar) -> Iterator[HTTPRoute]:
+    for route in service.routes:
         assert isinstance(route, HTTPRoute), route
         yield route
 
 
 def address(route: HTTPRoute) -> str:
-    """The route's path with something in the place of its parameters."""
+    """Return the path of `route` with values for its parameters."""
     values = {"int": "1", "str": "x", "uuid": "00000000-0000-7000-8000-000000000000", "path": "x"}
     parts = [part if isinstance(part, str) else values[part.type.__name__.lower()] for part in route.path_components]
     return "/" + "/".join(parts)
 
 
 async def test_default_deny() -> None:
-    """Each method of each route answers 401 without a token, unless it stands in OPEN; what a route does not
-    have is 405, and OPTIONS tells nothing but the methods."""
+    """Without a token, each method of each route is 401 unless it is in OPEN; an unsupported method is 405, and OPTIONS
+    reveals only the methods."""
     deployed = service()
-    there = set()
-    async with asking(deployed) as client:
+    present = set()
+    async with client_of(deployed) as client:
         for route in routes(deployed):
             for method in METHODS:
                 is_open = ("GET" if method == "HEAD" else method, route.path) in OPEN
-                has = "GET" if method == "HEAD" else method
-                if has not in route.route_handler_map:
+                handled = "GET" if method == "HEAD" else method
+                if handled not in route.route_handler_map:
                     answer = await client.request(method, address(route))
                     assert answer.status_code == 405, (method, route.path)
                 elif method == "OPTIONS":
@@ -295,17 +295,17 @@ async def test_default_deny() -> None:
                     head = {"HEAD"} if "GET" in route.route_handler_map else set()
                     assert set(answer.headers["allow"].split(", ")) == set(route.route_handler_map) | head
                 elif is_open:
-                    there.add((has, route.path))
+                    present.add((handled, route.path))
                 else:
                     for headers in ({}, bearer(WRITER)):
                         answer = await client.request(method, address(route), headers=headers)
                         assert answer.status_code == 401, (method, route.path)
                         assert answer.headers["www-authenticate"]
-    assert there == OPEN, "OPEN lists what is not there"
+    assert present == OPEN, "OPEN lists a route that does not exist"
 
 
-async def test_open_is_open() -> None:
-    """What OPEN lists is declared open, and nothing else is."""
+async def test_public_routes() -> None:
+    """Exactly the routes in OPEN are declared public."""
     declared = {
         (method, route.path)
         for route in routes(service())
@@ -315,11 +315,11 @@ async def test_open_is_open() -> None:
     assert declared == OPEN
 
 
-async def test_default_deny_sees_new_routes() -> None:
-    """A route that is added without a word about access answers 401."""
+async def test_default_deny_for_new_routes() -> None:
+    """A route that is added without a declared scope is 401."""
     deployed = service()
     deployed.register(Router("/new", route_handlers=[undeclared]))
-    async with asking(deployed) as client:
+    async with client_of(deployed) as client:
         assert (await client.get("/new/undeclared")).status_code == 401
 
 
@@ -333,10 +333,10 @@ async def test_default_deny_sees_new_routes() -> None:
     ],
 )  # fmt: skip
 async def test_lookalikes(path: str) -> None:
-    """A path that looks like an open one, or leads from one to another, opens nothing."""
+    """A path that resembles or traverses a public path grants no access."""
     deployed = service()
     deployed.register(later)
-    async with asking(deployed) as client:
+    async with client_of(deployed) as client:
         for method in ("GET", "POST"):
             request = client.build_request(method, "/")
             request.url = httpx.URL("http://localhost").copy_with(raw_path=path.encode())
@@ -346,10 +346,10 @@ async def test_lookalikes(path: str) -> None:
 
 
 async def test_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read-only service has no route that writes, for nobody."""
+    """A read-only service has no writing route, whatever the token."""
     monkeypatch.setattr(app, "WRITING", (Later,))
     for read_only, status in ((False, 201), (True, 404)):
-        async with asking(service(known=KNOWN, read_only=read_only)) as client:
+        async with client_of(service(known=KNOWN, read_only=read_only)) as client:
             assert (await client.post("/later", headers=bearer(ADMIN))).status_code == status
     for route in routes(service(read_only=True)):
         assert set(route.route_handler_map) <= {"GET", "OPTIONS"}

@@ -6,7 +6,7 @@ import zlib
 import brotli
 import pytest
 
-from bookstore.http.compression import CODINGS, Choice, choose, coded_etag, decoded, is_compressible, plain_etag
+from bookstore.http.compression import CODINGS, Choice, choose, coded_etag, decode, is_compressible, plain_etag
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -24,18 +24,18 @@ UNPACKED = {
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_codings(coding: str) -> None:
-    """What is packed is smaller, comes out as it was, and is the same each time."""
+    """A compressed body is smaller, decompresses to the original, and is deterministic."""
     packed = CODINGS[coding](BODY)
     assert len(packed) < len(BODY) / 2
-    assert UNPACKED[coding](packed) == decoded(packed, coding) == BODY
+    assert UNPACKED[coding](packed) == decode(packed, coding) == BODY
     assert CODINGS[coding](BODY) == packed
 
 
 def test_nothing_to_decode() -> None:
-    """A body as it is, an empty one and one in a coding of others stay."""
+    """An uncompressed body, an empty body and a body in an unknown coding stay unchanged."""
     for coding in (None, "identity", "compress"):
-        assert decoded(BODY, coding) == BODY
-    assert decoded(b"", "gzip") == b""
+        assert decode(BODY, coding) == BODY
+    assert decode(b"", "gzip") == b""
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_nothing_to_decode() -> None:
     ],
 )
 def test_negotiation(accepted: bytes, coding: str | None) -> None:
-    """The coding with the greatest weight, the better one of equals, and none that is not acceptable."""
+    """The coding with the highest weight is chosen, the preferred one among equals, and never an unacceptable one."""
     assert choose(accepted) == Choice(coding)
 
 
@@ -86,13 +86,12 @@ def test_negotiation(accepted: bytes, coding: str | None) -> None:
     ],
 )
 def test_no_identity(accepted: bytes, choice: Choice) -> None:
-    """A client that refuses a body as it is gets short ones coded too, and the body as it is where nothing
-    else is left."""
+    """If a client refuses uncompressed bodies, short ones are compressed too; without a common coding, none is."""
     assert choose(accepted) == choice
 
 
 @pytest.mark.parametrize(
-    ("content_type", "yes"),
+    ("content_type", "expected"),
     [
         (b"application/json", True),
         (b"application/problem+json", True),
@@ -108,21 +107,21 @@ def test_no_identity(accepted: bytes, choice: Choice) -> None:
         (b"", False),
     ],
 )
-def test_types(content_type: bytes, yes: bool) -> None:
-    """Text of any kind is compressed, what is packed already is not."""
-    assert is_compressible(content_type) is yes
+def test_types(content_type: bytes, expected: bool) -> None:
+    """Any kind of text is compressed; formats that are already compressed are not."""
+    assert is_compressible(content_type) is expected
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_etags_go_both_ways(coding: str) -> None:
-    """A coded body's strong tag is another one, whose plain tag comes back; a weak one stays."""
+def test_etag_round_trip(coding: str) -> None:
+    """A compressed body has its own strong tag, which maps back to the plain tag; a weak tag stays unchanged."""
     assert coded_etag('"7"', coding) == f'"7-{coding}"'
     assert plain_etag(f'"7-{coding}"') == '"7"'
     assert plain_etag(f'W/"6", "7-{coding}" , "8"') == 'W/"6", "7" , "8"'
     assert coded_etag('W/"7"', coding) == 'W/"7"'
 
 
-def test_other_etags_stay() -> None:
-    """What only looks alike is left."""
+def test_other_etags() -> None:
+    """Text that only resembles a coded tag stays unchanged."""
     for text in ("*", '"7"', '"7-lzma"', '"gzip"', '"7-gzip-8"', "", "7-gzip", '"-"'):
         assert plain_etag(text) == text

@@ -1,4 +1,4 @@
-"""Conditional requests: which headers mean that a client has the state already, or meant another one."""
+"""Conditional requests: when a client's copy is current, and when a write names an outdated version."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ UNKNOWN = [
 
 @pytest.mark.parametrize("sent", KNOWN)
 def test_known(sent: str) -> None:
-    """Any tag of the list counts, weak or coded: a GET compares weakly."""
+    """A GET compares weakly: any tag in the list matches, weak or coded."""
     assert conditional.is_known({"if-none-match": sent}, TAG, None)
 
 
 @pytest.mark.parametrize("sent", UNKNOWN)
 def test_not_known(sent: str) -> None:
-    """Other tags, and what is no list of tags, get the whole answer; a date beside them does not matter."""
+    """Other tags and malformed lists do not match, and a date sent with them is ignored."""
     assert not conditional.is_known({"if-none-match": sent, "if-modified-since": DATE}, TAG, AT)
 
 
@@ -46,19 +46,19 @@ def test_not_known(sent: str) -> None:
     ],
 )  # fmt: skip
 def test_dates(sent: str, known: bool) -> None:
-    """If-Modified-Since counts to the second; what is no date is as if it had not been sent."""
+    """If-Modified-Since has a resolution of one second; an invalid date is ignored."""
     assert conditional.is_known({"if-modified-since": sent}, TAG, AT) is known
     assert not conditional.is_known({"if-modified-since": sent}, TAG, None)
 
 
 def test_http_date() -> None:
-    """Seconds are written as HTTP has it."""
+    """Seconds are formatted as an HTTP date."""
     assert conditional.http_date(AT) == DATE
 
 
 @given(st.text(), st.text())
 def test_any_text(tags: str, date: str) -> None:
-    """Whatever stands in the headers, the answer is yes or no, and no error but a ApiError."""
+    """Whatever the headers contain, nothing but an ApiError is raised."""
     conditional.is_known({"if-none-match": tags}, TAG, AT)
     conditional.is_known({"if-modified-since": date}, TAG, AT)
     with suppress(ApiError):
@@ -67,13 +67,13 @@ def test_any_text(tags: str, date: str) -> None:
 
 @pytest.mark.parametrize("sent", [None, "*", '"7.1.2"', '"1", "7.1.2"', '"7.1.2-gzip"'])
 def test_match(sent: str | None) -> None:
-    """A write goes on where one of the tags is the state's."""
+    """A write is accepted if one of the tags is current, or If-Match is absent or `*`."""
     conditional.check_match(sent, TAG)
 
 
 @pytest.mark.parametrize("sent", ['W/"7.1.2"', '"7.1.1"', "7.1.2", ""])
 def test_no_match(sent: str) -> None:
-    """A write that meant another state, or tells it weakly, is refused with the state there is."""
+    """A write with an outdated or weak tag is rejected, and the error has the current ETag."""
     with pytest.raises(ApiError) as caught:
         conditional.check_match(sent, TAG)
     assert caught.value.code == "stale"
@@ -81,8 +81,8 @@ def test_no_match(sent: str) -> None:
 
 
 def test_required() -> None:
-    """A write that needs If-Match and has none is refused."""
-    assert conditional.required("*") == "*"
+    """A write that requires If-Match is rejected without it."""
+    assert conditional.require_if_match("*") == "*"
     with pytest.raises(ApiError) as caught:
-        conditional.required(None)
+        conditional.require_if_match(None)
     assert caught.value.code == "if_match_required"

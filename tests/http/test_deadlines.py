@@ -10,12 +10,12 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bookstore.http.deadlines.TICK_S", 0.002)
 
 
-async def test_ends_the_one_whose_time_is_over() -> None:
-    """A task is cancelled when its time is over, and can tell that it was for that; others go on."""
+async def test_cancels_expired_tasks() -> None:
+    """A task is cancelled at its deadline and can detect that; other tasks continue."""
     deadlines = Deadlines()
 
     async def wait(within_s: float) -> bool:
@@ -36,8 +36,8 @@ async def test_ends_the_one_whose_time_is_over() -> None:
     assert not deadlines._running
 
 
-async def test_looks_again_after_a_pause() -> None:
-    """When no task is left the looking ends; the next task is looked at again."""
+async def test_timer_restarts() -> None:
+    """The timer stops when no task is left, and starts again with the next task."""
     deadlines = Deadlines()
     for _ in range(2):
         deadline = deadlines.start(0.01)
@@ -45,11 +45,11 @@ async def test_looks_again_after_a_pause() -> None:
             await asyncio.Event().wait()
         deadline.task.uncancel()
         assert deadline.is_over
-        assert not deadlines._is_looking
+        assert not deadlines._is_scheduled
 
 
 async def test_moved() -> None:
-    """A moved deadline holds from the move."""
+    """A moved deadline counts from the time of the move."""
     deadlines = Deadlines()
     deadline = deadlines.start(0)
     deadline.move(60)

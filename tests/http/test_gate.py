@@ -25,8 +25,8 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines are looked at often, for tests with short ones."""
+def _short_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks deadlines often, for tests with short ones."""
     monkeypatch.setattr("bookstore.http.deadlines.TICK_S", 0.002)
 
 
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 
 def answering(body: bytes = b"{}", *headers: tuple[bytes, bytes], status: int = 200) -> App:
-    """An app that says this to everybody."""
+    """Return an app that sends this response to every request."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         length = (b"content-length", b"%d" % len(body))
@@ -57,7 +57,7 @@ async def ask(
     host: str | None = "example.com",
     body: list[Any] | None = None,
 ) -> Answer:
-    """The answer of an ASGI app; `body` are the messages that arrive, after which nothing more does."""
+    """Return the response of an ASGI app. `body` has the messages to receive; after them, receiving blocks."""
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
     if host is not None:
         raw.insert(0, (b"host", host.encode("latin-1")))
@@ -66,10 +66,10 @@ async def ask(
         "headers": raw, "client": (peer, 1),
     }  # fmt: skip
     sent: list[Any] = []
-    left = iter(body or [])
+    messages = iter(body or [])
 
     async def receive() -> Any:
-        message = next(left, None)
+        message = next(messages, None)
         if message is None:
             await asyncio.Event().wait()
         return message
@@ -81,10 +81,10 @@ async def ask(
     start, *parts = sent
     names = [name for name, _ in start["headers"]]
     assert len(names) == len(set(names)), names
-    told = {name.decode(): value.decode() for name, value in start["headers"]}
-    answer = Answer(start["status"], told, b"".join(part["body"] for part in parts))
-    if method != "HEAD" and "content-length" in told:
-        assert int(told["content-length"]) == len(answer.body)
+    fields = {name.decode(): value.decode() for name, value in start["headers"]}
+    answer = Answer(start["status"], fields, b"".join(part["body"] for part in parts))
+    if method != "HEAD" and "content-length" in fields:
+        assert int(fields["content-length"]) == len(answer.body)
     return answer
 
 
@@ -107,7 +107,7 @@ def is_problem(answer: Answer, code: str) -> Any:
 
 
 async def test_long_url() -> None:
-    """Path and query together may have 8 kB; a byte more is 414."""
+    """Path and query may have 8 kB together; one byte more is 414."""
     app = guarded()
     assert (await ask(app, "/books", "a" * (gate.LONGEST_URL - 6))).status == 200
     is_problem(await ask(app, "/books", "a" * (gate.LONGEST_URL - 5)), "uri_too_long")
@@ -115,27 +115,27 @@ async def test_long_url() -> None:
 
 
 async def test_many_parameters() -> None:
-    """100 parameters pass, 101 do not."""
+    """100 parameters are accepted, 101 are rejected."""
     app = guarded()
     assert (await ask(app, "/books", "&".join(["a=1"] * 100))).status == 200
     is_problem(await ask(app, "/books", "&".join(["a=1"] * 101)), "invalid_parameter")
 
 
 async def test_request_id() -> None:
-    """An id that the client sent comes back with the answer, and one is made otherwise, also by what refuses."""
+    """The response has the client's id or else a generated one, even if the gate rejects the request."""
     for app in (guarded(), guarded(policy=RequestPolicy(hosts=("elsewhere",)))):
         assert (await ask(app, "/books", "", ("X-Request-ID", "mine-1"))).headers["x-request-id"] == "mine-1"
-        made = [
+        generated = [
             (await ask(app, "/books", "", *sent)).headers["x-request-id"] for sent in ([], [("X-Request-ID", "a b")])
         ]
-        assert [len(one) for one in made] == [32, 32]
-        assert made[0] != made[1]
-    refused = is_problem(await ask(app, "/books", "", ("X-Request-ID", "mine-1")), "unknown_host")
-    assert refused["request_id"] == "mine-1"
+        assert list(map(len, generated)) == [32, 32]
+        assert generated[0] != generated[1]
+    problem = is_problem(await ask(app, "/books", "", ("X-Request-ID", "mine-1")), "unknown_host")
+    assert problem["request_id"] == "mine-1"
 
 
-async def test_a_bug(caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody foresaw is a 500 without its words, and once in the log, with them and its traceback."""
+async def test_bug(caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected exception is a 500 without its text, and is logged once with its traceback."""
 
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise ValueError("c4n@ry")
@@ -149,7 +149,7 @@ async def test_a_bug(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_deadline(caplog: pytest.LogCaptureFixture) -> None:
-    """An app that does not answer in time is cancelled, 503 tells when to come again, and the log tells of it."""
+    """An app that exceeds the deadline is cancelled; the 503 has Retry-After and is logged."""
     cancelled = asyncio.Event()
 
     async def stuck(scope: Any, receive: Any, send: Any) -> None:
@@ -166,7 +166,7 @@ async def test_deadline(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_deadline_after_the_start() -> None:
-    """A response that has begun cannot become another one: it is broken off, and the server closes."""
+    """A response that has started cannot be replaced, so it is aborted."""
 
     async def stuck(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -177,8 +177,8 @@ async def test_deadline_after_the_start() -> None:
         await ask(soon(guarded(stuck)))
 
 
-async def test_an_error_of_the_app_is_its_own() -> None:
-    """A TimeoutError that is not the deadline's is a bug as any other."""
+async def test_other_timeout() -> None:
+    """A TimeoutError that the deadline did not cause is a bug like any other."""
 
     async def failing(scope: Any, receive: Any, send: Any) -> None:
         raise TimeoutError("mine")
@@ -187,14 +187,14 @@ async def test_an_error_of_the_app_is_its_own() -> None:
 
 
 def soon(app: App) -> App:
-    """The gate with a deadline that a test can wait for."""
+    """Give the gate a deadline that is short enough for a test."""
     assert isinstance(app, Gate)
     app._deadline_s = 0.02
     return app
 
 
 async def reading(scope: Any, receive: Any, send: Any) -> None:
-    """An app that answers with its request's body."""
+    """An app that returns the request body."""
     body = b""
     more = True
     while more:
@@ -210,8 +210,8 @@ CHUNKED = ("Transfer-Encoding", "chunked")
 
 
 async def test_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that does not arrive in time is 408, and the connection is closed: what is left of it would be
-    taken for the next request."""
+    """A body that does not arrive in time is 408, and the connection is closed, because the rest of the body would be
+    read as the next request."""
     monkeypatch.setattr(gate, "BODY_WITHIN_S", 0.02)
     answer = await ask(guarded(reading), "/books", "", CHUNKED, method="POST", body=[PART])
     is_problem(answer, "request_timeout")
@@ -219,7 +219,7 @@ async def test_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_body_in_time() -> None:
-    """A body has a time of its own, longer than the deadline, which begins when the body is there."""
+    """A body has its own, longer time limit; the deadline starts once the body has arrived."""
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         async def received() -> Any:
@@ -243,10 +243,10 @@ async def test_body_in_time() -> None:
 
 
 async def test_rate() -> None:
-    """A client that asks too often gets 429 with whole seconds to wait; another client and the probes do not."""
+    """A client over the limit gets 429 with Retry-After in seconds; other clients and the probes are not affected."""
     app = guarded(policy=RequestPolicy(rate_limit=5))
     answers = [await ask(app) for _ in range(30)]
-    assert sum(one.status == 200 for one in answers) in range(10, 13)
+    assert sum(answer.status == 200 for answer in answers) in range(10, 13)
     is_problem(answers[-1], "too_many_requests")
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert (await ask(app, peer="192.0.2.2")).status == 200
@@ -256,13 +256,13 @@ async def test_rate() -> None:
 
 
 async def test_forged_addresses() -> None:
-    """X-Forwarded-For from who is no proxy of ours makes no new client; from a proxy it tells clients apart."""
+    """X-Forwarded-For distinguishes clients only if a trusted proxy sends it."""
     for peer, limited in (("192.0.2.1", True), ("10.0.0.1", False)):
         app = guarded(policy=RequestPolicy(rate_limit=1, proxies=(ip_network("10.0.0.0/8"),)))
         forged = [("X-Forwarded-For", f"203.0.113.{number}") for number in range(200)]
         statuses = [(await ask(app, "/books", "", header, peer=peer)).status for header in forged]
         assert (429 in statuses) is limited
-    header = ("X-Forwarded-For", "8.8.8.8, 203.0.113.1")  # the left part is the client's invention
+    header = ("X-Forwarded-For", "8.8.8.8, 203.0.113.1")  # the left part is forged
     statuses = [(await ask(app, "/books", "", header, peer="10.0.0.1")).status for _ in range(5)]
     assert 429 in statuses
 
@@ -272,7 +272,7 @@ async def test_forged_addresses() -> None:
 
 @pytest.mark.parametrize("host", ["example.com", "EXAMPLE.com:8000", "[::1]", "[::1]:80"])
 async def test_known_hosts(host: str) -> None:
-    """A name of ours passes in any case and with any port."""
+    """An allowed name is accepted in upper or lower case and with any port."""
     assert (await ask(guarded(policy=RequestPolicy(hosts=("example.com", "[::1]"))), host=host)).status == 200
 
 
@@ -281,7 +281,7 @@ async def test_known_hosts(host: str) -> None:
     ["exampleXcom", "example.com.evil.org", "evil.example.com", "evil.org", "127.0.0.1", "[::2]"],
 )
 async def test_unknown_hosts(host: str) -> None:
-    """Any other name is 400, but for the probes of an orchestrator, which knows addresses only."""
+    """Any other name is 400, except for probes, because an orchestrator knows only addresses."""
     app = guarded(policy=RequestPolicy(hosts=("example.com", "[::1]")))
     is_problem(await ask(app, host=host), "unknown_host")
     assert (await ask(app, "/health/live", host=host)).status == 200
@@ -292,15 +292,15 @@ async def test_unknown_hosts(host: str) -> None:
     "host",
     [None, "", ":80", "a b", "a/b", "a@b", "\xff", "example.com:port", "example.com:", "[::1", "x" * 9000],
 )
-async def test_odd_hosts(host: str | None) -> None:
-    """No Host header, or what can be no name, is 400, whatever names are ours."""
+async def test_invalid_hosts(host: str | None) -> None:
+    """A missing or invalid Host header is 400, whatever names are allowed."""
     for policy in (OPEN, RequestPolicy(hosts=("example.com",))):
         is_problem(await ask(guarded(policy=policy), host=host), "unknown_host")
         is_problem(await ask(guarded(policy=policy), "/health/live", host=host), "unknown_host")
 
 
 async def test_two_hosts() -> None:
-    """Two Host headers are 400, two others of one name pass."""
+    """Two Host headers are 400; other headers may be repeated."""
     is_problem(await ask(guarded(), "/books", "", ("Host", "example.com")), "unknown_host")
     assert (await ask(guarded(), "/books", "", ("Cookie", "a"), ("Cookie", "b"))).status == 200
 
@@ -312,7 +312,7 @@ ORIGIN = ("Origin", "https://example.com")
 
 
 async def test_cors() -> None:
-    """Preflights of a known origin are answered before the app, its requests, refused ones too, name it."""
+    """The gate answers preflights from an allowed origin; all responses to that origin name it, even rejections."""
     app = guarded(policy=PAGES)
     preflight = await ask(app, "/any", "", ORIGIN, ("Access-Control-Request-Method", "PUT"), method="OPTIONS")
     assert (preflight.status, preflight.body) == (204, b"")
@@ -327,7 +327,7 @@ async def test_cors() -> None:
 
 
 async def test_no_cors() -> None:
-    """Without origins no header speaks of them."""
+    """Without allowed origins, there are no CORS headers."""
     answer = await ask(guarded(), "/books", "", ORIGIN, ("Access-Control-Request-Method", "PUT"), method="OPTIONS")
     assert not any(name.startswith("access-control") for name in answer.headers)
     assert "Origin" not in answer.headers["vary"]
@@ -337,7 +337,7 @@ async def test_no_cors() -> None:
 
 
 async def test_headers() -> None:
-    """Every answer forbids a browser to sniff, frame, run, refer and keep; refusals of the gate's own too."""
+    """Every response has the security headers and is not cached, including the gate's own rejections."""
     for answer in (await ask(guarded()), await ask(guarded(), host=None), await ask(guarded(answering(status=500)))):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
@@ -347,7 +347,7 @@ async def test_headers() -> None:
 
 
 async def test_own_headers_win() -> None:
-    """What a handler says itself stays; its Vary is added to."""
+    """Headers that a handler sets take precedence; its Vary is extended."""
     own = ((b"cache-control", b"no-cache"), (b"content-security-policy", b"default-src 'self'"), (b"vary", b"Accept"))
     answer = await ask(guarded(answering(b"{}", *own)))
     assert answer.headers["cache-control"] == "no-cache"
@@ -356,7 +356,7 @@ async def test_own_headers_win() -> None:
 
 
 async def test_head() -> None:
-    """HEAD has GET's status and headers, the length too, and no body."""
+    """HEAD has the status and headers of GET, including the length, but no body."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["method"] == "GET"
@@ -371,9 +371,9 @@ async def test_head() -> None:
 
 
 async def test_allow() -> None:
-    """Where a method is not taken, HEAD is told beside GET."""
-    for told, allowed in ((b"GET, OPTIONS", "GET, HEAD, OPTIONS"), (b"POST", "POST")):
-        assert (await ask(guarded(answering(b"", (b"allow", told), status=405)))).headers["allow"] == allowed
+    """If a method is not allowed, Allow lists HEAD along with GET."""
+    for own, allowed in ((b"GET, OPTIONS", "GET, HEAD, OPTIONS"), (b"POST", "POST")):
+        assert (await ask(guarded(answering(b"", (b"allow", own), status=405)))).headers["allow"] == allowed
 
 
 # Compression
@@ -381,7 +381,7 @@ async def test_allow() -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 async def test_compressed(coding: str) -> None:
-    """A long body comes in the coding asked for, with its length, its tag and Vary."""
+    """A long body has the requested coding, with its length, its tag and Vary."""
     app = guarded(answering(LONG, (b"etag", b'"7"')))
     answer = await ask(app, "/books", "", ("Accept-Encoding", coding))
     assert answer.body == CODINGS[coding](LONG)
@@ -391,8 +391,8 @@ async def test_compressed(coding: str) -> None:
 
 
 async def test_not_compressed() -> None:
-    """A short body, a coded one, a picture, a stream, one nobody asked for, and all with compression: off, are
-    sent as they are; Vary says where it could have been otherwise."""
+    """Short, coded, image and streamed bodies are sent unchanged, as is any body that no client asked to compress or
+    with `compression: off`; Vary is set unless compression is off."""
     picture = (b"content-type", b"image/png")
 
     async def streaming(scope: Any, receive: Any, send: Any) -> None:
@@ -416,13 +416,13 @@ async def test_not_compressed() -> None:
 
 
 async def test_identity_refused() -> None:
-    """A client that refuses the body as it is gets a short one coded as well."""
+    """A client that refuses uncompressed bodies gets short ones compressed too."""
     answer = await ask(guarded(answering(b"short")), "/books", "", ("Accept-Encoding", "gzip, identity;q=0"))
     assert answer.headers["content-encoding"] == "gzip"
 
 
 async def test_not_modified() -> None:
-    """304 keeps Vary, bears the tag that the client has, and forbids nobody to keep what it has."""
+    """A 304 has Vary and the tag of the client's copy, but no Cache-Control that would apply to that copy."""
     app = guarded(answering(b"", (b"etag", b'"7"'), status=304))
     gzip = ("Accept-Encoding", "gzip")
     coded = await ask(app, "/books", "", gzip, ("If-None-Match", '"7-gzip"'))
@@ -433,8 +433,8 @@ async def test_not_modified() -> None:
         assert "cache-control" not in answer.headers
 
 
-async def test_weak_tags_stay() -> None:
-    """A weak tag holds for the coded body too."""
+async def test_weak_tags() -> None:
+    """A weak tag is the same for the compressed body."""
     app = guarded(answering(LONG, (b"etag", b'W/"7"')))
     answer = await ask(app, "/books", "", ("Accept-Encoding", "gzip"))
     assert (answer.headers["content-encoding"], answer.headers["etag"]) == ("gzip", 'W/"7"')

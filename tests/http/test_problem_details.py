@@ -1,4 +1,4 @@
-"""Trouble that PostgreSQL really makes, on every driver, and what a client gets to see of it."""
+"""Real failures of PostgreSQL with every driver, and the problems that clients receive for them."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def shared_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> I
 
 @pytest.fixture
 def observer(shared_url: sa.URL) -> Iterator[Observer]:
-    with psycopg.connect(conninfo(shared_url), autocommit=True) as opened:
-        yield opened
+    with psycopg.connect(conninfo(shared_url), autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture(params=get_args(Driver))
 def driver(request: pytest.FixtureRequest) -> Driver:
-    found: Driver = request.param
-    return found
+    driver: Driver = request.param
+    return driver
 
 
-_NEXT = " ;; "
-"""Between two statements."""
+_SEPARATOR = " ;; "
+"""Separates statements."""
 
 
 @get("/sql", opt=authorization.PUBLIC)
@@ -68,12 +68,12 @@ async def run_sql(
     statements: Annotated[str, QueryParameter()],
     secret: Annotated[str, QueryParameter()] = "",
 ) -> int:
-    """Runs statements as one unit of work that writes; a route of this test alone."""
+    """A route only for these tests: runs statements as one writing unit of work."""
 
     def work(session: Session) -> int:
-        for one in statements.split(_NEXT):
-            session.execute(sa.text(one), {"secret": secret} if ":secret" in one else {})
-        return len(statements.split(_NEXT))
+        for statement in statements.split(_SEPARATOR):
+            session.execute(sa.text(statement), {"secret": secret} if ":secret" in statement else {})
+        return len(statements.split(_SEPARATOR))
 
     return await database.run(work)
 
@@ -83,18 +83,18 @@ async def served(url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[Clie
     profile = EngineProfile(name=f"errors-{driver}", driver=driver, gc="default", **{"pool_size": 2, **keys})
     app = make_app(make_database(profile, url))
     app.register(run_sql)
-    # Not Litestar's test client: that one answers one request after the other.
+    # Not Litestar's test client, which handles requests one after another.
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar types its messages more strictly
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
         yield client
 
 
 def sql(client: Client, *statements: str, **query: str) -> Awaitable[Any]:
-    return client.get("/sql", params={"statements": _NEXT.join(statements), **query})
+    return client.get("/sql", params={"statements": _SEPARATOR.join(statements), **query})
 
 
-def is_trouble(response: Any, code: str) -> bool:
-    """Whether it is a 503 of this kind, to be tried again, that tells nothing of the inside."""
+def is_unavailable(response: Any, code: str) -> bool:
+    """Check that the response is a 503 with this code and Retry-After, without internal details."""
     body = response.json()
     shape = (response.status_code, body["status"], body["code"], response.headers["content-type"])
     assert shape == (503, 503, code, "application/problem+json"), response.text
@@ -121,43 +121,43 @@ def waiting(observer: Observer, driver: Driver, event: str) -> int:
 
 
 async def test_refused_connection(shared_url: sa.URL, driver: Driver) -> None:
-    """Where nobody listens the answer is 503 db_unavailable."""
+    """If nothing listens at the address, the response is 503 db_unavailable."""
     url = shared_url.set(host="127.0.0.1", port=1, query={}, password=CANARY)
     async with served(url, driver) as client:
-        assert is_trouble(await sql(client, "SELECT 1"), "db_unavailable")
+        assert is_unavailable(await sql(client, "SELECT 1"), "db_unavailable")
 
 
 async def test_unknown_host(shared_url: sa.URL, driver: Driver) -> None:
-    """Where the host's name leads nowhere the answer is 503 db_unavailable."""
+    """If the host name does not resolve, the response is 503 db_unavailable."""
     async with served(shared_url.set(host="nowhere.invalid", port=5432, query={}), driver) as client:
-        assert is_trouble(await sql(client, "SELECT 1"), "db_unavailable")
+        assert is_unavailable(await sql(client, "SELECT 1"), "db_unavailable")
 
 
 @pytest.mark.parametrize("missing", [{"database": "gone"}, {"username": "nobody_of_ours"}], ids=["database", "role"])
 async def test_login_fails(shared_url: sa.URL, driver: Driver, missing: dict[str, str]) -> None:
-    """A database or a role that is not there, any more or yet, is 503: the service runs until it is."""
+    """If the database or role does not exist, the response is 503; the service keeps running."""
     async with served(shared_url.set(**missing), driver) as client:  # type: ignore[arg-type]
-        assert is_trouble(await sql(client, "SELECT 1"), "db_unavailable")
+        assert is_unavailable(await sql(client, "SELECT 1"), "db_unavailable")
 
 
 async def test_statement_timeout(shared_url: sa.URL, driver: Driver) -> None:
-    """A statement beyond its time is 503 db_timeout."""
+    """A statement that exceeds statement_timeout is 503 db_timeout."""
     async with served(shared_url, driver, statement_timeout=0.1) as client:
-        assert is_trouble(await sql(client, "SELECT pg_sleep(60)"), "db_timeout")
+        assert is_unavailable(await sql(client, "SELECT pg_sleep(60)"), "db_timeout")
         assert (await sql(client, "SELECT 1")).status_code == 200
 
 
 async def test_lock_timeout(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
-    """A lock that is not given in time is 503 db_timeout."""
+    """A lock that is not acquired in time is 503 db_timeout."""
     async with served(shared_url, driver) as client:
         with observer.transaction():
             observer.execute("LOCK TABLE author IN ACCESS EXCLUSIVE MODE")
             answer = await sql(client, "SET LOCAL lock_timeout = '50ms'", "SELECT count(*) FROM author")
-        assert is_trouble(answer, "db_timeout")
+        assert is_unavailable(answer, "db_timeout")
 
 
 async def test_terminated_backend(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
-    """A session that is ended while it works is 503 db_unavailable."""
+    """A session that is terminated during a statement is 503 db_unavailable."""
     async with served(shared_url, driver) as client:
         request = asyncio.ensure_future(sql(client, "SELECT pg_sleep(60)"))
         await until(lambda: waiting(observer, driver, "PgSleep") == 1)
@@ -165,18 +165,18 @@ async def test_terminated_backend(shared_url: sa.URL, driver: Driver, observer: 
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s",
             [f"bookstore/errors-{driver}/%"],
         )
-        assert is_trouble(await request, "db_unavailable")
+        assert is_unavailable(await request, "db_unavailable")
 
 
 async def test_too_many_connections(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
-    """Over the role's CONNECTION LIMIT the answer is 503, and 200 again once there is room."""
+    """Beyond the role's CONNECTION LIMIT the response is 503, and 200 again once the limit allows it."""
     observer.execute(f"DROP ROLE IF EXISTS {ROLE}")
     observer.execute(f"CREATE ROLE {ROLE} LOGIN CONNECTION LIMIT 1 PASSWORD '{CANARY}'")
     try:
         url = shared_url.set(username=ROLE, password=CANARY)
         with psycopg.connect(conninfo(url)):
             async with served(url, driver) as client:
-                assert is_trouble(await sql(client, "SELECT 1"), "db_unavailable")
+                assert is_unavailable(await sql(client, "SELECT 1"), "db_unavailable")
                 observer.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT 2")
                 assert (await sql(client, "SELECT 1")).status_code == 200
     finally:
@@ -185,15 +185,15 @@ async def test_too_many_connections(shared_url: sa.URL, driver: Driver, observer
 
 
 async def test_read_only(shared_url: sa.URL, driver: Driver) -> None:
-    """A write to a database that takes none is 503, a read is answered."""
+    """On a read-only database, a write is 503 and a read succeeds."""
     async with served(shared_url, driver) as client:
         answer = await sql(client, "SET TRANSACTION READ ONLY", "UPDATE book SET title = title")
-        assert is_trouble(answer, "db_unavailable")
+        assert is_unavailable(answer, "db_unavailable")
         assert (await sql(client, "SET TRANSACTION READ ONLY", "SELECT 1")).status_code == 200
 
 
 async def test_serialization_failure(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
-    """Who wrote upon what changed meanwhile begins anew; who meets it each time gets 503 db_conflict."""
+    """A serialization failure is retried; if it happens every time, the response is 503 db_conflict."""
     snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
     write = "UPDATE book SET version = 9 WHERE title = 'A'"
     async with served(shared_url, driver) as client:
@@ -203,13 +203,13 @@ async def test_serialization_failure(shared_url: sa.URL, driver: Driver, observe
             await until(lambda: waiting(observer, driver, "Lock") == 1)
         assert (await late).status_code == 200
         always = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$"
-        assert is_trouble(await sql(client, always), "db_conflict")
+        assert is_unavailable(await sql(client, always), "db_conflict")
 
 
 async def test_deadlock(shared_url: sa.URL, driver: Driver) -> None:
-    """Of two that wait for each other one begins anew, and both get through."""
+    """After a deadlock, one request is retried and both succeed."""
     first, second = (f"SELECT pg_advisory_xact_lock({number})" for number in (71, 72))
-    rest = "SELECT pg_sleep(0.2)"  # for both to have their first lock; they meet, or the test shows nothing
+    rest = "SELECT pg_sleep(0.2)"  # both acquire their first lock meanwhile; otherwise there is no deadlock
     quick = "SET LOCAL deadlock_timeout = '10ms'"
     async with served(shared_url, driver) as client:
         answers = await asyncio.gather(sql(client, quick, first, rest, second), sql(client, quick, second, rest, first))
@@ -217,30 +217,30 @@ async def test_deadlock(shared_url: sa.URL, driver: Driver) -> None:
 
 
 async def test_exhausted_pool(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
-    """With all connections in use the answer is 503 pool_exhausted."""
+    """If all connections are in use, the response is 503 pool_exhausted."""
     async with served(shared_url, driver, pool_size=1, pool_timeout=0.1) as client:
         observer.execute("SELECT pg_advisory_lock(73)")
         holder = asyncio.ensure_future(sql(client, "SELECT pg_advisory_xact_lock(73)"))
         await until(lambda: waiting(observer, driver, "Lock") == 1)
-        assert is_trouble(await sql(client, "SELECT 1"), "pool_exhausted")
-        assert is_trouble(await client.get("/books"), "pool_exhausted")
+        assert is_unavailable(await sql(client, "SELECT 1"), "pool_exhausted")
+        assert is_unavailable(await client.get("/books"), "pool_exhausted")
         observer.execute("SELECT pg_advisory_unlock(73)")
         assert (await holder).status_code == 200
 
 
 async def test_overload(shared_url: sa.URL, driver: Driver, observer: Observer) -> None:
-    """Where nobody else may wait the answer is 503 overloaded at once; who waits is served, and the probes answer."""
+    """If the queue is full, the response is an immediate 503 overloaded; queued requests and probes are served."""
     async with served(shared_url, driver, pool_size=1, max_waiting=1, pool_timeout=PATIENCE_S) as client:
         assert (await client.get("/health/ready")).status_code == 200
         observer.execute("SELECT pg_advisory_lock(74)")
-        taken = [asyncio.ensure_future(sql(client, "SELECT pg_advisory_xact_lock(74)"))]
+        holders = [asyncio.ensure_future(sql(client, "SELECT pg_advisory_xact_lock(74)"))]
         await until(lambda: waiting(observer, driver, "Lock") == 1)
         answers = [asyncio.ensure_future(client.get("/books")) for _ in range(4)]
         await until(lambda: sum(answer.done() for answer in answers) == 3)
-        assert all(is_trouble(answer.result(), "overloaded") for answer in answers if answer.done())
+        assert all(is_unavailable(answer.result(), "overloaded") for answer in answers if answer.done())
         assert (await client.get("/health/live")).status_code == 200
         observer.execute("SELECT pg_advisory_unlock(74)")
-        done = await asyncio.gather(*taken, *answers)
+        done = await asyncio.gather(*holders, *answers)
         assert sorted(answer.status_code for answer in done) == [200, 200, 503, 503, 503]
         assert [(await client.get("/books")).status_code for _ in range(3)] == [200] * 3
 
@@ -249,17 +249,15 @@ async def test_overload(shared_url: sa.URL, driver: Driver, observer: Observer) 
     "statement",
     ["SELECT 1/0 + length(:secret)", "SELECT no_such_column, :secret", "SELECT cast(:secret AS int)", "SELEKT :secret"],
 )
-async def test_a_bug_is_500(
-    shared_url: sa.URL, driver: Driver, statement: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What is our own fault is 500, logged once with its traceback; neither body nor log has the values."""
+async def test_bug(shared_url: sa.URL, driver: Driver, statement: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A bug is 500 and logged once with its traceback; neither body nor log contains parameter values."""
     async with served(shared_url, driver) as client:
         with caplog.at_level(logging.WARNING):
             answer = await sql(client, statement, secret=CANARY)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert answer.json()["type"] == "/problems#internal"
     assert [secret for secret in SECRETS if secret in answer.text] == []
-    (record,) = [one for one in caplog.records if one.name == "bookstore"]
+    (record,) = [record for record in caplog.records if record.name == "bookstore"]
     assert record.levelno == logging.ERROR
     assert record.exc_info
     assert "Traceback" in caplog.text
@@ -281,10 +279,10 @@ async def test_a_bug_is_500(
         ("SELECT convert_from('\\x00', 'UTF8') || :secret", 400, "invalid_parameter"),
     ],
 )
-async def test_what_the_database_refuses(
+async def test_rejected_by_the_database(
     shared_url: sa.URL, driver: Driver, statement: str, status: int, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A value that only the database finds wrong is the client's mistake, not a bug; the log has a line."""
+    """A value that only the database rejects is a client error, not a bug, and is logged in one line."""
     async with served(shared_url, driver) as client:
         with caplog.at_level(logging.WARNING):
             answer = await sql(client, statement, secret=CANARY)
@@ -306,13 +304,13 @@ async def test_log_has_no_parameters(shared_url: sa.URL, driver: Driver, caplog:
 @pytest.mark.parametrize(
     "error", [LookupError("x"), ValueError("x"), AssertionError(), sa.exc.InvalidRequestError("x")]
 )
-async def test_bugs_are_no_trouble(error: Exception) -> None:
-    """An error that no database made is not its trouble, also where one is being handled meanwhile."""
+async def test_bugs_are_not_failures(error: Exception) -> None:
+    """An exception that does not come from the database is not a database failure."""
     assert sqlstate.trouble(error) is None
 
 
-async def test_trouble_that_caused_another_error_is_found() -> None:
-    """An exception that a library raised from the database's trouble is still the database's trouble."""
+async def test_wrapped_failure() -> None:
+    """An exception caused by a database failure is a database failure, too."""
     outer = RuntimeError("wrapped")
     outer.__cause__ = ConnectionRefusedError()
     assert sqlstate.trouble(outer) == ("db_unavailable", "The database cannot be reached.")
@@ -320,24 +318,24 @@ async def test_trouble_that_caused_another_error_is_found() -> None:
     assert sqlstate.trouble(outer) is None
 
 
-async def test_a_schema_that_is_not_there(shared_url: sa.URL, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
-    """A table that is missing is the database's trouble: 503, and the log says which one."""
+async def test_missing_schema(shared_url: sa.URL, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
+    """A missing table is a database failure: 503, and the log names the table."""
     async with served(shared_url, driver) as client:
-        assert is_trouble(await sql(client, "SELECT * FROM not_migrated"), "db_unavailable")
+        assert is_unavailable(await sql(client, "SELECT * FROM not_migrated"), "db_unavailable")
     assert 'relation "not_migrated" does not exist' in caplog.text
 
 
-async def test_a_file_that_is_not_there_is_a_bug() -> None:
-    """An OSError that has nothing to do with the database is not blamed on it."""
+async def test_missing_file() -> None:
+    """An OSError that is unrelated to the database is not a database failure."""
     assert sqlstate.trouble(FileNotFoundError("template.html")) is None
     assert sqlstate.trouble(PermissionError("template.html")) is None
 
 
 @pytest.mark.parametrize("code", PROBLEM_TYPES)
-async def test_every_kind_has_its_answer(code: str) -> None:
-    """A ApiError is answered with its kind's status, title and type, its own sentence, mistakes and headers."""
-    fault = ApiError(code, "Why.", FieldError("Wrong.", pointer="/a"), headers={"X-Kind": code})
-    response = problem_details.problem("GET", "/books/1", fault)
+async def test_api_error_response(code: str) -> None:
+    """An ApiError becomes a response with its code's status, title and type, and its own detail, errors and headers."""
+    error = ApiError(code, "Why.", FieldError("Wrong.", pointer="/a"), headers={"X-Kind": code})
+    response = problem_details.problem_response("GET", "/books/1", error)
     body = json.loads(response.content)
     assert body == {
         "type": f"/problems#{code}", "title": PROBLEM_TYPES[code].title, "status": PROBLEM_TYPES[code].status,
@@ -348,13 +346,13 @@ async def test_every_kind_has_its_answer(code: str) -> None:
     assert ("Retry-After" in response.headers) is (response.status_code == 503)
 
 
-async def test_clients_come_back_at_different_times() -> None:
-    """Retry-After is 1 to 5 whole seconds, not the same for all."""
+async def test_retry_after_varies() -> None:
+    """Retry-After varies between 1 and 5 whole seconds."""
     assert {problem_details.retry_after() for _ in range(1000)} == {"1", "2", "3", "4", "5"}
 
 
-async def test_answers_of_the_framework(shared_url: sa.URL) -> None:
-    """What Litestar itself refuses looks like everything else: no path, method, host or body is special."""
+async def test_errors_of_the_framework(shared_url: sa.URL) -> None:
+    """Errors that Litestar raises are problems like all others."""
     async with served(shared_url, "asyncpg") as client:
         for method, path, headers, status, code in [
             ("GET", "/nothing", {}, 404, "not_found"),
@@ -367,21 +365,21 @@ async def test_answers_of_the_framework(shared_url: sa.URL) -> None:
             assert (answer.status_code, body["code"], body["instance"]) == (status, code, path), answer.text
             assert answer.headers["content-type"] == "application/problem+json"
             assert ("allow" in answer.headers) is (status == 405)
-        assert body["errors"] == [{"detail": "It is missing.", "parameter": "statements"}]
+        assert body["errors"] == [{"detail": "This parameter is required.", "parameter": "statements"}]
 
 
-async def test_an_error_to_head_has_no_body(shared_url: sa.URL) -> None:
-    """A HEAD that fails has GET's status and headers, no body."""
+async def test_head_error(shared_url: sa.URL) -> None:
+    """A failed HEAD has the status and headers of GET, but no body."""
     async with served(shared_url, "asyncpg") as client:
         answer = await client.head("/sql")
     assert (answer.status_code, answer.content) == (400, b"")
     assert int(answer.headers["content-length"]) > 0  # GET's
 
 
-async def test_a_hostile_path(shared_url: sa.URL, caplog: pytest.LogCaptureFixture) -> None:
-    """The path comes back percent-encoded: it makes no line of its own in the log and no markup in a page."""
+async def test_hostile_path(shared_url: sa.URL, caplog: pytest.LogCaptureFixture) -> None:
+    """The path is percent-encoded, so it can forge neither log lines nor markup."""
     scope: Any = {"type": "http", "method": "GET", "path": "/a\r\nERROR <b>\x00", "headers": []}
     request: Request[Any, Any, Any] = Request(scope)
-    response = problem_details.answer(request, LookupError("x"))
+    response = problem_details.exception_response(request, LookupError("x"))
     assert json.loads(response.content)["instance"] == "/a%0D%0AERROR%20%3Cb%3E%00"
     assert "GET /a%0D%0AERROR" in caplog.text

@@ -1,4 +1,4 @@
-"""Bodies: strict JSON or 400, the wanted members or 422 with a pointer to each wrong one."""
+"""Request bodies: 400 unless strict JSON, 422 with a pointer to each invalid member."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ BOOKS = st.fixed_dictionaries(
 )
 
 
-def fault(content: bytes, content_type: str | None = "application/json", **keys: Any) -> ApiError:
+def read_error(content: bytes, content_type: str | None = "application/json", **keys: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         request_body.read(content, content_type, Book, **keys)
     return caught.value
 
 
-def pointers(document: object, wanted: type = Book) -> list[tuple[str | None, str]]:
-    """(pointer, detail) of each mistake."""
+def convert_errors(document: object, wanted: type = Book) -> list[tuple[str | None, str]]:
+    """Return (pointer, detail) for each error."""
     with pytest.raises(ApiError) as caught:
         request_body.convert(document, wanted)
     assert caught.value.code == "invalid_body"
-    return [(mistake.pointer, mistake.detail) for mistake in caught.value.errors]
+    return [(error.pointer, error.detail) for error in caught.value.errors]
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"; v=1']
 )
 def test_read(content_type: str) -> None:
-    """A body of the right type and content is the struct."""
+    """A valid body with the right Content-Type becomes the struct."""
     assert request_body.read(b' {"title": "\xc3\xa9\\ud83d\\ude00", "author_ids": [1]}\n', content_type, Book) == Book(
         "é😀", [1]
     )
@@ -84,25 +84,25 @@ def test_read(content_type: str) -> None:
     ],
 )  # fmt: skip
 def test_other_types(content_type: str | None) -> None:
-    """A body that does not say it is JSON in UTF-8 is 415, and Accept says what is taken."""
-    refused = fault(json.dumps(BOOK).encode(), content_type)
-    assert refused.code == "unsupported_media_type"
-    assert refused.headers == {"Accept": "application/json"}
+    """A body that is not declared as JSON in UTF-8 is 415, and Accept lists the supported types."""
+    error = read_error(json.dumps(BOOK).encode(), content_type)
+    assert error.code == "unsupported_media_type"
+    assert error.headers == {"Accept": "application/json"}
 
 
 def test_types_of_a_route() -> None:
-    """A route says which types it takes; others are refused though they are JSON."""
-    taken = ("application/merge-patch+json", "application/json")
+    """A route declares its types; others are rejected even if they are JSON."""
+    accepted = ("application/merge-patch+json", "application/json")
     content = json.dumps(BOOK).encode()
-    for one in taken:
-        assert request_body.read(content, one, Book, accepted=taken) == Book("A", [1])
-    refused = fault(content, "application/json-patch+json", accepted=taken)
-    assert "application/merge-patch+json or application/json" in refused.detail
+    for content_type in accepted:
+        assert request_body.read(content, content_type, Book, accepted=accepted) == Book("A", [1])
+    error = read_error(content, "application/json-patch+json", accepted=accepted)
+    assert "application/merge-patch+json or application/json" in error.detail
 
 
 def test_compressed() -> None:
-    """A compressed body is 415, no bomb."""
-    assert fault(b"\x1f\x8b", encoding="gzip").code == "unsupported_media_type"
+    """A compressed body is 415, so it cannot be a decompression bomb."""
+    assert read_error(b"\x1f\x8b", encoding="gzip").code == "unsupported_media_type"
     assert request_body.read(json.dumps(BOOK).encode(), "application/json", Book, encoding="Identity") == Book("A", [1])
 
 
@@ -124,23 +124,23 @@ MALFORMED = {
 
 @pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
 def test_malformed(content: bytes) -> None:
-    """What is not strict JSON in UTF-8 with unique names is 400, with a short reason."""
-    refused = fault(content)
-    assert refused.code == "malformed_body"
-    assert len(refused.detail) < 200
-    assert refused.detail.isprintable()
+    """Anything but strict JSON in UTF-8 with unique names is 400, with a short reason."""
+    error = read_error(content)
+    assert error.code == "malformed_body"
+    assert len(error.detail) < 200
+    assert error.detail.isprintable()
 
 
-def test_a_late_duplicate_costs_no_more() -> None:
-    """A name that comes twice is found in one pass, wherever it stands."""
+def test_late_duplicate() -> None:
+    """A duplicate name is found in one pass, wherever it is."""
     content = json.dumps(dict.fromkeys(map(str, range(100_000)), 0)).encode()[:-1] + b', "99999": 0}'
-    assert fault(content).detail.endswith("an object has the name 99999 twice.")
+    assert read_error(content).detail.endswith("an object has the duplicate name 99999.")
 
 
 @pytest.mark.parametrize("document", [None, [], "x", 1, True, {}])
 def test_other_documents(document: object) -> None:
-    """JSON that is no book is 422."""
-    assert pointers(document)
+    """JSON that is not a book is 422."""
+    assert convert_errors(document)
 
 
 @pytest.mark.parametrize(
@@ -152,49 +152,49 @@ def test_other_documents(document: object) -> None:
         ("year", 2**63), ("year", [1]), ("tags", "x"), ("tags", {}),
     ],
 )  # fmt: skip
-def test_a_wrong_member(member: str, value: object) -> None:
-    """A member of the wrong kind, length or range is told alone, by its pointer."""
-    assert [pointer for pointer, _ in pointers({**BOOK, member: value})] == [f"/{member}"]
-    assert [pointer for pointer, _ in pointers({"items": [BOOK, {**BOOK, member: value}]}, Batch)] == [
+def test_invalid_member(member: str, value: object) -> None:
+    """A member with the wrong type, length or range is the only error, identified by its pointer."""
+    assert [pointer for pointer, _ in convert_errors({**BOOK, member: value})] == [f"/{member}"]
+    assert [pointer for pointer, _ in convert_errors({"items": [BOOK, {**BOOK, member: value}]}, Batch)] == [
         f"/items/1/{member}"
     ]
 
 
-def test_every_mistake_is_told() -> None:
-    """All wrong members are told at once, in the order of the document, missing ones at the end."""
-    wrong = {"author_ids": [1, "2", 0, True, 2**63], "titel": "A", "year": 1.5, "a/~b": 1, "tags": ["x", "\x00"]}
-    assert pointers({"items": [BOOK, wrong], "x": 1}, Batch) == [
+def test_all_errors() -> None:
+    """All invalid members are reported at once, in document order, with missing ones at the end."""
+    invalid = {"author_ids": [1, "2", 0, True, 2**63], "titel": "A", "year": 1.5, "a/~b": 1, "tags": ["x", "\x00"]}
+    assert convert_errors({"items": [BOOK, invalid], "x": 1}, Batch) == [
         ("/items/1/author_ids/1", "Expected `int`, got `str`."),
         ("/items/1/author_ids/2", "Expected `int` >= 1."),
         ("/items/1/author_ids/3", "Expected `int`, got `bool`."),
         ("/items/1/author_ids/4", "Expected `int` <= 9223372036854775807."),
-        ("/items/1/titel", "There is no such member; known: title (did you mean that?)."),
+        ("/items/1/titel", "Unknown member; allowed: title (did you mean that?)."),
         ("/items/1/year", "Expected `int | null`, got `float`."),
-        ("/items/1/a~1~0b", "There is no such member; known: author_ids, tags, title, year."),
-        ("/items/1/tags/1", "A text without control characters is needed, it has U+0000."),
-        ("/items/1/title", "It is missing."),
-        ("/x", "There is no such member; known: items."),
+        ("/items/1/a~1~0b", "Unknown member; allowed: author_ids, tags, title, year."),
+        ("/items/1/tags/1", "Control characters are not allowed; found U+0000."),
+        ("/items/1/title", "This member is required."),
+        ("/x", "Unknown member; allowed: items."),
     ]
 
 
-def test_what_only_the_whole_shows() -> None:
-    """A rule over several members is told for the object that breaks it."""
-    assert pointers({"items": [{"title": "same", "author_ids": [1], "year": 0}]}, Batch) == [
+def test_rule_over_several_members() -> None:
+    """A violated rule over several members points to the object."""
+    assert convert_errors({"items": [{"title": "same", "author_ids": [1], "year": 0}]}, Batch) == [
         ("/items/0", "There is no year 0.")
     ]
 
 
-def test_endless_mistakes() -> None:
-    """No more than a hundred mistakes are told, and a name of any length is told in short."""
-    assert len(pointers({"title": "A", "author_ids": ["x"] * 10_000})) == 100
-    ((pointer, detail),) = pointers({**BOOK, "x" * 300_000: 1})
+def test_many_errors() -> None:
+    """At most a hundred errors are reported, and long names are shortened."""
+    assert len(convert_errors({"title": "A", "author_ids": ["x"] * 10_000})) == 100
+    ((pointer, detail),) = convert_errors({**BOOK, "x" * 300_000: 1})
     assert pointer
     assert len(pointer + detail) < 300
 
 
 @given(st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_any_content(content: bytes) -> None:
-    """Whatever comes, it is a document that could be written again, or a fault of 400."""
+    """Any content is either a document that can be encoded again, or 400."""
     document = outcome(lambda: request_body.parse(content, "application/json"))
     if isinstance(document, ApiError):
         assert document.code == "malformed_body"
@@ -204,25 +204,25 @@ def test_any_content(content: bytes) -> None:
 
 @given(BOOKS | VALUES)
 def test_any_document(document: object) -> None:
-    """What msgspec takes, without control characters, is taken; else each mistake points to a place there is,
-    or to what is missing in it."""
-    found = outcome(lambda: request_body.convert(document, Book))
-    if isinstance(found, ApiError):
-        assert found.code == "invalid_body"
-        assert found.errors
-        for mistake in found.errors:
-            assert mistake.pointer is not None
-            assert mistake.detail == "It is missing." or resolves(document, mistake.pointer)
+    """A document that msgspec accepts, without control characters, is accepted; otherwise each error points to an
+    existing or a missing member."""
+    result = outcome(lambda: request_body.convert(document, Book))
+    if isinstance(result, ApiError):
+        assert result.code == "invalid_body"
+        assert result.errors
+        for error in result.errors:
+            assert error.pointer is not None
+            assert error.detail == "This member is required." or resolves(document, error.pointer)
     else:
-        assert found == msgspec.convert(document, Book)
+        assert result == msgspec.convert(document, Book)
 
 
 def outcome(work: Callable[[], object]) -> object:
-    """What `work` returns, or the ApiError it raises."""
+    """Return the result of `work`, or the ApiError that it raises."""
     try:
         return work()
-    except ApiError as refused:
-        return refused
+    except ApiError as error:
+        return error
 
 
 def resolves(document: Any, pointer: str) -> bool:
@@ -231,5 +231,5 @@ def resolves(document: Any, pointer: str) -> bool:
         if isinstance(document, list):
             document = document[int(name)]
         else:
-            document = next(member for one, member in document.items() if excerpt(one) == name)
+            document = next(member for key, member in document.items() if excerpt(key) == name)
     return True

@@ -1,4 +1,4 @@
-"""`bookstore serve` as real processes: workers, signals, what is refused, and what is left afterwards."""
+"""`bookstore serve` with real processes: workers, signals, rejected configurations, and cleanup."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ BIN = Path(sys.executable).parent
 Observer = psycopg.Connection[Any]
 
 
-def until(holds: Callable[[], Any], what: str) -> Any:
-    """Waits for what comes about in another process, and returns it; fails where it does not."""
+def until(condition: Callable[[], Any], failure: str) -> Any:
+    """Wait for a condition in another process and return its value; fail after PATIENCE_S."""
     end = time.monotonic() + PATIENCE_S
-    while not (found := holds()):
-        assert time.monotonic() < end, what
+    while not (value := condition()):
+        assert time.monotonic() < end, failure
         time.sleep(0.02)
-    return found
+    return value
 
 
 class Server:
-    """A server in a session of its own, and what it said."""
+    """A server in its own session, with its output."""
 
     def __init__(self, command: Sequence[str | Path], env: dict[str, str], port: int, log: Path) -> None:
         self.log = log
@@ -61,44 +61,44 @@ class Server:
         self.seen: set[int] = set()
 
     @property
-    def told(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def get(self, path: str) -> httpx.Response | None:
-        """The answer on a connection of its own, so that any worker may take it; None where there is none."""
+        """Send GET on a new connection, so that any worker may accept it. Returns None on a transport error."""
         with suppress(httpx.TransportError):
             return httpx.get(self.base + path, timeout=PATIENCE_S)
         return None
 
     def workers(self, count: int) -> dict[int, int]:
-        """Worker number -> pid, once `count` workers say that they are ready."""
+        """Wait until `count` workers are ready and return their pids by worker number."""
         ready: dict[int, int] = {}
 
-        def all_are() -> bool:
-            assert self.process.poll() is None, self.told
+        def are_ready() -> bool:
+            assert self.process.poll() is None, self.output
             answer = self.get("/health/ready")
             if answer is not None and answer.status_code == 200:
                 body = answer.json()
                 ready[body["worker"]] = body["pid"]
             return len(ready) == count and all(map(psutil.pid_exists, ready.values()))
 
-        until(all_are, f"not all workers are ready: {ready}")
+        until(are_ready, f"not all workers are ready: {ready}")
         self.seen.update(ready.values())
         return ready
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """The exit code after a signal to the main process alone."""
+        """Send a signal to the main process only and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_S)
 
-    def left(self) -> list[int]:
-        """The processes of the server's session that still run."""
+    def remaining(self) -> list[int]:
+        """Return the processes of the server's session that still run."""
         group = self.process.pid
         return [
-            one.pid
-            for one in psutil.process_iter()
-            if one.pid in {group, *self.seen} or _group(one.pid) == group
-            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE
+            process.pid
+            for process in psutil.process_iter()
+            if process.pid in {group, *self.seen} or _group(process.pid) == group
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
         ]
 
 
@@ -112,8 +112,8 @@ def _group(pid: int) -> int | None:
 def port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-        return found
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +127,13 @@ def shared_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> I
 
 @pytest.fixture
 def observer(shared_url: sa.URL) -> Iterator[Observer]:
-    with psycopg.connect(conninfo(shared_url), autocommit=True) as opened:
-        yield opened
+    with psycopg.connect(conninfo(shared_url), autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture
 def run(shared_url: sa.URL, port: int, tmp_path: Path) -> Callable[..., Any]:
-    """Runs a command on the database: `with run(command, NAME=value) as server`; nothing outlives the block."""
+    """Runs a command on the database: `with run(command, NAME=value) as server`; no process outlives the block."""
 
     @contextmanager
     def running(command: Sequence[str | Path], **env: str) -> Iterator[Server]:
@@ -153,7 +153,7 @@ def serve(spec: str, port: int, *more: str) -> list[str | Path]:
 
 
 def refusal(command: Sequence[str | Path], url: sa.URL, **env: str) -> str:
-    """What a command says that has to end with exit code 2 and no traceback."""
+    """Return the error message of a command that must exit with code 2 and without a traceback."""
     process = subprocess.Popen(
         [str(part) for part in command],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH, "DATABASE_URL": conninfo(url), **env},
@@ -163,21 +163,21 @@ def refusal(command: Sequence[str | Path], url: sa.URL, **env: str) -> str:
         start_new_session=True,
     )
     try:
-        data, talk = process.communicate(timeout=PATIENCE_S)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
     finally:
-        with suppress(ProcessLookupError):  # where it serves instead, its workers go too
+        with suppress(ProcessLookupError):  # if it serves instead, kill its workers too
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert process.returncode == 2, talk
-    assert "Traceback" not in talk
-    assert data == ""
-    return talk
+    assert process.returncode == 2, stderr
+    assert "Traceback" not in stderr
+    assert stdout == ""
+    return stderr
 
 
 def sessions(observer: Observer, where: str = "true") -> int:
-    """How many sessions servers of ours have on the database."""
+    """Return the number of the service's sessions on the database."""
     row = observer.execute(
-        "SELECT count(*) FROM pg_stat_activity"  # noqa: S608 - this file's own text
+        "SELECT count(*) FROM pg_stat_activity"  # noqa: S608 - `where` comes from this file
         f" WHERE datname = current_database() AND application_name LIKE 'bookstore/%' AND {where}".encode()
     ).fetchone()
     assert row
@@ -188,8 +188,8 @@ def sessions(observer: Observer, where: str = "true") -> int:
 def test_serves_and_stops(
     run: Callable[..., Any], port: int, observer: Observer, shared_url: sa.URL, driver: Driver
 ) -> None:
-    """Two workers are ready, each with its own pid, number and pool. A request that SIGTERM meets is answered
-    whole; then the exit code is 0, and no process and no session is left."""
+    """Two workers become ready, each with its own pid, number and pool. SIGTERM lets a request in flight complete; then
+    the exit code is 0, and no process or session remains."""
     with run(serve(f"default@driver={driver},workers=2,pool_size=3", port)) as server:
         workers = server.workers(2)
         assert set(workers) == {1, 2}
@@ -204,20 +204,19 @@ def test_serves_and_stops(
             request.start()
             until(lambda: sessions(observer, "wait_event_type = 'Lock'") == 1, "the request does not wait")
             server.process.send_signal(signal.SIGTERM)
-            until(lambda: "Shutting down" in server.told, "the signal was not taken")
+            until(lambda: "Shutting down" in server.output, "the signal was ignored")
         request.join(PATIENCE_S)
         assert server.process.wait(PATIENCE_S) == 0
         (answer,) = answers
         assert answer is not None
         assert (answer.status_code, len(answer.json()["items"])) == (200, 3)
-        until(lambda: server.left() == [], "processes are left")
-        until(lambda: sessions(observer) == 0, "sessions are left")
-        assert "Traceback" not in server.told
+        until(lambda: server.remaining() == [], "processes remain")
+        until(lambda: sessions(observer) == 0, "sessions remain")
+        assert "Traceback" not in server.output
 
 
-def test_killed_worker_comes_back(run: Callable[..., Any], port: int, observer: Observer) -> None:
-    """A worker that is killed is replaced under its number while the other serves on; Ctrl-C then ends all
-    with exit code 0."""
+def test_killed_worker_is_replaced(run: Callable[..., Any], port: int, observer: Observer) -> None:
+    """A killed worker is replaced under its number while the other keeps serving; Ctrl-C then exits with code 0."""
     with run(serve("default@workers=2,pool_size=2", port)) as server:
         before = server.workers(2)
         os.kill(before[1], signal.SIGKILL)
@@ -226,10 +225,10 @@ def test_killed_worker_comes_back(run: Callable[..., Any], port: int, observer: 
         after = server.workers(2)
         assert after[1] != before[1]
         assert after[2] == before[2]
-        until(lambda: sessions(observer) == 2 * 2, "the killed worker's sessions are left")
+        until(lambda: sessions(observer) == 2 * 2, "the killed worker's sessions remain")
         assert server.stop(signal.SIGINT) == 0
-        until(lambda: server.left() == [], "processes are left")
-        until(lambda: sessions(observer) == 0, "sessions are left")
+        until(lambda: server.remaining() == [], "processes remain")
+        until(lambda: sessions(observer) == 0, "sessions remain")
 
 
 def _runs(pid: int) -> bool:
@@ -238,36 +237,36 @@ def _runs(pid: int) -> bool:
     return False
 
 
-def test_port_is_taken(shared_url: sa.URL, port: int) -> None:
-    """Where somebody listens, also one who would share the port, nothing starts and the port is named."""
+def test_port_in_use(shared_url: sa.URL, port: int) -> None:
+    """If the port is in use, even with SO_REUSEPORT, nothing starts and the error names the port."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", port))
         other.listen()
-        told = refusal(serve("default", port), shared_url)
-    assert f"127.0.0.1:{port}: cannot listen there: Address already in use" in told
+        message = refusal(serve("default", port), shared_url)
+    assert f"127.0.0.1:{port}: cannot listen: Address already in use" in message
 
 
 def test_over_budget(shared_url: sa.URL, port: int, observer: Observer) -> None:
-    """A profile that could open more connections than are left is refused with the sum and with what would
-    fit, before it opened one."""
-    told = refusal(serve("default@workers=2,pool_size=200,max_overflow=1", port), shared_url)
-    assert "needs 603 = (2 workers + 1 while one is replaced) x (pool_size 200 + max_overflow 1)" in told
-    usable = re.search(r"usable are (\d+)", told)
+    """A profile that could exceed the connection budget is rejected before it opens a connection; the error has the sum
+    and the pool size that would fit."""
+    message = refusal(serve("default@workers=2,pool_size=200,max_overflow=1", port), shared_url)
+    assert "needs 603 = (2 workers + 1 while one is replaced) x (pool_size 200 + max_overflow 1)" in message
+    usable = re.search(r"usable are (\d+)", message)
     assert usable
-    assert f"the largest pool_size that fits is {int(usable[1]) // 3 - 1} " in told
-    assert "--over-budget" in told
+    assert f"the largest pool_size that fits is {int(usable[1]) // 3 - 1} " in message
+    assert "--over-budget" in message
     assert sessions(observer) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_behind_no_pooler(shared_url: sa.URL, port: int, tmp_path: Path) -> None:
-    """A profile that is behind a pooler is refused before PostgreSQL itself, and on the embedded one, with what to
-    do."""
-    told = refusal(serve("asyncpg-pgbouncer", port), shared_url)
-    assert "behind_pooler is on, and PostgreSQL itself answers at " in told
-    assert "set DATABASE_URL to the address of PgBouncer" in told
+def test_missing_pooler(shared_url: sa.URL, port: int, tmp_path: Path) -> None:
+    """A profile with behind_pooler is rejected if it would connect to PostgreSQL directly or to the embedded one; the
+    error says what to do."""
+    message = refusal(serve("asyncpg-pgbouncer", port), shared_url)
+    assert "behind_pooler is on, and PostgreSQL itself answers at " in message
+    assert "set DATABASE_URL to the address of PgBouncer" in message
     command = [*serve("asyncpg-pgbouncer", port)]
     environ = {**os.environ, "BOOKSTORE_DATA_DIR": str(tmp_path)}
     environ.pop("DATABASE_URL", None)
@@ -278,7 +277,7 @@ def test_behind_no_pooler(shared_url: sa.URL, port: int, tmp_path: Path) -> None
 
 
 def test_over_budget_on_request(run: Callable[..., Any], port: int) -> None:
-    """With --over-budget the same profile starts, with the connections that it needs at first."""
+    """With --over-budget such a profile starts, as long as its initial connections are available."""
     spec = "default@pool_size=1,max_overflow=500"
     with run(serve(spec, port, "--over-budget")) as server:
         assert set(server.workers(1)) == {1}
@@ -286,7 +285,7 @@ def test_over_budget_on_request(run: Callable[..., Any], port: int) -> None:
 
 
 def test_other_variables_are_ignored(run: Callable[..., Any], port: int) -> None:
-    """What would override the profile from the environment is named once and changes nothing."""
+    """Environment variables that would override the profile are listed once and have no effect."""
     foreign = {
         "GRANIAN_WORKERS": "3", "GRANIAN_PORT": "1", "GRANIAN_INTERFACE": "wsgi", "LITESTAR_DEBUG": "1",
         "PGOPTIONS": "-c search_path=nowhere", "PGAPPNAME": "mine", "PGHOST": "nowhere.invalid",
@@ -294,38 +293,38 @@ def test_other_variables_are_ignored(run: Callable[..., Any], port: int) -> None
     with run(serve("default@pool_size=1", port), **foreign) as server:
         assert set(server.workers(1)) == {1}
         assert server.get("/books").status_code == 200
-        assert f"ignored environment variables (the profile decides): {', '.join(sorted(foreign))}" in server.told
-        assert server.told.count("ignored") == 1
+        assert f"ignored environment variables (the profile decides): {', '.join(sorted(foreign))}" in server.output
+        assert server.output.count("ignored") == 1
 
 
 def test_workers_by_environment(run: Callable[..., Any], port: int) -> None:
-    """WEB_CONCURRENCY has the last word on workers and says so; the profile may come by the environment too."""
+    """WEB_CONCURRENCY overrides the workers of the profile, which is logged; a variable can also set the profile."""
     command = [BIN / "bookstore", "serve", "--port", str(port)]
     with run(command, WEB_CONCURRENCY="2", BOOKSTORE_PROFILE="default@pool_size=1") as server:
         assert set(server.workers(2)) == {1, 2}
-        assert "WEB_CONCURRENCY=2 overrides the profile's workers" in server.told
+        assert "WEB_CONCURRENCY=2 overrides the profile's workers" in server.output
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "suggestion"),
     [
         ("defualt", "default"),
         ("default@pool_szie=3", "pool_size"),
     ],
 )
-def test_unknown_profile(shared_url: sa.URL, port: int, spec: str, told: str) -> None:
-    """A profile or a key that does not exist ends with exit code 2 and names what is near."""
-    assert told in refusal(serve(spec, port), shared_url)
+def test_unknown_profile(shared_url: sa.URL, port: int, spec: str, suggestion: str) -> None:
+    """An unknown profile or key exits with code 2 and suggests a similar name."""
+    assert suggestion in refusal(serve(spec, port), shared_url)
 
 
 def test_wrong_number_of_workers(shared_url: sa.URL) -> None:
-    """WEB_CONCURRENCY that is no number is refused by its name."""
+    """The error for a WEB_CONCURRENCY that is not a number names the variable."""
     assert "WEB_CONCURRENCY" in refusal([BIN / "bookstore", "serve"], shared_url, WEB_CONCURRENCY="two")
 
 
 def test_granian_serves_the_factory(run: Callable[..., Any], port: int, observer: Observer) -> None:
-    """`granian --factory bookstore.app:create_app` serves under the environment's profile; its worker has no
-    number of ours."""
+    """`granian --factory bookstore.app:create_app` serves with the profile from the environment; its worker has no
+    number."""
     command = [
         BIN / "granian", "--interface", "asgi", "--factory", "bookstore.app:create_app", "--port", str(port),
     ]  # fmt: skip
@@ -336,7 +335,7 @@ def test_granian_serves_the_factory(run: Callable[..., Any], port: int, observer
         assert len(server.get("/books").json()["items"]) == 3
         assert sessions(observer) == 2
         assert server.stop() == 0
-        until(lambda: sessions(observer) == 0, "sessions are left")
+        until(lambda: sessions(observer) == 0, "sessions remain")
 
 
 def test_litestar_finds_the_factory(shared_url: sa.URL, tmp_path: Path) -> None:
@@ -355,16 +354,16 @@ def test_litestar_finds_the_factory(shared_url: sa.URL, tmp_path: Path) -> None:
         assert path in done.stdout
 
 
-# What the gate holds where several processes and real sockets are needed.
+# Checks of the gate that need several processes and real sockets.
 
-TAKER = """
+BODY_APP = """
 from litestar import post
-from bookstore.http import authorization as access, gate
+from bookstore.http import authorization, gate
 from bookstore import app
 
 gate.BODY_WITHIN_S = 1.0
 
-@post("/taken", opt=access.PUBLIC)
+@post("/taken", opt=authorization.PUBLIC)
 async def take(data: dict[str, int]) -> int:
     return len(data)
 
@@ -376,15 +375,15 @@ def create_app():
 
 
 def send(port: int, *parts: bytes) -> bytes:
-    """What comes back on a connection of its own until it is closed, or silent for long; parts that are not
-    taken any more are not sent."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as opened:
+    """Send `parts` on a new connection, as far as the server accepts them, and return everything received until the
+    connection is closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         with suppress(ConnectionError):
             for part in parts:
-                opened.sendall(part)
+                connection.sendall(part)
         answer = b""
         with suppress(ConnectionError):
-            while part := opened.recv(65536):
+            while part := connection.recv(65536):
                 answer += part
         return answer
 
@@ -394,7 +393,7 @@ def head(*lines: str) -> bytes:
 
 
 def test_oversize_heads(run: Callable[..., Any], port: int) -> None:
-    """Heads of any excess, and those that never end, are answered 4xx or cut off; the server serves on."""
+    """Oversize and incomplete heads are answered with 4xx or disconnected; the server keeps serving."""
     with run(serve("default@pool_size=1", port)) as server:
         pid = server.workers(1)[1]
         assert send(port, head("GET /books?q=" + "a" * 16_000 + " HTTP/1.1")).startswith(b"HTTP/1.1 414 ")
@@ -405,7 +404,7 @@ def test_oversize_heads(run: Callable[..., Any], port: int) -> None:
             ["GET /books HTTP/1.1", *(f"X-{number}: a" for number in range(2000))],
         ):
             assert send(port, head(*lines))[:10] in {b"", b"HTTP/1.1 4"}
-        assert send(port, b"GET /books HTTP/1.1\r\nHost: loc") == b""  # it was closed meanwhile
+        assert send(port, b"GET /books HTTP/1.1\r\nHost: loc") == b""  # closed after the time limit
         assert server.workers(1) == {1: pid}
 
 
@@ -422,14 +421,14 @@ def test_oversize_heads(run: Callable[..., Any], port: int) -> None:
     ],
 )
 def test_hosts(one_server: int, lines: list[str], status: int) -> None:
-    """On the loopback a service has the loopback's names; another Host, two, or none are 400."""
+    """A service on the loopback interface accepts the loopback names; any other, duplicate or missing Host is 400."""
     answer = send(one_server, "\r\n".join([*lines, "Connection: close", "\r\n"]).encode("latin-1"))
     assert answer.split(b" ", 2)[1] == str(status).encode()
 
 
 @pytest.fixture(scope="module")
 def one_server(shared_url: sa.URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a server that several tests ask."""
+    """The port of a server that several tests share."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -445,9 +444,9 @@ def one_server(shared_url: sa.URL, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_bodies(run: Callable[..., Any], port: int, tmp_path: Path, observer: Observer) -> None:
-    """A body that is too large by its word, or never ends, is 413 before it was read; one that does not arrive
-    is 408, holds no database connection, and its connection is closed. Another client is served meanwhile."""
-    (tmp_path / "taker.py").write_text(TAKER)
+    """A body that is declared too large, or never ends, is 413 before it is read fully. A body that does not arrive
+    is 408: it holds no database connection, does not block other clients, and its connection is closed."""
+    (tmp_path / "taker.py").write_text(BODY_APP)
     command = [BIN / "granian", "--interface", "asgi", "--factory", "taker:create_app", "--port", str(port)]
     with run(command, PYTHONPATH=f"{tmp_path}:{PYTHONPATH}", BOOKSTORE_PROFILE="default@pool_size=2") as server:
         server.workers(1)
@@ -473,8 +472,7 @@ def test_bodies(run: Callable[..., Any], port: int, tmp_path: Path, observer: Ob
 
 
 def test_rate_over_all_workers(run: Callable[..., Any], port: int) -> None:
-    """Two workers count a client's requests together, whatever X-Forwarded-For says; the probes are not
-    counted."""
+    """Two workers share the rate limit of a client, whatever X-Forwarded-For says; probes are not counted."""
     with run(serve("default@workers=2,pool_size=1", port), BOOKSTORE_RATE_LIMIT="5") as server:
         server.workers(2)
         begin = time.monotonic()
@@ -491,14 +489,14 @@ def test_rate_over_all_workers(run: Callable[..., Any], port: int) -> None:
         assert len(server.workers(2)) == 2
 
 
-# Who may write, where it takes several processes.
+# Access control with several processes.
 
-PROTECTED = """
+PROTECTED_APP = """
 from litestar import Request, get
-from bookstore.http import authorization as access
+from bookstore.http import authorization
 from bookstore import app
 
-@get("/whoami", opt=access.WRITE)
+@get("/whoami", opt=authorization.WRITE)
 async def whoami(request: Request) -> str:
     return request.auth.name
 
@@ -510,15 +508,14 @@ def create_app():
 
 
 def tokens(data: Path, *arguments: str) -> str:
-    """What `bookstore tokens` prints on stdout."""
+    """Run `bookstore tokens` and return its stdout."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH, "BOOKSTORE_DATA_DIR": str(data)}
     return subprocess.check_output([BIN / "bookstore", "tokens", *arguments], env=env, text=True).strip()
 
 
 def test_tokens_come_and_go(run: Callable[..., Any], port: int, tmp_path: Path) -> None:
-    """A token that is made while two workers serve is taken by both at once, and by neither once it is revoked;
-    the log has no token in it."""
-    (tmp_path / "protected.py").write_text(PROTECTED)
+    """Two running workers accept a new token at once, and reject it once it is revoked; the log contains no token."""
+    (tmp_path / "protected.py").write_text(PROTECTED_APP)
     command = [BIN / "granian", "--interface", "asgi", "--factory", "protected:create_app", "--port", str(port)]
     env = {"PYTHONPATH": f"{tmp_path}:{PYTHONPATH}", "BOOKSTORE_DATA_DIR": str(tmp_path)}
     with run([*command, "--workers", "2"], BOOKSTORE_PROFILE="default@pool_size=1", **env) as server:
@@ -539,38 +536,37 @@ def test_tokens_come_and_go(run: Callable[..., Any], port: int, tmp_path: Path) 
         assert statuses(token) == {200}
         tokens(tmp_path, "revoke", "ci")
         assert statuses(token) == {401}
-        assert "unknown token: GET /whoami from 127.0.0.1" in server.told
-        assert token not in server.told
+        assert "unknown token: GET /whoami from 127.0.0.1" in server.output
+        assert token not in server.output
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "db.invalid", "127.0.0.1.invalid"])  # noqa: S104 - it is refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "db.invalid", "127.0.0.1.invalid"])  # noqa: S104 - rejected
 def test_beyond_loopback(shared_url: sa.URL, tmp_path: Path, host: str) -> None:
-    """Where other machines could ask and no token says who may write, nothing starts, and what to do is said."""
-    told = refusal(serve("default", 1, "--host", host), shared_url, BOOKSTORE_DATA_DIR=str(tmp_path))
-    assert told.startswith(f"bookstore: host {host}: other machines may reach it, and no token says who may write; ")
-    assert "bookstore tokens create NAME --scope catalog:write" in told
-    assert "--read-only" in told
+    """A host beyond the loopback interface without tokens prevents startup, and the error says what to do."""
+    message = refusal(serve("default", 1, "--host", host), shared_url, BOOKSTORE_DATA_DIR=str(tmp_path))
+    assert message.startswith(f"bookstore: host {host}: other machines may reach it, and no token says who may write; ")
+    assert "bookstore tokens create NAME --scope catalog:write" in message
+    assert "--read-only" in message
 
 
 def test_beyond_loopback_on_purpose(shared_url: sa.URL, tmp_path: Path) -> None:
-    """With a token, or read-only by argument or environment, the way is free as far as to the address itself,
-    which is none of this machine."""
+    """With a token, or read-only by option or variable, startup gets as far as binding the address, which this machine
+    does not have."""
     command = serve("default", 1, "--host", "192.0.2.1")
     data = {"BOOKSTORE_DATA_DIR": str(tmp_path)}
     line = f"ci admin {'0' * 64}"
-    for told in (
+    for message in (
         refusal([*command, "--read-only"], shared_url, **data),
         refusal(command, shared_url, **data, BOOKSTORE_READ_ONLY="yes"),
         refusal(command, shared_url, **data, BOOKSTORE_API_TOKENS=line),
     ):
-        assert told.startswith("bookstore: 192.0.2.1:1: cannot listen there: ")
+        assert message.startswith("bookstore: 192.0.2.1:1: cannot listen: ")
 
 
 def test_a_password_file_reaches_the_workers(
     run: Callable[..., Any], port: int, shared_url: sa.URL, tmp_path: Path
 ) -> None:
-    """With DATABASE_PASSWORD_FILE the workers read the file themselves, and no process has the password in its
-    environment."""
+    """With DATABASE_PASSWORD_FILE the workers read the file, and no process has the password in its environment."""
     role, password = f"bookstore_test_{os.getpid()}_login", "c4nary"
     (tmp_path / "password").write_text(f"{password}\n")
     with psycopg.connect(conninfo(shared_url), autocommit=True) as connection:
@@ -586,11 +582,11 @@ def test_a_password_file_reaches_the_workers(
 
 
 def test_the_embedded_database_needs_no_password_file(run: Callable[..., Any], port: int, tmp_path: Path) -> None:
-    """One that is left over from another set-up stops nothing: there is no password to read."""
+    """A leftover DATABASE_PASSWORD_FILE does not prevent startup, because no password is needed."""
     left_over = {"DATABASE_URL": "", "DATABASE_PASSWORD_FILE": str(tmp_path / "none")}
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o755)  # PostgreSQL's own user has to pass
-        data = {"BOOKSTORE_DATA_DIR": place}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL's own user needs access
+        data = {"BOOKSTORE_DATA_DIR": folder}
         try:
             with run(serve("default", port), **data, **left_over) as server:
                 assert len(server.workers(1)) == 1
@@ -600,7 +596,7 @@ def test_the_embedded_database_needs_no_password_file(run: Callable[..., Any], p
 
 
 def test_metrics_are_switched_off(run: Callable[..., Any], port: int) -> None:
-    """--metrics-port 0 is for the workers too, whatever the environment says."""
+    """--metrics-port 0 also applies to the workers, whatever the environment says."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         metrics_port = probe.getsockname()[1]
@@ -609,33 +605,33 @@ def test_metrics_are_switched_off(run: Callable[..., Any], port: int) -> None:
         assert server.get("/books").status_code == 200
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", metrics_port)) != 0
-    assert "Traceback" not in server.told
+    assert "Traceback" not in server.output
 
 
 @pytest.mark.parametrize(
-    ("codes", "told"),
+    ("codes", "message"),
     [
         ([0, 0], "stopped; all requests were answered"),
         ([0, 1], "stopped; worker 2 failed"),
-        ([-9, 1], "stopped; killed before its requests were done: worker 1"),
+        ([-9, 1], "stopped; killed with requests in flight: worker 1"),
     ],
 )
-def test_a_stop_says_how_workers_ended(codes: list[int], told: str, caplog: pytest.LogCaptureFixture) -> None:
-    """All requests were answered only where no worker failed or had to be killed."""
-    stopped = _Server.__new__(_Server)
-    stopped.workers_kill_timeout = 1
-    stopped.wrks = [Mock(idx=index, inner=Mock(exitcode=code)) for index, code in enumerate(codes)]
-    for worker in stopped.wrks:
-        worker.is_alive.return_value = False  # type: ignore[attr-defined] # of the mock
+def test_shutdown_message(codes: list[int], message: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The message reports failed and killed workers; without any, all requests were answered."""
+    server = _Server.__new__(_Server)
+    server.workers_kill_timeout = 1
+    server.wrks = [Mock(idx=index, inner=Mock(exitcode=code)) for index, code in enumerate(codes)]
+    for worker in server.wrks:
+        worker.is_alive.return_value = False  # type: ignore[attr-defined] # a mock
     with caplog.at_level("INFO", "bookstore"):
-        stopped._stop_workers()
-    assert caplog.messages[-1] == told
+        server._stop_workers()
+    assert caplog.messages[-1] == message
 
 
-def test_wrong_tokens(shared_url: sa.URL, port: int, tmp_path: Path) -> None:
-    """A tokens file with a mistake is refused with its line before anything starts; so is a wrong switch."""
+def test_invalid_tokens_file(shared_url: sa.URL, port: int, tmp_path: Path) -> None:
+    """An invalid tokens file prevents startup and the error has its line; so does an invalid switch."""
     (tmp_path / "tokens").write_text("oops")
     data = {"BOOKSTORE_DATA_DIR": str(tmp_path)}
     assert f"bookstore: {tmp_path}/tokens:1: found 1 words" in refusal(serve("default", port), shared_url, **data)
-    told = refusal(serve("default", port), shared_url, BOOKSTORE_READ_ONLY="maybe")
-    assert told.startswith("bookstore: BOOKSTORE_READ_ONLY: found 'maybe'; allowed are 1, true, yes, on, 0, ")
+    message = refusal(serve("default", port), shared_url, BOOKSTORE_READ_ONLY="maybe")
+    assert message.startswith("bookstore: BOOKSTORE_READ_ONLY: found 'maybe'; allowed are 1, true, yes, on, 0, ")

@@ -147,7 +147,7 @@ class GenreInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 def _raise_errors(errors: Iterable[FieldError]) -> None:
     first = list(islice(errors, MAX_ERRORS))
     if first:
-        raise ApiError("invalid_body", f"The body is not valid in {len(first)} of its members.", *first)
+        raise ApiError("invalid_body", f"Invalid members in the request body: {len(first)}.", *first)
 
 
 def _validate_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Who may do what. A route that declares nothing needs a token with the scope `admin`."""
+"""Access control by token scope. A route that declares nothing requires the scope `admin`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("bookstore")
 _KEY: Final = "access"
 _ANYBODY: Final = "anybody"
 
-# What a handler, controller or router declares: `@post(opt=access.WRITE)`.
+# Declared by a handler, controller or router: `@post(opt=authorization.WRITE)`.
 PUBLIC: Final[Mapping[str, str]] = {_KEY: _ANYBODY}
 WRITE: Final[Mapping[str, str]] = {_KEY: CATALOG_WRITE}
 ADMIN: Final[Mapping[str, str]] = {_KEY: ADMIN_SCOPE}
@@ -34,64 +34,65 @@ _LONGEST_PATH: Final = 200
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
-def scope(handler: BaseRouteHandler) -> str | None:
-    """The scope that a token needs for `handler`; None where anybody may ask."""
+def required_scope(handler: BaseRouteHandler) -> str | None:
+    """Return the scope that `handler` requires, or None if it is public."""
     needed = str(handler.opt.get(_KEY, ADMIN_SCOPE))
     return None if needed == _ANYBODY else needed
 
 
 def guard(keyring: Keyring, proxies: Sequence[Network] = ()) -> Guard:
-    """Lets a request pass to a handler whose scope its token has; `request.auth` is then the Token, and None
-    on a public route.
+    """Return a guard that admits requests whose token has the handler's scope.
 
-    Raises ApiError: unauthenticated (401) without a valid token, forbidden (403) where the scope is missing.
+    It sets `request.auth` to the Token, or to None on a public route. Raises ApiError `unauthenticated` (401)
+    without a valid token and `forbidden` (403) if the token lacks the scope.
     """
 
     async def check(connection: Connection, handler: BaseRouteHandler) -> None:
-        needed = scope(handler)
-        # Litestar answers OPTIONS itself, with the methods that a 405 and the OpenAPI document name as well.
+        needed = required_scope(handler)
+        # Litestar answers OPTIONS itself. It reveals only the methods, which 405 and the OpenAPI document list too.
         if needed is None or connection.scope.get("method") == "OPTIONS":
             connection.scope["auth"] = None
             return
-        presented = _presented(connection)
+        presented = _bearer_token(connection)
         token = keyring.find(presented) if presented else None
         if token and token.allows(needed):
             connection.scope["auth"] = token
             return
         sent = f"token {token.name} without {needed}" if token else "unknown token" if presented else "no token"
-        fault = _forbidden(token, needed) if token else _unauthenticated("invalid_token" if presented else None)
-        address = _address(connection, proxies)
-        about = {"code": fault.code, "client": address}
-        logger.warning("refused, %s: %s from %s", sent, _route(connection), address, extra=about)
-        raise fault
+        challenge = "invalid_token" if presented else None
+        error = _forbidden_error(token, needed) if token else _unauthenticated_error(challenge)
+        address = _client_address(connection, proxies)
+        fields = {"code": error.code, "client": address}
+        logger.warning("refused, %s: %s from %s", sent, _describe_request(connection), address, extra=fields)
+        raise error
 
     return check
 
 
-def _presented(connection: Connection) -> str | None:
-    """The token of the only Authorization header; None where there is not one, or it is no bearer's."""
-    found = connection.headers.getall("authorization", [])
-    scheme, _, token = found[0].partition(" ") if len(found) == 1 else ("", "", "")
+def _bearer_token(connection: Connection) -> str | None:
+    """Return the bearer token, or None unless there is exactly one Authorization header with that scheme."""
+    values = connection.headers.getall("authorization", [])
+    scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _unauthenticated(error: str | None) -> ApiError:
+def _unauthenticated_error(error: str | None) -> ApiError:
     challenge = f'{_CHALLENGE}, error="{error}"' if error else _CHALLENGE
-    detail = "This needs a valid token, in one header: Authorization: Bearer TOKEN."
+    detail = "This request requires a valid token in a single header: Authorization: Bearer TOKEN."
     return ApiError("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
-def _forbidden(token: Token, needed: str) -> ApiError:
+def _forbidden_error(token: Token, needed: str) -> ApiError:
     challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{needed}"'
-    detail = f"The token has the scope {', '.join(token.scopes)}; this needs {needed}."
+    detail = f"The token has the scope {', '.join(token.scopes)}; this request requires {needed}."
     return ApiError("forbidden", detail, headers={"WWW-Authenticate": challenge})
 
 
-def _route(connection: Connection) -> str:
+def _describe_request(connection: Connection) -> str:
     return f"{connection.scope.get('method')} {excerpt(connection.scope['path'], _LONGEST_PATH)}"
 
 
-def _address(connection: Connection, proxies: Sequence[Network]) -> str:
+def _client_address(connection: Connection, proxies: Sequence[Network]) -> str:
     peer = connection.scope["client"]
     forwarded = [value for name, value in connection.scope["headers"] if name == b"x-forwarded-for"]
     return client(peer[0] if peer else "unknown", forwarded, proxies)

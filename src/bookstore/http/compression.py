@@ -1,7 +1,6 @@
-"""Content codings (RFC 9110): which one a client wants, the coded body, and the entity tags that go with it.
+"""Content codings (RFC 9110): negotiation, compression of whole bodies, and matching entity tags.
 
-Bodies are coded whole, in one call: zstd, br and gzip at the level where time and size are both small
-(docs/decisions.md).
+zstd, br and gzip run at the level with the best balance of time and size (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ else:
     from backports import zstd
 
 LEAST_BYTES: Final = 1024
-"""Below this a body fits in a packet or two, coded or not."""
+"""Smaller bodies are not compressed: they fit in one or two packets either way."""
 
 
 def _gzip(body: bytes) -> bytes:
-    compressor = zlib.compressobj(1, wbits=31)  # 31: with gzip's header, which here bears no time
+    compressor = zlib.compressobj(1, wbits=31)  # 31 adds gzip's header, here without a timestamp
     return compressor.compress(body) + compressor.flush()
 
 
@@ -34,7 +33,7 @@ CODINGS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "br": lambda body: bytes(brotli.compress(body, quality=2)),
     "gzip": _gzip,
 }
-"""The best first: it is taken where a client likes several equally."""
+"""In order of preference, for clients that accept several equally."""
 
 _DECODINGS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "zstd": lambda body: bytes(zstd.decompress(body)),
@@ -49,25 +48,27 @@ _CODED_ETAG: Final = re.compile(rf'-(?:{"|".join(CODINGS)})"')
 
 
 class Choice(NamedTuple):
-    """`coding` is a key of CODINGS, None for a body as it is; `always` says that the client refuses a body
-    as it is, so that a short one is coded too."""
+    """A negotiated coding: a key of CODINGS, or None for an uncompressed body.
+
+    `always` means that the client does not accept uncompressed bodies, so short ones are compressed too.
+    """
 
     coding: str | None
     always: bool = False
 
 
 def choose(accept_encoding: bytes) -> Choice:
-    """What a client wants who sent this Accept-Encoding, by its weights.
+    """Return the coding with the highest weight in this Accept-Encoding.
 
-    Where nothing that we have is acceptable, the body is sent as it is: more use than an error.
+    If none is acceptable, the body is sent uncompressed, which is more useful than an error.
     """
     if len(accept_encoding) > _LONGEST:  # browsers send some 25 bytes
         return Choice(None)
-    return _chosen(accept_encoding)
+    return _choose(accept_encoding)
 
 
 @lru_cache(maxsize=256)
-def _chosen(accept_encoding: bytes) -> Choice:
+def _choose(accept_encoding: bytes) -> Choice:
     weights = _weights(accept_encoding.decode("latin-1"))
     rest = weights.get("*", 0.0)
     best = max(CODINGS, key=lambda coding: weights.get(coding, rest))
@@ -81,29 +82,28 @@ def _weights(text: str) -> dict[str, float]:
     weights: dict[str, float] = {}
     for part in text.lower().split(","):
         match = _WEIGHTED.fullmatch(part.strip())
-        if match:  # what is malformed asks for nothing
+        if match:  # malformed parts are ignored
             weights[match[1].removeprefix("x-")] = min(1.0, float(match[2] or 1))
     return weights
 
 
-def decoded(body: bytes, coding: str | None) -> bytes:
-    """What a client makes of a body in `coding`; one in an unknown coding stays."""
-    decode = _DECODINGS.get(coding or "identity")
-    return decode(body) if decode and body else body
+def decode(body: bytes, coding: str | None) -> bytes:
+    """Decompress `body`; return it unchanged if `coding` is unknown."""
+    decompress = _DECODINGS.get(coding or "identity")
+    return decompress(body) if decompress and body else body
 
 
 @lru_cache(maxsize=64)
 def is_compressible(content_type: bytes) -> bool:
-    """Whether bodies of this type get smaller: text, JSON and the like do, pictures do not."""
+    """Return whether compression pays off for this type: yes for text and JSON, no for images."""
     return _TYPES.fullmatch(content_type.lower()) is not None
 
 
 def coded_etag(etag: str, coding: str) -> str:
-    """The tag of the coded body: other bytes, so another strong tag (`"7-gzip"`); a weak one stays."""
+    """Return the tag of the compressed body: a different strong tag (`"7-gzip"`), or the same weak tag."""
     return etag if etag.startswith("W/") or not etag.endswith('"') else f'{etag[:-1]}-{coding}"'
 
 
 def plain_etag(text: str) -> str:
-    """If-Match's or If-None-Match's text with each tag as the service gave it, before a body was coded:
-    `"7-gzip", "8"` -> `"7", "8"`."""
+    """Remove the coding from each tag in If-Match or If-None-Match: `"7-gzip", "8"` -> `"7", "8"`."""
     return _CODED_ETAG.sub('"', text) if "-" in text else text

@@ -1,4 +1,4 @@
-"""CORS: which pages of other origins may read our answers. Default: none."""
+"""CORS: the origins whose pages may read responses. None by default."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PREFLIGHT: Final[Headers] = (
 
 
 class Cors:
-    """The exact `origins` whose pages may ask. No credentials: a browser sends no cookie, a page sends its
+    """CORS headers for exactly these `origins`, without credentials: browsers send no cookies, and a page sends its
     token itself."""
 
     def __init__(self, origins: Iterable[str]) -> None:
-        self._answers: Mapping[bytes, Headers] = {
+        self._headers: Mapping[bytes, Headers] = {
             origin.encode(): (
                 (b"access-control-allow-origin", origin.encode()),
                 (b"access-control-expose-headers", _RESPONSE_HEADERS),
@@ -32,12 +32,14 @@ class Cors:
         }
 
     def headers(self, origin: bytes | None) -> Headers:
-        """What an answer to a request from `origin` says; nothing to others."""
-        return self._answers.get(origin, ()) if origin else ()
+        """Return the headers of a response to a request from `origin`, or none if it is not allowed."""
+        return self._headers.get(origin, ()) if origin else ()
 
     def preflight(self, request: Mapping[bytes, bytes]) -> Headers | None:
-        """What the answer to an OPTIONS request with these headers says beside `headers`, whatever its path;
-        None where it is no preflight, or one from an origin that may not ask."""
+        """Return the additional headers of a preflight response, whatever the path.
+
+        `request` has the headers of an OPTIONS request. Returns None unless it is a preflight from an allowed origin.
+        """
         if b"access-control-request-method" in request and self.headers(request.get(b"origin")):
             return _PREFLIGHT
         return None

@@ -1,5 +1,7 @@
-"""Ends tasks whose time is over. One timer looks at all of them: a timer for each request, as
-asyncio.timeout() sets, costs 14 µs of CPU more under uvloop."""
+"""Cancels tasks that exceed their deadline, with one timer for all tasks of an event loop.
+
+A timer for each request, as with asyncio.timeout(), costs 14 µs more CPU under uvloop.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ import asyncio
 from typing import Any, Final
 
 TICK_S: Final = 0.1
-"""How often is looked, and so how much later than its time a task may end."""
+"""Interval between checks, and so the longest delay of a cancellation."""
 
 
 class Deadline:
-    """The end of a task's time: `at` on the loop's clock. `is_over` says that the task was cancelled for it."""
+    """The deadline of a task: `at` on the loop's clock. `is_over` is set once the task was cancelled for it."""
 
     __slots__ = ("at", "is_over", "task")
 
@@ -21,7 +23,7 @@ class Deadline:
         self.task = task
 
     def move(self, within_s: float) -> None:
-        """Gives the task `within_s` seconds from now."""
+        """Set the deadline to `within_s` seconds from now."""
         self.at = asyncio.get_running_loop().time() + within_s
 
 
@@ -30,30 +32,30 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._running: set[Deadline] = set()
-        self._is_looking = False
+        self._is_scheduled = False
 
     def start(self, within_s: float) -> Deadline:
-        """Gives the current task so many seconds, until `stop`: then it is cancelled."""
+        """Cancel the current task after `within_s` seconds, unless `stop` is called before."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task
         deadline = Deadline(task, loop.time() + within_s)
         self._running.add(deadline)
-        if not self._is_looking:
-            self._is_looking = True
-            loop.call_later(TICK_S, self._look, loop)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop.call_later(TICK_S, self._cancel_expired, loop)
         return deadline
 
     def stop(self, deadline: Deadline) -> None:
-        """The task was done in time, or is over."""
+        """Remove a deadline, whether it was met or missed."""
         self._running.discard(deadline)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _cancel_expired(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for deadline in [one for one in self._running if one.at <= now]:
+        for deadline in [deadline for deadline in self._running if deadline.at <= now]:
             self._running.remove(deadline)
             deadline.is_over = True
             deadline.task.cancel()
-        self._is_looking = bool(self._running)
-        if self._is_looking:
-            loop.call_later(TICK_S, self._look, loop)
+        self._is_scheduled = bool(self._running)
+        if self._is_scheduled:
+            loop.call_later(TICK_S, self._cancel_expired, loop)

@@ -1,8 +1,8 @@
-"""The gate in front of the service: what every request has to pass, and what every response bears.
+"""ASGI middleware at the edge: checks every request, sets headers on every response.
 
-Pure ASGI around the whole app, so that it holds for errors and unknown paths too; some 20 µs of CPU a
-request. What it refuses never reaches a route. The size of bodies is Litestar's `request_max_body_size`,
-that of headers granian's buffer (server.py).
+It wraps the whole app, so it also covers errors and unknown paths; it costs about 20 µs of CPU per request.
+Rejected requests never reach a route. Litestar limits the body size (`request_max_body_size`), granian's buffer the
+size of the headers (server.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Send
 
 from bookstore.config.request_policy import RequestPolicy
 from bookstore.exceptions import ApiError
-from bookstore.http import compression, problem_details, rate_limit
-from bookstore.http import request_id as correlation
+from bookstore.http import compression, problem_details, rate_limit, request_id
 from bookstore.http.client_address import client
 from bookstore.http.compression import LEAST_BYTES, Choice
 from bookstore.http.cors import Cors
@@ -26,19 +25,19 @@ from bookstore.http.rate_limit import RateLimit
 from bookstore.profile.engine_profile import EngineProfile
 
 LONGEST_URL: Final = 8 * 1024
-"""Bytes of path and query."""
+"""Bytes of path and query string."""
 MOST_PARAMETERS: Final = 100
 BODY_WITHIN_S: Final = 10.0
-"""How long a body may take to arrive, all in all."""
+"""Total time in which a request body must arrive."""
 MARGIN_S: Final = 1.0
-"""What a request may take beyond waiting for a connection and one statement."""
+"""Added to pool_timeout and statement_timeout, this gives the deadline of a request."""
 
 PROBES: Final = frozenset({"/health/live", "/health/ready"})
-"""What an orchestrator asks, by whatever host and as often as it likes."""
+"""Orchestrators may probe these under any host name and at any rate."""
 
 _HOST: Final = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?\.?)(?::[0-9]{1,5})?")
 _LONGEST_HOST: Final = 262
-"""Bytes: 255 of a name, and a port."""
+"""Bytes: 255 for the name, and a port."""
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _HEADERS: Final = (
@@ -47,14 +46,13 @@ _HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-"""For an API: a browser is to run, frame and guess nothing. A handler's own header wins."""
+"""For an API: a browser must not run, frame or sniff anything. A header that a handler sets takes precedence."""
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class Gate:
-    """`app` behind the limits, hosts, rates and origins of `policy` and the deadline and compression of
-    `profile`."""
+    """Wraps `app`, with the hosts, origins and rate limit of `policy` and the deadline and compression of `profile`."""
 
     def __init__(self, app: ASGIApp, profile: EngineProfile, policy: RequestPolicy) -> None:
         self.cors = Cors(policy.origins) if policy.origins else None
@@ -74,55 +72,57 @@ class Gate:
             await self._app(scope, receive, send)
             return
         fields = dict(scope["headers"])
-        request_id = correlation.begin(fields.get(correlation.HEADER), scope)
-        response = _Response(self, scope["method"], fields, send, request_id)
+        current_id = request_id.begin(fields.get(request_id.HEADER), scope)
+        response = _Response(self, scope["method"], fields, send, current_id)
         try:
             self._admit(scope, fields)
             if scope["method"] == "OPTIONS" and self.cors and (headers := self.cors.preflight(fields)) is not None:
-                await response.whole(204, list(headers), b"")
+                await response.send_whole(204, list(headers), b"")
                 return
             if scope["method"] == "HEAD":
-                scope["method"] = "GET"  # the same headers; the body stays here
-            await self._in_time(scope, fields, receive, response)
-        except ApiError as fault:
-            await response.whole(*problem_details.encoded(scope["path"], fault))
+                scope["method"] = "GET"  # for the same headers; _Response drops the body
+            await self._run_within_deadline(scope, fields, receive, response)
+        except ApiError as error:
+            await response.send_whole(*problem_details.encode_problem(scope["path"], error))
         except Exception as error:
-            bug = problem_details.bug(scope["method"], scope["path"], error)
-            if response.is_sent:  # it cannot become another one: the server breaks it off
-                correlation.end_logged()
+            bug = problem_details.internal_error(scope["method"], scope["path"], error)
+            if response.is_sent:  # too late for another response: the server aborts this one
+                request_id.mark_logged()
                 raise
-            await response.whole(*problem_details.encoded(scope["path"], bug))
+            await response.send_whole(*problem_details.encode_problem(scope["path"], bug))
 
     def _admit(self, scope: Any, fields: dict[bytes, bytes]) -> None:
-        """Raises ApiError for a request that is too long, comes too soon or to the wrong host."""
+        """Raise ApiError if the URL is too long, the client exceeds the rate limit or the host is wrong."""
         is_probe = scope["path"] in PROBES
         if self._rate is not None and not is_probe:
-            self._count(scope)
+            self._check_rate(scope)
         query: bytes = scope["query_string"]
         if len(scope["raw_path"]) + len(query) > LONGEST_URL:
-            raise ApiError("uri_too_long", f"Path and query may have {LONGEST_URL} bytes.")
+            raise ApiError("uri_too_long", f"The path and query string exceed {LONGEST_URL} bytes.")
         if query.count(b"&") >= MOST_PARAMETERS:
-            raise ApiError("invalid_parameter", f"A request may have {MOST_PARAMETERS} query parameters.")
+            raise ApiError("invalid_parameter", f"The request has more than {MOST_PARAMETERS} query parameters.")
         if len(fields) != len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1:
-            raise ApiError("unknown_host", "There is more than one Host header.")
+            raise ApiError("unknown_host", "The request has more than one Host header.")
         host = fields.get(b"host", b"")
-        name = _host(host) if len(host) <= _LONGEST_HOST else None
+        name = _parse_host(host) if len(host) <= _LONGEST_HOST else None
         if name is None:
-            raise ApiError("unknown_host", "The Host header is missing, or is not the name of a host.")
+            raise ApiError("unknown_host", "The Host header is missing or is not a valid host name.")
         if self._hosts and name not in self._hosts and not is_probe:
-            raise ApiError("unknown_host", "The Host is none of this service's names (BOOKSTORE_ALLOWED_HOSTS).")
+            raise ApiError("unknown_host", "This service does not serve the requested host (BOOKSTORE_ALLOWED_HOSTS).")
 
-    def _count(self, scope: Any) -> None:
+    def _check_rate(self, scope: Any) -> None:
         assert self._rate is not None
         peer = scope["client"]
         forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"] if self._proxies else ()
         wait_s = self._rate.wait_s(client(peer[0] if peer else "", forwarded, self._proxies))
         if wait_s:
-            told = f"More than {self._rate.per_s} requests a second came from here."
-            raise ApiError("too_many_requests", told, headers={"Retry-After": str(wait_s)})
+            detail = f"This client exceeds the limit of {self._rate.per_s} requests per second."
+            raise ApiError("too_many_requests", detail, headers={"Retry-After": str(wait_s)})
 
-    async def _in_time(self, scope: Any, fields: dict[bytes, bytes], receive: Receive, response: _Response) -> None:
-        """Lets the app answer. Raises ApiError where the body or the answer takes too long."""
+    async def _run_within_deadline(
+        self, scope: Any, fields: dict[bytes, bytes], receive: Receive, response: _Response
+    ) -> None:
+        """Call the app. Raises ApiError if the body or the response takes too long."""
         deadline = self._deadlines.start(self._deadline_s)
         body = None
         if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
@@ -134,18 +134,20 @@ class Gate:
                 raise
             deadline.task.uncancel()
             if response.is_sent:
-                raise TimeoutError("the deadline, in the middle of a response") from None
+                raise TimeoutError("deadline exceeded in the middle of a response") from None
             if body and body.is_awaited:
-                told = f"The body did not arrive within {BODY_WITHIN_S:g} s."
-                raise ApiError("request_timeout", told, headers={"Connection": "close"}) from None
-            raise ApiError("deadline", f"The request was not done within {self._deadline_s:g} s.") from None
+                detail = f"The request body did not arrive within {BODY_WITHIN_S:g} s."
+                raise ApiError("request_timeout", detail, headers={"Connection": "close"}) from None
+            raise ApiError("deadline", f"The request was not completed within {self._deadline_s:g} s.") from None
         finally:
             self._deadlines.stop(deadline)
 
 
 class _Body:
-    """Gives a body its own time to arrive; the deadline begins when it is there. One that breaks off is the
-    client's mistake, not a bug."""
+    """Gives the body its own time limit; the deadline starts once the body has arrived.
+
+    An incomplete body is a client error, not a bug.
+    """
 
     def __init__(self, receive: Receive, deadline: Deadline, deadline_s: float) -> None:
         self.is_awaited = False
@@ -160,7 +162,7 @@ class _Body:
             self._deadline.move(BODY_WITHIN_S)
         message = await self._receive()
         if self.is_awaited and message["type"] == "http.disconnect":
-            raise ApiError("malformed_body", "The body did not arrive whole.")
+            raise ApiError("malformed_body", "The request body is incomplete.")
         if self.is_awaited and not message.get("more_body"):
             self.is_awaited = False
             self._deadline.move(self._deadline_s)
@@ -168,90 +170,90 @@ class _Body:
 
 
 class _Response:
-    """Sends a response with the gate's headers, and its body in the coding that the client wants."""
+    """Adds the gate's headers to a response and compresses its body as negotiated."""
 
     __slots__ = ("_choice", "_fields", "_gate", "_is_head", "_request_id", "_send", "_start", "is_sent")
 
-    def __init__(self, gate: Gate, method: str, fields: dict[bytes, bytes], send: Send, request_id: str) -> None:
+    def __init__(self, gate: Gate, method: str, fields: dict[bytes, bytes], send: Send, current_id: str) -> None:
         self.is_sent = False
         self._gate = gate
         self._fields = fields
         self._is_head = method == "HEAD"
         self._send = send
-        self._request_id = (correlation.HEADER, request_id.encode())
+        self._request_id = (request_id.HEADER, current_id.encode())
         self._start: Any = None
         wanted = fields.get(b"accept-encoding") if gate.compresses else None
         self._choice = compression.choose(wanted) if wanted else Choice(None)
 
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Sends a response that is known whole."""
+    async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a complete response."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def send(self, message: Message) -> None:
-        """Takes the app's messages. The start waits for the body, whose coding its headers tell."""
+        """Forward an ASGI message of the app. The start is held back until the coding of the body is known."""
         if message["type"] == "http.response.start":
             self._start = message
             return
         if self._start is not None and message["type"] == "http.response.body":
             start, self._start = self._start, None
             body = message.get("body", b"")
-            start["headers"], message["body"] = self._finished(start, body, whole=not message.get("more_body"))
+            start["headers"], message["body"] = self._finish(start, body, is_whole=not message.get("more_body"))
             self.is_sent = True
             await self._send(start)
         if self._is_head and message["type"] == "http.response.body":
             message["body"] = b""
         await self._send(message)
 
-    def _finished(self, start: Any, body: bytes, *, whole: bool) -> tuple[Headers, bytes]:
+    def _finish(self, start: Any, body: bytes, *, is_whole: bool) -> tuple[Headers, bytes]:
         headers: Headers = list(start["headers"])
-        there = dict(headers)
-        headers += [header for header in _HEADERS if header[0] not in there]
+        own = dict(headers)
+        headers += [header for header in _HEADERS if header[0] not in own]
         headers.append(self._request_id)
-        if b"cache-control" not in there and start["status"] != 304:  # a 304 speaks of what the client has
+        if b"cache-control" not in own and start["status"] != 304:  # on a 304 it would apply to the client's copy
             headers.append(_NO_STORE)
-        if b"allow" in there:
-            headers = _with(headers, b"allow", there[b"allow"].replace(b"GET", b"GET, HEAD"))
+        if b"allow" in own:
+            headers = _replace_header(headers, b"allow", own[b"allow"].replace(b"GET", b"GET, HEAD"))
         gate = self._gate
         if gate.cors:
             headers += gate.cors.headers(self._fields.get(b"origin"))
         if gate.compresses:
-            headers, body = self._coded(headers, there, start["status"], body, whole=whole)
-        return (_varying(headers, there, gate.vary) if gate.vary else headers), body
+            headers, body = self._compress(headers, own, start["status"], body, is_whole=is_whole)
+        return (_add_vary(headers, own, gate.vary) if gate.vary else headers), body
 
-    def _coded(
-        self, headers: Headers, there: dict[bytes, bytes], status: int, body: bytes, *, whole: bool
+    def _compress(
+        self, headers: Headers, own: dict[bytes, bytes], status: int, body: bytes, *, is_whole: bool
     ) -> tuple[Headers, bytes]:
         coding, always = self._choice
-        if not coding or b"content-encoding" in there:
+        if not coding or b"content-encoding" in own:
             return headers, body
-        etag = there.get(b"etag")
+        etag = own.get(b"etag")
         coded = compression.coded_etag(etag.decode("latin-1"), coding).encode("latin-1") if etag else None
         if status == 304 and coded and coded in self._fields.get(b"if-none-match", b""):
-            return _with(headers, b"etag", coded), body  # the tag of what this client has
-        is_worth = whole and (len(body) >= LEAST_BYTES or (always and body))
-        if not is_worth or not compression.is_compressible(there.get(b"content-type", b"")):
+            return _replace_header(headers, b"etag", coded), body  # the tag of the client's copy
+        pays_off = is_whole and (len(body) >= LEAST_BYTES or (always and body))
+        if not pays_off or not compression.is_compressible(own.get(b"content-type", b"")):
             return headers, body
         body = compression.CODINGS[coding](body)
-        headers = _with(headers, b"content-length", b"%d" % len(body))
+        headers = _replace_header(headers, b"content-length", b"%d" % len(body))
         headers.append((b"content-encoding", coding.encode()))
-        return (_with(headers, b"etag", coded) if coded else headers), body
+        return (_replace_header(headers, b"etag", coded) if coded else headers), body
 
 
-def _with(headers: Headers, name: bytes, value: bytes) -> Headers:
+def _replace_header(headers: Headers, name: bytes, value: bytes) -> Headers:
     return [header for header in headers if header[0] != name] + [(name, value)]
 
 
-def _varying(headers: Headers, there: dict[bytes, bytes], vary: bytes) -> Headers:
-    own = there.get(b"vary")
-    if own is None:
+def _add_vary(headers: Headers, own: dict[bytes, bytes], vary: bytes) -> Headers:
+    own_vary = own.get(b"vary")
+    if own_vary is None:
         headers.append((b"vary", vary))
         return headers
-    return _with(headers, b"vary", own + b", " + vary)
+    return _replace_header(headers, b"vary", own_vary + b", " + vary)
 
 
 @lru_cache(maxsize=1024)
-def _host(raw: bytes) -> bytes | None:
-    """The name in a Host header, lower case, without the port; None where it is none."""
+def _parse_host(raw: bytes) -> bytes | None:
+    """Return the name in a Host header in lower case and without the port, or None if it is invalid."""
     match = _HOST.fullmatch(raw.lower())
     return match[1] if match else None

@@ -1,7 +1,7 @@
-"""Exception -> problem details (RFC 9457): the one place where an error becomes an answer.
+"""Problem details (RFC 9457): the only place where an exception becomes a response.
 
-What a client may read is a ApiError's own sentence or one of these here: no SQL, host, stack or parameter
-reaches a body. 500 is a bug, and always logged with its traceback.
+A client sees only the detail of an ApiError or a sentence from this module; SQL, host names, tracebacks and
+parameters never reach a body. A 500 is a bug and is always logged with its traceback.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ PROBLEM_JSON: Final = "application/problem+json"
 PROBLEMS_PATH: Final = "/problems"
 LONGEST_RETRY_AFTER_S: Final = 5
 _WITHOUT_BODY: Final = {"GET", "HEAD", "DELETE"}
-_MISSING: Final = re.compile(r"Missing required (query|header|cookie) parameter '([^']+)'")  # the words of Litestar
-_PATH_CHARACTERS: Final = "/:@!$&'()*+,;=~"  # RFC 3986: they stand in a path as they are
+_MISSING: Final = re.compile(r"Missing required (query|header|cookie) parameter '([^']+)'")  # Litestar's message
+_PATH_CHARACTERS: Final = "/:@!$&'()*+,;=~"  # RFC 3986: not percent-encoded in a path
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 9457's members, with `code` as the stable name of the kind, `errors` for each single mistake, and the
-    `request_id` by which the log has it; the `trace_id` by which a traced service's spans have it."""
+    """A problem (RFC 9457). `code` is stable; `errors` lists each invalid member, parameter or header; `request_id`
+    identifies the request in the log, and `trace_id` its trace if the service is traced."""
 
     type: str
     title: str
@@ -47,122 +47,123 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     trace_id: str | None = None
 
 
-# What Litestar itself raises, by status: its own words would repeat the URL.
-_LITESTARS: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("bad_request", "The request cannot be understood."),
+# Problems for exceptions that Litestar raises, by status. Its own messages would repeat the URL.
+_LITESTAR_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("bad_request", "The request is malformed."),
     401: ("unauthenticated", "Send a valid token: Authorization: Bearer …"),
-    403: ("forbidden", "The token does not allow this."),
+    403: ("forbidden", "The token does not allow this request."),
     404: ("not_found", "There is nothing at this path."),
-    405: ("method_not_allowed", "The path does not take this method; Allow lists those that it takes."),
+    405: ("method_not_allowed", "This path does not support the method; Allow lists the supported methods."),
     408: ("request_timeout", "The request took too long to arrive."),
-    413: ("too_large", "The body is larger than what is taken here."),
-    414: ("uri_too_long", "The URL is longer than what is taken here."),
-    415: ("unsupported_media_type", "The body's Content-Type is not taken here."),
-    429: ("too_many_requests", "Too many requests; come back after the seconds of Retry-After."),
+    413: ("too_large", "The request body is larger than the service accepts."),
+    414: ("uri_too_long", "The URL is longer than the service accepts."),
+    415: ("unsupported_media_type", "The Content-Type of the request body is not supported."),
+    429: ("too_many_requests", "Too many requests; retry after the seconds in Retry-After."),
 }
 
 
-def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """The response to any exception; the database's trouble and bugs are logged."""
-    fault = _fault(request, error)
-    return problem(request.scope["method"], _instance(request), fault)
+def exception_response(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Return the response to any exception. Database failures and bugs are logged."""
+    return problem_response(request.scope["method"], _instance(request), _to_api_error(request, error))
 
 
-def problem(method: str, instance: str, fault: ApiError) -> Response[Any]:
-    """`fault` as a response; `instance` is the percent-encoded path. A HEAD gets no body."""
-    headers, body = _written(instance, fault)
+def problem_response(method: str, instance: str, error: ApiError) -> Response[Any]:
+    """Return `error` as a response, without a body for HEAD. `instance` is the percent-encoded path."""
+    headers, body = _render(instance, error)
     content = b"" if method == "HEAD" else body
-    return Response(content, status_code=fault.problem_type.status, headers=headers, media_type=PROBLEM_JSON)
+    return Response(content, status_code=error.problem_type.status, headers=headers, media_type=PROBLEM_JSON)
 
 
-def encoded(path: str, fault: ApiError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """`fault` at the decoded `path` as status, headers and body, for what answers outside of Litestar."""
+def encode_problem(path: str, error: ApiError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return `error` as status, headers and body, for responses outside Litestar. `path` is decoded."""
     instance = quote(path, safe=_PATH_CHARACTERS, errors="replace")
-    headers, body = _written(instance, fault)
-    _tell(instance, fault)
+    headers, body = _render(instance, error)
+    _log_unavailable(instance, error)
     headers |= {"Content-Type": PROBLEM_JSON, "Content-Length": str(len(body))}
-    return fault.problem_type.status, [(name.lower().encode(), text.encode()) for name, text in headers.items()], body
+    return error.problem_type.status, [(name.lower().encode(), text.encode()) for name, text in headers.items()], body
 
 
-def bug(method: str, path: str, error: Exception) -> ApiError:
-    """The fault for an error that nobody has foreseen, which the log then has with its traceback."""
+def internal_error(method: str, path: str, error: Exception) -> ApiError:
+    """Log an unexpected `error` with its traceback, and return ApiError `internal` for the client."""
     logger.error("%s %s", method, quote(path, safe=_PATH_CHARACTERS, errors="replace"), exc_info=error)
-    return ApiError("internal", "This is a bug of the service.")
+    return ApiError("internal", "This is a bug in the service.")
 
 
-def _tell(instance: str, fault: ApiError) -> None:
-    """Logs what the service could not, or would not, do now."""
-    if fault.problem_type.status in {429, 503}:
-        logger.warning("%s: %s", instance, fault.code, extra={"code": fault.code})
+def _log_unavailable(instance: str, error: ApiError) -> None:
+    """Log a request that could not be served at the moment."""
+    if error.problem_type.status in {429, 503}:
+        logger.warning("%s: %s", instance, error.code, extra={"code": error.code})
 
 
-def _written(instance: str, fault: ApiError) -> tuple[dict[str, str], bytes]:
-    it = Problem(
-        type=f"{PROBLEMS_PATH}#{fault.code}",
-        title=fault.problem_type.title,
-        status=fault.problem_type.status,
-        detail=fault.detail,
+def _render(instance: str, error: ApiError) -> tuple[dict[str, str], bytes]:
+    problem = Problem(
+        type=f"{PROBLEMS_PATH}#{error.code}",
+        title=error.problem_type.title,
+        status=error.problem_type.status,
+        detail=error.detail,
         instance=instance,
-        code=fault.code,
-        errors=fault.errors,
+        code=error.code,
+        errors=error.errors,
         request_id=request_id.current(),
         trace_id=get_contextvars().get("trace_id"),
     )
-    headers = dict(fault.headers)
-    if it.status == 503:
+    headers = dict(error.headers)
+    if problem.status == 503:
         headers.setdefault("Retry-After", retry_after())
-    return headers, msgspec.json.encode(it)
+    return headers, msgspec.json.encode(problem)
 
 
 def retry_after() -> str:
-    """Seconds, 1 to 5, for Retry-After: not the same for all, or they would all be back at once."""
+    """Return 1 to 5 seconds for Retry-After, at random so that clients do not all return at once."""
     return str(1 + secrets.randbelow(LONGEST_RETRY_AFTER_S))
 
 
-def _fault(request: Request[Any, Any, Any], error: Exception) -> ApiError:
+def _to_api_error(request: Request[Any, Any, Any], error: Exception) -> ApiError:
     if isinstance(error, ApiError):
-        _tell(_instance(request), error)
+        _log_unavailable(_instance(request), error)
         return error
-    if isinstance(error, HTTPException) and error.status_code in _LITESTARS:
-        return _litestars(error)
-    told = f"{request.scope['method']} {_instance(request)}"
-    if found := sqlstate.trouble(error) or sqlstate.rejection(error):
-        code, detail = found
-        logger.warning("%s: %s: %s", told, code, sqlstate.reason(error), extra={"code": code})
+    if isinstance(error, HTTPException) and error.status_code in _LITESTAR_PROBLEMS:
+        return _from_litestar(error)
+    if failure := sqlstate.trouble(error) or sqlstate.rejection(error):
+        code, detail = failure
+        target = f"{request.scope['method']} {_instance(request)}"
+        logger.warning("%s: %s: %s", target, code, sqlstate.reason(error), extra={"code": code})
         if code == "invalid_body" and request.scope["method"] in _WITHOUT_BODY:
             code = "invalid_parameter"
         return ApiError(code, detail)
-    return bug(request.scope["method"], request.scope["path"], error)
+    return internal_error(request.scope["method"], request.scope["path"], error)
 
 
-def _litestars(error: HTTPException) -> ApiError:
+def _from_litestar(error: HTTPException) -> ApiError:
     headers = error.headers or {}
     if isinstance(error, ValidationException):
-        return _invalid(error)
-    code, detail = _LITESTARS[error.status_code]
+        return _invalid_parameters(error)
+    code, detail = _LITESTAR_PROBLEMS[error.status_code]
     if error.detail == "Invalid host header":
-        code, detail = "unknown_host", "The Host header is not the name of a host."
-    told = {name.title(): text for name, text in headers.items()}
-    if "Allow" in told:  # Litestar takes them out of a set: each process would have an order of its own
-        told["Allow"] = ", ".join(sorted(told["Allow"].split(", ")))
-    return ApiError(code, detail, headers=told)
+        code, detail = "unknown_host", "The Host header is not a valid host name."
+    headers = {name.title(): text for name, text in headers.items()}
+    if "Allow" in headers:  # Litestar joins a set, so the order would differ between processes
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+    return ApiError(code, detail, headers=headers)
 
 
-def _invalid(error: ValidationException) -> ApiError:
-    """A parameter that Litestar did not take. A path that can be nothing's is like one that is nothing's."""
-    told = error.extra if isinstance(error.extra, list) else []
+def _invalid_parameters(error: ValidationException) -> ApiError:
+    """The error for parameters that Litestar rejected. An invalid path parameter is `not_found`."""
+    rejected = error.extra if isinstance(error.extra, list) else []
     if missing := _MISSING.match(error.detail):
-        told = [{"source": missing[1], "key": missing[2], "message": "It is missing."}]
-    if any(one.get("source") == "path" for one in told):
-        return ApiError("not_found", _LITESTARS[404][1])
-    mistakes = [
-        FieldError(str(one["message"]), **{"header" if one.get("source") == "header" else "parameter": one["key"]})
-        for one in told
-        if "key" in one
+        rejected = [{"source": missing[1], "key": missing[2], "message": "This parameter is required."}]
+    if any(entry.get("source") == "path" for entry in rejected):
+        return ApiError("not_found", _LITESTAR_PROBLEMS[404][1])
+    errors = [
+        FieldError(
+            str(entry["message"]), **{"header" if entry.get("source") == "header" else "parameter": entry["key"]}
+        )
+        for entry in rejected
+        if "key" in entry
     ]
-    return ApiError("invalid_parameter", "A parameter of the request is not valid.", *mistakes)
+    return ApiError("invalid_parameter", "One or more parameters are invalid.", *errors)
 
 
 def _instance(request: Request[Any, Any, Any]) -> str:
-    """The path of the scope: a malformed Host makes no URL. Percent-encoded, it is one line in the log."""
+    """The percent-encoded path, which is a single line in the log. From the scope: a malformed Host makes no URL."""
     return quote(request.scope["path"], safe=_PATH_CHARACTERS, errors="replace")

@@ -1,4 +1,4 @@
-"""Parameters: ids are written in one way, and of a query's those that a route knows, each once."""
+"""Checks of path and query parameters: canonical ids, and only known query parameters, each at most once."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from bookstore.config.text import CONTROL, excerpt
 from bookstore.config.validation import suggestion
 from bookstore.exceptions import ApiError, FieldError
 
-MOST_MISTAKES: Final = 20
+MAX_ERRORS: Final = 20
 
 
 async def check(request: Request[Any, Any, Any]) -> None:
-    """Raises NotFoundException for an id that is not written as we write it; ApiError `invalid_parameter` for a
-    query parameter that the route does not know, that comes twice, is null or has control characters.
+    """Check the parameters of a request before it reaches its handler.
 
-    Goes before every request; one without a query costs a look.
+    Raises NotFoundException for an id that is not in canonical form, and ApiError `invalid_parameter` for a query
+    parameter that is unknown, repeated or null, or contains control characters.
     """
     if path_parameters := request.scope["path_params"]:
-        # int() of Python also reads 1_0, +1 and digits of other scripts: one book has one path.
+        # Python's int() also accepts 1_0, +1 and digits of other scripts, but each book has a single path.
         parts = request.scope["path"].split("/")
         if not all(str(value) in parts for value in path_parameters.values()):
             raise NotFoundException
     if not request.scope["query_string"]:
         return
-    known = _known(request.route_handler)
+    known = _known_parameters(request.route_handler)
     items = list(request.query_params.multi_items())
-    found = Counter(name for name, _ in items)
-    wrong = {name: reason for name, value in items if (reason := _wrong(name, value, found[name], known))}
-    if wrong:
-        mistakes = [FieldError(reason, parameter=excerpt(name)) for name, reason in sorted(wrong.items())]
-        raise ApiError("invalid_parameter", "A parameter of the request is not valid.", *mistakes[:MOST_MISTAKES])
+    counts = Counter(name for name, _ in items)
+    violations = {name: reason for name, value in items if (reason := _violation(name, value, counts[name], known))}
+    if violations:
+        errors = [FieldError(reason, parameter=excerpt(name)) for name, reason in sorted(violations.items())]
+        raise ApiError("invalid_parameter", "One or more parameters are invalid.", *errors[:MAX_ERRORS])
 
 
-def _wrong(name: str, value: str, times: int, known: Mapping[str, bool]) -> str | None:
+def _violation(name: str, value: str, times: int, known: Mapping[str, bool]) -> str | None:
     if name not in known:
-        allowed = f"known: {suggestion(excerpt(name), known)}" if known else "none is known here"
-        return f"There is no such parameter; {allowed}."
+        allowed = f"allowed: {suggestion(excerpt(name), known)}" if known else "none is allowed here"
+        return f"Unknown parameter; {allowed}."
     if times > 1:
-        return "It is there more than once."
+        return "The parameter is repeated."
     if CONTROL.search(value):
-        return "A text without control characters is needed."
-    if value.lower() == "null" and not known[name]:  # msgspec takes the word for no number at all
-        return "null is no number."
+        return "Control characters are not allowed."
+    if value.lower() == "null" and not known[name]:  # msgspec would read it as None
+        return "`null` is not a number."
     return None
 
 
 @cache
-def _known(handler: HTTPRouteHandler) -> Mapping[str, bool]:
-    """The names of the query parameters of `handler` and its dependencies, and whether each is a text."""
+def _known_parameters(handler: HTTPRouteHandler) -> Mapping[str, bool]:
+    """Map the query parameters of `handler` and its dependencies to whether each is a string."""
     providers = handler.resolve_dependencies().values()
     signatures = [handler.parsed_fn_signature, *(provider.parsed_fn_signature for provider in providers)]
     return {

@@ -1,14 +1,14 @@
-"""How many requests a second a client may send, counted by all workers together in one small table.
+"""Rate limit per client, shared by all workers of a server through one small table.
 
-The generic cell rate algorithm: a client's slot holds the moment at which all of its requests so far would
-be paid off at the steady rate. A request that would be paid off too far in the future is refused. A slot is
-8 bytes, the table never grows, and a client has a slot by a hash with a secret of this start, so that nobody
-can choose whose slot to fill.
+It uses the generic cell rate algorithm: a client's slot holds the time at which all of its requests so far would be
+paid off at the steady rate. A request that would be paid off too far in the future is rejected. A slot has 8 bytes,
+and the table never grows. The slot is chosen by a hash with a secret that is new at each startup, so that nobody can
+aim at another client's slot.
 
-The slots are read and written without a lock: the load and the store of 8 aligned bytes are each whole. Two
-workers that look at one slot within the same microsecond may both let a request pass and count one: at worst,
-and all the time, a client gets the rate once for each worker. A lock would make each of them wait, in its
-event loop, for one that was interrupted while it held it.
+The slots are accessed without a lock, because loads and stores of 8 aligned bytes are atomic. If two workers access a
+slot within the same microsecond, both may admit a request and count only one. In the worst case a client therefore
+gets the rate once per worker. With a lock, a worker could block its event loop while the holder of the lock is
+preempted.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from pathlib import Path
 from typing import Final
 
 SLOTS: Final = 2**20
-"""Of 1,000 clients at once one or two share a slot, and so a rate; only pages in use take memory."""
+"""Of 1,000 concurrent clients, one or two share a slot and so a rate. Only pages in use take memory."""
 BURST_S: Final = 2.0
-"""So many seconds' worth of requests may come at once."""
+"""A burst may have as many requests as this number of seconds allows."""
 
 TABLE: Final = "BOOKSTORE_RATE_TABLE"
-"""The environment variable by which workers find the table of their server."""
+"""The environment variable that holds the path of the server's table."""
 
 _SECRET_BYTES: Final = 16
 _SIZE: Final = _SECRET_BYTES + 8 * SLOTS
 
 
 class RateLimit:
-    """`per_s` requests a second for each client, and BURST_S seconds' worth at once."""
+    """Limits each client to `per_s` requests per second, with bursts of BURST_S seconds' worth."""
 
     def __init__(self, per_s: float, table: mmap.mmap) -> None:
         self.per_s = per_s
@@ -55,9 +55,9 @@ class RateLimit:
         self._slot = slot
 
     def wait_s(self, client: str) -> int:
-        """Counts a request of `client` and returns 0, or after how many whole seconds it may ask again."""
+        """Count a request and return 0, or return the whole seconds until `client` may retry."""
         slot = self._slot(client)
-        now = time.monotonic_ns()  # one clock for all processes
+        now = time.monotonic_ns()  # the same clock in all processes
         paid_off = max(self._slots[slot], now)
         early_ns = paid_off - now - self._tolerance_ns
         if early_ns > 0:
@@ -68,8 +68,11 @@ class RateLimit:
 
 @contextmanager
 def shared_table() -> Iterator[None]:
-    """Makes a table for all workers that are started within the block, as memory without a name: nothing of
-    it outlives the last process. Where the system has no such memory, each worker counts alone."""
+    """Create the table for all workers that start within the block.
+
+    It is anonymous memory that ends with the last process. Without memfd_create (it needs Linux), each worker counts
+    on its own.
+    """
     if not hasattr(os, "memfd_create"):
         yield
         return
@@ -85,11 +88,11 @@ def shared_table() -> Iterator[None]:
 
 
 def table(environ: Mapping[str, str] = os.environ) -> mmap.mmap:
-    """The server's table, or one of this process alone where no server made one."""
+    """Return the server's table, or a private one if there is none."""
     path = environ.get(TABLE)
     if path is None:
-        alone = mmap.mmap(-1, _SIZE)
-        alone[:_SECRET_BYTES] = secrets.token_bytes(_SECRET_BYTES)
-        return alone
+        private = mmap.mmap(-1, _SIZE)
+        private[:_SECRET_BYTES] = secrets.token_bytes(_SECRET_BYTES)
+        return private
     with Path(path).open("r+b") as file:
         return mmap.mmap(file.fileno(), _SIZE)

@@ -1,4 +1,7 @@
-"""granian under a profile: its workers, loop and backpressure; failed workers come back, stops are graceful."""
+"""The granian server under a profile: workers, event loop and backpressure.
+
+It restarts failed workers and shuts down gracefully.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,20 @@ from bookstore.profile.engine_profile import EngineProfile
 logger = logging.getLogger("bookstore")
 
 KILL_AFTER_S: Final = 10
-"""How long a worker may take over its requests at a stop, before it is killed."""
+"""Time for a worker to finish its requests at shutdown, before it is killed."""
 RESPAWN_OVERLAP_S: Final = 3.5
-"""How long an old worker serves on beside the new one; more than a worker takes to start."""
+"""Time for which an old worker keeps serving beside its replacement; longer than a worker takes to start."""
 HEADERS_WITHIN_S: Final = 5
-"""How long a request's head may take to arrive, and an idle connection waits for the next one; then the
-connection is closed without a word."""
+"""Time limit for the head of a request and for an idle connection; then the connection is closed without a response."""
 LARGEST_HEAD: Final = 64 * 1024
-"""Bytes of the request line and headers, more is answered 431; so are more than 100 headers."""
+"""Bytes of the request line and headers. A larger head, or more than 100 headers, is answered with 431."""
 
 
 def check_port(host: str, port: int, choices: str = "--port or --host") -> None:
-    """Raises ConfigurationError, naming the `choices`, where somebody listens there already: granian binds with
-    SO_REUSEPORT, so two servers would share the port, and the requests, without a word."""
+    """Raise ConfigurationError, which names the `choices`, if the port is in use.
+
+    granian binds with SO_REUSEPORT, so two servers would silently share the port and the requests.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -40,17 +44,18 @@ def check_port(host: str, port: int, choices: str = "--port or --host") -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigurationError(
-                f"{host}:{port}: cannot listen there: {error.strerror}; stop what listens, or choose another {choices}"
+                f"{host}:{port}: cannot listen: {error.strerror}; stop the process that uses it, or choose another "
+                f"{choices}"
             ) from None
 
 
 def check_ports(host: str, port: int, metrics_host: str, metrics_port: int | None) -> None:
-    """Raises ConfigurationError where the service, or its metrics, cannot listen."""
+    """Raise ConfigurationError if the service or its metrics cannot listen."""
     check_port(host, port)
     if metrics_port:
         if metrics_port == port:
             raise ConfigurationError(
-                f"port {port}: the service and its metrics need two; choose another --metrics-port"
+                f"port {port}: the service and its metrics cannot share a port; choose another --metrics-port"
             )
         check_port(metrics_host, metrics_port, "--metrics-port or BOOKSTORE_METRICS_HOST")
 
@@ -58,7 +63,7 @@ def check_ports(host: str, port: int, metrics_host: str, metrics_port: int | Non
 def serve(profile: EngineProfile, host: str, port: int, log_config: Mapping[str, Any]) -> None:
     """Serve until SIGINT or SIGTERM. The app reads the profile and the database from the environment.
 
-    `log_config` configures granian's loggers, as for `logging.config.dictConfig`.
+    `log_config` configures granian's loggers, in the format of `logging.config.dictConfig`.
     """
     _Server(
         "bookstore.app:create_app",
@@ -67,7 +72,7 @@ def serve(profile: EngineProfile, host: str, port: int, log_config: Mapping[str,
         port=port,
         interface=Interfaces.ASGI,
         workers=profile.workers,
-        # One request at a time on a connection, so that backpressure bounds the requests too.
+        # One request at a time per connection, so that backpressure also limits the requests.
         http=HTTPModes.http1,
         loop=Loops(profile.event_loop),
         http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN_S * 1000, max_buffer_size=LARGEST_HEAD),
@@ -83,16 +88,16 @@ def serve(profile: EngineProfile, host: str, port: int, log_config: Mapping[str,
 
 
 class _Server(MPServer):
-    """granian, which says in the end whether its workers were done with their requests."""
+    """A granian server that logs at shutdown whether its workers finished their requests."""
 
     def _stop_workers(self) -> None:
         workers = list(self.wrks)
-        super()._stop_workers()  # type: ignore[no-untyped-call] # of granian
-        killed = [one.idx + 1 for one in workers if (one.inner.exitcode or 0) < 0]
-        failed = [one.idx + 1 for one in workers if (one.inner.exitcode or 0) > 0]
+        super()._stop_workers()  # type: ignore[no-untyped-call] # in granian
+        killed = [worker.idx + 1 for worker in workers if (worker.inner.exitcode or 0) < 0]
+        failed = [worker.idx + 1 for worker in workers if (worker.inner.exitcode or 0) > 0]
         if killed:
-            told = "stopped; killed before its requests were done: worker %s"
-            logger.warning(told, ", ".join(map(str, killed)), extra={"drained": False})
+            message = "stopped; killed with requests in flight: worker %s"
+            logger.warning(message, ", ".join(map(str, killed)), extra={"drained": False})
         elif failed:
             logger.error("stopped; worker %s failed", ", ".join(map(str, failed)), extra={"drained": False})
         else:
@@ -100,14 +105,14 @@ class _Server(MPServer):
 
 
 def _spawn(worker: int, callback: Any, *arguments: Any, **options: Any) -> None:
-    """granian's own ASGI worker, which is told its number."""
+    """Run granian's own ASGI worker, with its number in the environment."""
     os.environ["BOOKSTORE_WORKER"] = str(worker)
-    target: Callable[..., None] = MPServer._spawn_asgi_lifespan_worker  # noqa: SLF001 - what serve() itself takes
+    target: Callable[..., None] = MPServer._spawn_asgi_lifespan_worker  # noqa: SLF001 - as serve() itself does
     try:
         target(worker, callback, *arguments, **options)
     except Exception as error:
         if isinstance(error, ConfigurationError):
-            logger.error("worker %s cannot start: %s", worker, error)  # noqa: TRY400 - the reason is all in its text
+            logger.error("worker %s cannot start: %s", worker, error)  # noqa: TRY400 - the message has the whole reason
         else:
-            logger.exception("worker %s ended", worker)
+            logger.exception("worker %s failed", worker)
         sys.exit(1)

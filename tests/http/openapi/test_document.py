@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and true."""
+"""The OpenAPI document: valid, complete and accurate."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from bookstore.app import make_app
 from bookstore.database.unit_of_work import make_database
 from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import authorization
-from bookstore.http.openapi import operations as openapi
 from bookstore.http.openapi.document import document
 from bookstore.http.openapi.examples import EXAMPLES
-from bookstore.http.openapi.operations import ETAG, LOCATION, body, problems
+from bookstore.http.openapi.operations import ETAG, LOCATION, body, config, problems
 from bookstore.http.problem_details import PROBLEM_JSON
 from bookstore.profile.engine_profile import EngineProfile
 
@@ -32,41 +31,41 @@ NOWHERE = sa.make_url("postgresql://")
 
 @pytest.fixture(scope="module")
 def app() -> Litestar:
-    """The service; it is not started, so that it needs no database."""
+    """The service, which is not started and so needs no database."""
     return make_app(make_database(EngineProfile(name="test", driver="asyncpg", gc="default"), NOWHERE))
 
 
 @pytest.fixture(scope="module")
-def made(app: Litestar) -> dict[str, Any]:
+def spec(app: Litestar) -> dict[str, Any]:
     return json.loads(json.dumps(document(app)))  # type: ignore[no-any-return]
 
 
-def operations(made: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+def operations(spec: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {
-        (path, method.upper()): operation for path, item in made["paths"].items() for method, operation in item.items()
+        (path, method.upper()): operation for path, item in spec["paths"].items() for method, operation in item.items()
     }
 
 
-def test_valid(made: dict[str, Any]) -> None:
-    """The document is OpenAPI 3.1, and every reference in it leads somewhere."""
-    assert made["openapi"].startswith("3.1.")
-    assert list(OPENAPI_31_VALIDATOR.iter_errors(made)) == []
-    for reference in references(made):
-        found = made
+def test_valid(spec: dict[str, Any]) -> None:
+    """The document is valid OpenAPI 3.1, and all references resolve."""
+    assert spec["openapi"].startswith("3.1.")
+    assert list(OPENAPI_31_VALIDATOR.iter_errors(spec)) == []
+    for reference in references(spec):
+        target = spec
         for part in reference.removeprefix("#/").split("/"):
-            found = found[part]
-        assert found
+            target = target[part]
+        assert target
 
 
 def references(node: Any) -> list[str]:
     if isinstance(node, dict):
         own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
-        return own + [one for value in node.values() for one in references(value)]
-    return [one for value in node for one in references(value)] if isinstance(node, list) else []
+        return own + [reference for value in node.values() for reference in references(value)]
+    return [reference for value in node for reference in references(value)] if isinstance(node, list) else []
 
 
-def test_every_route_is_described(app: Litestar, made: dict[str, Any]) -> None:
-    """What is served is in the document, and the other way; but for the document's own page."""
+def test_every_route_is_described(app: Litestar, spec: dict[str, Any]) -> None:
+    """The document has exactly the served operations, except for its own page."""
     served = {
         (route.path_format, method)
         for route in app.routes
@@ -74,61 +73,61 @@ def test_every_route_is_described(app: Litestar, made: dict[str, Any]) -> None:
         for method in route.methods
         if method != "OPTIONS"
     }
-    assert operations(made).keys() == served
+    assert operations(spec).keys() == served
 
 
-def test_every_operation_is_told_in_words(made: dict[str, Any]) -> None:
-    """Each operation has its own id, a summary, a description and a tag that is explained."""
-    every = operations(made).values()
-    assert len({one["operationId"] for one in every}) == len(every)
-    known = {tag["name"] for tag in made["tags"] if tag["description"]}
-    for one in every:
-        assert one["summary"]
-        assert one["description"]
-        assert one["tags"]
-        assert set(one["tags"]) <= known
+def test_every_operation_has_descriptions(spec: dict[str, Any]) -> None:
+    """Each operation has a unique id, a summary, a description and only tags with a description."""
+    every = operations(spec).values()
+    assert len({operation["operationId"] for operation in every}) == len(every)
+    described = {tag["name"] for tag in spec["tags"] if tag["description"]}
+    for operation in every:
+        assert operation["summary"]
+        assert operation["description"]
+        assert operation["tags"]
+        assert set(operation["tags"]) <= described
 
 
-def test_every_error_is_a_problem(made: dict[str, Any]) -> None:
-    """Each operation lists the errors that every route can answer, as problems and with their headers."""
-    shared = made["components"]["responses"]
-    for operation in operations(made).values():
+def test_every_error_is_a_problem(spec: dict[str, Any]) -> None:
+    """Each operation lists the errors that every route can return, as problems with their headers."""
+    shared = spec["components"]["responses"]
+    for operation in operations(spec).values():
         responses = operation["responses"]
         assert {"400", "414", "429", "500", "503"} <= responses.keys()
         for status, response in responses.items():
             if int(status) >= 400:
-                told = shared[response["$ref"].split("/")[-1]] if "$ref" in response else response
-                codes = told["content"][PROBLEM_JSON]["examples"]
+                resolved = shared[response["$ref"].split("/")[-1]] if "$ref" in response else response
+                codes = resolved["content"][PROBLEM_JSON]["examples"]
                 assert all(PROBLEM_TYPES[code].status == int(status) for code in codes)
-                assert ("Retry-After" in told.get("headers", {})) is (status in {"429", "503"})
-    examples = made["components"]["examples"]
+                assert ("Retry-After" in resolved.get("headers", {})) is (status in {"429", "503"})
+    examples = spec["components"]["examples"]
     assert examples.keys() == PROBLEM_TYPES.keys()
     assert all(example["value"]["code"] == code for code, example in examples.items())
 
 
-def test_who_may_do_what(app: Litestar, made: dict[str, Any]) -> None:
-    """Reading needs no token, in words and in deed; what needs one names its scope and tells 401 and 403."""
-    for (_, method), operation in operations(made).items():
-        (scopes,) = [one["token"] for one in operation["security"]] or [[]]
+def test_scopes(app: Litestar, spec: dict[str, Any]) -> None:
+    """Reading requires no token; an operation that requires one names its scope and lists 401 and 403."""
+    for (_, method), operation in operations(spec).items():
+        (scopes,) = [requirement["token"] for requirement in operation["security"]] or [[]]
         assert (method == "GET") is (scopes == [])
         assert ({"401", "403"} <= operation["responses"].keys()) is (scopes != [])
 
 
-def test_no_limit_is_a_float(made: dict[str, Any]) -> None:
-    """The largest id is told exactly, and no parameter in a URL is said to be null."""
-    for operation in operations(made).values():
+def test_integer_limits(spec: dict[str, Any]) -> None:
+    """The largest id is exact, and no parameter in a URL is nullable."""
+    for operation in operations(spec).values():
         for parameter in operation.get("parameters", ()):
             schema = parameter["schema"]
             assert not [value for value in schema.values() if isinstance(value, float)]
             assert "null" not in json.dumps(schema)
-    book = made["paths"]["/books/{book_id}"]["get"]["parameters"][0]["schema"]
+    book = spec["paths"]["/books/{book_id}"]["get"]["parameters"][0]["schema"]
     assert (book["minimum"], book["maximum"]) == (1, 2**63 - 1)
 
 
-def test_the_parameters_of_a_list(made: dict[str, Any]) -> None:
-    """What GET /books can be asked for is told, and that it can be asked for anew by its ETag."""
-    operation = made["paths"]["/books"]["get"]
-    assert {one["name"] for one in operation["parameters"]} == {
+def test_list_parameters(spec: dict[str, Any]) -> None:
+    """GET /books lists its parameters, including If-None-Match with the 304 response."""
+    operation = spec["paths"]["/books"]["get"]
+    assert {parameter["name"] for parameter in operation["parameters"]} == {
         "author_id", "genre", "language", "isbn13", "year_from", "year_to", "q", "sort", "fields", "limit", "cursor",
         "total", "If-None-Match",
     }  # fmt: skip
@@ -136,36 +135,37 @@ def test_the_parameters_of_a_list(made: dict[str, Any]) -> None:
     assert "304" in operation["responses"]
 
 
-def test_what_was_made_has_links(made: dict[str, Any]) -> None:
-    """A 201 leads to reading, replacing, changing and removing what was made, a change with its ETag."""
+def test_links_of_new_resources(spec: dict[str, Any]) -> None:
+    """A 201 links to getting, replacing, updating and deleting the new resource, and changes use its ETag."""
     for name, plural in (("Book", "books"), ("Author", "authors"), ("Genre", "genres")):
-        links = made["paths"][f"/{plural}"]["post"]["responses"]["201"]["links"]
+        links = spec["paths"][f"/{plural}"]["post"]["responses"]["201"]["links"]
         assert links.keys() == {f"{verb}{name}" for verb in ("get", "replace", "change", "delete")}
-        place = {f"path.{name.lower()}_id": "$response.body#/id"}
-        assert links[f"get{name}"]["parameters"] == place
-        assert links[f"replace{name}"]["parameters"] == place | {"header.If-Match": "$response.header.ETag"}
+        parameters = {f"path.{name.lower()}_id": "$response.body#/id"}
+        assert links[f"get{name}"]["parameters"] == parameters
+        assert links[f"replace{name}"]["parameters"] == parameters | {"header.If-Match": "$response.header.ETag"}
 
 
-def test_changes_need_a_condition(made: dict[str, Any]) -> None:
-    """If-Match is told to be required where its absence is 428, and there only."""
-    for operation in operations(made).values():
-        required = [one["required"] for one in operation.get("parameters", ()) if one["name"] == "If-Match"]
+def test_if_match_is_required(spec: dict[str, Any]) -> None:
+    """If-Match is marked as required exactly where its absence is 428."""
+    for operation in operations(spec).values():
+        parameters = operation.get("parameters", ())
+        required = [parameter["required"] for parameter in parameters if parameter["name"] == "If-Match"]
         assert (True in required) is ("428" in operation["responses"])
 
 
-def test_a_merge_patch_has_what_is_changed(made: dict[str, Any]) -> None:
-    """A patch needs no member; null takes away what need not be there; unknown members are refused."""
-    draft, patch = (made["components"]["schemas"][name] for name in ("BookInput", "BookInputPatch"))
-    assert (draft["required"], "required" in patch) == (["title"], False)
-    assert (patch["properties"].keys(), patch["additionalProperties"]) == (draft["properties"].keys(), False)
+def test_merge_patch(spec: dict[str, Any]) -> None:
+    """A patch requires no member, accepts null for optional members and rejects unknown ones."""
+    book, patch = (spec["components"]["schemas"][name] for name in ("BookInput", "BookInputPatch"))
+    assert (book["required"], "required" in patch) == (["title"], False)
+    assert (patch["properties"].keys(), patch["additionalProperties"]) == (book["properties"].keys(), False)
     nullable = {name for name, member in patch["properties"].items() if {"type": "null"} in member.get("anyOf", ())}
-    assert nullable == draft["properties"].keys() - {"title"}
+    assert nullable == book["properties"].keys() - {"title"}
     assert "default" not in json.dumps(patch)
 
 
-def test_examples_are_what_they_are_of(made: dict[str, Any]) -> None:
-    """Every example is of the document's schema, and each answer with a body of ours has one."""
-    schemas = made["components"]["schemas"]
+def test_examples(spec: dict[str, Any]) -> None:
+    """Every example is valid for its schema, and each response schema has one."""
+    schemas = spec["components"]["schemas"]
     for name, example in EXAMPLES.items():
         assert schemas[name]["examples"] == [example]
         whole = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
@@ -186,21 +186,21 @@ class NewThing(msgspec.Struct, forbid_unknown_fields=True):
     response_headers=[ETAG, LOCATION],
 )
 async def make_thing() -> None:
-    """Makes a thing."""
+    """Creates a thing."""
 
 
-def test_what_a_handler_says() -> None:
-    """Body, errors, headers and scope of a handler are in its operation."""
-    app = Litestar([make_thing], openapi_config=openapi.config())
-    made = json.loads(json.dumps(document(app)))
-    assert list(OPENAPI_31_VALIDATOR.iter_errors(made)) == []
-    operation = made["paths"]["/things"]["post"]
+def test_declarations_of_a_handler() -> None:
+    """The operation has the body, errors, headers and scope that the handler declares."""
+    app = Litestar([make_thing], openapi_config=config())
+    spec = json.loads(json.dumps(document(app)))
+    assert list(OPENAPI_31_VALIDATOR.iter_errors(spec)) == []
+    operation = spec["paths"]["/things"]["post"]
     assert operation["security"] == [{"token": ["catalog:write"]}]
     assert operation["requestBody"] == {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewThing"}}},
     }
-    assert made["components"]["schemas"]["NewThing"]["additionalProperties"] is False
+    assert spec["components"]["schemas"]["NewThing"]["additionalProperties"] is False
     assert {"401", "403", "408", "409", "413", "415", "422"} <= operation["responses"].keys()
     reference = operation["responses"]["422"]["$ref"]
     assert reference == "#/components/responses/invalid_body.idempotency_key_reused"
@@ -210,16 +210,15 @@ def test_what_a_handler_says() -> None:
         assert headers[name]["schema"] == {"type": "string"}
         assert headers[name]["description"]
     assert headers["X-Request-ID"] == {"$ref": "#/components/headers/X-Request-ID"}
-    assert made["components"]["headers"]["X-Request-ID"]["schema"]["type"] == "string"
+    assert spec["components"]["headers"]["X-Request-ID"]["schema"]["type"] == "string"
 
 
-def test_the_command(made: dict[str, Any], tmp_path: Path) -> None:
-    """`bookstore openapi` prints the document, with no database and nothing in the environment; every process the
-    same text."""
-    source = Path(openapi.__file__).parents[3]
+def test_the_command(spec: dict[str, Any], tmp_path: Path) -> None:
+    """`bookstore openapi` prints the document without a database or settings, and the same text in every process."""
+    source = Path(authorization.__file__).parents[2]
     command = [sys.executable, "-m", "bookstore", "openapi"]
     env = {"PYTHONPATH": str(source), "PATH": "", "HOME": str(tmp_path)}
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
-    assert result.stdout == json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+    assert result.stdout == json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
     assert result.stderr == ""
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The service on a database with a few books, asked as a client would ask it."""
+"""Fixtures: the service on a database with a few books, used through its HTTP interface."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ Serve = Callable[..., AbstractAsyncContextManager[Client]]
 TOKEN, _WRITER = make("writer", ["catalog:write"], date(2026, 1, 1))
 OTHER_TOKEN, _OTHER = make("other", ["catalog:write"], date(2026, 1, 1))
 WRITERS = Keyring((_WRITER, _OTHER))
-SHELF = (
+CATALOGUE = (
     "INSERT INTO author (name) VALUES ('Ann'), ('Ben')",
     "INSERT INTO genre (name, slug) VALUES ('Drama', 'drama'), ('Poetry', 'poetry')",
     "INSERT INTO book (title, isbn13, publication_year, language) VALUES ('Emma', '9780439023481', 1815, 'en')",
     "INSERT INTO book_author VALUES (1, 0, 2), (1, 1, 1)",
     "INSERT INTO book_genre VALUES (1, 1)",
 )
-"""Book 1 of authors 2 and 1, in that order, and genre 1; nobody refers to genre 2."""
+"""Book 1 has authors 2 and 1, in that order, and genre 1; no book has genre 2."""
 
 
 @pytest.fixture(scope="session")
 def books_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> Iterator[sa.URL]:
-    """25 books, id 1 to 25, the first with an author and a genre."""
+    """A database with books 1 to 25, the first with an author and a genre."""
     with own_database(
         "INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 25) n",
         "INSERT INTO author (name) VALUES ('Ann')",
@@ -49,17 +49,17 @@ def books_url(own_database: Callable[..., AbstractContextManager[sa.URL]]) -> It
 
 @pytest.fixture(params=get_args(Driver))
 def driver(request: pytest.FixtureRequest) -> Driver:
-    found: Driver = request.param
-    return found
+    driver: Driver = request.param
+    return driver
 
 
 @pytest.fixture
 def serve() -> Serve:
-    """Serves on a database: `async with serve(url, driver, key=value) as client`."""
+    """Serves a database: `async with serve(url, driver, key=value) as client`."""
 
     @asynccontextmanager
     async def served(url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[Client]:
-        # gc: the process is the tests', its heap is not for freezing
+        # gc: the heap of the test process must not be frozen
         profile = EngineProfile(name="test", driver=driver, gc="default", **{"pool_size": 2, **keys})
         async with AsyncTestClient(make_app(make_database(profile, url), known=WRITERS)) as client:
             yield client
@@ -69,14 +69,14 @@ def serve() -> Serve:
 
 @pytest.fixture
 async def writer(own_database: Callable[..., Any], driver: Driver, serve: Serve) -> AsyncIterator[Client]:
-    """A client with a token, on a database of its own with SHELF."""
-    with own_database(*SHELF) as url:
-        async with serve(url, driver, loading="json") as opened:
-            opened.headers["Authorization"] = f"Bearer {TOKEN}"
-            yield opened
+    """A client with a token, on its own database with CATALOGUE."""
+    with own_database(*CATALOGUE) as url:
+        async with serve(url, driver, loading="json") as client:
+            client.headers["Authorization"] = f"Bearer {TOKEN}"
+            yield client
 
 
 @pytest.fixture
 async def client(books_url: sa.URL, driver: Driver, serve: Serve) -> AsyncIterator[Client]:
-    async with serve(books_url, driver, loading="json") as opened:
-        yield opened
+    async with serve(books_url, driver, loading="json") as client:
+        yield client

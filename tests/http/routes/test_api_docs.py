@@ -1,4 +1,4 @@
-"""/schema in a real browser: the page comes from the service alone, keeps its own policy, and sends requests."""
+"""/schema in a real browser: the page loads only from the service, obeys its own policy, and sends requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE_MS = 30_000
 def base(
     own_database: Callable[..., AbstractContextManager[sa.URL]], deployed: Callable[..., AbstractContextManager[str]]
 ) -> Iterator[str]:
-    """The address of a server as it is deployed, with one book, which takes TOKEN."""
+    """The address of a deployed server with one book, which accepts TOKEN."""
     with (
         own_database("INSERT INTO book (title) VALUES ('Book 1')") as url,
         deployed(url, BOOKSTORE_API_TOKENS=_KEPT.line()) as address,
@@ -38,56 +38,56 @@ def base(
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM:
-        pytest.skip("there is no chromium; Debian's package is `chromium`")
+        pytest.skip("Chromium is not installed (Debian package: `chromium`)")
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-background-networking"]
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield opened
-        opened.close()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
 
 
-class Watched:
-    """A page, the requests that it wanted to send elsewhere, and everything it complained of."""
+class WatchedPage:
+    """A page with its blocked requests to other servers and all its errors."""
 
     def __init__(self, page: Page, base: str) -> None:
         self.page = page
-        self.elsewhere: list[str] = []
-        self.complaints: list[str] = []
+        self.blocked: list[str] = []
+        self.errors: list[str] = []
         page.set_default_timeout(PATIENCE_MS)
-        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.expose_function("complain", self.complain)
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.expose_function("report", self.report)
         page.add_init_script(
-            "addEventListener('securitypolicyviolation', e => complain(`${e.violatedDirective}: ${e.blockedURI}`))"
+            "addEventListener('securitypolicyviolation', e => report(`${e.violatedDirective}: ${e.blockedURI}`))"
         )
 
         def allow_local(route: Route) -> None:
             if route.request.url.startswith(f"{base}/"):
                 route.continue_()
             else:
-                self.elsewhere.append(route.request.url)
+                self.blocked.append(route.request.url)
                 route.abort()
 
         page.route("**/*", allow_local)
 
-    def complain(self, text: str) -> None:
-        self.complaints.append(text)
+    def report(self, error: str) -> None:
+        self.errors.append(error)
 
 
 @pytest.fixture
-def watched(browser: Browser, base: str) -> Iterator[Watched]:
-    """An open page at /schema; at the end nothing came from elsewhere, and nothing went wrong."""
+def watched(browser: Browser, base: str) -> Iterator[WatchedPage]:
+    """The page at /schema. At the end it must have sent no request to other servers and reported no error."""
     page = browser.new_page()
-    it = Watched(page, base)
+    watched = WatchedPage(page, base)
     page.goto(f"{base}/schema")
-    yield it
+    yield watched
     page.close()
-    assert it.elsewhere == []
-    assert it.complaints == []
+    assert watched.blocked == []
+    assert watched.errors == []
 
 
-def test_a_request_from_the_page(watched: Watched) -> None:
-    """A click on "Execute" sends GET /books and shows the answer: 200 and a book."""
+def test_read_from_the_page(watched: WatchedPage) -> None:
+    """A click on "Execute" sends GET /books and shows the response: 200 and a book."""
     page = watched.page
     operation = page.locator("#operations-Books-listBooks")
     operation.locator(".opblock-summary-control").click()
@@ -102,8 +102,8 @@ def test_a_request_from_the_page(watched: Watched) -> None:
         page.screenshot(path=f"{folder}/schema.png", full_page=True)
 
 
-def test_writing_from_the_page(watched: Watched) -> None:
-    """A token given to "Authorize" goes along with "Execute": POST /books is 201 and shows the new book."""
+def test_write_from_the_page(watched: WatchedPage) -> None:
+    """The "Execute" button sends the token entered in "Authorize": POST /books is 201 and shows the new book."""
     page = watched.page
     page.get_by_role("button", name="Authorize").click()
     dialog = page.locator(".dialog-ux")
@@ -122,8 +122,8 @@ def test_writing_from_the_page(watched: Watched) -> None:
     expect(answer.locator(".highlight-code").first).to_contain_text("Written from the page")
 
 
-def test_the_files(base: str) -> None:
-    """Page, scripts and styles are served packed or plain, may be kept, and bear their own policy."""
+def test_files(base: str) -> None:
+    """Page, scripts and styles are served compressed or plain, are cacheable, and have their own policy."""
     with httpx.Client(base_url=base) as client:
         page = client.get("/schema")
         assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -142,8 +142,8 @@ def test_the_files(base: str) -> None:
         assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 
 
-def test_the_page_fits_into_a_small_wheel() -> None:
-    """What is shipped of Swagger UI is less than 600 kB, its licences are beside it."""
+def test_size_of_swagger_ui() -> None:
+    """The shipped files of Swagger UI have less than 600 kB and include their licences."""
     folder = files("bookstore") / "http" / "routes" / "swagger_ui"
     sizes = {file.name: len(file.read_bytes()) for file in folder.iterdir()}
     assert sum(sizes.values()) < 600_000

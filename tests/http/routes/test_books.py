@@ -1,4 +1,4 @@
-"""/books: what is served, what is refused, and how refusals look."""
+"""/books: lists, single books, rejected requests and their problems."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIRST = {
     "authors": [{"id": 1, "name": "Ann"}], "genres": [{"id": 1, "name": "Drama"}],
 }  # fmt: skip
 
-WRONG_QUERIES = [
+INVALID_QUERIES = [
     "limit=0", "limit=-1", "limit=201", "limit=abc", "limit=1e9", "limit=1000000000", "limit=1.5", "limit=",
     "limit=true",
     "limit=9223372036854775808", "limit=" + "9" * 4000, "limit=%00", "limit=0x10", "limit=NaN",
@@ -37,13 +37,13 @@ WRONG_QUERIES = [
 SECRETS = ["SELECT", "select ", "book_author", "sqlalchemy", "psycopg", "asyncpg", "Traceback", "postgres", ".py"]
 
 
-def following(book_id: int) -> str:
-    """The cursor of a page by id, whose last book is `book_id`."""
+def cursor_after(book_id: int) -> str:
+    """Return the cursor of a page in id order that ends with `book_id`."""
     return pagination.encode([book_id], BookQuery(limit=1).list_key())
 
 
 def is_problem(response: Any, status: int, code: str) -> Any:
-    """The body, which has to be problem details of this kind that tell nothing of the inside."""
+    """Check that the response is a problem with this code and without internal details, and return its body."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
@@ -59,49 +59,49 @@ def is_problem(response: Any, status: int, code: str) -> Any:
 
 @pytest.mark.parametrize("loading", get_args(Loading))
 async def test_list(books_url: sa.URL, driver: Driver, serve: Serve, loading: Loading) -> None:
-    """A page is 20 books unless asked otherwise, goes on by its cursor and ends with null, on every
-    driver and by every strategy."""
+    """A page has 20 books by default, continues by its cursor and ends with null, with every driver and loading
+    strategy."""
     async with serve(books_url, driver, loading=loading) as client:
         page = (await client.get("/books")).json()
         assert page["items"][0] == FIRST
         assert [book["id"] for book in page["items"]] == list(range(1, 21))
-        assert page["next_cursor"] == following(20)
+        assert page["next_cursor"] == cursor_after(20)
         page = (await client.get("/books", params={"cursor": page["next_cursor"], "limit": 200})).json()
         assert [book["id"] for book in page["items"]] == list(range(21, 26))
         assert page["next_cursor"] is None
-        found = await client.get("/books/1")
-        assert (found.status_code, found.json()) == (200, FIRST)
-        assert found.headers["content-type"] == "application/json"
+        book = await client.get("/books/1")
+        assert (book.status_code, book.json()) == (200, FIRST)
+        assert book.headers["content-type"] == "application/json"
         assert (await client.get("/books/26")).status_code == 404
 
 
 async def test_limits(client: Client) -> None:
-    """The smallest and the largest limit are served, and a limit that just holds all ends the list."""
+    """The smallest and the largest limit are accepted, and a limit that covers all books ends the list."""
     assert len((await client.get("/books?limit=1")).json()["items"]) == 1
     assert len((await client.get("/books?limit=200")).json()["items"]) == 25
     assert (await client.get("/books?limit=25")).json()["next_cursor"] is None
-    assert (await client.get("/books?limit=24")).json()["next_cursor"] == following(24)
+    assert (await client.get("/books?limit=24")).json()["next_cursor"] == cursor_after(24)
 
 
 async def test_cursors_beyond_the_last_book(client: Client) -> None:
-    """A cursor of a book that is gone, or of the last id there can be, gives an empty last page."""
+    """A cursor at the last book, or at the largest possible id, gives an empty last page."""
     for last in (25, 2**63 - 1):
-        found = await client.get("/books", params={"cursor": following(last)})
-        assert (found.status_code, found.json()) == (200, {"items": [], "next_cursor": None})
+        page = await client.get("/books", params={"cursor": cursor_after(last)})
+        assert (page.status_code, page.json()) == (200, {"items": [], "next_cursor": None})
 
 
-async def test_wrong_queries(client: Client) -> None:
-    """A limit or a cursor that cannot be is 400 and names the parameter; the service is fine afterwards."""
-    for query in WRONG_QUERIES:
+async def test_invalid_queries(client: Client) -> None:
+    """An invalid limit or cursor is 400 and names the parameter; the service works afterwards."""
+    for query in INVALID_QUERIES:
         name, value = query.split("=", 1)
         body = is_problem(await client.get(f"/books?{name}={quote(value, safe='%')}"), 400, "invalid_parameter")
-        assert [one["parameter"] for one in body["errors"]] == [name], query
-        assert all(one["detail"] for one in body["errors"])
+        assert [error["parameter"] for error in body["errors"]] == [name], query
+        assert all(error["detail"] for error in body["errors"])
     assert (await client.get("/books")).status_code == 200
 
 
-async def test_both_wrong(client: Client) -> None:
-    """With a wrong limit beside a cursor the answer is still 400."""
+async def test_both_invalid(client: Client) -> None:
+    """An invalid limit together with an invalid cursor is 400."""
     is_problem(await client.get("/books?limit=0&cursor=abc"), 400, "invalid_parameter")
 
 
@@ -114,19 +114,19 @@ async def test_missing_book(client: Client, book_id: str) -> None:
 
 @pytest.mark.parametrize("book_id", ["0", "-1", "9223372036854775808", "9" * 400])
 async def test_impossible_ids(client: Client, book_id: str) -> None:
-    """A number that can be no id is nobody's: 404, never a 500 out of the database."""
+    """A number outside the range of ids is 404, never a 500 from the database."""
     is_problem(await client.get(f"/books/{book_id}"), 404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["/books/abc", "/books/1.5", "/books/%00", "/books/1/x", "/nothing", "/books/1e3"])
-async def test_paths_that_are_not(client: Client, path: str) -> None:
-    """A path that is no route is 404, as problem details."""
+async def test_unknown_paths(client: Client, path: str) -> None:
+    """A path without a route is 404, as problem details."""
     is_problem(await client.get(path), 404, "not_found")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_other_methods(client: Client, method: str) -> None:
-    """What a path does not serve is 405 and says what it does."""
+    """An unsupported method is 405, and Allow lists the supported ones."""
     for path in ("/books/isbn/9780439023481", "/authors/1/books"):
         response = await client.request(method, path)
         is_problem(response, 405, "method_not_allowed")
@@ -134,9 +134,9 @@ async def test_other_methods(client: Client, method: str) -> None:
 
 
 async def test_unknown_parameters(client: Client) -> None:
-    """A parameter that is unknown, or there twice, is 400 and named: nobody pages with a typo for ever."""
+    """An unknown or repeated parameter is 400 and named, so that a typo cannot cause endless paging."""
     body = is_problem(await client.get("/books?limt=5&limit=1&limit=2"), 400, "invalid_parameter")
-    assert [one["parameter"] for one in body["errors"]] == ["limit", "limt"]
+    assert [error["parameter"] for error in body["errors"]] == ["limit", "limt"]
     assert "limit (did you mean that?)" in body["errors"][1]["detail"]
     many = "&".join(f"p{n}=" for n in range(100))
     body = is_problem(await client.get(f"/health/live?{many}"), 400, "invalid_parameter")
@@ -144,14 +144,14 @@ async def test_unknown_parameters(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/books/1", "/books/isbn/9780439023481", "/authors/1", "/genres/1", "/authors"])
-async def test_parameters_of_books_lists_alone(client: Client, path: str) -> None:
-    """What a list of books takes is unknown elsewhere: `fields` on one book would be ignored in silence."""
+async def test_parameters_of_other_routes(client: Client, path: str) -> None:
+    """Parameters of book lists are rejected elsewhere, where `fields` would be ignored silently."""
     body = is_problem(await client.get(f"{path}?fields=id"), 400, "invalid_parameter")
-    assert [one["parameter"] for one in body["errors"]] == ["fields"]
+    assert [error["parameter"] for error in body["errors"]] == ["fields"]
 
 
 async def test_debug_stays_off(books_url: sa.URL, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LITESTAR_DEBUG=1 opens no page of sources: a bug is a 500 that tells nothing."""
+    """LITESTAR_DEBUG=1 does not expose source code: a bug is a 500 without details."""
     monkeypatch.setenv("LITESTAR_DEBUG", "1")
     async with serve(books_url, "asyncpg") as client:
         assert client.app.debug is False

@@ -1,4 +1,4 @@
-"""Words that very many books have: found in the order of the ids, and in no other."""
+"""Search words that very many books have: results are in id order only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_common_words(own_database: Callable[..., Any], driver: Driver, serve: Serve) -> None:
-    """They are paged by id, counted, and combined with a filter; another order is refused with a reason."""
+    """Results can be paged by id, counted and filtered; another order is rejected with a reason."""
     with own_database(
         f"INSERT INTO book (title) SELECT 'the book ' || n FROM generate_series(1, {MAX_RANKED + 1}) n",  # noqa: S608 - a constant
         "INSERT INTO book_document SELECT id, search_document(title, NULL) FROM book",
@@ -35,6 +35,6 @@ async def test_common_words(own_database: Callable[..., Any], driver: Driver, se
             assert (await ids(f"q=the&cursor={page['next_cursor']}"))[0] == [4, 5, 6]
             assert (await ids("q=the&sort=-id"))[0] == [MAX_RANKED + 1, MAX_RANKED, MAX_RANKED - 1]
             assert (await ids("q=the&author_id=1"))[0] == [7, 4000]
-            refused = await client.get("/books?q=the&sort=title")
-            assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (400, "sort")
+            rejected = await client.get("/books?q=the&sort=title")
+            assert (rejected.status_code, rejected.json()["errors"][0]["parameter"]) == (400, "sort")
             assert (await ids("q=the 77&sort=title"))[0] == [77]

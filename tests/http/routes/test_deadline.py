@@ -20,8 +20,8 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_deadline_leaks_nothing(books_url: sa.URL, driver: Driver, serve: Serve) -> None:
-    """Requests that meet the deadline in the middle of a statement, or while they wait for a connection, are 503
-    and leave the pool whole: as soon as the database answers again, so does the service."""
+    """Requests that exceed the deadline, during a statement or while waiting for a connection, are 503 and return their
+    connections: once the database answers again, the service does too."""
     async with serve(books_url, driver, loading="json") as client:
         gate = client.app.asgi_handler
         assert isinstance(gate, Gate)

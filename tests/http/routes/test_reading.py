@@ -1,4 +1,4 @@
-"""Reading as clients see it: filters in the URL, Links to follow, validators to keep and ask again with."""
+"""Reading over HTTP: filters, pagination links, and conditional requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 Client = AsyncTestClient[Litestar]
 Own = Callable[..., AbstractContextManager[sa.URL]]
 
-SHELF = (
+CATALOGUE = (
     "INSERT INTO author (name) VALUES ('Ann'), ('Émile')",
     "INSERT INTO genre (name, slug) VALUES ('Drama', 'drama'), ('Empty', 'empty')",
     """INSERT INTO book (title, isbn13, language, publication_year) VALUES ('Old A', '9780439023481', 'en', 1984),
@@ -36,11 +36,11 @@ SHELF = (
 )
 LISTS = ["/books", "/books?author_id=1", "/books?sort=-title&total=true", "/authors", "/genres?total=true",
          "/authors/1/books", "/genres/1/books"]  # fmt: skip
-ONES = ["/books/1", "/books/isbn/9780439023481", "/authors/1", "/genres/1"]
+RESOURCES = ["/books/1", "/books/isbn/9780439023481", "/authors/1", "/genres/1"]
 
 
 class Served:
-    """A client, SQL beside it, and the statements that the service sends."""
+    """A client, direct SQL access to its database, and the statements that the service sends."""
 
     def __init__(self, client: Client, database: Database, url: sa.URL) -> None:
         self.client = client
@@ -58,21 +58,21 @@ class Served:
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
         assert isinstance(self._database, ThreadedDatabase | AsyncDatabase)
-        of = self._database
-        engine = of._engine if isinstance(of, ThreadedDatabase) else of._reading.sync_engine
+        database = self._database
+        engine = database._engine if isinstance(database, ThreadedDatabase) else database._reading.sync_engine
         sent: list[str] = []
 
-        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             sent.append(statement)
 
-        sa.event.listen(engine, "before_cursor_execute", note)
+        sa.event.listen(engine, "before_cursor_execute", record)
         yield sent
-        sa.event.remove(engine, "before_cursor_execute", note)
+        sa.event.remove(engine, "before_cursor_execute", record)
 
 
 @pytest.fixture
 async def served(own_database: Own, driver: Driver) -> AsyncIterator[Served]:
-    with own_database(*SHELF) as url:
+    with own_database(*CATALOGUE) as url:
         database = make_database(EngineProfile(name="test", driver=driver, pool_size=1, gc="default"), url)
         async with AsyncTestClient(make_app(database)) as client:
             yield Served(client, database, url)
@@ -84,7 +84,7 @@ def ids(response: Any) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ("author_id=1", [1, 2]), ("author_id=99", []), ("genre=drama", [1, 3]), ("genre=1", [1, 3]), ("genre=no", []),
         ("language=en", [1, 2]), ("language=en-US", [2]), ("isbn13=978-0-439-02348-1", [1]), ("isbn13=0439023483", [1]),
@@ -94,9 +94,9 @@ def ids(response: Any) -> list[int]:
         ("sort=-publication_year", [3, 1, 4, 2]),
     ],
 )  # fmt: skip
-async def test_filters(served: Served, query: str, found: list[int]) -> None:
-    """What the URL asks for is what is found."""
-    assert ids(await served.client.get(f"/books?{query}")) == found
+async def test_filters(served: Served, query: str, expected: list[int]) -> None:
+    """Each query returns the matching books in the requested order."""
+    assert ids(await served.client.get(f"/books?{query}")) == expected
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ async def test_filters(served: Served, query: str, found: list[int]) -> None:
         "sort=relevance", "sort=", "fields=price", "fields=", "total=maybe", "cursor=x", "limit=0",
     ],
 )  # fmt: skip
-async def test_wrong_queries(served: Served, query: str) -> None:
-    """A value that cannot be is 400, under every driver."""
+async def test_invalid_queries(served: Served, query: str) -> None:
+    """An invalid value is 400 with every driver."""
     answer = await served.client.get(f"/books?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter"), answer.text
 
 
-async def test_lists_of_what_is_not_there(served: Served) -> None:
-    """An author or genre without books has an empty list; one that does not exist is 404."""
+async def test_empty_and_unknown(served: Served) -> None:
+    """A genre without books has an empty list; an unknown author or genre is 404."""
     assert ids(await served.client.get("/genres/2/books")) == []
     for path in ("/authors/99", "/authors/99/books", "/genres/99", "/genres/99/books", "/books/isbn/9780306406157"):
         answer = await served.client.get(path)
@@ -123,7 +123,7 @@ async def test_lists_of_what_is_not_there(served: Served) -> None:
 
 
 async def test_isbn(served: Served) -> None:
-    """A book is found by its ISBN in every way of writing it; what is no ISBN is nobody's."""
+    """A book is found by its ISBN in every notation; an invalid ISBN is 404."""
     wanted = (await served.client.get("/books/1")).content
     for number in ("9780439023481", "978-0-439-02348-1", "0439023483", "0-439-02348-3"):
         assert (await served.client.get(f"/books/isbn/{number}")).content == wanted
@@ -133,32 +133,31 @@ async def test_isbn(served: Served) -> None:
 
 @pytest.mark.parametrize("path", [*LISTS, "/books?q=old&fields=id,title", "/books?language=en&sort=title,-id"])
 async def test_links(served: Served, path: str) -> None:
-    """The Link, followed as it is, is the page that next_cursor names, until there is none; and all the pages
-    are the whole list."""
+    """Each Link leads to the page that next_cursor identifies, until there is none; the pages form the whole list."""
     client = served.client
     separator = "&" if "?" in path else "?"
     whole = ids(await client.get(path))
-    seen, here = list[int](), f"{path}{separator}limit=1"
+    seen, url = list[int](), f"{path}{separator}limit=1"
     for _ in range(10):
-        answer = await client.get(here)
+        answer = await client.get(url)
         seen += ids(answer)
-        following = answer.json()["next_cursor"]
-        if following is None:
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
             assert "link" not in answer.headers
             break
         match = re.fullmatch(r'<([^<>"\s]+)>; rel="next"', answer.headers["link"])
         assert match is not None
-        here = match[1]
-        told = await client.get(f"{path}{separator}limit=1&cursor={following}")
-        assert told.json() == (await client.get(here)).json()
+        url = match[1]
+        by_cursor = await client.get(f"{path}{separator}limit=1&cursor={cursor}")
+        assert by_cursor.json() == (await client.get(url)).json()
     assert seen == whole
     assert len(whole) > 1
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_a_conditional_list_is_one_small_statement(served: Served, path: str) -> None:
-    """While nothing is written, who sends a list's ETag gets 304 for one statement that reads no table, and
-    HEAD says the same."""
+async def test_conditional_list(served: Served, path: str) -> None:
+    """While nothing is written, a request with a list's ETag is 304 after one statement that reads no table, with GET
+    and HEAD."""
     first = await served.client.get(path)
     tag = first.headers["etag"]
     assert tag.startswith('W/"')
@@ -172,9 +171,9 @@ async def test_a_conditional_list_is_one_small_statement(served: Served, path: s
     assert (await served.client.get(path, headers={"If-None-Match": 'W/"x"'})).content == first.content
 
 
-@pytest.mark.parametrize("path", ONES)
-async def test_a_conditional_resource_is_one_statement(served: Served, path: str) -> None:
-    """Who has the state of a book, an author or a genre gets 304 for one statement."""
+@pytest.mark.parametrize("path", RESOURCES)
+async def test_conditional_resource(served: Served, path: str) -> None:
+    """A request with the current ETag of a book, author or genre is 304 after one statement."""
     first = await served.client.get(path)
     headers = {"If-None-Match": first.headers["etag"]}
     with served.statements() as sent:
@@ -185,7 +184,7 @@ async def test_a_conditional_resource_is_one_statement(served: Served, path: str
             again = await served.client.get(path, headers={"If-Modified-Since": first.headers["last-modified"]})
         assert (again.status_code, len(sent)) == (304, 1)
     else:
-        assert path == "/genres/1"  # its number of books changes without it
+        assert path == "/genres/1"  # a new number of books does not change a timestamp
 
 
 WRITES = {
@@ -199,41 +198,41 @@ WRITES = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-async def test_tags_change_with_the_answers(served: Served, write: str) -> None:
-    """After any committed change, what answers differently has another tag: nobody keeps what is not so."""
-    before = {path: await served.client.get(path) for path in LISTS + ONES}
+async def test_tags_change_with_the_responses(served: Served, write: str) -> None:
+    """After a committed change, every response that differs has a different tag, so no client keeps stale data."""
+    before = {path: await served.client.get(path) for path in LISTS + RESOURCES}
     served.sql(write)
     changed = 0
-    for path, was in before.items():
-        answer = await served.client.get(path, headers={"If-None-Match": was.headers["etag"]})
-        now = await served.client.get(path)
-        if now.content != was.content:
+    for path, old in before.items():
+        answer = await served.client.get(path, headers={"If-None-Match": old.headers["etag"]})
+        new = await served.client.get(path)
+        if new.content != old.content:
             changed += 1
-            assert (answer.status_code, answer.content) == (200, now.content)
-            assert now.headers["etag"] != was.headers["etag"]
+            assert (answer.status_code, answer.content) == (200, new.content)
+            assert new.headers["etag"] != old.headers["etag"]
     assert changed
 
 
-async def test_an_isbn_that_becomes_another_books(served: Served) -> None:
-    """The new book of an ISBN has another tag than the old one, though both are in their first version."""
+async def test_reused_isbn(served: Served) -> None:
+    """If an ISBN moves to a new book, the tag differs, although both books are in their first version."""
     path = "/books/isbn/9780439023481"
-    was = await served.client.get(path)
+    old = await served.client.get(path)
     served.sql("DELETE FROM book WHERE id = 1", "INSERT INTO book (title, isbn13) VALUES ('New', '9780439023481')")
-    now = await served.client.get(path, headers={"If-None-Match": was.headers["etag"]})
-    assert (now.status_code, now.json()["title"]) == (200, "New")
+    new = await served.client.get(path, headers={"If-None-Match": old.headers["etag"]})
+    assert (new.status_code, new.json()["title"]) == (200, "New")
 
 
 @pytest.mark.parametrize("commit", [True, False])
 async def test_open_transactions(served: Served, commit: bool) -> None:
-    """While another session's change is open nothing of it is seen; once it is committed, no tag from before,
-    or from in between, gets a 304 for what has changed."""
+    """An uncommitted change in another session is invisible; once it is committed, no earlier tag gives a 304 for a
+    changed response."""
     for path in ("/books", "/books/1", "/authors/1/books"):
         before = await served.client.get(path)
         with served.connect() as other:
             other.execute("UPDATE book SET title = title || '!', version = version + 1 WHERE id = 1")
             between = await served.client.get(path)
             assert between.json() == before.json()
-            served.sql("UPDATE author SET name = name WHERE id = 2")  # later, committed before
+            served.sql("UPDATE author SET name = name WHERE id = 2")  # started later, committed earlier
             between_too = await served.client.get(path)
             if not commit:
                 other.rollback()
@@ -247,24 +246,24 @@ async def test_open_transactions(served: Served, commit: bool) -> None:
                 assert answer.status_code == 304 or answer.content == after.content
 
 
-async def test_the_same_tag_is_the_same_body(served: Served) -> None:
-    """Whatever is written between reads: two answers of a path with the same tag are the same bytes."""
-    chance = random.Random(3)  # noqa: S311 - no secret
+async def test_same_tag_same_body(served: Served) -> None:
+    """Two responses for a path with the same tag have the same bytes, whatever is written in between."""
+    rng = random.Random(3)  # noqa: S311 - not for security
     known: dict[tuple[str, str], bytes] = {}
     for _ in range(150):
-        if chance.random() < 0.2:
-            served.sql(chance.choice([*WRITES.values(), "SELECT 1"]))
-        path = chance.choice(LISTS + ONES)
+        if rng.random() < 0.2:
+            served.sql(rng.choice([*WRITES.values(), "SELECT 1"]))
+        path = rng.choice(LISTS + RESOURCES)
         answer = await served.client.get(path)
         if answer.status_code == 200 and "etag" in answer.headers:
             assert known.setdefault((path, answer.headers["etag"]), answer.content) == answer.content
-    assert len(known) > len(LISTS + ONES)
+    assert len(known) > len(LISTS + RESOURCES)
 
 
 async def test_head(served: Served) -> None:
-    """HEAD has GET's headers and no body, everywhere."""
-    for path in LISTS + ONES:
-        got, asked = await served.client.get(path), await served.client.head(path)
-        assert (asked.status_code, asked.content) == (200, b"")
+    """HEAD has the headers of GET and no body on every path."""
+    for path in LISTS + RESOURCES:
+        get, head = await served.client.get(path), await served.client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
         for name in ("etag", "content-type", "content-length", "cache-control", "last-modified", "link"):
-            assert asked.headers.get(name) == got.headers.get(name)
+            assert head.headers.get(name) == get.headers.get(name)

@@ -1,11 +1,12 @@
-"""The OpenAPI 3.1 document: what Litestar reads off the handlers, and what it cannot know.
+"""The OpenAPI 3.1 document: Litestar's document, completed with problems, tokens, headers, examples and links.
 
-What handlers say of themselves is in openapi.py; what every route can answer, and the token it needs, is added here.
+What a single handler declares is in operations.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 from litestar import Litestar
@@ -14,67 +15,68 @@ from litestar.routes import HTTPRoute
 
 from bookstore.http import authorization, problem_details
 from bookstore.http.openapi.examples import EXAMPLES
-from bookstore.http.openapi.operations import of_structs
-from bookstore.http.openapi.problem_responses import add_problems, examples
+from bookstore.http.openapi.operations import struct_schemas
+from bookstore.http.openapi.problem_responses import add_problems, problem_examples
 
 LARGEST_INTEGER: Final = 2**63 - 1
 
 _IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "The `ETag` of what the client has",
+    "description": "The `ETag` of your cached copy. If it is still current, the response is 304 without a body.",
     "schema": {"type": "string"},
 }
 
 _REQUEST_ID: Final = {
-    "description": "The request's id: what the request itself had as `X-Request-ID`, where that has 1 to 64 letters, "
-    "digits, dots, underscores and dashes, else a new one",
+    "description": "The id of this request. It equals the `X-Request-ID` that you sent if that has 1 to 64 letters, "
+    "digits, dots, underscores and dashes; otherwise it is generated.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
 }
 
 _TOKEN: Final = {
     "type": "http",
     "scheme": "bearer",
-    "description": "A token of this service. Each operation names the scope that it needs: `catalog:write` changes "
-    "the catalogue, `admin` may do everything. Reading needs none.",
+    "description": "An access token for this service. Each operation names the scope that it requires: `catalog:write` "
+    "allows changes to the catalogue, `admin` allows everything. Reading requires no token.",
 }
 
 
 def document(app: Litestar) -> dict[str, Any]:
-    """The whole document of `app`, for JSON."""
-    made = app.openapi_schema.to_schema()
-    components = made.setdefault("components", {})
+    """Return the complete document of `app`, ready for JSON encoding."""
+    spec = app.openapi_schema.to_schema()
+    components = spec.setdefault("components", {})
     components.setdefault("schemas", {})
     components["securitySchemes"] = {"token": _TOKEN}
     components["responses"] = {}
     components["headers"] = {"X-Request-ID": _REQUEST_ID}
-    components["examples"] = examples()
-    components["schemas"] |= of_structs([problem_details.Problem])
+    components["examples"] = problem_examples()
+    components["schemas"] |= struct_schemas([problem_details.Problem])
     for name in EXAMPLES.keys() & components["schemas"].keys():
         components["schemas"][name]["examples"] = [EXAMPLES[name]]
     for path, method, handler in _operations(app):
-        operation = made["paths"][path][method]
+        operation = spec["paths"][path][method]
         operation["security"] = _security(handler)
         for parameter in operation.get("parameters", ()):
-            parameter["schema"] = _of_parameter(parameter["schema"])
+            parameter["schema"] = _parameter_schema(parameter["schema"])
         _fill_headers(operation)
+        _describe_success(operation)
         if method == "get":
             _add_not_modified(operation)
-        if taken := getattr(handler.operation_class, "taken", None):
-            name, schemas, media_types = taken
+        if accepted := getattr(handler.operation_class, "accepted_body", None):
+            name, schemas, media_types = accepted
             components["schemas"] |= schemas
             operation["requestBody"] = _request_body(name, media_types)
         add_problems(operation, handler, components)
         _require_condition(operation)
-    _add_links(made["paths"])
-    _add_request_id(made)
-    # msgspec and Litestar go over sets: in their order the document would be another one at each start.
-    made["components"] = {kind: dict(sorted(members.items())) for kind, members in components.items()}
-    return made
+    _add_links(spec["paths"])
+    _add_request_id(spec)
+    # msgspec and Litestar iterate over sets, so without sorting the document would change with every startup.
+    spec["components"] = {kind: dict(sorted(members.items())) for kind, members in components.items()}
+    return spec
 
 
 def _operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
-    """(path, method, handler) of each operation of the document."""
+    """Yield (path, method, handler) for each operation in the document."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for method, (handler, _) in route.route_handler_map.items():
@@ -83,34 +85,41 @@ def _operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
 
 
 def _security(handler: HTTPRouteHandler) -> list[dict[str, list[str]]]:
-    scope = authorization.scope(handler)
+    scope = authorization.required_scope(handler)
     return [] if scope is None else [{"token": [scope]}]
 
 
-def _of_parameter(schema: dict[str, Any]) -> dict[str, Any]:
-    """Litestar's schema, with whole numbers for limits, and without null: nobody can send that in a URL."""
+def _parameter_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return Litestar's schema with integer limits and without null, which a URL cannot express."""
     options = [option for option in schema.get("oneOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
         schema = {key: value for key, value in schema.items() if key != "oneOf"} | options[0]
     if schema.get("type") == "integer":
-        # As floats the largest ids are not exact.
+        # Floats cannot represent the largest ids exactly.
         limits = {key: min(int(schema[key]), LARGEST_INTEGER) for key in ("minimum", "maximum") if key in schema}
         return schema | limits
     return schema
 
 
 def _fill_headers(operation: dict[str, Any]) -> None:
-    """A ResponseHeader without a value has no schema, which OpenAPI demands; and Litestar keeps them as a set."""
+    """Sort the headers, which Litestar keeps in a set, and add the schema that OpenAPI requires."""
     for response in operation["responses"].values():
         if headers := response.get("headers"):
             response["headers"] = {name: {"schema": {"type": "string"}} | headers[name] for name in sorted(headers)}
 
 
+def _describe_success(operation: dict[str, Any]) -> None:
+    """Describe successful responses by their reason phrase, such as "Created", instead of Litestar's longer texts."""
+    for status, response in operation["responses"].items():
+        if int(status) < 300:
+            response["description"] = HTTPStatus(int(status)).phrase
+
+
 def _add_not_modified(operation: dict[str, Any]) -> None:
-    """What can be read with an ETag can be asked for anew."""
+    """Add If-None-Match and the 304 response to operations whose response has an ETag."""
     if "ETag" in operation["responses"]["200"].get("headers", {}):
         operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
-        operation["responses"]["304"] = {"description": "What the client has, by its ETag, still holds"}
+        operation["responses"]["304"] = {"description": "Not modified: your cached copy is still current"}
 
 
 def _request_body(name: str, media_types: Sequence[str]) -> dict[str, Any]:
@@ -119,33 +128,33 @@ def _request_body(name: str, media_types: Sequence[str]) -> dict[str, Any]:
 
 
 def _require_condition(operation: dict[str, Any]) -> None:
-    """The handler takes a request without If-Match, only to say what it needs (428)."""
+    """Mark If-Match as required where its absence is 428. The handler has it optional, only to return that 428."""
     if "428" in operation["responses"]:
-        (parameter,) = (one for one in operation["parameters"] if one["name"] == "If-Match")
+        (parameter,) = (parameter for parameter in operation["parameters"] if parameter["name"] == "If-Match")
         parameter["required"] = True
 
 
-def _add_request_id(made: dict[str, Any]) -> None:
-    """Every response has it."""
+def _add_request_id(spec: dict[str, Any]) -> None:
+    """Add X-Request-ID to every response."""
     reference = {"$ref": "#/components/headers/X-Request-ID"}
-    for item in made["paths"].values():
+    for item in spec["paths"].values():
         for operation in item.values():
             for response in operation["responses"].values():
                 if "$ref" not in response:
                     response["headers"] = response.get("headers", {}) | {"X-Request-ID": reference}
-    for response in made["components"]["responses"].values():
+    for response in spec["components"]["responses"].values():
         response["headers"] = response.get("headers", {}) | {"X-Request-ID": reference}
 
 
 def _add_links(paths: dict[str, Any]) -> None:
-    """What was made can be read, changed and removed: from each 201 to the operations on its Location."""
+    """Link each 201 response to the operations on the new resource."""
     for path, item in paths.items():
-        one = next((name for name in paths if name.startswith(f"{path}/{{") and name.endswith("_id}")), None)
-        if one is None or "post" not in item:
+        resource = next((name for name in paths if name.startswith(f"{path}/{{") and name.endswith("_id}")), None)
+        if resource is None or "post" not in item:
             continue
-        parameter = one[one.index("{") + 1 : -1]
+        parameter = resource[resource.index("{") + 1 : -1]
         links = item["post"]["responses"]["201"]["links"] = {}
-        for operation in paths[one].values():
+        for operation in paths[resource].values():
             links[operation["operationId"]] = {
                 "operationId": operation["operationId"],
                 "parameters": {f"path.{parameter}": "$response.body#/id"},

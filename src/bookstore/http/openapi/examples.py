@@ -1,4 +1,4 @@
-"""What answers look like: an example for each schema of the OpenAPI document, by its name."""
+"""Example values for the response schemas of the OpenAPI document, by schema name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bookstore.catalog import schemas
 
 _AUTHOR: Final = schemas.Author(id=17, name="Ursula K. Le Guin")
 _GENRE: Final = schemas.Genre(id=3, name="Science Fiction")
-_SHELF: Final = schemas.GenreDetail(id=3, name="Science Fiction", slug="science-fiction", book_count=812)
+_GENRE_DETAIL: Final = schemas.GenreDetail(id=3, name="Science Fiction", slug="science-fiction", book_count=812)
 _BOOK: Final = schemas.Book(
     id=1024,
     title="The Left Hand of Darkness",
@@ -25,15 +25,15 @@ _LISTED: Final = schemas.ListedBook(**{name: getattr(_BOOK, name) for name in _B
 _CURSOR: Final = "u0Q1wq3yNnVbWzEwMjRd"
 
 EXAMPLES: Final[Mapping[str, Any]] = {
-    type(one).__name__: msgspec.to_builtins(one)
-    for one in (
+    type(example).__name__: msgspec.to_builtins(example)
+    for example in (
         _AUTHOR,
         _GENRE,
-        _SHELF,
+        _GENRE_DETAIL,
         _BOOK,
         schemas.BookPage([_LISTED], next_cursor=_CURSOR, total=9966),
         schemas.AuthorPage([_AUTHOR], next_cursor=_CURSOR),
-        schemas.GenrePage([_SHELF], next_cursor=None),
+        schemas.GenrePage([_GENRE_DETAIL], next_cursor=None),
         schemas.NewBooks([1024, 1025]),
     )
 }

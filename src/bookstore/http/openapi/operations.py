@@ -1,7 +1,7 @@
-"""What a handler says for the OpenAPI document, and what Litestar's part of it is.
+"""What a handler declares for the OpenAPI document, and Litestar's configuration for it.
 
-A handler says `responses=problems("not_found")`, `operation_class=body(NewBook)` and
-`response_headers=[ETAG]`; openapi_document.py adds what Litestar cannot know.
+A handler declares `responses=problems("not_found")`, `operation_class=body(BookInput)` and `response_headers=[ETAG]`;
+document.py adds what Litestar cannot derive.
 """
 
 from __future__ import annotations
@@ -21,98 +21,100 @@ from bookstore.http import problem_details
 from bookstore.http.request_body import JSON, MERGE_PATCH
 
 ISBN: Final = {"format": "isbn"}
-"""For a parameter's `schema_extra`; JSON Schema lets anybody name formats."""
+"""For a parameter's `schema_extra`. JSON Schema allows custom formats."""
 
 ETAG: Final = ResponseHeader(
-    name="ETag", documentation_only=True, description="The version of what is sent; for If-Match and If-None-Match"
+    name="ETag",
+    documentation_only=True,
+    description="The version of the representation, for `If-Match` and `If-None-Match`",
 )
 LINK: Final = ResponseHeader(
     name="Link",
     documentation_only=True,
-    description='The next page, where there is one: `</books?cursor=…>; rel="next"`',
+    description='The URL of the next page, if there is one: `</books?cursor=…>; rel="next"`',
 )
-LOCATION: Final = ResponseHeader(name="Location", documentation_only=True, description="The path of what was made")
+LOCATION: Final = ResponseHeader(name="Location", documentation_only=True, description="The path of the new resource")
 
 
 @dataclass
 class Problems(ResponseSpec):
-    """As Litestar keeps what `problems` says."""
+    """The problem codes of one status, as Litestar stores them."""
 
     codes: tuple[str, ...] = ()
 
 
 def problems(*codes: str) -> Mapping[int, ResponseSpec]:
-    """For a handler's `responses`: the codes of PROBLEM_TYPES that it answers beside those of every route."""
+    """Declare, for a handler's `responses`, the problem codes that it returns in addition to those of every route."""
     return {
-        status: Problems(problem_details.Problem, media_type=problem_details.PROBLEM_JSON, codes=tuple(of_status))
-        for status, of_status in by_status(codes).items()
+        status: Problems(problem_details.Problem, media_type=problem_details.PROBLEM_JSON, codes=tuple(status_codes))
+        for status, status_codes in group_by_status(codes).items()
     }
 
 
 def body(struct: type[msgspec.Struct]) -> type[Operation]:
-    """For a handler's `operation_class`: it reads a `struct` with bodies.py."""
+    """Declare, for a handler's `operation_class`, that it reads a `struct` with request_body.py."""
 
-    class _Taking(Operation):
-        taken: ClassVar = (struct.__name__, of_structs([struct]), (JSON,))
+    class _BodyOperation(Operation):
+        accepted_body: ClassVar = (struct.__name__, struct_schemas([struct]), (JSON,))
 
-    return _Taking
+    return _BodyOperation
 
 
 def merge_patch(struct: type[msgspec.Struct]) -> type[Operation]:
-    """For a handler's `operation_class`: it reads a merge patch (RFC 7396) of a `struct`."""
+    """Declare, for a handler's `operation_class`, that it reads a merge patch (RFC 7396) of a `struct`."""
 
-    class _Taking(Operation):
-        taken: ClassVar = (f"{struct.__name__}Patch", _of_patch(struct), (MERGE_PATCH, JSON))
+    class _PatchOperation(Operation):
+        accepted_body: ClassVar = (f"{struct.__name__}Patch", _patch_schemas(struct), (MERGE_PATCH, JSON))
 
-    return _Taking
+    return _PatchOperation
 
 
 def config(**keys: Any) -> OpenAPIConfig:
-    """Litestar's part of the document; `keys` are further ones of OpenAPIConfig."""
+    """Return Litestar's OpenAPI configuration. `keys` are passed to OpenAPIConfig."""
     return OpenAPIConfig(
         title="Bookstore",
         version=version("bookstore"),
         summary="A catalogue of books",
-        description=f"Every error is a problem (RFC 9457) with a stable `code`: see [{problem_details.PROBLEMS_PATH}]"
-        f"({problem_details.PROBLEMS_PATH}).",
+        description="Errors are problem details (RFC 9457) with a stable `code`, which "
+        f"[{problem_details.PROBLEMS_PATH}]({problem_details.PROBLEMS_PATH}) explains.",
         license=License(name="MIT", identifier="MIT"),
         tags=[
-            Tag(name="Books", description="The catalogue"),
-            Tag(name="Authors", description="Who wrote the books"),
-            Tag(name="Genres", description="The shelves"),
-            Tag(name="Health", description="For probes of orchestrators"),
-            Tag(name="Service", description="About the service itself"),
+            Tag(name="Books", description="Search, read and change the books of the catalogue"),
+            Tag(name="Authors", description="Read and change authors, and list their books"),
+            Tag(name="Genres", description="Read and change genres, and list their books"),
+            Tag(name="Health", description="Liveness and readiness probes"),
+            Tag(name="Service", description="Information about the service itself"),
         ],
         use_handler_docstrings=True,
         **keys,
     )
 
 
-def by_status(codes: Sequence[str]) -> dict[int, list[str]]:
-    """The codes under their status, in the order of PROBLEM_TYPES, each once."""
-    found: dict[int, list[str]] = {}
-    for code, kind in PROBLEM_TYPES.items():
+def group_by_status(codes: Sequence[str]) -> dict[int, list[str]]:
+    """Group the distinct codes by status, in the order of PROBLEM_TYPES."""
+    groups: dict[int, list[str]] = {}
+    for code, problem_type in PROBLEM_TYPES.items():
         if code in codes:
-            found.setdefault(kind.status, []).append(code)
-    return found
+            groups.setdefault(problem_type.status, []).append(code)
+    return groups
 
 
-def of_structs(structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
-    """As msgspec describes them: with every limit, and without further members where none are taken."""
+def struct_schemas(structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
+    """Return the JSON schemas of `structs` by name, with all limits."""
     return msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1]
 
 
-def _of_patch(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """A merge patch: any members of the struct's, and null for those that need not be there."""
-    made = of_structs([struct])
-    whole = made.pop(struct.__name__)
+def _patch_schemas(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the schemas of a merge patch: no member is required, and optional members accept null."""
+    schemas = struct_schemas([struct])
+    whole = schemas.pop(struct.__name__)
     members = {
-        name: member if name in whole["required"] else _or_null(member) for name, member in whole["properties"].items()
+        name: member if name in whole["required"] else _nullable(member) for name, member in whole["properties"].items()
     }
     patch = {"title": f"{struct.__name__}Patch", "type": "object", "properties": members, "additionalProperties": False}
-    return made | {f"{struct.__name__}Patch": patch}
+    return schemas | {f"{struct.__name__}Patch": patch}
 
 
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     plain = {key: value for key, value in schema.items() if key != "default"}
     return plain if "anyOf" in plain else {"anyOf": [plain, {"type": "null"}]}

@@ -1,4 +1,4 @@
-"""The problems in the OpenAPI document: each operation's, by status, with an example of every code."""
+"""The problem responses in the OpenAPI document: for each operation, by status, with an example of every code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from litestar.openapi import ResponseSpec
 
 from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import problem_details
-from bookstore.http.openapi.operations import Problems, by_status
+from bookstore.http.openapi.operations import Problems, group_by_status
 
 _EVERYWHERE: Final = (
     "bad_request", "unknown_host", "invalid_parameter", "uri_too_long", "too_many_requests", "internal",
@@ -20,20 +20,22 @@ _WITH_BODY: Final = ("malformed_body", "request_timeout", "too_large", "unsuppor
 _WITH_TOKEN: Final = ("unauthenticated", "forbidden")
 
 _HEADERS: Final[Mapping[int, tuple[str, str]]] = {
-    401: ("WWW-Authenticate", "How to authenticate"),
-    415: ("Accept", "The media types that are taken"),
-    429: ("Retry-After", "After how many seconds to come back"),
-    503: ("Retry-After", "After how many seconds to come back"),
+    401: ("WWW-Authenticate", "The authentication scheme, and why the request was rejected"),
+    415: ("Accept", "The supported media types"),
+    429: ("Retry-After", "The number of seconds to wait before a retry"),
+    503: ("Retry-After", "The number of seconds to wait before a retry"),
 }
 
 
-def examples() -> dict[str, Any]:
-    """For the document's components: one of each code."""
-    return {code: {"summary": kind.title, "value": _example(code)} for code, kind in PROBLEM_TYPES.items()}
+def problem_examples() -> dict[str, Any]:
+    """Return an example of each code, for the document's components."""
+    return {
+        code: {"summary": problem_type.title, "value": _example(code)} for code, problem_type in PROBLEM_TYPES.items()
+    }
 
 
 def add_problems(operation: dict[str, Any], handler: HTTPRouteHandler, components: dict[str, Any]) -> None:
-    """Puts the problems' responses in the place of Litestar's, which are not what we answer."""
+    """Replace Litestar's error responses, which the service never sends, with the problem responses."""
     own = handler.responses or {}
     codes = [*_EVERYWHERE]
     codes += [code for spec in own.values() if isinstance(spec, Problems) for code in spec.codes]
@@ -43,37 +45,37 @@ def add_problems(operation: dict[str, Any], handler: HTTPRouteHandler, component
     for status in [int(status) for status in responses if int(status) >= 400]:
         if not isinstance(own.get(status, None), ResponseSpec) or isinstance(own[status], Problems):
             del responses[str(status)]
-    for status, of_status in sorted(by_status(codes).items()):
-        made = _response(status, of_status)
-        if here := responses.get(str(status)):
-            here["content"] |= made["content"]
-            here["headers"] = here.get("headers", {}) | made.get("headers", {})
+    for status, status_codes in sorted(group_by_status(codes).items()):
+        response = _response(status, status_codes)
+        if existing := responses.get(str(status)):
+            existing["content"] |= response["content"]
+            existing["headers"] = existing.get("headers", {}) | response.get("headers", {})
         else:
-            name = ".".join(of_status)
-            components["responses"][name] = made
+            name = ".".join(status_codes)
+            components["responses"][name] = response
             responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
 
 
 def _response(status: int, codes: Sequence[str]) -> dict[str, Any]:
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
-    made: dict[str, Any] = {
+    response: dict[str, Any] = {
         "description": "; ".join(f"{PROBLEM_TYPES[code].title} (`{code}`)" for code in codes),
         "content": {problem_details.PROBLEM_JSON: content},
     }
     if status in _HEADERS:
         name, description = _HEADERS[status]
-        made["headers"] = {name: {"description": description, "schema": {"type": "string"}}}
-    return made
+        response["headers"] = {name: {"description": description, "schema": {"type": "string"}}}
+    return response
 
 
 def _example(code: str) -> dict[str, Any]:
-    kind = PROBLEM_TYPES[code]
+    problem_type = PROBLEM_TYPES[code]
     return {
         "type": f"{problem_details.PROBLEMS_PATH}#{code}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": f"{kind.title}.",
+        "title": problem_type.title,
+        "status": problem_type.status,
+        "detail": f"{problem_type.title}.",
         "instance": "/books",
         "code": code,
         "request_id": "0af7651916cd43dd8448eb211c80319c",

@@ -28,22 +28,22 @@ class AuthorController(Controller):
         operation_id="listAuthors",
         summary="List authors",
         response_headers=[ETAG, LINK],
-        dependencies={"asked": Provide(list_parameters.named_query, sync_to_thread=False)},
+        dependencies={"list_query": Provide(list_parameters.named_query, sync_to_thread=False)},
     )
     async def list_authors(
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        asked: NamedDependency[SkipValidation[NamedQuery]],
+        list_query: NamedDependency[SkipValidation[NamedQuery]],
     ) -> Response[schemas.AuthorPage]:
-        """A page of the authors. Follow `next_cursor`, or the Link, until there is none."""
-        return await responses.named(request, database, AuthorRepository, asked)
+        """Returns a page of authors. To get the next page, follow `next_cursor` or the `Link` header."""
+        return await responses.named_page(request, database, AuthorRepository, list_query)
 
     @get(
         "/{author_id:int}",
         opt=authorization.PUBLIC,
         operation_id="getAuthor",
-        summary="Read one author",
+        summary="Get an author",
         response_headers=[ETAG],
         responses=problems("not_found"),
     )
@@ -53,12 +53,12 @@ class AuthorController(Controller):
         database: NamedDependency[SkipValidation[Database]],
         author_id: list_parameters.Id,
     ) -> Response[schemas.Author]:
-        """One author. Two of them may have the same name."""
+        """Returns an author. Names are not unique: two authors may have the same name."""
 
         def read(session: Session) -> schemas.Representation | None:
             return AuthorRepository(session).find(author_id)
 
-        return await responses.single(request, database, read, read, AuthorRepository.not_found_message(author_id))
+        return await responses.resource(request, database, read, read, AuthorRepository.not_found_message(author_id))
 
     @get(
         "/{author_id:int}/books",
@@ -67,38 +67,40 @@ class AuthorController(Controller):
         summary="List an author's books",
         response_headers=[ETAG, LINK],
         responses=problems("not_found"),
-        dependencies={"asked": Provide(list_parameters.book_query, sync_to_thread=False)},
+        dependencies={"list_query": Provide(list_parameters.book_query, sync_to_thread=False)},
     )
     async def list_books_of_author(
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        asked: NamedDependency[SkipValidation[BookQuery]],
+        list_query: NamedDependency[SkipValidation[BookQuery]],
         author_id: list_parameters.Id,
         genre: list_parameters.Genre = None,
     ) -> Response[schemas.BookPage]:
-        """A page of the books that the author wrote, alone or with others."""
+        """Returns a page of the books that the author wrote, alone or with co-authors."""
 
         def exists(session: Session) -> bool:
             return AuthorRepository(session).find(author_id) is not None
 
         missing = AuthorRepository.not_found_message(author_id)
-        return await responses.books(request, database, asked, exists, missing, author_id=author_id, genre=genre)
+        return await responses.book_page(
+            request, database, list_query, exists, missing, author_id=author_id, genre=genre
+        )
 
 
 Db = NamedDependency[SkipValidation[Database]]
 
-_ONE = "/{author_id:int}"
+_RESOURCE = "/{author_id:int}"
 
 
 class AuthorEditor(AuthorController):
-    """Reading and writing: Litestar lets no second controller have the paths of a first one."""
+    """Reading and writing in one controller, because Litestar does not let two controllers share paths."""
 
     opt = authorization.WRITE
 
     @post(
         operation_id="createAuthor",
-        summary="Add an author",
+        summary="Create an author",
         operation_class=body(AuthorInput),
         response_headers=[ETAG, LOCATION],
         responses=problems("idempotency_key_reused"),
@@ -106,12 +108,12 @@ class AuthorEditor(AuthorController):
     async def create_author(
         self, request: Request[Any, Any, Any], database: Db, idempotency_key: IdempotencyKey = None
     ) -> Response[schemas.Author]:
-        """Two authors may have the same name: each POST makes one."""
-        draft = await mutations.draft(request, AuthorInput)
-        return await mutations.create_named(request, database, idempotency_key, AuthorRepository, draft, "/authors")
+        """Creates an author. Names are not unique, so repeating the request creates another author."""
+        author = await mutations.read_input(request, AuthorInput)
+        return await mutations.create_named(request, database, idempotency_key, AuthorRepository, author, "/authors")
 
     @put(
-        _ONE,
+        _RESOURCE,
         operation_id="replaceAuthor",
         summary="Replace an author",
         operation_class=body(AuthorInput),
@@ -121,14 +123,14 @@ class AuthorEditor(AuthorController):
     async def replace_author(
         self, request: Request[Any, Any, Any], database: Db, author_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Author]:
-        """The author's books show the new name, and are found by it."""
-        draft = await mutations.draft(request, AuthorInput)
-        return await mutations.change_named(database, if_match, AuthorRepository, author_id, lambda _: draft)
+        """Replaces the author. Their books show the new name and can be found by it."""
+        author = await mutations.read_input(request, AuthorInput)
+        return await mutations.change_named(database, if_match, AuthorRepository, author_id, lambda _: author)
 
     @patch(
-        _ONE,
+        _RESOURCE,
         operation_id="changeAuthor",
-        summary="Change an author",
+        summary="Update an author",
         operation_class=merge_patch(AuthorInput),
         response_headers=[ETAG],
         responses=problems("not_found", "stale", "if_match_required"),
@@ -136,18 +138,18 @@ class AuthorEditor(AuthorController):
     async def change_author(
         self, request: Request[Any, Any, Any], database: Db, author_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.Author]:
-        """Members of the body take the place of the author's (RFC 7396)."""
-        edit = await mutations.edit(request, AuthorInput)
+        """Updates the members in the body and leaves all others unchanged (merge patch, RFC 7396)."""
+        edit = await mutations.read_patch(request, AuthorInput)
         return await mutations.change_named(database, if_match, AuthorRepository, author_id, edit)
 
     @delete(
-        _ONE,
+        _RESOURCE,
         operation_id="deleteAuthor",
-        summary="Remove an author",
+        summary="Delete an author",
         responses=problems("not_found", "stale", "in_use"),
     )
     async def delete_author(
         self, database: Db, author_id: list_parameters.Id, if_match: IfMatch = None, detach: Detach = False
     ) -> None:
-        """An author who has books stays, unless `detach` takes them away first."""
+        """Deletes the author. An author with books is deleted only with `detach`."""
         await mutations.remove_named(database, if_match, AuthorRepository, author_id, detach)

@@ -28,22 +28,22 @@ class GenreController(Controller):
         operation_id="listGenres",
         summary="List genres",
         response_headers=[ETAG, LINK],
-        dependencies={"asked": Provide(list_parameters.named_query, sync_to_thread=False)},
+        dependencies={"list_query": Provide(list_parameters.named_query, sync_to_thread=False)},
     )
     async def list_genres(
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        asked: NamedDependency[SkipValidation[NamedQuery]],
+        list_query: NamedDependency[SkipValidation[NamedQuery]],
     ) -> Response[schemas.GenrePage]:
-        """A page of the genres. Follow `next_cursor`, or the Link, until there is none."""
-        return await responses.named(request, database, GenreRepository, asked)
+        """Returns a page of genres. To get the next page, follow `next_cursor` or the `Link` header."""
+        return await responses.named_page(request, database, GenreRepository, list_query)
 
     @get(
         "/{genre_id:int}",
         opt=authorization.PUBLIC,
         operation_id="getGenre",
-        summary="Read one genre",
+        summary="Get a genre",
         response_headers=[ETAG],
         responses=problems("not_found"),
     )
@@ -53,12 +53,12 @@ class GenreController(Controller):
         database: NamedDependency[SkipValidation[Database]],
         genre_id: list_parameters.Id,
     ) -> Response[schemas.GenreDetail]:
-        """One genre and how many books are of it."""
+        """Returns a genre with its number of books."""
 
         def read(session: Session) -> schemas.Representation | None:
             return GenreRepository(session).find(genre_id)
 
-        return await responses.single(request, database, read, read, GenreRepository.not_found_message(genre_id))
+        return await responses.resource(request, database, read, read, GenreRepository.not_found_message(genre_id))
 
     @get(
         "/{genre_id:int}/books",
@@ -67,40 +67,40 @@ class GenreController(Controller):
         summary="List a genre's books",
         response_headers=[ETAG, LINK],
         responses=problems("not_found"),
-        dependencies={"asked": Provide(list_parameters.book_query, sync_to_thread=False)},
+        dependencies={"list_query": Provide(list_parameters.book_query, sync_to_thread=False)},
     )
     async def list_books_of_genre(
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        asked: NamedDependency[SkipValidation[BookQuery]],
+        list_query: NamedDependency[SkipValidation[BookQuery]],
         genre_id: list_parameters.Id,
         author_id: list_parameters.AuthorId = None,
     ) -> Response[schemas.BookPage]:
-        """A page of the genre's books."""
+        """Returns a page of the genre's books."""
 
         def exists(session: Session) -> bool:
             return GenreRepository(session).find(genre_id) is not None
 
         missing = GenreRepository.not_found_message(genre_id)
-        return await responses.books(
-            request, database, asked, exists, missing, genre=str(genre_id), author_id=author_id
+        return await responses.book_page(
+            request, database, list_query, exists, missing, genre=str(genre_id), author_id=author_id
         )
 
 
 Db = NamedDependency[SkipValidation[Database]]
 
-_ONE = "/{genre_id:int}"
+_RESOURCE = "/{genre_id:int}"
 
 
 class GenreEditor(GenreController):
-    """Reading and writing: Litestar lets no second controller have the paths of a first one."""
+    """Reading and writing in one controller, because Litestar does not let two controllers share paths."""
 
     opt = authorization.WRITE
 
     @post(
         operation_id="createGenre",
-        summary="Add a genre",
+        summary="Create a genre",
         operation_class=body(GenreInput),
         response_headers=[ETAG, LOCATION],
         responses=problems("name_taken", "idempotency_key_reused"),
@@ -108,12 +108,12 @@ class GenreEditor(GenreController):
     async def create_genre(
         self, request: Request[Any, Any, Any], database: Db, idempotency_key: IdempotencyKey = None
     ) -> Response[schemas.GenreDetail]:
-        """Where the name or the slug is another genre's, the answer names that one."""
-        draft = await mutations.draft(request, GenreInput)
-        return await mutations.create_named(request, database, idempotency_key, GenreRepository, draft, "/genres")
+        """Creates a genre. If another genre has the name or slug, the response is 409 and identifies that genre."""
+        genre = await mutations.read_input(request, GenreInput)
+        return await mutations.create_named(request, database, idempotency_key, GenreRepository, genre, "/genres")
 
     @put(
-        _ONE,
+        _RESOURCE,
         operation_id="replaceGenre",
         summary="Replace a genre",
         operation_class=body(GenreInput),
@@ -123,14 +123,14 @@ class GenreEditor(GenreController):
     async def replace_genre(
         self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.GenreDetail]:
-        """Without a slug the name makes a new one."""
-        draft = await mutations.draft(request, GenreInput)
-        return await mutations.change_named(database, if_match, GenreRepository, genre_id, lambda _: draft)
+        """Replaces the genre. Without a `slug`, a new one is derived from the name."""
+        genre = await mutations.read_input(request, GenreInput)
+        return await mutations.change_named(database, if_match, GenreRepository, genre_id, lambda _: genre)
 
     @patch(
-        _ONE,
+        _RESOURCE,
         operation_id="changeGenre",
-        summary="Change a genre",
+        summary="Update a genre",
         operation_class=merge_patch(GenreInput),
         response_headers=[ETAG],
         responses=problems("not_found", "name_taken", "stale", "if_match_required"),
@@ -138,18 +138,18 @@ class GenreEditor(GenreController):
     async def change_genre(
         self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None
     ) -> Response[schemas.GenreDetail]:
-        """Members of the body take the place of the genre's (RFC 7396)."""
-        edit = await mutations.edit(request, GenreInput)
+        """Updates the members in the body and leaves all others unchanged (merge patch, RFC 7396)."""
+        edit = await mutations.read_patch(request, GenreInput)
         return await mutations.change_named(database, if_match, GenreRepository, genre_id, edit)
 
     @delete(
-        _ONE,
+        _RESOURCE,
         operation_id="deleteGenre",
-        summary="Remove a genre",
+        summary="Delete a genre",
         responses=problems("not_found", "stale", "in_use"),
     )
     async def delete_genre(
         self, database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None, detach: Detach = False
     ) -> None:
-        """A genre that has books stays, unless `detach` takes them away first."""
+        """Deletes the genre. A genre with books is deleted only with `detach`."""
         await mutations.remove_named(database, if_match, GenreRepository, genre_id, detach)

@@ -1,4 +1,4 @@
-"""/health: is the worker alive, may it have traffic. Both say who answers."""
+"""/health: liveness and readiness probes. Both identify the worker that responds."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from bookstore.http import authorization, problem_details
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`worker` counts from 1 within a server; null where something else than `bookstore serve` started
-    the worker. `reason` says why a worker is not ready."""
+    """The state of a worker. `worker` is its number within the server, counted from 1, or null if it was not started by
+    `bookstore serve`. `reason` explains why a worker is not ready."""
 
     status: Literal["alive", "ready", "not_ready"]
     profile: str
@@ -33,20 +33,20 @@ class HealthController(Controller):
     tags = ("Health",)
     opt = authorization.PUBLIC
 
-    @get("/live", operation_id="getLive", summary="Is the worker alive?")
+    @get("/live", operation_id="getLive", summary="Check liveness")
     async def live(self, database: NamedDependency[SkipValidation[Database]]) -> Health:
-        """Answers as long as the event loop turns; asks no database: a restart would not mend one."""
+        """Responds with 200 as long as the event loop runs. Does not check the database, which a restart cannot fix."""
         return _health("alive", database)
 
     @get(
         "/ready",
         operation_id="getReady",
-        summary="May the worker have traffic?",
+        summary="Check readiness",
         responses={HTTP_503_SERVICE_UNAVAILABLE: ResponseSpec(Health, description="The worker is not ready")},
     )
     async def ready(self, readiness: NamedDependency[SkipValidation[Readiness]]) -> Response[Health]:
-        """200 where the database answers within a second and has the schema of this version, else 503. An answer
-        holds for a second. A worker that is busy, and gets its work done, is ready."""
+        """Responds with 200 if the database answers within a second and has the schema of this version, otherwise with
+        503. The result is cached for a second. A busy worker that completes its requests is ready."""
         reason = await readiness.obstacle()
         if reason is None:
             return Response(_health("ready", readiness.database), status_code=HTTP_200_OK)

@@ -1,4 +1,4 @@
-"""Query parameters of lists: filters, order, pagination, with their limits and their texts in the OpenAPI document."""
+"""Query parameters of lists: filters, order and pagination, with their limits and OpenAPI descriptions."""
 
 from __future__ import annotations
 
@@ -15,63 +15,70 @@ from bookstore.exceptions import ApiError, FieldError
 from bookstore.http.openapi.operations import ISBN
 
 DEFAULT_LIMIT: Final = 20
-
 LARGEST_LIMIT: Final = 200
-
 LARGEST_ID: Final = 2**63 - 1
-
 MOST_CHARACTERS: Final = 100
-"""Of the words of a search."""
+"""In a search query."""
 
 _FIELDS: Final = "^({0})(,({0}))*$".format("|".join(schemas.ListedBook.__struct_fields__))
 
-_InTurn = NamedDependency[SkipValidation[Database]]
-"""What a dependency of a handler asks for to be resolved after `database`: side by side with it Litestar would
-start a task for each, 200 µs a request."""
+_AfterDatabase = NamedDependency[SkipValidation[Database]]
+"""Declared by a dependency so that it is resolved after `database`. Litestar would otherwise resolve both
+concurrently, with a task for each, which costs 200 µs per request."""
 
 Id = Annotated[int, PathParameter(ge=1, le=LARGEST_ID)]
 
-Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_LIMIT, description="How many on a page at most.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_LIMIT, description="The maximum number of items on a page.")]
 
 Cursor = Annotated[
-    str | None, QueryParameter(min_length=1, max_length=4000, description="`next_cursor` of the page before.")
+    str | None, QueryParameter(min_length=1, max_length=4000, description="The `next_cursor` of the previous page.")
 ]
 
-Total = Annotated[bool, QueryParameter(description="Whether to count all pages; on a large catalogue that takes time.")]
+Total = Annotated[
+    bool, QueryParameter(description="Return the `total` number of items on all pages. Slow on a large catalogue.")
+]
 
 
-def _is_text(maximum: int = MOST_CHARACTERS, **more: Any) -> Any:
+def _text_parameter(maximum: int = MOST_CHARACTERS, **more: Any) -> Any:
     return QueryParameter(min_length=1, max_length=maximum, **more)
 
 
-AuthorId = Annotated[int | None, QueryParameter(ge=1, le=LARGEST_ID, description="Books of this author.")]
+AuthorId = Annotated[int | None, QueryParameter(ge=1, le=LARGEST_ID, description="Only books by this author.")]
 
 Genre = Annotated[
     str | None,
-    _is_text(pattern="^([0-9]{1,18}|[0-9]*[a-z-][a-z0-9-]*)$", description="Books of this genre: its slug or its id."),
+    _text_parameter(
+        pattern="^([0-9]{1,18}|[0-9]*[a-z-][a-z0-9-]*)$", description="Only books of this genre, given as slug or id."
+    ),
 ]
 
 
 def book_query(
-    database: _InTurn,  # noqa: ARG001 - for its turn
+    database: _AfterDatabase,  # noqa: ARG001 - for the order of resolution
     language: Annotated[
         str | None,
-        QueryParameter(pattern="^[a-z]{2,3}(-[A-Z]{2})?$", description="`en` finds `en-US` too, `en-US` no other."),
+        QueryParameter(
+            pattern="^[a-z]{2,3}(-[A-Z]{2})?$",
+            description="Only books in this language. `en` also matches `en-US`; `en-US` matches only itself.",
+        ),
     ] = None,
     isbn13: Annotated[
-        str | None, _is_text(20, description="ISBN-13 or ISBN-10, with or without hyphens.", schema_extra=ISBN)
+        str | None,
+        _text_parameter(20, description="An ISBN-13 or ISBN-10, with or without hyphens.", schema_extra=ISBN),
     ] = None,
     year_from: Annotated[
-        int | None, QueryParameter(ge=EARLIEST_YEAR, le=LATEST_YEAR, description="Published in this year or later.")
+        int | None,
+        QueryParameter(ge=EARLIEST_YEAR, le=LATEST_YEAR, description="Only books published in this year or later."),
     ] = None,
     year_to: Annotated[
-        int | None, QueryParameter(ge=EARLIEST_YEAR, le=LATEST_YEAR, description="Published in this year or before.")
+        int | None,
+        QueryParameter(ge=EARLIEST_YEAR, le=LATEST_YEAR, description="Only books published in this year or earlier."),
     ] = None,
     q: Annotated[
         str | None,
-        _is_text(
-            description="Words of the title and of the authors' names, all of which have to be there; accents and "
-            "case do not matter, typing errors hardly.",
+        _text_parameter(
+            description="Search words. A book matches if all of them occur in its title or its authors' names. Accents "
+            "and case are ignored; a word that occurs in no book is replaced by the most similar ones.",
             schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"},
         ),
     ] = None,
@@ -79,9 +86,9 @@ def book_query(
         str | None,
         QueryParameter(
             min_length=1,
-            description="`id`, `title`, `publication_year`, `created_at` or, with `q`, `relevance`; `-` for "
-            "descending, several by comma, each once. Books without a year come last. Words of `q` "
-            "that over 5,000 books have allow `relevance` and `id` only.",
+            description="Sort keys, separated by commas, each at most once: `id`, `title`, `publication_year`, "
+            "`created_at` or, with `q`, `relevance`. Prefix a key with `-` for descending order. Books without a year "
+            "come last. If `q` matches more than 5,000 books, only `relevance` and `id` are allowed.",
             schema_extra={"pattern": sorting.pattern([*sorting.BOOKS, "relevance"])},
         ),
     ] = None,
@@ -89,7 +96,8 @@ def book_query(
         str | None,
         QueryParameter(
             min_length=1,
-            description="Only these members, by comma: `id,title`; `created_at` and `updated_at` too.",
+            description="The members to return, separated by commas, such as `id,title`. Includes `created_at` and "
+            "`updated_at`, which are omitted by default.",
             schema_extra={"pattern": _FIELDS},
         ),
     ] = None,
@@ -97,7 +105,7 @@ def book_query(
     cursor: Cursor = None,
     total: Total = False,
 ) -> BookQuery:
-    """What every list of books may be asked for, beside author and genre."""
+    """The parameters of every list of books, except author and genre."""
     return BookQuery(
         language=language,
         isbn13=None if isbn13 is None else _isbn13(isbn13),
@@ -113,26 +121,26 @@ def book_query(
 
 
 def named_query(
-    database: _InTurn,  # noqa: ARG001 - for its turn
+    database: _AfterDatabase,  # noqa: ARG001 - for the order of resolution
     sort: Annotated[
         str,
         QueryParameter(
             min_length=1,
-            description="`id` or `name`; `-` for descending.",
-            schema_extra={"pattern": sorting.pattern(sorting.AUTHORS)},  # genres have the same
+            description="The sort key: `id` or `name`. Prefix it with `-` for descending order.",
+            schema_extra={"pattern": sorting.pattern(sorting.AUTHORS)},  # the same as for genres
         ),
     ] = "id",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     total: Total = False,
 ) -> NamedQuery:
-    """What a list of authors or genres is asked for."""
+    """The parameters of a list of authors or genres."""
     return NamedQuery(sort=sort, limit=limit, cursor=cursor, total=total)
 
 
 def _isbn13(text: str) -> str:
-    found = isbn.to_isbn13(text, restore_zeros=False)
-    if found is None:
-        detail = f"found '{text}'; allowed is an ISBN-13 or ISBN-10 whose check digit is right"
+    isbn13 = isbn.to_isbn13(text, restore_zeros=False)
+    if isbn13 is None:
+        detail = f"found '{text}'; allowed is an ISBN-13 or ISBN-10 with a correct check digit"
         raise ApiError("invalid_parameter", f"isbn13: {detail}", FieldError(detail, parameter="isbn13"))
-    return found
+    return isbn13

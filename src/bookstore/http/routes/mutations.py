@@ -1,4 +1,4 @@
-"""What writing has in common: bodies, conditions, idempotency keys, and answers after the commit."""
+"""Shared by the writing routes: bodies, preconditions, idempotency keys, and responses that follow the commit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ IfMatch = Annotated[
     str | None,
     HeaderParameter(
         name="If-Match",
-        description="The ETag of the state that is meant, or `*`; another one is not changed (412).",
+        description="The `ETag` of the version to change, or `*` for any version. If the resource has changed since, "
+        "the response is 412 and nothing is changed.",
         schema_extra={"pattern": conditional.PATTERN, "examples": ["*"]},
     ),
 ]
@@ -37,44 +38,49 @@ IdempotencyKey = Annotated[
     HeaderParameter(
         name="Idempotency-Key",
         pattern="^[!-~]{1,255}$",
-        description="A text of the client's, new for each thing to make: for 24 hours the same request with the same "
-        "key makes nothing more and gets the same answer.",
+        description="A string of your choice that makes it safe to retry: for 24 hours, the same request with the same "
+        "key creates nothing more and returns the first response. Use a new key for each creation.",
     ),
 ]
 Detach = Annotated[
-    bool, QueryParameter(description="Whether books that refer to it lose it; without, that is refused.")
+    bool,
+    QueryParameter(
+        description="Also remove the resource from all books that refer to it. Otherwise such books cause a 409."
+    ),
 ]
 
 
-async def draft(request: Request[Any, Any, Any], kind: type[D]) -> D:
-    """The body as a draft of this kind. Raises ApiError for what is wrong with it."""
-    return request_body.convert(await _document(request, request_body.JSON), kind).validate()
+async def read_input(request: Request[Any, Any, Any], kind: type[D]) -> D:
+    """Return the body as an input of this `kind`. Raises ApiError if it is invalid."""
+    return request_body.convert(await _read_json(request, request_body.JSON), kind).validate()
 
 
-async def batch(request: Request[Any, Any, Any]) -> list[BookInput]:
-    """The body as the drafts of many books. Raises ApiError for what is wrong with it."""
-    return request_body.convert(await _document(request, request_body.JSON), BookBatch).validate()
+async def read_batch(request: Request[Any, Any, Any]) -> list[BookInput]:
+    """Return the body as the inputs of several books. Raises ApiError if it is invalid."""
+    return request_body.convert(await _read_json(request, request_body.JSON), BookBatch).validate()
 
 
-async def edit(request: Request[Any, Any, Any], kind: type[D]) -> Callable[[D], D]:
-    """The body, a merge patch (RFC 7396), as what it makes of a draft. Raises ApiError for what is wrong with it."""
-    patch = await _document(request, request_body.MERGE_PATCH, request_body.JSON)
+async def read_patch(request: Request[Any, Any, Any], kind: type[D]) -> Callable[[D], D]:
+    """Return a function that applies the body, a merge patch (RFC 7396), to an input. Raises ApiError if it is invalid;
+    so does the function."""
+    patch = await _read_json(request, request_body.MERGE_PATCH, request_body.JSON)
     if not isinstance(patch, dict):
-        raise ApiError("invalid_body", "A merge patch is an object.", FieldError("An object is needed.", pointer=""))
+        detail = "A merge patch must be a JSON object."
+        raise ApiError("invalid_body", detail, FieldError(detail, pointer=""))
 
-    def edited(was: D) -> D:
-        return request_body.convert(_merged(msgspec.to_builtins(was), patch), kind).validate()
+    def apply(before: D) -> D:
+        return request_body.convert(_merge(msgspec.to_builtins(before), patch), kind).validate()
 
-    return edited
+    return apply
 
 
-def _merged(document: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Drafts are flat: a member of the patch takes the place of the draft's, null takes it away."""
+def _merge(document: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply a merge patch to a flat document: members of the patch replace its members, null removes them."""
     whole = {**document, **patch}
     return {name: value for name, value in whole.items() if value is not None or name not in document}
 
 
-async def _document(request: Request[Any, Any, Any], *accepted: str) -> object:
+async def _read_json(request: Request[Any, Any, Any], *accepted: str) -> object:
     headers = request.headers
     return request_body.parse(
         await request.body(), headers.get("content-type"), accepted, headers.get("content-encoding")
@@ -87,15 +93,15 @@ async def create(
     key: str | None,
     make: Callable[[Session], schemas.StoredResponse],
 ) -> Response[Any]:
-    """The answer of `make`, committed; with an Idempotency-Key `key` the one that was given before."""
-    asked = _digest(request, await request.body())
+    """Return the answer of `make` after the commit, or the stored answer if `key` (Idempotency-Key) was used before."""
+    digest = _digest(request, await request.body())
 
     def work(session: Session) -> schemas.StoredResponse:
         if key is None:
             return make(session)
         keys = IdempotencyRepository(session, request.auth.name, key)
-        if kept := keys.claim(asked):
-            return msgspec.structs.replace(kept, replayed=True)
+        if stored := keys.claim(digest):
+            return msgspec.structs.replace(stored, replayed=True)
         answer = make(session)
         keys.store(answer)
         return answer
@@ -105,25 +111,28 @@ async def create(
     return Response(answer.body, status_code=answer.status, headers=headers)
 
 
-def created(path: str, of: int, seen: schemas.Representation | None) -> schemas.StoredResponse:
-    """201 with what was made, the resource `of` at `path`."""
-    assert seen is not None
-    headers = responses.validators(seen) | {"Location": f"{path}/{of}"}
-    return schemas.StoredResponse(201, headers, msgspec.Raw(msgspec.json.encode(seen.body)))
+def created_answer(path: str, entity_id: int, created: schemas.Representation | None) -> schemas.StoredResponse:
+    """Return 201 with the new resource `entity_id` of the collection at `path`."""
+    assert created is not None
+    headers = responses.validator_headers(created) | {"Location": f"{path}/{entity_id}"}
+    return schemas.StoredResponse(201, headers, msgspec.Raw(msgspec.json.encode(created.body)))
 
 
-def made(body: msgspec.Struct) -> schemas.StoredResponse:
-    """201 with what is said of several new resources."""
+def batch_answer(body: msgspec.Struct) -> schemas.StoredResponse:
+    """Return 201 with a `body` that describes several new resources."""
     return schemas.StoredResponse(201, {"Cache-Control": "no-store"}, msgspec.Raw(msgspec.json.encode(body)))
 
 
 async def change(database: Database, if_match: str | None, work: Change, missing: str) -> Response[Any]:
-    """What `work` made of a resource, committed. Raises ApiError: if_match_required, stale, not_found."""
-    meant = conditional.required(if_match)
-    seen = await database.run(lambda session: work(session, lambda tag: conditional.check_match(meant, tag)))
-    if seen is None:
+    """Return the resource after `work` and the commit.
+
+    Raises ApiError `if_match_required`, `stale`, or `not_found` with the detail `missing`.
+    """
+    required = conditional.require_if_match(if_match)
+    changed = await database.run(lambda session: work(session, lambda tag: conditional.check_match(required, tag)))
+    if changed is None:
         raise ApiError("not_found", missing)
-    return Response(seen.body, headers=responses.validators(seen))
+    return Response(changed.body, headers=responses.validator_headers(changed))
 
 
 async def create_named(
@@ -131,15 +140,15 @@ async def create_named(
     database: Database,
     key: str | None,
     repository: type[NamedEntityRepository[Any]],
-    draft: msgspec.Struct,
+    entity: msgspec.Struct,
     path: str,
 ) -> Response[Any]:
-    """201 with a new author or genre."""
+    """Create an author or genre and return 201 with it."""
 
     def make(session: Session) -> schemas.StoredResponse:
-        rows = repository(session)
-        of = rows.create(draft)
-        return created(path, of, rows.find(of))
+        entities = repository(session)
+        entity_id = entities.create(entity)
+        return created_answer(path, entity_id, entities.find(entity_id))
 
     return await create(request, database, key, make)
 
@@ -148,31 +157,34 @@ async def change_named(
     database: Database,
     if_match: str | None,
     repository: type[NamedEntityRepository[Any]],
-    of: int,
+    entity_id: int,
     edit: Callable[[Any], msgspec.Struct],
 ) -> Response[Any]:
-    """An author or genre as `edit` makes it. Raises ApiError as `change`."""
-    missing = repository.not_found_message(of)
-    return await change(database, if_match, lambda session, check: repository(session).change(of, check, edit), missing)
+    """Apply `edit` to an author or genre and return it. Raises ApiError as `change` does."""
+
+    def work(session: Session, check: Check) -> schemas.Representation | None:
+        return repository(session).change(entity_id, check, edit)
+
+    return await change(database, if_match, work, repository.not_found_message(entity_id))
 
 
 async def remove_named(
-    database: Database, if_match: str | None, repository: type[NamedEntityRepository[Any]], of: int, detach: bool
+    database: Database, if_match: str | None, repository: type[NamedEntityRepository[Any]], entity_id: int, detach: bool
 ) -> None:
-    """Removes an author or genre. Raises ApiError as `remove`, and `in_use`."""
+    """Remove an author or genre. Raises ApiError as `remove` does, and `in_use`."""
 
     def work(session: Session, check: Check) -> bool:
-        return repository(session).remove(of, check, detach=detach)
+        return repository(session).remove(entity_id, check, detach=detach)
 
-    await remove(database, if_match, work, repository.not_found_message(of))
+    await remove(database, if_match, work, repository.not_found_message(entity_id))
 
 
 async def remove(database: Database, if_match: str | None, work: Removal, missing: str) -> None:
-    """Removes a resource. Raises ApiError: stale, not_found, and what `work` raises."""
+    """Remove a resource. Raises ApiError `stale`, `not_found` with the detail `missing`, and those of `work`."""
     if not await database.run(lambda session: work(session, lambda tag: conditional.check_match(if_match, tag))):
         raise ApiError("not_found", missing)
 
 
 def _digest(request: Request[Any, Any, Any], body: bytes) -> bytes:
-    said = f"{request.scope['method']} {request.scope['path']}\n{request.headers.get('content-type', '')}\n"
-    return hashlib.sha256(said.encode() + body).digest()
+    head = f"{request.scope['method']} {request.scope['path']}\n{request.headers.get('content-type', '')}\n"
+    return hashlib.sha256(head.encode() + body).digest()

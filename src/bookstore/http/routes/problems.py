@@ -1,4 +1,4 @@
-"""/problems: what each code of a problem means. The `type` of every error leads here."""
+"""/problems: the documentation of the problem codes. The `type` of every error points to it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bookstore.http.problem_details import PROBLEMS_PATH
     PROBLEMS_PATH,
     opt=authorization.PUBLIC,
     operation_id="getProblems",
-    summary="Read what the codes of problems mean",
+    summary="Get the documentation of the problem codes",
     tags=["Service"],
     media_type=MediaType.HTML,
 )
 async def problems() -> Response[str]:
-    """docs/problems.md as a page; `/problems#stale` is the section of the code `stale`."""
+    """Returns an HTML page that explains every problem code. `/problems#stale` is the section of the code `stale`."""
     return Response(_page(), headers={"Content-Security-Policy": "default-src 'none'"})
 
 
@@ -31,11 +31,11 @@ async def problems() -> Response[str]:
 def _page() -> str:
     text = (shipped("docs") / "problems.md").read_text("utf-8")
     head = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Problems</title>\n'
-    return head + "\n".join(_html(text)) + "\n</html>\n"
+    return head + "\n".join(_render_html(text)) + "\n</html>\n"
 
 
-def _html(markdown: str) -> Iterator[str]:
-    """The Markdown that the page is written in: headings, paragraphs, `code` and one fenced block."""
+def _render_html(markdown: str) -> Iterator[str]:
+    """Render the Markdown that docs/problems.md uses: headings, paragraphs, `code` and one fenced block."""
     for block in markdown.strip().split("\n\n"):
         if heading := re.fullmatch(r"(#+) (.+)", block):
             level, text = len(heading[1]), escape(heading[2])

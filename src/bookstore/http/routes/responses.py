@@ -1,4 +1,4 @@
-"""Responses of reading routes: bodies, validators, `304 Not Modified`, links to the next page."""
+"""Responses of the reading routes: bodies, validators (ETag, Last-Modified), 304 Not Modified, next-page links."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from bookstore.http import conditional
 
 _STATE: Final = sa.select(STATE)
 
+CACHE_CONTROL: Final = "public, no-cache"
+"""A cache may store the response but must revalidate it before each use."""
 
-KEEP: Final = "public, no-cache"
-"""A cache may keep the answer, and asks before each use whether it still holds."""
 
-
-async def books(
+async def book_page(
     request: Request[Any, Any, Any],
     database: Database,
     query: BookQuery,
@@ -36,16 +35,19 @@ async def books(
     missing: str = "",
     **filters: Any,
 ) -> Response[Any]:
-    """A page of the books that `query` and the `filters` ask for. Raises ApiError for what is wrong with them,
-    and `not_found`, saying `missing`, where there is no book and `exists` says no."""
-    asked = msgspec.structs.replace(query, **filters)
-    asked.check()
+    """Return a page of the books that match `query` and `filters`.
+
+    Raises ApiError if these are invalid, and `not_found` with the detail `missing` if the page is empty and `exists`
+    returns False.
+    """
+    filtered = msgspec.structs.replace(query, **filters)
+    filtered.check()
 
     def read(session: Session) -> schemas.Representation:
-        seen = BookRepository(session, database.profile.loading).page(asked)
-        if seen.tag is None and not exists(session):
+        books = BookRepository(session, database.profile.loading).page(filtered)
+        if books.tag is None and not exists(session):
             raise ApiError("not_found", missing)
-        return seen
+        return books
 
     return await page(request, database, read)
 
@@ -53,8 +55,11 @@ async def books(
 async def page(
     request: Request[Any, Any, Any], database: Database, read: Callable[[Session], schemas.Representation]
 ) -> Response[Any]:
-    """A page of a list. Its weak ETag names the state of the whole database: one statement tells that nothing
-    was written since, whatever the list, and nothing is read or serialised."""
+    """Return a page of a list.
+
+    Its weak ETag identifies the state of the whole database. A single statement shows that nothing was written since;
+    then nothing is read or serialised, whatever the list.
+    """
 
     def work(session: Session) -> schemas.Representation:
         if conditional.is_conditional(request.headers):
@@ -63,53 +68,56 @@ async def page(
                 return schemas.Representation(None, state)
         return read(session)
 
-    seen = await database.run(work, reading=True)
-    headers = {"Cache-Control": KEEP}
-    if seen.tag is not None:
-        headers["ETag"] = f'W/"{_digest(seen.tag)}"'
-    if seen.body is None:
+    result = await database.run(work, reading=True)
+    headers = {"Cache-Control": CACHE_CONTROL}
+    if result.tag is not None:
+        headers["ETag"] = f'W/"{_digest(result.tag)}"'
+    if result.body is None:
         return Response(None, status_code=304, headers=headers)
-    if (following := getattr(seen.body, "next_cursor", None)) is not None:
-        headers["Link"] = f'<{_following(request, following)}>; rel="next"'
-    return Response(seen.body, headers=headers)
+    if (next_cursor := getattr(result.body, "next_cursor", None)) is not None:
+        headers["Link"] = f'<{_next_page_url(request, next_cursor)}>; rel="next"'
+    return Response(result.body, headers=headers)
 
 
-async def named(
+async def named_page(
     request: Request[Any, Any, Any], database: Database, repository: type[NamedEntityRepository[Any]], query: NamedQuery
 ) -> Response[Any]:
-    """A page of the authors or genres that `query` asks for. Raises ApiError for what is wrong with it."""
+    """Return a page of authors or genres. Raises ApiError if `query` is invalid."""
     repository.check(query)
     return await page(request, database, lambda session: repository(session).page(query))
 
 
-async def single(
+async def resource(
     request: Request[Any, Any, Any],
     database: Database,
     read: Callable[[Session], schemas.Representation | None],
     state: Callable[[Session], schemas.Representation | None],
     missing: str,
 ) -> Response[Any]:
-    """One resource, with a strong ETag. Raises ApiError `not_found`, saying `missing`, where there is none."""
+    """Return a single resource with a strong ETag.
+
+    `state` reads only its validators. Raises ApiError `not_found` with the detail `missing` if there is none.
+    """
 
     def work(session: Session) -> schemas.Representation | None:
         if conditional.is_conditional(request.headers):
-            seen = state(session)
-            if seen is not None and conditional.is_known(request.headers, seen.tag or "", seen.changed_at):
-                return schemas.Representation(None, seen.tag, seen.changed_at)
+            current = state(session)
+            if current is not None and conditional.is_known(request.headers, current.tag or "", current.changed_at):
+                return schemas.Representation(None, current.tag, current.changed_at)
         return read(session)
 
-    seen = await database.run(work, reading=True)
-    if seen is None:
+    result = await database.run(work, reading=True)
+    if result is None:
         raise ApiError("not_found", missing)
-    return Response(seen.body, status_code=304 if seen.body is None else 200, headers=validators(seen))
+    return Response(result.body, status_code=304 if result.body is None else 200, headers=validator_headers(result))
 
 
-def validators(seen: schemas.Representation) -> dict[str, str]:
-    """The headers by which a client keeps what it was given."""
-    headers = {"Cache-Control": KEEP, "ETag": f'"{seen.tag}"'}
-    if seen.changed_at is not None:
-        # RFC 9110, 8.8.2.1: never later than now, also where the database's clock is ahead of ours.
-        headers["Last-Modified"] = conditional.http_date(min(seen.changed_at, int(time.time())))
+def validator_headers(representation: schemas.Representation) -> dict[str, str]:
+    """Return the headers with which a client can cache and revalidate `representation`."""
+    headers = {"Cache-Control": CACHE_CONTROL, "ETag": f'"{representation.tag}"'}
+    if representation.changed_at is not None:
+        # Never later than now (RFC 9110, 8.8.2.1), even if the database's clock is ahead.
+        headers["Last-Modified"] = conditional.http_date(min(representation.changed_at, int(time.time())))
     return headers
 
 
@@ -117,8 +125,8 @@ def _digest(state: str) -> str:
     return hashlib.blake2s(state.encode(), digest_size=9).hexdigest()
 
 
-def _following(request: Request[Any, Any, Any], cursor: str) -> str:
-    """The URL of this page with another cursor, its other parameters as they were sent."""
+def _next_page_url(request: Request[Any, Any, Any], cursor: str) -> str:
+    """Return the URL of this request with another cursor and its other parameters unchanged."""
     query = request.scope["query_string"].decode("latin-1").replace(">", "%3E")
     others = [part for part in query.split("&") if part and not part.startswith("cursor=")]
     return f"{quote(request.scope['path'])}?{'&'.join([*others, f'cursor={cursor}'])}"

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import sqlalchemy as sa
 
-from bookstore.http.compression import decoded
+from bookstore.http.compression import decode
 from bookstore.lab.exceptions import InvalidMeasurement
 
 HOST: Final = "127.0.0.1"
@@ -71,7 +71,7 @@ class Deployment:
         try:
             connection.request("GET", base.path + path, headers={"X-Request-ID": "lab", **(headers or {})})
             response = connection.getresponse()
-            return response.status, decoded(response.read(), response.getheader("Content-Encoding"))
+            return response.status, decode(response.read(), response.getheader("Content-Encoding"))
         except (OSError, http.client.HTTPException) as error:
             raise DeploymentError(f"GET {self.base}{path}: no answer: {error!r}") from None
         finally:

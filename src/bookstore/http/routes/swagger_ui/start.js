@@ -3,5 +3,5 @@ SwaggerUIBundle({
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
-  validatorUrl: null, // no other server is asked about the document
+  validatorUrl: null, // do not send the document to another server
 });
