@@ -1,4 +1,4 @@
-"""Real PostgreSQL for every test: an embedded cluster for the session, a database of its own for a test."""
+"""Shared fixtures: a real PostgreSQL cluster for the session, and a separate database for each test."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from bookstore.reaper import Reaper
 TEMPLATE = f"bookstore_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
 
-# A list's ETag names the state of the whole server: autovacuum, which writes too, would change it in between.
+# A list's ETag depends on the state of the whole server, which autovacuum would change between requests.
 SETTINGS = {"max_connections": "100", "autovacuum": "off", "max_wal_size": "128MB"}
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the name
 MEMORY_BYTES = 2**30
-"""Free of it, at least, for the cluster to lie there: to make a database, which most tests do, took 15 ms in memory
-and 100 to 300 ms on a disk, for PostgreSQL's 300 files."""
+"""The free memory required to put the cluster there: creating a database, which most tests do, takes 15 ms in memory
+and 100 to 300 ms on a disk, because PostgreSQL writes 300 files."""
 
 OwnDatabase = Callable[..., AbstractContextManager[sa.URL]]
 Deployed = Callable[..., AbstractContextManager[str]]
@@ -44,7 +44,7 @@ PATIENCE_S = 40.0
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: the collector need not look at it again and again, which took a sixth of the time."""
+    """Freeze imported objects: collecting them again and again took a sixth of the time."""
     gc.freeze()
 
 
@@ -55,13 +55,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[sa.URL]:
-    """A server where tests may make databases: BOOKSTORE_TEST_DATABASE_URL's, else an embedded one."""
-    given = os.environ.get("BOOKSTORE_TEST_DATABASE_URL")
-    if given:
-        yield parse(given)
+    """A server for test databases: BOOKSTORE_TEST_DATABASE_URL, or an embedded one."""
+    external = os.environ.get("BOOKSTORE_TEST_DATABASE_URL")
+    if external:
+        yield parse(external)
         return
     is_roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
-    with Reaper() as reaper, embedded.temporary(reaper, SETTINGS, MEMORY if is_roomy else None) as cluster:
+    with Reaper() as reaper, embedded.temporary_cluster(reaper, SETTINGS, MEMORY if is_roomy else None) as cluster:
         yield cluster.url()
 
 
@@ -76,10 +76,10 @@ def template(server_url: sa.URL) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def own_database(server_url: sa.URL, template: str) -> OwnDatabase:
-    """Makes a migrated database in which the given statements ran, for as long as its block lasts."""
+    """Creates a migrated database, runs the given statements in it, and drops it when the block ends."""
 
     @contextmanager
-    def made(*statements: LiteralString) -> Iterator[sa.URL]:
+    def create(*statements: LiteralString) -> Iterator[sa.URL]:
         name = f"bookstore_test_{os.getpid()}_{next(_numbers)}"
         make_database(server_url, name, template)
         url = server_url.set(database=name)
@@ -91,25 +91,25 @@ def own_database(server_url: sa.URL, template: str) -> OwnDatabase:
         finally:
             drop_database(server_url, name)
 
-    return made
+    return create
 
 
 @pytest.fixture
 def url(own_database: OwnDatabase) -> Iterator[sa.URL]:
     """A migrated, empty database for one test, as a URL without a driver."""
-    with own_database() as made:
-        yield made
+    with own_database() as url:
+        yield url
 
 
 @pytest.fixture
 def database_url(url: sa.URL) -> str:
-    """The same as libpq and DATABASE_URL take it."""
+    """The same URL in the format of libpq and DATABASE_URL."""
     return conninfo(url)
 
 
 @pytest.fixture
 def blank_url(server_url: sa.URL) -> Iterator[sa.URL]:
-    """A database without any table."""
+    """A database without any tables."""
     name = f"bookstore_test_{os.getpid()}_{next(_numbers)}"
     make_database(server_url, name)
     yield server_url.set(database=name)
@@ -118,7 +118,7 @@ def blank_url(server_url: sa.URL) -> Iterator[sa.URL]:
 
 @pytest.fixture(scope="session")
 def pooled(server_url: sa.URL) -> Pooled:
-    """Puts a PgBouncer before the server: `with pooled(default_pool_size="2") as it: it.url(database)`."""
+    """Puts a PgBouncer in front of the server: `with pooled(default_pool_size="2") as bouncer: bouncer.url(name)`."""
     try:
         executable()
     except ConfigurationError:
@@ -127,12 +127,12 @@ def pooled(server_url: sa.URL) -> Pooled:
         pytest.skip("PgBouncer is put before a server on a Unix socket only")
 
     @contextmanager
-    def before(connect_query: str | None = None, **settings: str) -> Iterator[PgBouncer]:
-        said = {} if connect_query is None else {"connect_query": connect_query}
-        with Reaper() as reaper, pgbouncer(server_url, reaper, settings, **said) as it:
-            yield it
+    def run(connect_query: str | None = None, **settings: str) -> Iterator[PgBouncer]:
+        query = {} if connect_query is None else {"connect_query": connect_query}
+        with Reaper() as reaper, pgbouncer(server_url, reaper, settings, **query) as bouncer:
+            yield bouncer
 
-    return before
+    return run
 
 
 def make_database(server: sa.URL, name: str, template: str = "template0") -> None:
@@ -151,27 +151,27 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     """Serves as operators do: `with deployed(url, VARIABLE=value) as address`."""
 
     @contextmanager
-    def served(url: sa.URL, **environment: str) -> Iterator[str]:
+    def serve(url: sa.URL, **environment: str) -> Iterator[str]:
         home = tmp_path_factory.mktemp("home")
         port = _free_port()
-        given = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": str(home)}
-        ours = {"DATABASE_URL": conninfo(url), "BOOKSTORE_PORT": str(port), "BOOKSTORE_PROFILE": "default@workers=1"}
+        base = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": str(home)}
+        own = {"DATABASE_URL": conninfo(url), "BOOKSTORE_PORT": str(port), "BOOKSTORE_PROFILE": "default@workers=1"}
         command = [sys.executable, "-m", "bookstore", "serve"]
         with (home / "log").open("w") as log:
-            server = subprocess.Popen(command, env=given | ours | environment, cwd=home, stdout=log, stderr=log)
+            server = subprocess.Popen(command, env=base | own | environment, cwd=home, stdout=log, stderr=log)
         try:
             address = f"http://127.0.0.1:{port}"
-            end = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + PATIENCE_S
             while not _is_ready(address):
                 assert server.poll() is None, (home / "log").read_text()
-                assert time.monotonic() < end, (home / "log").read_text()
+                assert time.monotonic() < deadline, (home / "log").read_text()
                 time.sleep(0.05)
             yield address
         finally:
             server.terminate()
             server.wait(PATIENCE_S)
 
-    return served
+    return serve
 
 
 def _free_port() -> int:

@@ -80,7 +80,7 @@ def main() -> None:
     with Reaper() as reaper, tempfile.TemporaryDirectory(prefix="bookstore-agreement-") as text:
         folder = Path(text)
         reaper.watch("folder", folder)
-        with embedded.temporary(reaper, {"autovacuum_naptime": "1d"}) as cluster:
+        with embedded.temporary_cluster(reaper, {"autovacuum_naptime": "1d"}) as cluster:
             url = cluster.url()
             migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:

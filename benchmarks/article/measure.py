@@ -77,7 +77,7 @@ def main() -> None:
     latencies: dict[str, list[float]] = {name: [] for name in figures}
     with Reaper() as reaper, tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        with embedded.temporary(reaper, {"autovacuum_naptime": "1d"}) as cluster:
+        with embedded.temporary_cluster(reaper, {"autovacuum_naptime": "1d"}) as cluster:
             url = cluster.url()
             migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:

@@ -140,7 +140,7 @@ def main() -> None:
     profile, rounds, seconds = [*sys.argv[1:], *["default", str(ROUNDS), str(SECONDS)][len(sys.argv) - 1 :]]
     variables_by_way = ways()
     figures_by_way: dict[str, list[tuple[float, float]]] = {name: [] for name in variables_by_way}
-    with Reaper() as reaper, tempfile.TemporaryDirectory() as text, embedded.temporary(reaper) as cluster:
+    with Reaper() as reaper, tempfile.TemporaryDirectory() as text, embedded.temporary_cluster(reaper) as cluster:
         folder, url = Path(text), cluster.url()
         migrations.upgrade(url.set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(url)) as connection:

@@ -181,7 +181,7 @@ def main() -> None:
         for name, prepare in {"shared cells": _count_in_cells, "prometheus_client": _count_with_library}.items():
             best = min(timeit.repeat(prepare(), number=20_000, repeat=5)) / 20_000
             print(f"counting one request with {name}: {best * 1e6:.2f} µs")
-    with Reaper() as reaper, embedded.temporary(reaper) as cluster:
+    with Reaper() as reaper, embedded.temporary_cluster(reaper) as cluster:
         url = cluster.url()
         migrations.upgrade(url.set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(url)) as connection:

@@ -160,13 +160,13 @@ def _cpu_s(deployment: Deployment) -> float:
 
 def main() -> None:
     profile = sys.argv[1] if len(sys.argv) > 1 else "default"
-    token, entry = tokens.make("benchmark", ["catalog:write"], date.today())  # noqa: DTZ011 - a label
+    token, entry = tokens.create("benchmark", ["catalog:write"], date.today())  # noqa: DTZ011 - a label
     cases_by_name = cases(token)
     figures_by_name: dict[str, list[tuple[float, float]]] = {name: [] for name in cases_by_name}
     with Reaper() as reaper, tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         durable = {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB"}
-        with embedded.temporary(reaper, durable) as cluster:
+        with embedded.temporary_cluster(reaper, durable) as cluster:
             url = cluster.url()
             migrations.upgrade(url.set(drivername="postgresql+psycopg"))
             with psycopg.connect(conninfo(url)) as connection:

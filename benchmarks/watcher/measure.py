@@ -69,7 +69,7 @@ def main() -> None:
     with ExitStack() as stack:
         reaper = stack.enter_context(Reaper())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookstore-watcher-")))
-        cluster = stack.enter_context(embedded.temporary(reaper, SETTINGS))
+        cluster = stack.enter_context(embedded.temporary_cluster(reaper, SETTINGS))
         migrations.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
             datasets.generate(connection, books=10_000, seed=1)

@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bookstore")
 
-EVERYBODY: Final = RequestPolicy()
+OPEN_POLICY: Final = RequestPolicy()
 """Any host and origin-less client, at any rate: where no environment says otherwise."""
-NOBODY: Final = Keyring()
+NO_TOKENS: Final = Keyring()
 """No token: everybody reads, nobody writes."""
 
-READING: Final = (BookController, AuthorController, GenreController)
-WRITING: Final = (BookEditor, create_books, AuthorEditor, GenreEditor)
+READ_HANDLERS: Final = (BookController, AuthorController, GenreController)
+READ_WRITE_HANDLERS: Final = (BookEditor, create_books, AuthorEditor, GenreEditor)
 """A read-only service has the first ones; the others read and write."""
 
 GC_THRESHOLDS = (50_000, 50, 50)
@@ -69,7 +69,7 @@ def create_app() -> Litestar:
     found = settings.read()
     chosen = loader.with_workers(loader.load(found.profile), found.workers)
     logs.configure(found, chosen.name)
-    if strangers := settings.shed_interfering():
+    if strangers := settings.remove_interfering_variables():
         logger.warning(
             "set in the environment, not in the profile: %s; `bookstore serve` starts the service as the profile says",
             ", ".join(strangers),
@@ -103,8 +103,8 @@ def create_app() -> Litestar:
 
 def make_app(
     database: Database,
-    policy: RequestPolicy = EVERYBODY,
-    known: Keyring = NOBODY,
+    policy: RequestPolicy = OPEN_POLICY,
+    known: Keyring = NO_TOKENS,
     *,
     read_only: bool = False,
     block: Block | None = None,
@@ -148,7 +148,7 @@ def make_app(
     app = Litestar.from_config(
         AppConfig(
             route_handlers=[
-                *(READING if read_only else WRITING),
+                *(READ_HANDLERS if read_only else READ_WRITE_HANDLERS),
                 *(HealthController, problems),
             ],
             guards=[authorization.guard(known, policy.proxies)],
@@ -209,6 +209,6 @@ async def _warm(database: Database) -> None:
         await database.start()
     except Exception as error:
         cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-        if not (known := sqlstate.trouble(cause)):
+        if not (known := sqlstate.server_problem(cause)):
             raise
         logger.warning("started without the database: %s (%s)", known[1], sqlstate.reason(cause))

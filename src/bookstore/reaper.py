@@ -1,8 +1,8 @@
-"""A small process that outlives its owner and then ends what the owner left: servers, clusters, containers, folders.
+"""A small process that outlives its owner and cleans up after it: servers, clusters, containers, folders.
 
-The owner holds the other end of the reaper's stdin. However the owner ends, `kill -9` included, the
-kernel closes that pipe and the reaper does what it was told. It works on every POSIX system and, unlike
-PR_SET_PDEATHSIG, survives a change of user and does not depend on which thread started the child.
+The owner holds the other end of the reaper's stdin. However the owner ends, including `kill -9`, the kernel closes
+that pipe and the reaper cleans up. This works on every POSIX system and, unlike PR_SET_PDEATHSIG, survives a change
+of user and does not depend on which thread started the child.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ GRACE_S = 10.0
 
 Kind = Literal["group", "cluster", "project", "folder"]
 
-# How a container engine lists what a compose project has, and how that goes: (list, remove first, remove).
-_OF_PROJECT: Final = (
+# How a container engine lists and removes the resources of a compose project: (list, before removal, remove).
+_PROJECT_RESOURCES: Final = (
     (("ps", "-a", "-q"), ("kill",), ("rm", "-f", "-v")),
     (("network", "ls", "-q"), (), ("network", "rm")),
     (("volume", "ls", "-q"), (), ("volume", "rm", "-f")),
 )
-_ENGINE_WITHIN_S: Final = 60
+_ENGINE_TIMEOUT_S: Final = 60
 
 
 class Reaper:
-    """Told what to end when this process is gone; `forget` what was ended in good order."""
+    """Ends what it watches when this process ends; `forget` what was ended regularly."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "bookstore.reaper"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C at the terminal is for the owner
+            start_new_session=True,  # Ctrl-C at the terminal must reach only the owner
             text=True,
         )
 
@@ -49,15 +49,17 @@ class Reaper:
         return self._process.pid
 
     def watch(self, kind: Kind, target: str | int | Path) -> None:
-        """`group`: a process group's id; `cluster`: the folder of one; `project`: `podman NAME`, a compose project
-        under its engine; `folder`: one to remove."""
-        self._tell("watch", kind, target)
+        """Watch a target: `group`, a process group id; `cluster`, the folder of a PostgreSQL cluster; `project`,
+        `podman NAME`, a container engine and its compose project; `folder`, a folder to remove.
+
+        Raises RuntimeError if the reaper has ended."""
+        self._send("watch", kind, target)
 
     def forget(self, kind: Kind, target: str | int | Path) -> None:
-        self._tell("forget", kind, target)
+        self._send("forget", kind, target)
 
     def close(self) -> None:
-        """Ends the reaper, and with it whatever it still watches."""
+        """End the reaper and everything it still watches."""
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -69,18 +71,18 @@ class Reaper:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _tell(self, verb: str, kind: Kind, target: str | int | Path) -> None:
+    def _send(self, verb: str, kind: Kind, target: str | int | Path) -> None:
         assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps([verb, kind, str(target)]) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:  # which the command line would take for a reader that has seen enough
+        except BrokenPipeError:  # the command line would take it for a closed stdout
             if verb == "watch":
-                raise RuntimeError("the reaper ended: nothing would end what is started") from None
+                raise RuntimeError("the reaper ended: nothing would clean up after this process") from None
 
 
 def end(kind: Kind, target: str) -> None:
-    """Ends what `watch` was told of; does nothing where it is gone."""
+    """End a target of `Reaper.watch`; do nothing if it is gone."""
     if kind == "group":
         end_group(int(target))
     elif kind == "cluster":
@@ -92,22 +94,22 @@ def end(kind: Kind, target: str) -> None:
 
 
 def end_process(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Stops a child that leads a process group, and then what is left of its group."""
+    """Stop a child that leads a process group, and then the rest of its group; SIGKILL after `grace_s` seconds."""
     process.terminate()
     try:
         process.wait(grace_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    end_group(process.pid, grace_s=1)  # its own children, where it was killed
+    end_group(process.pid, grace_s=1)  # its children, if it was killed
 
 
 def end_group(group: int, grace_s: float = GRACE_S) -> None:
-    """SIGTERM to a process group, SIGKILL to what is left of it after `grace_s` seconds."""
+    """Send SIGTERM to a process group, and SIGKILL to its remaining processes after `grace_s` seconds."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGTERM)
-        end = time.monotonic() + grace_s
-        while time.monotonic() < end:
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline:
             if not _members(group):
                 return
             time.sleep(0.05)
@@ -115,8 +117,8 @@ def end_group(group: int, grace_s: float = GRACE_S) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process still does something: a zombie only waits for its parent to look."""
-    import psutil  # noqa: PLC0415 - of the extra `lab`, as all that a reaper watches
+    """Whether the process exists and is not a zombie."""
+    import psutil  # noqa: PLC0415 - in the extra `lab`, like everything that starts a reaper
 
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
@@ -127,33 +129,33 @@ def is_alive(pid: int) -> bool:
 def _members(group: int) -> list[int]:
     import psutil  # noqa: PLC0415 - as above
 
-    found = []
+    members = []
     for pid in psutil.pids():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(pid) == group and is_alive(pid):
-                found.append(pid)
-    return found
+                members.append(pid)
+    return members
 
 
 def end_cluster(folder: Path) -> None:
-    """An immediate stop of the PostgreSQL server with its data below `folder`, which is thrown away next.
+    """Stop the PostgreSQL server whose data is below `folder` immediately; its data is deleted next.
 
-    It also ends what is just making or starting the server, when there is no postmaster.pid yet. Nothing
-    has to be found twice: a program may be between its fork and its name.
+    This also ends programs that are creating or starting the cluster, before there is a postmaster.pid. Two checks in
+    a row have to find nothing, because a program may be between its fork and its exec.
     """
-    end = time.monotonic() + GRACE_S
-    empty_looks = 0
-    while empty_looks < 2:
-        left = list(_programs(folder))
-        empty_looks = 0 if left else empty_looks + 1
-        for pid in left:
+    deadline = time.monotonic() + GRACE_S
+    empty_checks = 0
+    while empty_checks < 2:
+        pids = list(_programs(folder))
+        empty_checks = 0 if pids else empty_checks + 1
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGQUIT if time.monotonic() < end else signal.SIGKILL)
+                os.kill(pid, signal.SIGQUIT if time.monotonic() < deadline else signal.SIGKILL)
         time.sleep(0.05)
 
 
 def _programs(folder: Path) -> Iterator[int]:
-    """PostgreSQL's programs that were called with `-D <folder>/…`; a shell that is about to run one, too."""
+    """Yield the pids of PostgreSQL's programs, and of shells about to run one, called with `-D <folder>/…`."""
     import psutil  # noqa: PLC0415 - as above
 
     for process in psutil.process_iter():
@@ -163,42 +165,42 @@ def _programs(folder: Path) -> Iterator[int]:
 
 
 def end_project(engine: str, project: str) -> None:
-    """Removes the containers, networks and volumes of a compose project, and the data in them.
+    """Remove the containers, networks and volumes of a compose project, with their data.
 
-    Nothing has to be found twice: compose may have been about to make one.
+    Two checks in a row have to find nothing, because compose may be about to create a resource.
     """
     label = f"label=com.docker.compose.project={project}"
-    end = time.monotonic() + _ENGINE_WITHIN_S
-    empty_looks = 0
-    while empty_looks < 2 and time.monotonic() < end:
-        empty_looks += 1
-        for listing, first, removal in _OF_PROJECT:
-            if found := _asked(engine, *listing, "--filter", label):
-                empty_looks = 0
+    deadline = time.monotonic() + _ENGINE_TIMEOUT_S
+    empty_checks = 0
+    while empty_checks < 2 and time.monotonic() < deadline:
+        empty_checks += 1
+        for listing, first, removal in _PROJECT_RESOURCES:
+            if ids := _run_engine(engine, *listing, "--filter", label):
+                empty_checks = 0
                 if first:
-                    _asked(engine, *first, *found)
-                _asked(engine, *removal, *found)
+                    _run_engine(engine, *first, *ids)
+                _run_engine(engine, *removal, *ids)
 
 
-def _asked(*command: str) -> list[str]:
-    """The words that the engine answers; none where it is not there or does not answer."""
+def _run_engine(*command: str) -> list[str]:
+    """Run a container engine's command and return the words it prints; none if it is missing or does not answer."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_ENGINE_WITHIN_S
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_ENGINE_TIMEOUT_S
         ).stdout.split()
     return []
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes `folder`, again where somebody on the way out still writes to it."""
-    end = time.monotonic() + GRACE_S
-    while folder.exists() and time.monotonic() < end:
+    """Remove `folder`; retry while an ending process still writes to it."""
+    deadline = time.monotonic() + GRACE_S
+    while folder.exists() and time.monotonic() < deadline:
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.02)
 
 
 def main() -> None:
-    """Reads `[verb, kind, target]` lines until the owner is gone, then ends what is still watched."""
+    """Read `[verb, kind, target]` lines until the owner is gone, then end what is still watched."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     watched: list[tuple[Kind, str]] = []

@@ -11,13 +11,13 @@ import pytest
 
 from bookstore.auth import keyring, token_file
 from bookstore.auth.keyring import Keyring
-from bookstore.auth.tokens import make
+from bookstore.auth.tokens import create
 from bookstore.config.settings import Settings
 from bookstore.exceptions import ConfigurationError
 
 DAY = date(2026, 1, 31)
-A, TOKEN_A = make("a", ["catalog:write"], DAY)
-B, TOKEN_B = make("b", ["admin"], DAY)
+A, TOKEN_A = create("a", ["catalog:write"], DAY)
+B, TOKEN_B = create("b", ["admin"], DAY)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
 
 
 def test_find(known: Keyring) -> None:
-    """Each token is found by itself, and nothing else is found."""
+    """Each token is found, and nothing else is."""
     assert known.find(A) == TOKEN_A
     assert known.find(B) == TOKEN_B
     for other in ("", "bks_", A[:-1], A + "x", A.lower(), TOKEN_A.digest, "\xff", "\u20ac", "a" * 10_000):
@@ -49,12 +49,12 @@ def test_find(known: Keyring) -> None:
 
 
 def test_every_token_is_compared(known: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look-up compares with all tokens, wherever the right one stands, in time that tells nothing."""
+    """A lookup compares all tokens, wherever the match is, so its duration reveals nothing."""
     compared: list[str] = []
 
-    def compare(one: str, other: str) -> bool:
-        compared.append(one)
-        return one == other
+    def compare(left: str, right: str) -> bool:
+        compared.append(left)
+        return left == right
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
     for presented in (A, B, "none"):
@@ -64,7 +64,7 @@ def test_every_token_is_compared(known: Keyring, monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_tokens(tmp_path: Path) -> None:
-    """Without any token nothing is found; the default file may come later."""
+    """Without tokens nothing is found; the default file may be created later."""
     assert Keyring().find(A) is None
     known = keyring.read(Settings(data_dir=tmp_path))
     assert known.find(A) is None
@@ -72,32 +72,32 @@ def test_no_tokens(tmp_path: Path) -> None:
     assert known.find(A) == TOKEN_A
 
 
-def test_changes_are_seen(path: Path, known: Keyring, log: pytest.LogCaptureFixture) -> None:
-    """Tokens come and go without a restart, and each change is one line in the log, with names only."""
+def test_changes_are_detected(path: Path, known: Keyring, log: pytest.LogCaptureFixture) -> None:
+    """Adding and revoking tokens needs no restart, and each change logs one line with names only."""
     token_file.revoke(path, "a")
     assert known.find(A) is None
     assert known.find(B) == TOKEN_B
     token_file.add(path, TOKEN_A)
     assert known.find(A) == TOKEN_A
-    assert [one.getMessage() for one in log.records] == [
-        f"{path}: tokens are now: b",
-        f"{path}: tokens are now: b, a",
+    assert [record.getMessage() for record in log.records] == [
+        f"{path}: accepted tokens: b",
+        f"{path}: accepted tokens: b, a",
     ]
 
 
 def test_change_in_place(path: Path, known: Keyring) -> None:
-    """A change by the same number of bytes within one tick of the file's clock is seen too."""
+    """A change of the same length within one tick of the file system's clock is detected."""
     other = "f" * 64
     for _ in range(50):
-        for digest, found in ((other, None), (TOKEN_A.digest, TOKEN_A)):
+        for digest, expected in ((other, None), (TOKEN_A.digest, TOKEN_A)):
             text = TOKEN_A.line().replace(TOKEN_A.digest, digest) + "\n"
             with path.open("r+") as file:
                 file.write(text)
-            assert known.find(A) == found
+            assert known.find(A) == expected
 
 
 def test_unchanged_file_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a file has not changed for a second, looking at it is enough."""
+    """A file that has not changed for a second is not read again."""
     known = keyring.read(Settings(data_dir=path.parent))
     later = path.stat().st_ctime_ns + 60 * 10**9
     monkeypatch.setattr("bookstore.auth.keyring.time.time_ns", lambda: later)
@@ -106,10 +106,10 @@ def test_unchanged_file_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert known.find(A)
 
 
-def test_wrong_line(path: Path, known: Keyring, log: pytest.LogCaptureFixture) -> None:
-    """A mistake in the file while the service runs takes no token whose line still stands, keeps none whose
-    line is gone, brings no new one, and is one ERROR; mended, the file counts again."""
-    new, token_new = make("new", ["admin"], DAY)
+def test_invalid_line(path: Path, known: Keyring, log: pytest.LogCaptureFixture) -> None:
+    """An invalid line at run time keeps the tokens that are still in the file, drops the others, admits no new one and
+    logs one ERROR, until the file is fixed."""
+    new, token_new = create("new", ["admin"], DAY)
     path.write_text(f"{TOKEN_B.line()}\noops\n{token_new.line()}\n")
     for _ in range(3):
         assert known.find(A) is None
@@ -119,20 +119,20 @@ def test_wrong_line(path: Path, known: Keyring, log: pytest.LogCaptureFixture) -
     assert record.levelno == logging.ERROR
     assert record.getMessage() == (
         f"{path}:2: found 1 words; allowed is NAME SCOPE[,SCOPE] SHA256HEX [YYYY-MM-DD]; "
-        "until it is mended no new token is accepted; accepted are now: b"
+        "no new token is accepted until the file is fixed; accepted tokens: b"
     )
     path.write_text(f"{TOKEN_B.line()}\n{token_new.line()}\n")
     assert known.find(new) == token_new
 
 
-def test_more_rights_in_a_wrong_file(path: Path, known: Keyring) -> None:
-    """A line with other rights than before is a new one: it waits until the file is right."""
+def test_other_scopes_in_an_invalid_file(path: Path, known: Keyring) -> None:
+    """A line with other scopes counts as new, so it waits until the file is fixed."""
     path.write_text(TOKEN_A.line().replace("catalog:write", "admin") + "\noops\n")
     assert known.find(A) is None
 
 
 def test_lost_file(path: Path, known: Keyring, log: pytest.LogCaptureFixture) -> None:
-    """Without the file no token is accepted, which is one ERROR; when it is back, they are."""
+    """Without the file no token is accepted and one ERROR is logged; tokens are accepted again when it is back."""
     text = path.read_bytes()
     path.unlink()
     for _ in range(3):
@@ -141,37 +141,37 @@ def test_lost_file(path: Path, known: Keyring, log: pytest.LogCaptureFixture) ->
     assert record.levelno == logging.ERROR
     assert record.getMessage() == (
         f"{path}: cannot be read: No such file or directory; "
-        "until it is mended no new token is accepted; accepted are now: none"
+        "no new token is accepted until the file is fixed; accepted tokens: none"
     )
     path.write_bytes(text)
     assert known.find(A) == TOKEN_A
 
 
 def test_unreadable_file(path: Path, known: Keyring, log: pytest.LogCaptureFixture) -> None:
-    """A file that cannot be read lets nobody in: it may have been changed to revoke somebody."""
+    """With an unreadable file no token is accepted, because it may have been changed to revoke one."""
     path.unlink()
     path.mkdir()
     assert known.find(A) is None
-    assert [one.levelno for one in log.records] == [logging.ERROR]
+    assert [record.levelno for record in log.records] == [logging.ERROR]
 
 
 def test_inline() -> None:
-    """The lines may stand in the environment, with ; or line ends between them."""
+    """Token lines can be in the environment, separated by ; or line ends."""
     lines = f"# ours;{TOKEN_A.line()} ;\n{TOKEN_B.line()}"
     known = keyring.read(Settings(data_dir=Path("/nowhere"), api_tokens=lines))
-    assert known.accepted() == (TOKEN_A, TOKEN_B)
+    assert known.tokens() == (TOKEN_A, TOKEN_B)
     with pytest.raises(ConfigurationError, match=r"^BOOKSTORE_API_TOKENS:5: found 1 words; allowed is "):
         keyring.read(Settings(data_dir=Path("/nowhere"), api_tokens=lines + ";oops"))
 
 
 def test_two_sources(path: Path) -> None:
-    """Tokens in the environment and in a file that it names are refused: which would count?"""
+    """Tokens in the environment and in a file named there are rejected as ambiguous."""
     with pytest.raises(ConfigurationError, match="BOOKSTORE_API_TOKENS and BOOKSTORE_API_TOKENS_FILE are both set"):
         keyring.read(Settings(data_dir=path.parent, api_tokens=TOKEN_A.line(), api_tokens_file=path))
 
 
-def test_start_needs_a_right_file(path: Path, tmp_path: Path) -> None:
-    """At the start a file with a mistake, or a named one that is not there, is refused with its path."""
+def test_startup_needs_a_valid_file(path: Path, tmp_path: Path) -> None:
+    """At startup an invalid file, or a named one that is missing, is rejected with its path."""
     with pytest.raises(ConfigurationError, match=r"^/.*/none: cannot be read: No such file"):
         keyring.read(Settings(data_dir=tmp_path, api_tokens_file=tmp_path / "none"))
     with path.open("a") as file:
@@ -181,29 +181,29 @@ def test_start_needs_a_right_file(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "warnings"), [(0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1), (0o620, 1)])
-def test_file_of_all(path: Path, log: pytest.LogCaptureFixture, mode: int, warnings: int) -> None:
-    """A file that others may read or write is warned of."""
+def test_file_open_to_others(path: Path, log: pytest.LogCaptureFixture, mode: int, warnings: int) -> None:
+    """A file that others can read or write causes a warning."""
     path.chmod(mode)
     keyring.read(Settings(data_dir=path.parent))
-    assert [one.getMessage() for one in log.records] == [
-        f"{path}: is not for its owner alone (mode {mode:04o}): chmod 600 it"
+    assert [record.getMessage() for record in log.records] == [
+        f"{path}: other users have access (mode {mode:04o}): chmod 600 it"
     ] * warnings
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file can be given to another user by root only")
 @pytest.mark.parametrize(("mode", "warnings"), [(0o440, 0), (0o444, 1), (0o462, 1)])
-def test_file_of_another(path: Path, log: pytest.LogCaptureFixture, mode: int, warnings: int) -> None:
-    """Of a file that is another user's, and ours by its group, as Kubernetes mounts secrets, nothing is said; but for
-    one that all may read or write."""
+def test_file_of_another_user(path: Path, log: pytest.LogCaptureFixture, mode: int, warnings: int) -> None:
+    """A file of another user that is readable through our group, as Kubernetes mounts secrets, causes a warning only if
+    everybody can read or write it."""
     path.chmod(mode)
     os.chown(path, 10001, os.getegid())
     keyring.read(Settings(data_dir=path.parent))
-    assert len([one for one in log.records if "not for its owner alone" in one.getMessage()]) == warnings
+    assert len([record for record in log.records if "other users have access" in record.getMessage()]) == warnings
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_unreadable_folder(path: Path, known: Keyring) -> None:
-    """A folder that may not be entered any more lets nobody in, and nothing fails."""
+    """A folder that can no longer be entered means that no token is accepted; nothing fails."""
     path.parent.chmod(0)
     try:
         assert known.find(A) is None

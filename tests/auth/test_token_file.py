@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from bookstore.auth import token_file
-from bookstore.auth.tokens import Token, make
+from bookstore.auth.tokens import Token, create
 from bookstore.exceptions import ConfigurationError
 
 HEX = "0" * 64
 
 
 def token(name: str) -> Token:
-    return make(name, ["catalog:write"], date(2026, 1, 31))[1]
+    return create(name, ["catalog:write"], date(2026, 1, 31))[1]
 
 
-def test_makes_the_file(tmp_path: Path) -> None:
-    """The first token makes the file and its folder; nobody else may read it, and nothing else is left."""
+def test_creates_the_file(tmp_path: Path) -> None:
+    """The first token creates the file and its folder, accessible only to the owner, and nothing else."""
     path = tmp_path / "data/tokens"
     ci = token("ci")
     token_file.add(path, ci)
@@ -31,8 +31,8 @@ def test_makes_the_file(tmp_path: Path) -> None:
     assert token_file.read(path) == ((ci,), [])
 
 
-def test_the_rest_stays(tmp_path: Path) -> None:
-    """What else stands in the file stays byte for byte when a token comes and goes; so do mode and link."""
+def test_preserves_the_rest(tmp_path: Path) -> None:
+    """The rest of the file stays the same byte for byte when a token is added and revoked; so do mode and link."""
     before = f"# ours \u00e4\r\n\n  old\tadmin  {HEX}   # laptop".encode()
     real, link = tmp_path / "real", tmp_path / "link"
     real.write_bytes(before)
@@ -50,7 +50,7 @@ def test_the_rest_stays(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_owner_stays(tmp_path: Path) -> None:
-    """What root changes goes on belonging to the service's user, who has to read it."""
+    """A file that root changes still belongs to the service's user, who has to read it."""
     path = tmp_path / "tokens"
     path.touch(0o600)
     os.chown(path, 12345, 23456)
@@ -59,19 +59,19 @@ def test_owner_stays(tmp_path: Path) -> None:
 
 
 def test_name_is_taken(tmp_path: Path) -> None:
-    """A name that is in use is refused, and the file stays as it was."""
+    """A name that is in use is rejected, and the file stays the same."""
     path = tmp_path / "tokens"
     token_file.add(path, token("ci"))
     before = path.read_bytes()
     with pytest.raises(
-        ConfigurationError, match=r"tokens: has a token ci already; choose another name, or revoke it first"
+        ConfigurationError, match=r"tokens: already has a token ci; choose another name, or revoke it first"
     ):
         token_file.add(path, token("ci"))
     assert path.read_bytes() == before
 
 
-def test_wrong_file(tmp_path: Path) -> None:
-    """A file with a mistake gets no more tokens, but loses those that are revoked."""
+def test_invalid_file(tmp_path: Path) -> None:
+    """No token can be added to a file with an error, but tokens can be revoked."""
     path = tmp_path / "tokens"
     path.write_text(f"ci admin {HEX}\nci catalog:write\ncii nonsense\n")
     with pytest.raises(ConfigurationError, match=r"tokens:2: found 2 words; .*tokens:3: "):
@@ -81,28 +81,28 @@ def test_wrong_file(tmp_path: Path) -> None:
 
 
 def test_nothing_to_revoke(tmp_path: Path) -> None:
-    """A name that no token has is refused, and no file is made for it."""
+    """Revoking an unknown name is rejected and creates no file."""
     with pytest.raises(ConfigurationError, match="found no token ci"):
         token_file.revoke(tmp_path / "tokens", "ci")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
-    """A folder, a pipe, a device, a file beyond all measure or of bytes is refused in one line; none blocks."""
+def test_not_a_regular_file(tmp_path: Path) -> None:
+    """A folder, a pipe, a device, a huge or a binary file is rejected in one line, without blocking."""
     pipe, large, binary = tmp_path / "pipe", tmp_path / "large", tmp_path / "binary"
     os.mkfifo(pipe)
     large.write_bytes(b"#" * (2**20 + 1))
     binary.write_bytes(b"\xff\xfe")
     for path in (tmp_path, pipe, Path("/dev/null"), large, binary):
-        found, (mistake,) = token_file.read(path)
-        assert found == ()
-        assert mistake.startswith(f"{path}: ")
+        tokens, (error,) = token_file.read(path)
+        assert tokens == ()
+        assert error.startswith(f"{path}: ")
         with pytest.raises(ConfigurationError, match=f"^{path}: "):
             token_file.add(path, token("ci"))
 
 
-def test_no_place(tmp_path: Path) -> None:
-    """Where the file cannot be written, the path and the reason are told, and the file stays as it was."""
+def test_not_writable(tmp_path: Path) -> None:
+    """If the file cannot be written, the message has the path and the reason, and the file stays the same."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigurationError, match="cannot be written: "):
         token_file.add(tmp_path / "file/tokens", token("ci"))
@@ -115,16 +115,16 @@ from pathlib import Path
 from bookstore.auth import token_file, tokens
 
 for number in range(10):
-    token_file.add(Path(sys.argv[1]), tokens.make(f"{sys.argv[2]}-{number}", ["admin"], date(2026, 1, 31))[1])
+    token_file.add(Path(sys.argv[1]), tokens.create(f"{sys.argv[2]}-{number}", ["admin"], date(2026, 1, 31))[1])
 """
 
 
-def test_two_at_once(tmp_path: Path) -> None:
-    """Several processes that add tokens at once lose none."""
+def test_concurrent_adds(tmp_path: Path) -> None:
+    """Processes that add tokens at the same time lose none."""
     path = tmp_path / "tokens"
     env = {**os.environ, "PYTHONPATH": str(Path(token_file.__file__).parents[2])}
-    adding = [subprocess.Popen([sys.executable, "-c", ADD, path, str(one)], env=env) for one in range(4)]
+    adding = [subprocess.Popen([sys.executable, "-c", ADD, path, str(number)], env=env) for number in range(4)]
     assert [process.wait(60) for process in adding] == [0] * 4
-    found, mistakes = token_file.read(path)
-    assert mistakes == []
-    assert {one.name for one in found} == {f"{a}-{b}" for a in range(4) for b in range(10)}
+    tokens, errors = token_file.read(path)
+    assert errors == []
+    assert {item.name for item in tokens} == {f"{a}-{b}" for a in range(4) for b in range(10)}

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from bookstore.auth import tokens
-from bookstore.auth.tokens import Token, make, parse
+from bookstore.auth.tokens import Token, create, parse
 from bookstore.exceptions import ConfigurationError
 
 DAY = date(2026, 1, 31)
@@ -17,23 +17,23 @@ SECRET = "bks_" + "Q" * 43
 
 
 def test_new_token() -> None:
-    """A new token is bks_ and 32 random bytes; what is kept is its digest, and no line shows the token."""
-    presented, token = make("ci", ["admin", "catalog:write", "admin"], DAY)
+    """A new token is bks_ and 32 random bytes; only its digest is stored, and no line shows the token."""
+    presented, token = create("ci", ["admin", "catalog:write", "admin"], DAY)
     assert re.fullmatch(r"bks_[A-Za-z0-9_-]{43}", presented)
     assert token == Token("ci", ("catalog:write", "admin"), hashlib.sha256(presented.encode()).hexdigest(), DAY)
     assert presented[4:] not in token.line() + repr(token)
-    assert make("ci", ["admin"], DAY)[0] != presented
+    assert create("ci", ["admin"], DAY)[0] != presented
 
 
-def test_line_comes_back() -> None:
-    """The line of a token is read as the same token, with and without its day."""
+def test_line_round_trip() -> None:
+    """The line of a token parses to the same token, with and without a day."""
     for day in (DAY, None):
         token = Token("a-b_1", ("catalog:write", "admin"), HEX, day)
         assert parse([token.line()], "f") == ((token,), [])
 
 
 def test_scopes() -> None:
-    """admin may do all; another scope only itself."""
+    """admin includes every scope; another scope includes only itself."""
     assert Token("a", ("admin",), HEX).allows("catalog:write")
     assert Token("a", ("catalog:write",), HEX).allows("catalog:write")
     assert not Token("a", ("catalog:write",), HEX).allows("admin")
@@ -41,13 +41,13 @@ def test_scopes() -> None:
 
 
 def test_comments_and_spaces() -> None:
-    """Blank lines, comments and the line ends of other systems are no tokens and no mistakes."""
+    """Blank lines, comments and other systems' line ends are neither tokens nor errors."""
     lines = ["", "# all of them", f"  ci\tadmin  {HEX} 2026-01-31 # the laptop\r", "\r"]
     assert parse(lines, "f") == ((Token("ci", ("admin",), HEX, DAY),), [])
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("ci", "found 1 words"),
         (f"ci admin {HEX} 2026-01-31 x", "found 5 words"),
@@ -66,41 +66,41 @@ def test_comments_and_spaces() -> None:
         (f"ci admin {HEX} 2026-02-30", "day of creation: found"),
     ],
 )
-def test_wrong_lines(line: str, told: str) -> None:
-    """A line that is no token is told with its place, what was found and what is allowed; others count."""
-    found, (mistake,) = parse(["# first", f"ok admin {OTHER}", line], "f")
-    assert mistake.startswith("f:3: ")
-    assert told in mistake
-    assert [token.name for token in found] == ["ok"]
+def test_invalid_lines(line: str, expected: str) -> None:
+    """An invalid line is reported with its place, what was found and what is allowed; other lines still count."""
+    parsed, (error,) = parse(["# first", f"ok admin {OTHER}", line], "f")
+    assert error.startswith("f:3: ")
+    assert expected in error
+    assert [token.name for token in parsed] == ["ok"]
 
 
-def test_said_twice() -> None:
-    """A name or a digest that comes again is a mistake: who would be meant?"""
-    for again in (f"ci catalog:write {OTHER}", f"other admin {HEX}"):
-        found, mistakes = parse([f"ci admin {HEX}", again], "f")
-        assert found == (Token("ci", ("admin",), HEX),)
-        assert mistakes == ["f:2: found the name or the digest of ci again; allowed is once"]
+def test_duplicates() -> None:
+    """A repeated name or digest is an error, because it would be ambiguous."""
+    for line in (f"ci catalog:write {OTHER}", f"other admin {HEX}"):
+        parsed, errors = parse([f"ci admin {HEX}", line], "f")
+        assert parsed == (Token("ci", ("admin",), HEX),)
+        assert errors == ["f:2: found the name or the digest of ci again; allowed is once"]
 
 
 @pytest.mark.parametrize("line", [SECRET, f"{SECRET} admin {HEX}", f"ci admin {SECRET}", f"ci {SECRET} {HEX}"])
 def test_token_in_the_wrong_place(line: str) -> None:
-    """No message shows a token that somebody wrote instead of its digest."""
-    found, (mistake,) = parse([line], "f")
-    assert found == ()
-    assert "QQQ" not in mistake
+    """No message shows a token that was written instead of its digest."""
+    parsed, (error,) = parse([line], "f")
+    assert parsed == ()
+    assert "QQQ" not in error
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "a" * 65, "../x", "-\n", "bks_abc", SECRET.lower()])
-def test_wrong_names(name: str) -> None:
-    """A name that no file could hold is refused, without showing what could be a token."""
+def test_invalid_names(name: str) -> None:
+    """A name that the file cannot contain is rejected, without showing a possible token."""
     with pytest.raises(
         ConfigurationError, match=r"^name: found .*; allowed are 1 to 64 of a-z, 0-9, _ and -$"
-    ) as refused:
-        make(name, ["admin"], DAY)
-    assert "qqq" not in str(refused.value)
+    ) as caught:
+        create(name, ["admin"], DAY)
+    assert "qqq" not in str(caught.value)
 
 
-def test_many_mistakes() -> None:
-    """Of many mistakes the first few are told, in one line, and how many more there are."""
-    told = tokens.describe_errors([f"f:{number}: wrong" for number in range(1, 9)])
-    assert told == "f:1: wrong; f:2: wrong; f:3: wrong; f:4: wrong; f:5: wrong; and 3 more"
+def test_many_errors() -> None:
+    """Of many errors the first few are listed in one line, with the number of the others."""
+    line = tokens.describe_errors([f"f:{number}: wrong" for number in range(1, 9)])
+    assert line == "f:1: wrong; f:2: wrong; f:3: wrong; f:4: wrong; f:5: wrong; and 3 more"

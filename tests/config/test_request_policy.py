@@ -14,7 +14,8 @@ def read(**environ: str) -> RequestPolicy:
 
 
 def test_defaults() -> None:
-    """On the loopback only its own names and no limit of the rate; beyond it any name and 50 requests a second."""
+    """On the loopback the policy allows only loopback names, without a rate limit; beyond it any name, 50 requests per
+    second."""
     assert request_policy.read({}, beyond_loopback=False) == RequestPolicy(hosts=LOOPBACK_NAMES)
     assert request_policy.read({}, beyond_loopback=True) == RequestPolicy(rate_limit=50)
 
@@ -23,20 +24,20 @@ def test_defaults() -> None:
     ("host", "rate_limit"),
     [("127.0.0.1", None), ("127.8.8.8", None), ("::1", None), ("localhost", None), ("0.0.0.0", 50), ("::", 50)],  # noqa: S104 - nothing listens
 )
-def test_the_address_decides(host: str, rate_limit: int | None) -> None:
-    """BOOKSTORE_HOST decides which defaults hold."""
+def test_host_decides_defaults(host: str, rate_limit: int | None) -> None:
+    """BOOKSTORE_HOST decides which defaults apply."""
     assert settings.read({"BOOKSTORE_HOST": host}).request_policy.rate_limit == rate_limit
 
 
 def test_values() -> None:
-    """Lists have commas between, blanks around, names in any case."""
-    found = read(
+    """Lists are separated by commas; blanks around items and the case of names do not matter."""
+    policy = read(
         BOOKSTORE_RATE_LIMIT=" 7\n",
         BOOKSTORE_TRUSTED_PROXIES="10.0.0.0/8, ::1 ,",
         BOOKSTORE_ALLOWED_HOSTS="Example.com,::1,[::2]",
         BOOKSTORE_CORS_ORIGINS="https://example.com,http://[::1]:3000",
     )
-    assert found == RequestPolicy(
+    assert policy == RequestPolicy(
         rate_limit=7,
         proxies=(ip_network("10.0.0.0/8"), ip_network("::1")),
         hosts=("example.com", "[::1]", "[::2]"),
@@ -62,7 +63,8 @@ def test_values() -> None:
         ),
     ],
 )
-def test_refused(name: str, text: str) -> None:
-    """What cannot be meant, wildcards too, is refused by its variable with what was found and what is allowed."""
+def test_invalid_values(name: str, text: str) -> None:
+    """Values without a meaning here, including wildcards, are rejected with the variable, what was found and what is
+    allowed."""
     with pytest.raises(ConfigurationError, match=rf"^{name}: found '.*'; allowed (is|are) "):
         read(**{name: text})

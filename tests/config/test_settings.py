@@ -9,7 +9,7 @@ from bookstore.config.settings import Settings
 from bookstore.exceptions import ConfigurationError
 
 
-def test_nothing_is_needed() -> None:
+def test_empty_environment() -> None:
     """An empty environment gives the default profile on the loopback and the embedded database."""
     assert settings.read({}) == Settings(data_dir=settings.default_data_dir())
     assert settings.read({}).host == "127.0.0.1"
@@ -33,7 +33,7 @@ def test_empty_is_unset(name: str, text: str) -> None:
 
 def test_everything_is_read() -> None:
     """Each variable arrives in its place, without the line end that a file of secrets leaves."""
-    found = settings.read(
+    result = settings.read(
         {
             "BOOKSTORE_PROFILE": "asyncpg-json@workers=2\n",
             "DATABASE_URL": "postgresql://me:p%20w@db/books\n",
@@ -52,7 +52,7 @@ def test_everything_is_read() -> None:
             "BOOKSTORE_SLOW_STATEMENT": "250ms\n",
         }
     )
-    assert found == Settings(
+    assert result == Settings(
         profile="asyncpg-json@workers=2",
         database_url="postgresql://me:p%20w@db/books",
         host="::1",
@@ -71,8 +71,8 @@ def test_everything_is_read() -> None:
     )
 
 
-def test_words_and_durations_are_told() -> None:
-    """A wrong word or duration is refused with what is allowed; a slow statement can be nothing at all."""
+def test_words_and_durations() -> None:
+    """An invalid word or duration is rejected with what is allowed; slow statements can be off."""
     assert settings.read({"BOOKSTORE_SLOW_STATEMENT": "Off"}).slow_statement_s is None
     assert settings.read({"BOOKSTORE_SLOW_STATEMENT": "0s"}).slow_statement_s == 0
     for name, text, allowed in (
@@ -85,7 +85,7 @@ def test_words_and_durations_are_told() -> None:
 
 
 def test_switches() -> None:
-    """A switch is on or off by a few words in any case; any other word is refused."""
+    """A switch accepts a few words in any case and rejects any other word."""
     for text, is_on in {
         "1": True,
         "TRUE": True,
@@ -105,7 +105,7 @@ def test_switches() -> None:
 
 @pytest.mark.parametrize(("name", "most"), [("BOOKSTORE_PORT", 65535), ("WEB_CONCURRENCY", 256)])
 def test_numbers_have_bounds(name: str, most: int) -> None:
-    """The ends of a range are in it; what lies outside, or is no number, is refused by the variable's name."""
+    """Both ends of a range are allowed; numbers outside it and other texts are rejected with the variable's name."""
     settings.read({name: "1"})
     settings.read({name: str(most)})
     for text in ("0", "-1", "+1", str(most + 1), "1.5", "1e3", "auto", "'80'", "0x10", "\u0661", "\u00b2", "9" * 5000):
@@ -116,7 +116,7 @@ def test_numbers_have_bounds(name: str, most: int) -> None:
 
 
 def test_data_dir_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative folder is meant from here, ~ from home; a stranger's home is refused."""
+    """A relative folder starts at the current one, ~ at home; the home of an unknown user is rejected."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
     assert settings.read({"BOOKSTORE_DATA_DIR": "data"}).data_dir == tmp_path / "data"
@@ -125,23 +125,23 @@ def test_data_dir_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         settings.read({"BOOKSTORE_DATA_DIR": "~nobody-here/x"})
 
 
-SHED = [
+INTERFERING = [
     "GRANIAN_WORKERS", "GRANIAN_LOOP", "LITESTAR_DEBUG", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS",
     "PGSERVICE", "PGSERVICEFILE", "PGSSLMODE", "PGAPPNAME", "PGCONNECT_TIMEOUT", "PGTZ", "PGDATESTYLE",
 ]  # fmt: skip
 KEPT = ["PGPASSWORD", "PGPASSFILE", "PATH", "GRANIAN", "LITESTAR_APP", "DATABASE_URL", "BOOKSTORE_PROFILE"]
 
 
-def test_sheds_what_interferes() -> None:
-    """Variables that would change a profile behind its back are taken out and named, others stay."""
-    environ = dict.fromkeys([*SHED, *KEPT], "x")
-    assert settings.shed_interfering(environ) == sorted(SHED)
+def test_removes_interfering_variables() -> None:
+    """Variables that would silently change a profile are removed and returned; others stay."""
+    environ = dict.fromkeys([*INTERFERING, *KEPT], "x")
+    assert settings.remove_interfering_variables(environ) == sorted(INTERFERING)
     assert environ.keys() == set(KEPT)
-    assert settings.shed_interfering(environ) == []
+    assert settings.remove_interfering_variables(environ) == []
 
 
-def test_looking_takes_nothing() -> None:
-    """Asking which variables interfere leaves them where they are."""
+def test_listing_removes_nothing() -> None:
+    """Listing the interfering variables does not remove them."""
     environ = {"GRANIAN_PORT": "1", "HOME": "/"}
-    assert settings.interfering(environ) == ["GRANIAN_PORT"]
+    assert settings.interfering_variables(environ) == ["GRANIAN_PORT"]
     assert environ == {"GRANIAN_PORT": "1", "HOME": "/"}

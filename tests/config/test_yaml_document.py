@@ -37,21 +37,21 @@ WHOLE_FILE: dict[str, tuple[str | bytes, str]] = {
     "an escape without a character": ('a: "\\U00110000"\n', "not YAML"),
     "an absurd version": (f"%YAML 1.{'9' * 5000}\n---\na: 1\n", "not YAML"),
     "100 kB": (f"a: {'b' * 100_000}\n", "more than 65536 bytes"),
-    "endless brackets": ("a: " + "[" * 60_000, "nested without end"),
-    "endless braces": ("a: " + "{" * 60_000, "nested without end"),
-    "endless lists": ("a:\n" + "- " * 30_000, "nested without end"),
+    "endless brackets": ("a: " + "[" * 60_000, "nested too deeply"),
+    "endless braces": ("a: " + "{" * 60_000, "nested too deeply"),
+    "endless lists": ("a:\n" + "- " * 30_000, "nested too deeply"),
     "a tagged root": ("!!python/object/apply:os.system\na: 1\n", ":1:1: found a tag (!)"),
 }
 
 
 @pytest.mark.parametrize("case", WHOLE_FILE)
-def test_refuses_what_is_no_document(case: str, tmp_path: Path) -> None:
-    """A file that is not one flat mapping is refused with its place and what was found."""
-    content, told = WHOLE_FILE[case]
-    with pytest.raises(ConfigurationError) as refused:
+def test_rejects_other_documents(case: str, tmp_path: Path) -> None:
+    """A file that is not one flat mapping is rejected with its place and what was found."""
+    content, expected = WHOLE_FILE[case]
+    with pytest.raises(ConfigurationError) as caught:
         _read(tmp_path, content)
-    assert str(refused.value).startswith(str(tmp_path / "some.yaml"))
-    assert told in str(refused.value)
+    assert str(caught.value).startswith(str(tmp_path / "some.yaml"))
+    assert expected in str(caught.value)
 
 
 VALUES = {
@@ -71,30 +71,30 @@ VALUES = {
 
 
 @pytest.mark.parametrize("case", VALUES)
-def test_refuses_a_value_that_is_not_plain(case: str, tmp_path: Path) -> None:
-    """A value that is more than a plain one is refused with file, line, column, key and what is allowed."""
-    content, told = VALUES[case]
-    with pytest.raises(ConfigurationError) as refused:
+def test_rejects_values_that_are_not_plain(case: str, tmp_path: Path) -> None:
+    """A value that is not plain is rejected with file, line, column, key and what is allowed."""
+    content, expected = VALUES[case]
+    with pytest.raises(ConfigurationError) as caught:
         _read(tmp_path, content)
-    assert f"{tmp_path / 'some.yaml'}{told}" in str(refused.value)
+    assert f"{tmp_path / 'some.yaml'}{expected}" in str(caught.value)
 
 
-def test_tells_all_mistakes_in_their_order(tmp_path: Path) -> None:
-    """One message holds every mistake of a file, top to bottom, also those before a syntax error."""
-    with pytest.raises(ConfigurationError) as refused:
+def test_reports_all_violations_in_order(tmp_path: Path) -> None:
+    """One message has all violations of a file from top to bottom, including those before a syntax error."""
+    with pytest.raises(ConfigurationError) as caught:
         _read(tmp_path, "a: [1]\nb: 1\nb: 2\nc: !x 1\nd: {e: 1}\nf: 1: 2\n")
-    places = [line.removeprefix(f"{tmp_path}/some.yaml:").split(":")[0] for line in str(refused.value).split("\n")]
+    places = [line.removeprefix(f"{tmp_path}/some.yaml:").split(":")[0] for line in str(caught.value).split("\n")]
     assert places == ["1", "3", "4", "5", "6"]
 
 
-def test_hands_over_what_can_be_read(tmp_path: Path) -> None:
-    """With a place for mistakes, the right keys come back beside the wrong ones, and none is raised."""
+def test_returns_valid_keys(tmp_path: Path) -> None:
+    """With a Violations argument, valid keys are returned beside violations and nothing is raised."""
     path = tmp_path / "some.yaml"
     path.write_text("a: 1\nb: [2]\nc: 3\n")
-    mistakes = Violations()
-    assert {key: entry.value for key, entry in yaml_document.read(path, mistakes).items()} == {"a": 1, "c": 3}
-    assert mistakes.keys == {"b"}
-    assert not mistakes.incomplete
+    violations = Violations()
+    assert {key: entry.value for key, entry in yaml_document.read(path, violations).items()} == {"a": 1, "c": 3}
+    assert violations.keys == {"b"}
+    assert not violations.incomplete
 
 
 def _fifo(path: Path) -> None:
@@ -114,29 +114,29 @@ def _zero(path: Path) -> None:
 
 
 FILES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a fifo": (_fifo, "no regular file"),
-    "a folder": (Path.mkdir, "no regular file"),
+    "a fifo": (_fifo, "other than a regular file"),
+    "a folder": (Path.mkdir, "other than a regular file"),
     "a dangling link": (_dangling, "No such file"),
     "a link to itself": (_loop, "symbolic links"),
-    "a device": (_zero, "no regular file"),
+    "a device": (_zero, "other than a regular file"),
     "missing": (lambda _: None, "No such file"),
 }
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_refuses_what_is_no_file(case: str, tmp_path: Path) -> None:
-    """What is no readable regular file is refused by its name, and reading neither waits nor fills memory."""
-    make, told = FILES[case]
+def test_rejects_other_files(case: str, tmp_path: Path) -> None:
+    """Anything but a readable regular file is rejected by name, without blocking or filling memory."""
+    make, expected = FILES[case]
     path = tmp_path / "some.yaml"
     make(path)
-    with pytest.raises(ConfigurationError, match=told) as refused:
+    with pytest.raises(ConfigurationError, match=expected) as caught:
         yaml_document.read(path)
-    assert str(path) in str(refused.value)
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_refuses_a_file_without_permission(tmp_path: Path) -> None:
-    """A file that may not be read is refused by its name."""
+def test_rejects_unreadable_file(tmp_path: Path) -> None:
+    """A file without read permission is rejected by name."""
     path = tmp_path / "some.yaml"
     path.write_text("a: 1\n")
     path.chmod(0)
@@ -145,16 +145,16 @@ def test_refuses_a_file_without_permission(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b.yaml", "\ud800.yaml", "x" * 300 + ".yaml"])
-def test_refuses_names_that_no_file_has(name: str, tmp_path: Path) -> None:
-    """A name that the file system cannot have is refused, and the message can be printed."""
-    with pytest.raises(ConfigurationError) as refused:
+def test_rejects_invalid_file_names(name: str, tmp_path: Path) -> None:
+    """A name that the file system does not allow is rejected with a printable message."""
+    with pytest.raises(ConfigurationError) as caught:
         yaml_document.read(tmp_path / name)
-    str(refused.value).encode()
+    str(caught.value).encode()
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfa: 1\nb: x\n", b"a: 1\r\nb: x\r\n", b"{a: 1, b: 'x'}"])
-def test_reads_as_editors_write(content: bytes, tmp_path: Path) -> None:
-    """A byte order mark, Windows' line ends and the flow style change nothing."""
+def test_editor_formats(content: bytes, tmp_path: Path) -> None:
+    """A byte order mark, Windows line ends and the flow style do not change the result."""
     assert {key: entry.value for key, entry in _read(tmp_path, content).items()} == {"a": 1, "b": "x"}
 
 
@@ -171,13 +171,13 @@ def test_reads_as_editors_write(content: bytes, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_scalars_are_yaml_1_2(text: str, value: object) -> None:
-    """Plain scalars mean what they look like; YAML 1.1's other readings stay texts."""
+    """Plain scalars mean what they look like; other readings of YAML 1.1 stay texts."""
     assert scalars.scalar(text) == value
     assert type(scalars.scalar(text)) is type(value)
 
 
 def test_quoted_scalars_are_texts(tmp_path: Path) -> None:
-    """What stands in quotes is a text, whatever it looks like."""
+    """A quoted scalar is a text, whatever it looks like."""
     entries = _read(tmp_path, "a: \"10\"\nb: 'on'\nc: null\n")
     assert [entry.value for entry in entries.values()] == ["10", "on", None]
 
@@ -187,7 +187,7 @@ def test_quoted_scalars_are_texts(tmp_path: Path) -> None:
     [("500ms", 0.5), ("2s", 2.0), ("1.5m", 90.0), ("1h", 3600.0), ("0s", 0.0), ("0.1s", 0.1), ("100ms", 0.1)],
 )
 def test_durations(text: str, seconds: float) -> None:
-    """A duration is a decimal number and a unit, in seconds afterwards."""
+    """A duration is a decimal number and a unit, and is parsed to seconds."""
     assert scalars.duration(text) == seconds
 
 
@@ -195,16 +195,16 @@ def test_durations(text: str, seconds: float) -> None:
     "text",
     ["", "2", "s", "-1s", "+1s", "1 s", "2 S", "1d", ".5s", "01s", "1e3s", "infs", "1s\n", "\u0661s", "9" * 400 + "h"],
 )
-def test_durations_refused(text: str) -> None:
-    """What is no duration raises ValueError."""
+def test_invalid_durations(text: str) -> None:
+    """An invalid duration raises ValueError."""
     with pytest.raises(ValueError, match="not a duration"):
         scalars.duration(text)
 
 
-@settings(deadline=None)  # other work on the machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(st.floats(min_value=0, max_value=1e12))
 def test_duration_text_is_the_inverse(seconds: float) -> None:
-    """A duration written as text is read back as exactly the same number of seconds."""
+    """A formatted duration parses to exactly the same number of seconds."""
     assert scalars.duration(scalars.duration_text(seconds)) == seconds
 
 
@@ -213,7 +213,7 @@ def test_duration_text_is_the_inverse(seconds: float) -> None:
     [(0.5, "500ms"), (2, "2s"), (90, "90s"), (1800, "30m"), (7200, "2h"), (0, "0s"), (2.5, "2.5s")],
 )
 def test_duration_text_is_short(seconds: float, text: str) -> None:
-    """A duration is told in the unit a person would choose."""
+    """A duration is formatted in the unit that a person would choose."""
     assert scalars.duration_text(seconds) == text
 
 
@@ -221,30 +221,30 @@ def test_duration_text_is_short(seconds: float, text: str) -> None:
     "word", ["pool_szie", "POOL_SIZE", "Pool-Size", "pool-size", "poolSize", "pool size", "poolsize"]
 )
 def test_suggestion_is_the_nearest(word: str) -> None:
-    """A misspelt word is answered with the nearest known one, whatever its case and dashes."""
+    """For a misspelt word the nearest known one is suggested, whatever its case and dashes."""
     assert validation.suggestion(word, ["max_overflow", "pool_size", "echo"]).startswith("pool_size ")
 
 
-def test_suggestion_without_a_near_one() -> None:
-    """A word like no other is answered with all known ones."""
+def test_suggestion_without_a_match() -> None:
+    """For a word that resembles no other all known words are listed."""
     assert validation.suggestion("zzz", ["b", "a"]) == "a, b"
 
 
-@settings(deadline=None)  # other work on the machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(st.one_of(st.binary(max_size=400), st.text(max_size=400).map(lambda text: text.encode("utf-8", "replace"))))
-def test_no_content_raises_anything_but_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Whatever a file holds, reading it gives entries or a ConfigurationError that can be printed."""
+def test_any_content_is_handled(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Whatever a file contains, reading it returns entries or raises a printable ConfigurationError."""
     try:
         _read(tmp_path_factory.getbasetemp(), content)
-    except ConfigurationError as refused:
-        str(refused).encode()
+    except ConfigurationError as error:
+        str(error).encode()
 
 
-@settings(deadline=None)  # other work on the machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(st.text(alphabet="ab:?-[]{}&*!|>'\"%#\\xU0\n \t,.", max_size=60))
-def test_no_yaml_raises_anything_but_refused(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
-    """The same for texts made of YAML's own signs."""
+def test_any_yaml_is_handled(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
+    """The same for texts made of YAML's special characters."""
     try:
         _read(tmp_path_factory.getbasetemp(), content)
-    except ConfigurationError as refused:
-        str(refused).encode()
+    except ConfigurationError as error:
+        str(error).encode()

@@ -68,7 +68,7 @@ def test_unprivileged_user(podman: Podman, image: str) -> None:
 def test_invalid_configuration(podman: Podman, image: str) -> None:
     """An unknown profile, a missing token or an unreachable database ends with exit code 2 and a clear message."""
     for environ, message in (
-        (["BOOKSTORE_PROFILE=defualt"], "which is no profile; allowed is default (did you mean that?)"),
+        (["BOOKSTORE_PROFILE=defualt"], "which is not a profile; allowed is default (did you mean that?)"),
         (["DATABASE_URL=postgresql://me@127.0.0.1/books"], "bookstore tokens create NAME --scope catalog:write"),
         (["DATABASE_URL=postgresql://me@127.0.0.1:1/books", "BOOKSTORE_READ_ONLY=on"], "cannot be reached"),
     ):

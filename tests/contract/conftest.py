@@ -16,7 +16,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from bookstore.auth.tokens import make
+from bookstore.auth.tokens import create
 from bookstore.database.url import conninfo
 from bookstore.lab.testbed.deployment import HOST
 from bookstore.lab.testbed.process import free_port, wait_until
@@ -25,7 +25,7 @@ from bookstore.reaper import end_process
 READY_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15
 
-TOKEN, ACCEPTED = make("contract", ["catalog:write", "admin"], date(2026, 1, 1))
+TOKEN, ACCEPTED = create("contract", ["catalog:write", "admin"], date(2026, 1, 1))
 
 CATALOGUE: Final[tuple[LiteralString, ...]] = (
     "INSERT INTO author (name) VALUES ('Jane Austen'), ('Ben'), ('Jane Austen')",

@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode, on every driver: the same results and errors as before PostgreSQL itself."""
+"""Behind PgBouncer in transaction mode every driver gives the same results and errors as on PostgreSQL itself."""
 
 from __future__ import annotations
 
@@ -44,31 +44,33 @@ def shared_url(server_url: sa.URL, template: str) -> Iterator[sa.URL]:
 
 @pytest.fixture(scope="module")
 def pgbouncer(pooled: Pooled, shared_url: sa.URL) -> Iterator[PgBouncer]:
-    """A PgBouncer with two sessions, for all tests here that do not change it."""
-    with pooled(default_pool_size=str(SERVERS)) as it:
-        yield it
+    """A PgBouncer with two sessions, shared by the tests that do not change it."""
+    with pooled(default_pool_size=str(SERVERS)) as bouncer:
+        yield bouncer
 
 
 @pytest.fixture
 def observer(shared_url: sa.URL) -> Iterator[Observer]:
-    """A connection of somebody else, who sees what is committed."""
-    with psycopg.connect(conninfo(shared_url), autocommit=True) as opened:
-        yield opened
+    """A separate connection, which sees only committed changes."""
+    with psycopg.connect(conninfo(shared_url), autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture(params=get_args(Driver))
 def driver(request: pytest.FixtureRequest) -> Driver:
-    found: Driver = request.param
-    return found
+    driver: Driver = request.param
+    return driver
 
 
 @asynccontextmanager
-async def started(it: PgBouncer, shared_url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[Database]:
-    """A started Database through PgBouncer, of a profile such as the shipped ones, stopped afterwards."""
+async def running_database(
+    bouncer: PgBouncer, shared_url: sa.URL, driver: Driver, **keys: Any
+) -> AsyncIterator[Database]:
+    """A started Database through PgBouncer, with a profile like the shipped ones; stopped afterwards."""
     reads = "READ COMMITTED" if driver == "asyncpg" else "AUTOCOMMIT"
     behind: dict[str, Any] = {"behind_pooler": True, "prepared_statements": False, "isolation_level": reads}
     profile = EngineProfile(name=f"test-{driver}", driver=driver, **(behind | keys))
-    database = make_database(profile, it.url(str(shared_url.database)))
+    database = make_database(profile, bouncer.url(str(shared_url.database)))
     await database.start()
     try:
         yield database
@@ -76,8 +78,8 @@ async def started(it: PgBouncer, shared_url: sa.URL, driver: Driver, **keys: Any
         await database.stop()
 
 
-def scalar(statement: str, **values: Any) -> Callable[[Session], Any]:
-    """The unit of work that reads one value."""
+def select_scalar(statement: str, **values: Any) -> Callable[[Session], Any]:
+    """A unit of work that reads one value."""
 
     def work(session: Session) -> Any:
         return session.scalar(sa.text(statement), values)
@@ -85,8 +87,8 @@ def scalar(statement: str, **values: Any) -> Callable[[Session], Any]:
     return work
 
 
-def add(title: str) -> Callable[[Session], None]:
-    """The unit of work that stores a book."""
+def add_book(title: str) -> Callable[[Session], None]:
+    """A unit of work that stores a book."""
 
     def work(session: Session) -> None:
         session.add(Book(title=title))
@@ -95,21 +97,21 @@ def add(title: str) -> Callable[[Session], None]:
     return work
 
 
-def idle(it: PgBouncer, database: str) -> bool:
-    """Whether PgBouncer has given no session of the database to a client."""
-    with pooler.console(it.url(pooler.CONSOLE)) as console:
-        pools = [row for row in pooler.shown(console, "POOLS") if row["database"] == database]
+def is_idle(bouncer: PgBouncer, database: str) -> bool:
+    """Whether PgBouncer has assigned no session of the database to a client."""
+    with pooler.console(bouncer.url(pooler.CONSOLE)) as console:
+        pools = [row for row in pooler.show(console, "POOLS") if row["database"] == database]
     return not any(row["sv_active"] for row in pools)
 
 
 async def test_many_clients_share_few_sessions(
     pgbouncer: PgBouncer, shared_url: sa.URL, driver: Driver, observer: Observer
 ) -> None:
-    """Ten connections and two sessions: reads and writes at once are all answered, each with its own answer."""
+    """With ten connections and two sessions, concurrent reads and writes all get their own result."""
     title = f"shared by {driver}"
-    async with started(pgbouncer, shared_url, driver, pool_size=10) as database:
-        reads = [database.run(scalar(f"SELECT {i} + :x", x=i), reading=True) for i in range(100)]
-        writes = [database.run(add(title)) for _ in range(50)]
+    async with running_database(pgbouncer, shared_url, driver, pool_size=10) as database:
+        reads = [database.run(select_scalar(f"SELECT {i} + :x", x=i), reading=True) for i in range(100)]
+        writes = [database.run(add_book(title)) for _ in range(50)]
         answers = await asyncio.gather(*reads, *writes)
         assert answers[:100] == [2 * i for i in range(100)]
         row = observer.execute(
@@ -125,104 +127,106 @@ async def test_many_clients_share_few_sessions(
 async def test_nothing_stays_prepared(
     pgbouncer: PgBouncer, shared_url: sa.URL, driver: Driver, observer: Observer
 ) -> None:
-    """After the same statement many times, no session has a prepared one by a name."""
-    prepared = scalar("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")
-    async with started(pgbouncer, shared_url, driver) as database:
+    """After many executions of a statement no session has a named prepared statement."""
+    prepared = select_scalar("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")
+    async with running_database(pgbouncer, shared_url, driver) as database:
         for _ in range(20):
-            assert await database.run(scalar("SELECT 1 + :x", x=1), reading=True) == 2
+            assert await database.run(select_scalar("SELECT 1 + :x", x=1), reading=True) == 2
         assert {await database.run(prepared) for _ in range(SERVERS * 3)} == {0}
 
 
-async def test_sessions_are_named_after_who_uses_them(
+async def test_application_name_is_passed_on(
     pgbouncer: PgBouncer, shared_url: sa.URL, driver: Driver, observer: Observer
 ) -> None:
-    """PgBouncer passes application_name on: whoever looks at PostgreSQL finds the profile and the process."""
-    async with started(pgbouncer, shared_url, driver) as database:
-        named = await database.run(scalar("SELECT current_setting('application_name')"), reading=True)
-        assert named == application_name(database.profile)
+    """PgBouncer passes application_name on, so PostgreSQL shows the profile and the process."""
+    async with running_database(pgbouncer, shared_url, driver) as database:
+        name = await database.run(select_scalar("SELECT current_setting('application_name')"), reading=True)
+        assert name == application_name(database.profile)
 
 
 @pytest.mark.parametrize("reading", [True, False], ids=["reading", "writing"])
-async def test_what_cannot_be_sent_takes_no_session(
+async def test_rejected_value_occupies_no_session(
     pgbouncer: PgBouncer, shared_url: sa.URL, driver: Driver, reading: bool
 ) -> None:
-    """A value beyond the type is refused as before PostgreSQL, and PgBouncer has its session back."""
+    """A value out of its type's range is rejected as without a pooler, and PgBouncer gets its session back."""
     statement = sa.text("SELECT CAST(:x AS bigint)").bindparams(sa.bindparam("x", type_=sa.BigInteger))
-    async with started(pgbouncer, shared_url, driver) as database:
+    async with running_database(pgbouncer, shared_url, driver) as database:
         with pytest.raises(sa.exc.DBAPIError) as caught:
             await database.run(lambda session: session.scalar(statement, {"x": 2**70}), reading=reading)
-        assert sqlstate.rejection(caught.value) == ("invalid_body", "A number is too large.")
-        assert idle(pgbouncer, str(shared_url.database))
+        assert sqlstate.client_problem(caught.value) == ("invalid_body", "A number is too large.")
+        assert is_idle(pgbouncer, str(shared_url.database))
 
 
-async def test_a_conflict_is_tried_again(pgbouncer: PgBouncer, shared_url: sa.URL, driver: Driver) -> None:
-    """Who is rolled back for another one's sake begins anew, in whatever session."""
-    tried = 0
+async def test_conflict_is_retried(pgbouncer: PgBouncer, shared_url: sa.URL, driver: Driver) -> None:
+    """A transaction that is rolled back because of another one is retried, in whatever session."""
+    attempts = 0
 
     def work(session: Session) -> str:
-        nonlocal tried
-        tried += 1
-        if tried == 1:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
             session.execute(sa.text("DO $$BEGIN RAISE 'in the way' USING ERRCODE = '40001'; END$$"))
         return "done"
 
-    async with started(pgbouncer, shared_url, driver) as database:
+    async with running_database(pgbouncer, shared_url, driver) as database:
         assert await database.run(work) == "done"
-    assert tried == 2
+    assert attempts == 2
 
 
-async def test_the_timeout_comes_from_pgbouncer(pooled: Pooled, shared_url: sa.URL, driver: Driver) -> None:
-    """PgBouncer's connect_query sets the statement_timeout, and its end is the same trouble as everywhere."""
-    with pooled("SET statement_timeout = '200ms'", default_pool_size="1") as it:
-        async with started(it, shared_url, driver) as database:
+async def test_timeout_comes_from_pgbouncer(pooled: Pooled, shared_url: sa.URL, driver: Driver) -> None:
+    """PgBouncer's connect_query sets statement_timeout, which causes the same error as without a pooler."""
+    with pooled("SET statement_timeout = '200ms'", default_pool_size="1") as bouncer:
+        async with running_database(bouncer, shared_url, driver) as database:
             with pytest.raises(sa.exc.DBAPIError) as caught:
-                await database.run(scalar("SELECT pg_sleep(30)::text"), reading=True)
-            assert sqlstate.trouble(caught.value) == ("db_timeout", "The database took too long.")
-            assert await database.run(scalar("SELECT 1"), reading=True) == 1
+                await database.run(select_scalar("SELECT pg_sleep(30)::text"), reading=True)
+            assert sqlstate.server_problem(caught.value) == ("db_timeout", "The database took too long.")
+            assert await database.run(select_scalar("SELECT 1"), reading=True) == 1
 
 
-async def test_a_cancelled_request_ends_its_statement(
+async def test_cancelled_request_ends_its_statement(
     pgbouncer: PgBouncer, shared_url: sa.URL, observer: Observer
 ) -> None:
-    """PgBouncer passes on that asyncpg has given up: nothing runs on for a client who is gone."""
-    async with started(pgbouncer, shared_url, "asyncpg") as database:
-        asking = asyncio.create_task(database.run(scalar("SELECT pg_sleep(60)::text"), reading=True))
-        await until(lambda: sleeping(observer) == 1, "it never ran")
-        asking.cancel()
-        await until(lambda: sleeping(observer) == 0, "it runs on")
-        assert await database.run(scalar("SELECT 1"), reading=True) == 1
+    """PgBouncer passes asyncpg's cancellation on, so the statement of a cancelled request ends."""
+    async with running_database(pgbouncer, shared_url, "asyncpg") as database:
+        request = asyncio.create_task(database.run(select_scalar("SELECT pg_sleep(60)::text"), reading=True))
+        await wait_until(lambda: sleeping_sessions(observer) == 1, "the statement did not start")
+        request.cancel()
+        await wait_until(lambda: sleeping_sessions(observer) == 0, "the statement still runs")
+        assert await database.run(select_scalar("SELECT 1"), reading=True) == 1
 
 
-async def test_a_restart_of_pgbouncer_is_survived(pooled: Pooled, shared_url: sa.URL, driver: Driver) -> None:
-    """While PgBouncer is away requests are told that the database is; when it is back, so is the service."""
-    with pooled() as it:
-        async with started(it, shared_url, driver) as database:
-            it.stop()
-            for _ in range(2):  # an open connection breaks; then there is not even a socket to connect to
+async def test_survives_a_restart_of_pgbouncer(pooled: Pooled, shared_url: sa.URL, driver: Driver) -> None:
+    """While PgBouncer is down requests fail as if the database were; when it is back they succeed."""
+    with pooled() as bouncer:
+        async with running_database(bouncer, shared_url, driver) as database:
+            bouncer.stop()
+            for _ in range(2):  # first an open connection breaks, then there is no socket to connect to
                 with pytest.raises(Exception) as caught:  # noqa: PT011 - each driver has its own
-                    await database.run(scalar("SELECT 1"), reading=True)
-                assert sqlstate.trouble(caught.value) == ("db_unavailable", "The database cannot be reached.")
-            it.start()
-            # Each connection of the pool finds out for itself, once at most.
-            asked = [database.run(scalar("SELECT 1"), reading=True) for _ in range(database.profile.pool_size)]
-            failed = [one for one in await asyncio.gather(*asked, return_exceptions=True) if one != 1]
-            assert all(isinstance(one, Exception) and sqlstate.trouble(one) for one in failed)
-            assert await database.run(scalar("SELECT 1"), reading=True) == 1
+                    await database.run(select_scalar("SELECT 1"), reading=True)
+                assert sqlstate.server_problem(caught.value) == ("db_unavailable", "The database cannot be reached.")
+            bouncer.start()
+            # Each connection of the pool fails at most once.
+            requests = [
+                database.run(select_scalar("SELECT 1"), reading=True) for _ in range(database.profile.pool_size)
+            ]
+            failed = [outcome for outcome in await asyncio.gather(*requests, return_exceptions=True) if outcome != 1]
+            assert all(isinstance(outcome, Exception) and sqlstate.server_problem(outcome) for outcome in failed)
+            assert await database.run(select_scalar("SELECT 1"), reading=True) == 1
 
 
-async def test_too_many_clients_are_told(pooled: Pooled, shared_url: sa.URL, driver: Driver) -> None:
-    """Beyond max_client_conn PgBouncer lets nobody in, which is the database's trouble and no bug."""
-    with pooled(max_client_conn="1") as it:
-        async with started(it, shared_url, driver, pool_size=1, max_overflow=1) as database:
-            held = asyncio.create_task(database.run(scalar("SELECT pg_sleep(1)::text"), reading=True))
+async def test_too_many_clients(pooled: Pooled, shared_url: sa.URL, driver: Driver) -> None:
+    """Beyond max_client_conn PgBouncer rejects connections, which counts as an unavailable database."""
+    with pooled(max_client_conn="1") as bouncer:
+        async with running_database(bouncer, shared_url, driver, pool_size=1, max_overflow=1) as database:
+            held = asyncio.create_task(database.run(select_scalar("SELECT pg_sleep(1)::text"), reading=True))
             with pytest.raises(sa.exc.DBAPIError) as caught:
-                await asyncio.gather(held, database.run(scalar("SELECT 1"), reading=True))
-            assert sqlstate.trouble(caught.value) == ("db_unavailable", "The database cannot be reached.")
+                await asyncio.gather(held, database.run(select_scalar("SELECT 1"), reading=True))
+            assert sqlstate.server_problem(caught.value) == ("db_unavailable", "The database cannot be reached.")
             await held
 
 
-def sleeping(observer: Observer) -> int:
-    """How many sessions of the database sleep in a statement."""
+def sleeping_sessions(observer: Observer) -> int:
+    """Count the sessions of the database that sleep in a statement."""
     row = observer.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
     ).fetchone()
@@ -230,27 +234,27 @@ def sleeping(observer: Observer) -> int:
     return int(row[0])
 
 
-async def until(holds: Callable[[], bool], what: str) -> None:
-    """Waits for something that comes about elsewhere; fails where it does not."""
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, what
+async def wait_until(condition: Callable[[], bool], message: str) -> None:
+    """Wait for a condition that another task or process fulfils; fail after PATIENCE_S."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, message
         await asyncio.sleep(0.01)
 
 
-def test_commands_go_through_it(pooled: Pooled, blank_url: sa.URL) -> None:
-    """Migrations and imports take their locks and temporary tables in one transaction, and prepare nothing that
-    stays: any number of them share one session."""
-    with pooled(default_pool_size="1") as it:
-        url = conninfo(it.url(str(blank_url.database)))
+def test_commands_through_pgbouncer(pooled: Pooled, blank_url: sa.URL) -> None:
+    """Migrations and imports take locks and temporary tables within one transaction and leave nothing prepared, so any
+    number of them can share one session."""
+    with pooled(default_pool_size="1") as bouncer:
+        url = conninfo(bouncer.url(str(blank_url.database)))
         runner = CliRunner()
         for command in (["db", "upgrade"], ["db", "check"], ["catalog", "generate", "--books", "3000"]):
             result = runner.invoke(bookstore, command, env={"DATABASE_URL": url})
             assert result.exit_code == 0, (command, result.output, result.exception)
         with psycopg.connect(url, prepare_threshold=None) as connection:
-            left = connection.execute(
+            leftovers = connection.execute(
                 "SELECT (SELECT count(*) FROM pg_prepared_statements),"
                 " (SELECT count(*) FROM pg_class WHERE relpersistence = 't'),"
                 " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'), (SELECT count(*) FROM book)"
             ).fetchone()
-    assert left == (0, 0, 0, 3000)
+    assert leftovers == (0, 0, 0, 3000)

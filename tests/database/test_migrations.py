@@ -17,7 +17,7 @@ from bookstore.exceptions import ConfigurationError
 
 
 def test_up_down_up(blank_url: sa.URL) -> None:
-    """A database migrates up, down and up again, and models and migrations then agree."""
+    """A database is upgraded, downgraded and upgraded again; then models and tables agree."""
     url = blank_url.set(drivername="postgresql+psycopg")
     assert migrations.current(url) is None
     migrations.upgrade(url)
@@ -30,8 +30,8 @@ def test_up_down_up(blank_url: sa.URL) -> None:
 
 
 @pytest.mark.parametrize("extra", ["extra", "Extra Tools"])
-def test_extensions_may_be_elsewhere(blank_url: sa.URL, extra: str) -> None:
-    """unaccent is named by its schema: it works from one that no search_path has, and while a dump is restored."""
+def test_extensions_in_another_schema(blank_url: sa.URL, extra: str) -> None:
+    """unaccent is called with its schema, so it works without a search_path, as when a dump is restored."""
     with psycopg.connect(conninfo(blank_url)) as connection:
         connection.execute(f'CREATE SCHEMA "{extra}"')
         connection.execute(f'CREATE EXTENSION unaccent SCHEMA "{extra}"')
@@ -44,11 +44,11 @@ def test_extensions_may_be_elsewhere(blank_url: sa.URL, extra: str) -> None:
         assert connection.execute("SELECT public.sort_key('\u00c9mile')").fetchone() == ("emile",)
 
 
-def test_two_at_once(blank_url: sa.URL) -> None:
-    """Two migrations of one database at the same time both end well: the second finds nothing to do."""
+def test_concurrent_upgrades(blank_url: sa.URL) -> None:
+    """Two concurrent migrations of one database both succeed: the second finds nothing to do."""
     url = blank_url.set(drivername="postgresql+psycopg")
     with ThreadPoolExecutor(2) as threads:
-        # Alembic keeps its context in the process: two real commands have one each.
+        # Alembic keeps its context in the process, so each command runs in its own process.
         list(threads.map(lambda _: _upgrade_in_a_process(url), range(2)))
     assert migrations.current(url) == models.SCHEMA_REVISION
 
@@ -64,8 +64,8 @@ def _upgrade(url: sa.URL, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_missing_right_is_refused(blank_url: sa.URL) -> None:
-    """A role that may not make tables gets a sentence and not a traceback."""
+def test_missing_privilege(blank_url: sa.URL) -> None:
+    """A role that must not create tables gets an error message instead of a traceback."""
     role = f"bookstore_test_{os.getpid()}_reader"
     with psycopg.connect(conninfo(blank_url), autocommit=True) as connection:
         connection.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{role}'")
@@ -78,28 +78,28 @@ def test_a_missing_right_is_refused(blank_url: sa.URL) -> None:
 
 
 def test_waiting_for_a_server_that_answers(blank_url: sa.URL) -> None:
-    """`db upgrade --wait`, with or without a number, migrates at once where the database lets it in."""
+    """`db upgrade --wait`, with or without a number, migrates at once if the database accepts connections."""
     for option in (["--wait"], ["--wait", "5"], ["--wait=5", "head"]):
         result = _upgrade(blank_url, *option)
         assert (result.returncode, result.stdout) == (0, f"{models.SCHEMA_REVISION}\n"), result.stderr
 
 
 def test_waiting_for_a_server_that_does_not() -> None:
-    """--wait says once what it waits for, and ends with 2 when its seconds are over."""
-    with socket.socket() as taken:  # nobody listens
-        taken.bind(("127.0.0.1", 0))
-        url = sa.make_url(f"postgresql://me@127.0.0.1:{taken.getsockname()[1]}/books")
+    """--wait prints once what it waits for, and exits with code 2 after its seconds."""
+    with socket.socket() as unused:  # nothing listens on it
+        unused.bind(("127.0.0.1", 0))
+        url = sa.make_url(f"postgresql://me@127.0.0.1:{unused.getsockname()[1]}/books")
         result = _upgrade(url, "--wait", "1")
     assert result.returncode == 2
     first, last = result.stderr.splitlines()
-    assert first.startswith("waiting: database books at 127.0.0.1")
+    assert first.startswith("waiting for the database: database books at 127.0.0.1")
     assert last.startswith("bookstore: database books at 127.0.0.1")
     assert last.endswith("Connection refused (tried for 1 s)")
 
 
-def test_waiting_takes_a_number() -> None:
-    """A wait that is no number of seconds is refused."""
-    for found in ("0", "3601", "x"):
-        result = _upgrade(sa.make_url("postgresql://me@127.0.0.1:1/books"), f"--wait={found}")
+def test_wait_option_needs_a_number() -> None:
+    """A --wait value that is not a number of seconds is rejected."""
+    for value in ("0", "3601", "x"):
+        result = _upgrade(sa.make_url("postgresql://me@127.0.0.1:1/books"), f"--wait={value}")
         assert result.returncode == 2
-        assert f"Invalid value for '--wait': {found!r}" in result.stderr or f"{found} is not in the" in result.stderr
+        assert f"Invalid value for '--wait': {value!r}" in result.stderr or f"{value} is not in the" in result.stderr

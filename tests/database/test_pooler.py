@@ -1,4 +1,4 @@
-"""What a PgBouncer tells of itself, what is held against it, and what `serve` and `profiles check` say."""
+"""The limits of a PgBouncer, the checks against them, and the output of `serve` and `profiles check`."""
 
 from __future__ import annotations
 
@@ -28,134 +28,135 @@ def _check(url: sa.URL, *specs: str) -> Result:
     return CliRunner().invoke(profiles, ["check", *specs], env={"COLUMNS": "80", "DATABASE_URL": conninfo(url)})
 
 
-def test_a_pooler_is_told_from_postgresql(pooled: Pooled, url: sa.URL) -> None:
-    """Whether something stands in between is seen in the session, without any right."""
+def test_detects_a_pooler(pooled: Pooled, url: sa.URL) -> None:
+    """Whether a pooler is in front of PostgreSQL is detected in the session, without privileges."""
     with psycopg.connect(conninfo(url)) as direct:
-        assert not pooler.stands_before(direct)
-    with pooled() as it, psycopg.connect(conninfo(it.url(str(url.database)))) as through:
-        assert pooler.stands_before(through)
+        assert not pooler.is_pooled(direct)
+    with pooled() as bouncer, psycopg.connect(conninfo(bouncer.url(str(url.database)))) as through:
+        assert pooler.is_pooled(through)
 
 
-def test_it_tells_its_limits(pooled: Pooled, url: sa.URL) -> None:
-    """The limits, the clients that it has and the sessions that are open, which are not counted a second time."""
-    with pooled(max_client_conn="50", default_pool_size="7", reserve_pool_size="2", max_db_connections="8") as it:
-        through = it.url(str(url.database))
-        with psycopg.connect(conninfo(through)) as one, psycopg.connect(conninfo(through)) as other:
+def test_reads_limits(pooled: Pooled, url: sa.URL) -> None:
+    """The limits, clients and open sessions are read; the open sessions are not counted twice."""
+    with pooled(max_client_conn="50", default_pool_size="7", reserve_pool_size="2", max_db_connections="8") as bouncer:
+        through = bouncer.url(str(url.database))
+        with psycopg.connect(conninfo(through)) as first, psycopg.connect(conninfo(through)) as second:
             before = preflight.probe(through)
-            one.execute("SELECT 1")
-            other.execute("SELECT 1")  # in transactions, in two sessions
-            found = preflight.probe(through)
-        assert found.pooler_capacity == PoolerCapacity(50, 2, 7, 2, most=8)
-        assert isinstance(found.pooler, pooler.Limits)
-        assert (found.pooler.pool_mode, found.pooler.open_sessions) == ("transaction", 3)
-        assert found.capacity == before.capacity
+            first.execute("SELECT 1")
+            second.execute("SELECT 1")  # in transactions, in two sessions
+            probe = preflight.probe(through)
+        assert probe.pooler_capacity == PoolerCapacity(50, 2, 7, 2, max_sessions=8)
+        assert isinstance(probe.pooler, pooler.Limits)
+        assert (probe.pooler.pool_mode, probe.pooler.open_sessions) == ("transaction", 3)
+        assert probe.capacity == before.capacity
 
 
-def test_a_newer_one_tells_them_too(pooled: Pooled, url: sa.URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From 1.24 on the reserve has another name, which is put into a real answer here: it is read as well."""
+def test_reads_limits_of_newer_versions(pooled: Pooled, url: sa.URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PgBouncer 1.24 and later report the reserve under another name, substituted here into a real response."""
     names = {"reserve_pool": "reserve_pool_size"}
 
-    def newer(connection: psycopg.Connection[Any], what: str, shown: Any = pooler.shown) -> list[dict[str, Any]]:
-        return [{names.get(name, name): value for name, value in row.items()} for row in shown(connection, what)]
+    def newer(connection: psycopg.Connection[Any], subject: str, show: Any = pooler.show) -> list[dict[str, Any]]:
+        return [{names.get(name, name): value for name, value in row.items()} for row in show(connection, subject)]
 
-    monkeypatch.setattr(pooler, "shown", newer)
-    with pooled(default_pool_size="7", reserve_pool_size="2") as it:
-        through = it.url(str(url.database))
-        with psycopg.connect(conninfo(through)):  # it knows a database once somebody was there
-            found = pooler.limits(through)
-    assert isinstance(found, pooler.Limits)
-    assert found.capacity.reserve_pool_size == 2
+    monkeypatch.setattr(pooler, "show", newer)
+    with pooled(default_pool_size="7", reserve_pool_size="2") as bouncer:
+        through = bouncer.url(str(url.database))
+        with psycopg.connect(conninfo(through)):  # PgBouncer lists a database after its first client
+            limits = pooler.limits(through)
+    assert isinstance(limits, pooler.Limits)
+    assert limits.capacity.reserve_pool_size == 2
 
 
-def test_too_many_clients_are_refused(pooled: Pooled, url: sa.URL) -> None:
-    """A profile that wants more connections than max_client_conn allows is refused, with both sums."""
-    with pooled(max_client_conn="20") as it:
-        through = it.url(str(url.database))
+def test_rejects_too_many_clients(pooled: Pooled, url: sa.URL) -> None:
+    """A profile that needs more connections than max_client_conn is rejected, with both sums."""
+    with pooled(max_client_conn="20") as bouncer:
+        through = bouncer.url(str(url.database))
         assert _check(through, "asyncpg-pgbouncer@pool_size=10").exit_code == 0
-        refused = _check(through, "asyncpg-pgbouncer@pool_size=11")
-        assert refused.stdout.splitlines()[-1].endswith("over")
-        assert "usable are 20 = max_client_conn 20 - in use 0; PgBouncer may open 20 = " in str(refused.exception)
+        result = _check(through, "asyncpg-pgbouncer@pool_size=11")
+        assert result.stdout.splitlines()[-1].endswith("over")
+        assert "usable are 20 = max_client_conn 20 - in use 0; PgBouncer may open 20 = " in str(result.exception)
         with pytest.raises(ConfigurationError, match="the largest pool_size that fits is 10 "):
             preflight.check_budget(loader.load("asyncpg-pgbouncer@pool_size=11"), preflight.probe(through))
 
 
-def test_too_many_sessions_are_refused(pooled: Pooled, url: sa.URL) -> None:
-    """A PgBouncer that may open more sessions than PostgreSQL has is refused, with what would fit."""
-    with pooled(default_pool_size="5000") as it:
-        found = preflight.probe(it.url(str(url.database)))
+def test_rejects_too_many_sessions(pooled: Pooled, url: sa.URL) -> None:
+    """A PgBouncer that may open more sessions than PostgreSQL has left is rejected, with what would fit."""
+    with pooled(default_pool_size="5000") as bouncer:
+        probe = preflight.probe(bouncer.url(str(url.database)))
     with pytest.raises(
         ConfigurationError, match=r"PgBouncer may open 5000 = .*the largest max_db_connections of PgBouncer"
     ):
-        preflight.check_budget(loader.load("asyncpg-pgbouncer"), found)
+        preflight.check_budget(loader.load("asyncpg-pgbouncer"), probe)
 
 
-def test_who_may_not_ask_is_told(pooled: Pooled, url: sa.URL) -> None:
-    """Without a right to the console nothing is refused, and it is said what is not known, and who may know."""
-    with pooled() as it:
-        through = it.url(str(url.database))
-        file = it.folder / "pgbouncer.ini"
+def test_no_access_to_the_console(pooled: Pooled, url: sa.URL) -> None:
+    """Without access to the console nothing is rejected; a warning says what is unknown and which role may see it."""
+    with pooled() as bouncer:
+        through = bouncer.url(str(url.database))
+        file = bouncer.folder / "pgbouncer.ini"
         file.write_text(file.read_text().replace("admin_users = postgres", "admin_users = somebody"))
         with pooler.console(through) as console:
             console.execute("RELOAD")
-        found = preflight.probe(through)
+        probe = preflight.probe(through)
         loaded = loader.load("asyncpg-pgbouncer@pool_size=1000")
-        preflight.check_budget(loaded, found)
-        (told,) = preflight.check_pooler(loaded, found)
-        assert told.startswith("the pooler's own limits are unknown, its console says: not allowed")
-        assert "stats_users" in told
+        preflight.check_budget(loaded, probe)
+        (warning,) = preflight.check_pooler(loaded, probe)
+        assert warning.startswith("the pooler's limits are unknown, its console says: not allowed")
+        assert "stats_users" in warning
         checked = _check(through, "asyncpg-pgbouncer")
         assert checked.exit_code == 0
         assert checked.stdout.splitlines()[-1].endswith("unknown")
 
 
-def test_what_it_lacks_is_remarked(pooled: Pooled, url: sa.URL) -> None:
-    """Timeouts that nobody sets, and another zone, are told, with where to set them; nothing is where all is set."""
+def test_missing_settings_cause_warnings(pooled: Pooled, url: sa.URL) -> None:
+    """Missing timeouts and another time zone cause warnings that say where to set them; a complete setup causes
+    none."""
     loaded = loader.load("psycopg-pgbouncer")
-    with pooled() as it:
-        assert preflight.check_pooler(loaded, preflight.probe(it.url(str(url.database)))) == []
-    with pooled("SET timezone = 'Europe/Vienna'") as it:
-        told = preflight.check_pooler(loaded, preflight.probe(it.url(str(url.database))))
-    assert [line.partition(" is ")[0] for line in told] == [
+    with pooled() as bouncer:
+        assert preflight.check_pooler(loaded, preflight.probe(bouncer.url(str(url.database)))) == []
+    with pooled("SET timezone = 'Europe/Vienna'") as bouncer:
+        warnings = preflight.check_pooler(loaded, preflight.probe(bouncer.url(str(url.database))))
+    assert [line.partition(" is ")[0] for line in warnings] == [
         "statement_timeout", "idle_in_transaction_session_timeout", "timezone",
     ]  # fmt: skip
-    assert told[0].startswith("statement_timeout is none behind the pooler, the profile says 5000 ms; set it in")
+    assert warnings[0].startswith("statement_timeout is none behind the pooler, but 5000 ms in the profile; set it in")
 
 
-def test_its_mode_matters(pooled: Pooled, url: sa.URL) -> None:
-    """Statement mode is refused, session mode is remarked."""
+def test_pool_modes(pooled: Pooled, url: sa.URL) -> None:
+    """Statement mode is rejected, session mode causes a warning."""
     loaded = loader.load("asyncpg-pgbouncer")
-    with pooled(pool_mode="session") as it:
-        (told,) = preflight.check_pooler(loaded, preflight.probe(it.url(str(url.database))))
-        assert told.startswith("pool_mode is session: ")
-    with pooled(pool_mode="statement") as it:
-        found = it.url(str(url.database))
+    with pooled(pool_mode="session") as bouncer:
+        (warning,) = preflight.check_pooler(loaded, preflight.probe(bouncer.url(str(url.database))))
+        assert warning.startswith("pool_mode is session: ")
+    with pooled(pool_mode="statement") as bouncer:
+        through = bouncer.url(str(url.database))
         with pytest.raises(ConfigurationError, match=r"found pool_mode = statement .*allowed is transaction"):
-            preflight.check_pooler(loaded, preflight.probe(found))
+            preflight.check_pooler(loaded, preflight.probe(through))
 
 
-def test_a_profile_for_postgresql_itself_is_remarked(pooled: Pooled, url: sa.URL) -> None:
-    """Who serves through a pooler under a profile that knows of none is told which key it needs."""
-    with pooled() as it:
-        through = it.url(str(url.database))
-        (told,) = preflight.check_pooler(loader.load("psycopg-joined"), preflight.probe(through))
-        assert told.endswith("in transaction mode it needs behind_pooler: on")
+def test_profile_without_behind_pooler(pooled: Pooled, url: sa.URL) -> None:
+    """A profile without behind_pooler causes a warning behind a pooler that names the missing key."""
+    with pooled() as bouncer:
+        through = bouncer.url(str(url.database))
+        (warning,) = preflight.check_pooler(loader.load("psycopg-joined"), preflight.probe(through))
+        assert warning.endswith("in transaction mode it needs behind_pooler: on")
         assert _check(through, "psycopg-joined").stdout.splitlines()[-1].endswith("not for a pooler")
     assert _check(url, "psycopg-pgbouncer").stdout.splitlines()[-1].endswith("needs a pooler")
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "psycopg-sync"])
-def test_serves_through_it_and_survives_its_restart(
+def test_serves_through_pgbouncer_and_survives_its_restart(
     pooled: Pooled, url: sa.URL, deployed: Callable[..., AbstractContextManager[str]], driver: str
 ) -> None:
-    """Two workers under each shipped profile read through PgBouncer, answer 503 while it is away, and serve on when it
-    is back."""
+    """Two workers of each shipped profile read through PgBouncer, answer 503 while it is down, and recover when it is
+    back."""
     spec = f"{driver}-pgbouncer@workers=2"
-    with pooled() as it, deployed(it.url(str(url.database)), BOOKSTORE_PROFILE=spec) as address:
+    with pooled() as bouncer, deployed(bouncer.url(str(url.database)), BOOKSTORE_PROFILE=spec) as address:
         assert httpx.get(f"{address}/books").json()["items"] == []
-        it.stop()
+        bouncer.stop()
         away = [httpx.get(f"{address}/books") for _ in range(6)]
-        assert {(one.status_code, one.json()["code"]) for one in away} == {(503, "db_unavailable")}
-        it.start()
+        assert {(response.status_code, response.json()["code"]) for response in away} == {(503, "db_unavailable")}
+        bouncer.start()
         assert wait_until(lambda: httpx.get(f"{address}/health/ready").is_success, 20)
         back = [httpx.get(f"{address}/books").status_code for _ in range(60)]
         assert set(back) <= {200, 503}

@@ -1,4 +1,4 @@
-"""Readiness under load, on every driver: how often the database is asked, and what a full pool says."""
+"""Readiness under load, on every driver: how often the database is queried, and the result with a full pool."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FOREVER_S = 3600.0
 
 @pytest.fixture(params=get_args(Driver))
 def driver(request: pytest.FixtureRequest) -> Driver:
-    found: Driver = request.param
-    return found
+    driver: Driver = request.param
+    return driver
 
 
 @asynccontextmanager
-async def started(url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[Database]:
+async def running_database(url: sa.URL, driver: Driver, **keys: Any) -> AsyncIterator[Database]:
     keys = {"pool_size": 1, "pool_timeout": PATIENCE_S, "statement_timeout": 60.0} | keys
     database = make_database(EngineProfile(name="ready", driver=driver, **keys), url)
     await database.start()
@@ -58,14 +58,14 @@ def statements(database: Database) -> Iterator[list[str]]:
         sa.event.remove(database.engine, "before_cursor_execute", note)
 
 
-async def until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, what
+async def wait_until(condition: Callable[[], bool], message: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, message
         await asyncio.sleep(0.01)
 
 
-def one(session: Session) -> int:
+def select_one(session: Session) -> int:
     return session.scalar(sa.text("SELECT 1")) or 0
 
 
@@ -75,14 +75,14 @@ def take_lock(session: Session) -> int:
 
 
 @asynccontextmanager
-async def full(database: Database, url: sa.URL) -> AsyncIterator[None]:
+async def full_pool(database: Database, url: sa.URL) -> AsyncIterator[None]:
     """Units of work hold all connections until the block ends."""
     count = database.profile.units_at_once
     with psycopg.connect(conninfo(url), autocommit=True) as blocker:
         blocker.execute("SELECT pg_advisory_lock(1)")
         holders = [asyncio.create_task(database.run(take_lock)) for _ in range(count)]
         try:
-            await until(lambda: _waiting(blocker) == count, "not all connections are held")
+            await wait_until(lambda: _waiting(blocker) == count, "not all connections are held")
             assert database.is_full
             yield
         finally:
@@ -99,9 +99,9 @@ def _waiting(observer: psycopg.Connection[Any]) -> int:
 
 
 async def test_probes_share_a_check(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many ask at once or while an answer holds, the database is asked once; afterwards anew."""
-    monkeypatch.setattr(readiness, "KEPT_S", FOREVER_S)
-    async with started(url, driver) as database:
+    """Any number of concurrent probes, and later ones while the result is cached, cause one query."""
+    monkeypatch.setattr(readiness, "CACHE_TTL_S", FOREVER_S)
+    async with running_database(url, driver) as database:
         ready = Readiness(database)
         with statements(database) as sent:
             assert await asyncio.gather(*(ready.obstacle() for _ in range(20))) == [None] * 20
@@ -112,9 +112,9 @@ async def test_probes_share_a_check(url: sa.URL, driver: Driver, monkeypatch: py
             assert len(sent) == 2
 
 
-async def test_who_goes_away_takes_no_answer_with_him(url: sa.URL, driver: Driver) -> None:
-    """A probe that is cancelled ends nobody else's."""
-    async with started(url, driver) as database:
+async def test_cancelled_probe_cancels_no_other(url: sa.URL, driver: Driver) -> None:
+    """Cancelling one probe does not cancel others."""
+    async with running_database(url, driver) as database:
         ready = Readiness(database)
         first, second = (asyncio.create_task(ready.obstacle()) for _ in range(2))
         await asyncio.sleep(0)
@@ -125,13 +125,13 @@ async def test_who_goes_away_takes_no_answer_with_him(url: sa.URL, driver: Drive
 
 
 async def test_a_busy_worker_is_ready(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all connections in use, by work that gets done, the worker is ready, and the check asks for none."""
-    monkeypatch.setattr(readiness, "KEPT_S", 0.0)
-    monkeypatch.setattr(readiness, "PROVEN_S", FOREVER_S)
-    async with started(url, driver, pool_size=2) as database:
+    """If all connections are in use and work succeeds, the worker is ready and the check takes no connection."""
+    monkeypatch.setattr(readiness, "CACHE_TTL_S", 0.0)
+    monkeypatch.setattr(readiness, "PROOF_TTL_S", FOREVER_S)
+    async with running_database(url, driver, pool_size=2) as database:
         ready = Readiness(database)
-        assert await database.run(one) == 1
-        async with full(database, url):
+        assert await database.run(select_one) == 1
+        async with full_pool(database, url):
             with statements(database) as sent:
                 assert [await ready.obstacle() for _ in range(3)] == [None] * 3
             assert sent == []
@@ -139,73 +139,73 @@ async def test_a_busy_worker_is_ready(url: sa.URL, driver: Driver, monkeypatch: 
 
 
 async def test_a_stuck_worker_is_not_ready(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all connections in use, by work of which none gets done, the worker is not ready; it is again as soon as
-    there is a connection, and none is lost."""
-    monkeypatch.setattr(readiness, "KEPT_S", 0.0)
-    monkeypatch.setattr(readiness, "PROVEN_S", 0.0)
-    monkeypatch.setattr(readiness, "WITHIN_S", 0.1)
-    async with started(url, driver) as database:
+    """If all connections are in use and no work succeeds, the worker is not ready; it is again once a connection is
+    free, and no connection is lost."""
+    monkeypatch.setattr(readiness, "CACHE_TTL_S", 0.0)
+    monkeypatch.setattr(readiness, "PROOF_TTL_S", 0.0)
+    monkeypatch.setattr(readiness, "CHECK_TIMEOUT_S", 0.1)
+    async with running_database(url, driver) as database:
         ready = Readiness(database)
-        assert await database.run(one) == 1
-        async with full(database, url):
+        assert await database.run(select_one) == 1
+        async with full_pool(database, url):
             assert await ready.obstacle() == "db_timeout"
-        monkeypatch.setattr(readiness, "WITHIN_S", PATIENCE_S)
+        monkeypatch.setattr(readiness, "CHECK_TIMEOUT_S", PATIENCE_S)
         assert await ready.obstacle() is None
         assert isinstance(database.pool, sa.QueuePool)
         assert database.pool.checkedout() == 0
 
 
 async def test_no_connection_in_time(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where pool_timeout is over before the check's own time, that is the reason, unless work gets done."""
-    monkeypatch.setattr(readiness, "KEPT_S", 0.0)
-    monkeypatch.setattr(readiness, "WITHIN_S", PATIENCE_S)
-    monkeypatch.setattr(readiness, "PROVEN_S", 0.0)
-    async with started(url, driver, pool_timeout=0.1) as database:
+    """If pool_timeout passes before the check's timeout, that is the reason, unless work succeeds."""
+    monkeypatch.setattr(readiness, "CACHE_TTL_S", 0.0)
+    monkeypatch.setattr(readiness, "CHECK_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(readiness, "PROOF_TTL_S", 0.0)
+    async with running_database(url, driver, pool_timeout=0.1) as database:
         ready = Readiness(database)
-        async with full(database, url):
+        async with full_pool(database, url):
             assert await ready.obstacle() == "pool_exhausted"
 
 
-async def test_a_late_answer(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that is not answered in time does no harm where other work gets done meanwhile."""
-    monkeypatch.setattr(readiness, "KEPT_S", 0.0)
-    monkeypatch.setattr(readiness, "WITHIN_S", 0.1)
-    async with started(url, driver, pool_size=2) as database:
+async def test_check_that_times_out(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that times out has no effect if other work succeeds meanwhile."""
+    monkeypatch.setattr(readiness, "CACHE_TTL_S", 0.0)
+    monkeypatch.setattr(readiness, "CHECK_TIMEOUT_S", 0.1)
+    async with running_database(url, driver, pool_size=2) as database:
         ready = Readiness(database)
         with psycopg.connect(conninfo(url)) as blocker:
             blocker.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
             assert await ready.obstacle() == "db_timeout"
-            monkeypatch.setattr(readiness, "PROVEN_S", FOREVER_S)
-            assert await database.run(one) == 1
+            monkeypatch.setattr(readiness, "PROOF_TTL_S", FOREVER_S)
+            assert await database.run(select_one) == 1
             assert await ready.obstacle() is None
 
 
-async def test_a_wrong_schema_is_remembered(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker on a wrong schema is not ready by being busy."""
-    monkeypatch.setattr(readiness, "KEPT_S", 0.0)
-    monkeypatch.setattr(readiness, "PROVEN_S", FOREVER_S)
+async def test_wrong_schema_is_remembered(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker on a wrong schema does not become ready by being busy."""
+    monkeypatch.setattr(readiness, "CACHE_TTL_S", 0.0)
+    monkeypatch.setattr(readiness, "PROOF_TTL_S", FOREVER_S)
     with psycopg.connect(conninfo(url)) as connection:
         connection.execute("UPDATE schema_version SET version_num = '0000'")
-    async with started(url, driver) as database:
+    async with running_database(url, driver) as database:
         ready = Readiness(database)
-        told = await ready.obstacle()
-        assert told
-        assert "0000" in told
-        assert await database.run(one) == 1
-        async with full(database, url):
-            assert await ready.obstacle() == told
+        obstacle = await ready.obstacle()
+        assert obstacle
+        assert "0000" in obstacle
+        assert await database.run(select_one) == 1
+        async with full_pool(database, url):
+            assert await ready.obstacle() == obstacle
 
 
-async def test_a_check_is_not_shed(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where further work is refused, the check waits for its connection, and gets it."""
-    monkeypatch.setattr(readiness, "PROVEN_S", 0.0)
-    monkeypatch.setattr(readiness, "WITHIN_S", PATIENCE_S)
-    async with started(url, driver, max_waiting=0) as database:
+async def test_check_is_not_shed(url: sa.URL, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When further work is rejected, the check waits for a connection and gets it."""
+    monkeypatch.setattr(readiness, "PROOF_TTL_S", 0.0)
+    monkeypatch.setattr(readiness, "CHECK_TIMEOUT_S", PATIENCE_S)
+    async with running_database(url, driver, max_waiting=0) as database:
         ready = Readiness(database)
-        async with full(database, url):
-            with pytest.raises(ApiError, match="Enough requests wait") as refused:
-                await database.run(one)
-            assert refused.value.code == "overloaded"
+        async with full_pool(database, url):
+            with pytest.raises(ApiError, match="Too many requests are waiting") as caught:
+                await database.run(select_one)
+            assert caught.value.code == "overloaded"
             check = asyncio.create_task(ready.obstacle())
             await asyncio.sleep(0.05)
             assert not check.done()

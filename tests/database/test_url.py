@@ -1,4 +1,4 @@
-"""DATABASE_URL in all its forms: what each driver makes of it, and what is refused without its secret."""
+"""DATABASE_URL in all its forms: conversion for each driver, and errors that do not reveal the password."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bookstore.profile.engine_profile import Driver
 CANARY = "c4n@ry:/%"
 ENCODED = quote(CANARY, safe="")
 
-REFUSED = {
+REJECTED = {
     "other database": (f"sqlite:///{ENCODED}", "sqlite"),
     "other server": (f"mysql://me:{ENCODED}@host/books", "mysql"),
     "typo": (f"postgressql://me:{ENCODED}@host/books", "postgressql"),
@@ -55,21 +55,21 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("text", "told"), REFUSED.values(), ids=REFUSED)
-def test_what_the_drivers_could_not_all_use_is_refused(text: str, told: str) -> None:
-    """The message names the variable and what is wrong, and holds no part of the password."""
+@pytest.mark.parametrize(("text", "expected"), REJECTED.values(), ids=REJECTED)
+def test_rejected_urls(text: str, expected: str) -> None:
+    """The message names the variable and the problem, and contains no part of the password."""
     with pytest.raises(ConfigurationError) as caught:
         database_url.parse(text)
     message = str(caught.value)
     assert message.startswith("DATABASE_URL: ")
-    assert told in message
+    assert expected in message
     assert "c4n" not in message
     assert ENCODED not in message
 
 
-def test_refusal_keeps_the_secret_to_the_end() -> None:
-    """Neither the message nor an exception it came from holds the password, as a traceback would print both."""
-    for text, _ in REFUSED.values():
+def test_error_hides_the_password() -> None:
+    """Neither the message nor a chained exception contains the password, because a traceback would print both."""
+    for text, _ in REJECTED.values():
         with pytest.raises(ConfigurationError) as caught:
             database_url.parse(text)
         assert caught.value.__cause__ is None
@@ -77,19 +77,19 @@ def test_refusal_keeps_the_secret_to_the_end() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30))
-def test_every_encoded_password_arrives(password: str) -> None:
-    """A percent-encoded password is the same for all drivers, whatever is in it."""
+def test_encoded_passwords(password: str) -> None:
+    """A percent-encoded password reaches all drivers unchanged, whatever it contains."""
     url = database_url.parse(f"postgresql://me:{quote(password, safe='')}@host:5433/books")
     assert url.password == password
     assert conninfo_to_dict(database_url.conninfo(url))["password"] == password
     for driver in ("asyncpg", "psycopg"):
         assert database_url.for_driver(url, driver)[0].password == password
-    assert database_url.server(url) == "books at host:5433"
+    assert database_url.location(url) == "books at host:5433"
 
 
 @pytest.mark.parametrize("password", [CANARY, "a#b?c&d=e", " ", "%41", "ä\N{SNOWMAN}", "'\"\\", "+"])
 def test_password_logs_in(server_url: sa.URL, password: str) -> None:
-    """A password with a URL's own characters reaches the server as it is, through the text of the URL."""
+    """A password with special URL characters reaches the server unchanged through the text of the URL."""
     with psycopg.connect(database_url.conninfo(server_url), autocommit=True) as connection:
         url = database_url.parse(server_url.set(username="me", password=password).render_as_string(hide_password=False))
         literal = psycopg.sql.Literal(url.password)
@@ -100,7 +100,7 @@ def test_password_logs_in(server_url: sa.URL, password: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg"])
 def test_scheme_names_no_driver(scheme: str) -> None:
-    """Every usual spelling is taken; the driver is the profile's choice, not the URL's."""
+    """Every usual scheme is accepted; the profile, not the URL, chooses the driver."""
     url = database_url.parse(f"{scheme}://me@host/books")
     assert url.drivername == "postgresql"
     assert database_url.for_driver(url, "asyncpg")[0].drivername == "postgresql+asyncpg"
@@ -109,14 +109,14 @@ def test_scheme_names_no_driver(scheme: str) -> None:
 
 
 def asyncpg_arguments(url: sa.URL) -> dict[str, object]:
-    """What SQLAlchemy passes to asyncpg.connect() for `url`."""
+    """Return the arguments that SQLAlchemy passes to asyncpg.connect() for `url`."""
     engine_url, arguments = database_url.for_driver(url, "asyncpg")
     _, passed = sa.create_engine(engine_url).dialect.create_connect_args(engine_url)
     return {**passed, **arguments}
 
 
 def test_ipv6() -> None:
-    """An IPv6 address goes in brackets and reaches both drivers without them."""
+    """An IPv6 address is in brackets in the URL and reaches both drivers without them."""
     url = database_url.parse("postgresql://me@[::1]:5433/books")
     libpq = conninfo_to_dict(database_url.conninfo(url))
     assert (libpq["host"], libpq["port"]) == ("::1", "5433")
@@ -125,18 +125,18 @@ def test_ipv6() -> None:
 
 
 def test_socket_folder() -> None:
-    """A socket's folder and its port stand in the query and reach both drivers."""
+    """A socket's folder and port in the query reach both drivers."""
     url = database_url.parse("postgresql://me@/books?host=/var/run/my%20postgres&port=5433")
     libpq = conninfo_to_dict(database_url.conninfo(url))
     assert (libpq["host"], libpq["port"]) == ("/var/run/my postgres", "5433")
     passed = asyncpg_arguments(url)
     assert (passed["host"], passed["port"]) == ("/var/run/my postgres", 5433)
-    assert database_url.server(url) == "books at /var/run/my postgres:5433"
+    assert database_url.location(url) == "books at /var/run/my postgres:5433"
 
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require"])
 def test_sslmode_reaches_both_drivers(mode: str) -> None:
-    """asyncpg knows no `sslmode`: it gets the same word as `ssl`, and libpq gets it as it stands."""
+    """asyncpg has no `sslmode` and gets the same value as `ssl`; libpq gets it unchanged."""
     url = database_url.parse(f"postgresql://me@host/books?sslmode={mode}")
     assert conninfo_to_dict(database_url.conninfo(url))["sslmode"] == mode
     passed = asyncpg_arguments(url)
@@ -146,7 +146,7 @@ def test_sslmode_reaches_both_drivers(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_certificates_are_verified_by_both_drivers(tmp_path: Path, mode: str) -> None:
-    """With a root certificate asyncpg verifies by it, and the host's name where libpq would."""
+    """With a root certificate asyncpg verifies the server with it, and the host's name if libpq would."""
     root = tmp_path / "root.pem"
     root.write_text(ROOT)
     url = database_url.parse(f"postgresql://me@host/books?sslmode={mode}&sslrootcert={quote(str(root))}")
@@ -162,8 +162,8 @@ def test_certificates_are_verified_by_both_drivers(tmp_path: Path, mode: str) ->
 
 
 @pytest.mark.parametrize("root", ["missing.pem", "empty.pem"])
-def test_root_certificate_that_cannot_be_read_is_refused(tmp_path: Path, root: str) -> None:
-    """A wrong path is refused by its name at the start, not with a traceback."""
+def test_unreadable_root_certificate(tmp_path: Path, root: str) -> None:
+    """A root certificate that cannot be read is rejected by its path, without a traceback."""
     (tmp_path / "empty.pem").touch()
     text = f"postgresql://me:{ENCODED}@host/books?sslmode=verify-full&sslrootcert={quote(str(tmp_path / root))}"
     with pytest.raises(ConfigurationError, match=root) as caught:
@@ -172,12 +172,12 @@ def test_root_certificate_that_cannot_be_read_is_refused(tmp_path: Path, root: s
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "psycopg-sync"])
-def test_no_text_of_a_database_holds_the_password(driver: Driver) -> None:
-    """What a log or a traceback would print of the engine and its pool hides the password."""
+def test_no_representation_contains_the_password(driver: Driver) -> None:
+    """No text of the engine or its pool that a log or traceback could print contains the password."""
     url = database_url.parse(f"postgresql://me:{ENCODED}@host/books")
     database = make_database(loader.load(f"default@driver={driver}"), url)
-    for told in (database, database.pool, url, database_url.server(url), vars(database)):
-        for text in (str(told), repr(told)):
+    for item in (database, database.pool, url, database_url.location(url), vars(database)):
+        for text in (str(item), repr(item)):
             assert "c4n" not in text
             assert ENCODED not in text
 
@@ -192,7 +192,7 @@ def test_no_text_of_a_database_holds_the_password(driver: Driver) -> None:
     ],
 )
 def test_no_command_prints_the_password(command: list[str], text: str) -> None:
-    """A database that is down, or a URL that is wrong, is told in a line, with no traceback and no secret."""
+    """An unreachable database or a wrong URL is reported in one line, without a traceback or a secret."""
     done = subprocess.run(
         [sys.executable, "-m", "bookstore", *command],
         env={"DATABASE_URL": text, "BOOKSTORE_PORT": "59999"},
@@ -200,15 +200,15 @@ def test_no_command_prints_the_password(command: list[str], text: str) -> None:
         text=True,
         check=False,
     )
-    told = done.stdout + done.stderr
-    assert told.strip()
-    assert "Traceback" not in told
-    assert "c4n" not in told
-    assert ENCODED not in told
+    output = done.stdout + done.stderr
+    assert output.strip()
+    assert "Traceback" not in output
+    assert "c4n" not in output
+    assert ENCODED not in output
     assert done.returncode == 2
 
 
-# Self-signed, for tests only; its key was thrown away.
+# Self-signed, for tests only; its key was deleted.
 ROOT = """\
 -----BEGIN CERTIFICATE-----
 MIIBgDCCASWgAwIBAgIUVxBxYJeFQwMMETmytZXQvuyrDikwCgYIKoZIzj0EAwIw
@@ -224,22 +224,22 @@ WCkMjA==
 """
 
 
-def test_a_password_in_a_file(tmp_path: Path) -> None:
-    """DATABASE_PASSWORD_FILE fills in the password, without its line end; the message of a mistake holds none."""
+def test_password_file(tmp_path: Path) -> None:
+    """DATABASE_PASSWORD_FILE supplies the password, without its line end; error messages do not contain it."""
     file = tmp_path / "password"
     file.write_text(CANARY + "\n")
-    given = Settings(data_dir=tmp_path, database_url="postgresql://me@host/books", database_password_file=file)
-    assert database_url.resolve(given).password == CANARY
-    twice = msgspec.structs.replace(given, database_url=f"postgresql://me:{ENCODED}@host/books")
+    settings = Settings(data_dir=tmp_path, database_url="postgresql://me@host/books", database_password_file=file)
+    assert database_url.resolve(settings).password == CANARY
+    conflicting = msgspec.structs.replace(settings, database_url=f"postgresql://me:{ENCODED}@host/books")
     with pytest.raises(
         ConfigurationError, match=r"^DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too"
     ) as caught:
-        database_url.resolve(twice)
+        database_url.resolve(conflicting)
     assert "c4n" not in str(caught.value)
     for content in (b"", b"\n", b"one\ntwo\n", b"\xff\xfe"):
         file.write_bytes(content)
         with pytest.raises(ConfigurationError, match=r"^DATABASE_PASSWORD_FILE: "):
-            database_url.resolve(given)
+            database_url.resolve(settings)
     file.unlink()
     with pytest.raises(ConfigurationError, match=r"cannot be read: No such file"):
-        database_url.resolve(given)
+        database_url.resolve(settings)

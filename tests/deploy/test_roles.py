@@ -47,7 +47,7 @@ def roles(blank_url: sa.URL) -> Iterator[sa.URL]:
 @pytest.mark.parametrize("driver", get_args(Driver))
 def test_the_service_works_as_its_role(roles: sa.URL, deployed: Deployed, driver: Driver) -> None:
     """As bookstore_app, the service writes, reads, searches and deletes, with every driver."""
-    presented, token = tokens.make("ci", ["catalog:write"], date(2026, 1, 1))
+    presented, token = tokens.create("ci", ["catalog:write"], date(2026, 1, 1))
     app = roles.set(username="bookstore_app")
     profile = f"default@driver={driver}"
     with deployed(app, BOOKSTORE_PROFILE=profile, BOOKSTORE_API_TOKENS=token.line()) as address:

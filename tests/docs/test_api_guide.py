@@ -17,13 +17,13 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bookstore.auth.tokens import make
+from bookstore.auth.tokens import create
 from bookstore.database.url import conninfo
 
 GUIDE = Path(__file__).parents[2] / "docs" / "api.md"
 BASE = "http://127.0.0.1:8000"
 END = "--- end of the answer, exit code"
-TOKEN, _ENTRY = make("guide", ["catalog:write"], date(2026, 1, 1))
+TOKEN, _ENTRY = create("guide", ["catalog:write"], date(2026, 1, 1))
 
 
 class Line(NamedTuple):

@@ -31,7 +31,7 @@ def test_no_unknown_variable_is_documented() -> None:
     """Every variable in the guide is read or is one that the service ignores."""
     names = set(re.findall(r"\b(?:BOOKSTORE|DATABASE|WEB|GRANIAN|LITESTAR|OTEL|PG)_?[A-Z0-9_]*[A-Z0-9]\b", GUIDE))
     others = names - VARIABLES - {"PG", "GRANIAN"}
-    assert settings.interfering(dict.fromkeys(others, "x")) == sorted(others)
+    assert settings.interfering_variables(dict.fromkeys(others, "x")) == sorted(others)
 
 
 def test_examples() -> None:

@@ -26,7 +26,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - the address under test
 TOKEN = f"ci catalog:write {'0' * 64}"
 
 REFUSED: dict[str, tuple[list[str], dict[str, str], str]] = {
-    "unknown profile": (["-p", "asyncpg-jsno"], {}, "'asyncpg-jsno', which is no profile"),
+    "unknown profile": (["-p", "asyncpg-jsno"], {}, "'asyncpg-jsno', which is not a profile"),
     "unknown key": (["-p", "default@pool_szie=20"], {}, "pool_szie: found an unknown key"),
     "two violations": (["-p", "default@workers=0,gc=off"], {}, "workers: found 0"),
     "no folder of profiles": ([], {"BOOKSTORE_PROFILES_DIR": "/none"}, "BOOKSTORE_PROFILES_DIR: found '/none'"),
@@ -45,7 +45,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "no password file": ([], {"DATABASE_PASSWORD_FILE": "/none"}, "DATABASE_PASSWORD_FILE: /none cannot be read"),
     "over budget": (["-p", "default@pool_size=200"], {}, "over the connection budget: needs 400"),
     "over budget by workers": ([], {"WEB_CONCURRENCY": "50"}, "over the connection budget: needs 255"),
-    "beyond the loopback": (["--host", EVERYWHERE], {}, "no token says who may write"),
+    "beyond the loopback": (["--host", EVERYWHERE], {}, "no token is configured for writing"),
     "a wrong token": ([], {"BOOKSTORE_API_TOKENS": "ci catalog:write abc"}, "BOOKSTORE_API_TOKENS:1"),
     "no tokens file": ([], {"BOOKSTORE_API_TOKENS_FILE": "/none"}, "/none: cannot be read"),
     "tokens twice": (
@@ -67,7 +67,7 @@ STARTED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "world-readable tokens": (
         [],
         {"BOOKSTORE_API_TOKENS_FILE": "{home}/open"},
-        "is not for its owner alone (mode 0644)",
+        "other users have access (mode 0644)",
     ),
     "old schema": ([], {"DATABASE_URL": "{blank}"}, "the database's schema is at None, this version needs"),
 }

@@ -17,7 +17,7 @@ from litestar.types import ControllerRouterHandler, Guard
 
 from bookstore import app
 from bookstore.auth.keyring import Keyring
-from bookstore.auth.tokens import Token, make
+from bookstore.auth.tokens import Token, create
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import parse
 from bookstore.exceptions import PROBLEM_TYPES
@@ -27,8 +27,8 @@ from bookstore.profile.engine_profile import EngineProfile
 pytestmark = pytest.mark.anyio
 
 DAY = date(2026, 1, 31)
-WRITER, TOKEN_WRITER = make("writer", ["catalog:write"], DAY)
-ADMIN, TOKEN_ADMIN = make("root", ["admin"], DAY)
+WRITER, TOKEN_WRITER = create("writer", ["catalog:write"], DAY)
+ADMIN, TOKEN_ADMIN = create("root", ["admin"], DAY)
 KNOWN = Keyring((TOKEN_WRITER, TOKEN_ADMIN))
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
@@ -347,7 +347,7 @@ async def test_lookalikes(path: str) -> None:
 
 async def test_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read-only service has no writing route, whatever the token."""
-    monkeypatch.setattr(app, "WRITING", (Later,))
+    monkeypatch.setattr(app, "READ_WRITE_HANDLERS", (Later,))
     for read_only, status in ((False, 201), (True, 404)):
         async with client_of(service(known=KNOWN, read_only=read_only)) as client:
             assert (await client.post("/later", headers=bearer(ADMIN))).status_code == status

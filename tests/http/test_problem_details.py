@@ -306,16 +306,16 @@ async def test_log_has_no_parameters(shared_url: sa.URL, driver: Driver, caplog:
 )
 async def test_bugs_are_not_failures(error: Exception) -> None:
     """An exception that does not come from the database is not a database failure."""
-    assert sqlstate.trouble(error) is None
+    assert sqlstate.server_problem(error) is None
 
 
 async def test_wrapped_failure() -> None:
     """An exception caused by a database failure is a database failure, too."""
     outer = RuntimeError("wrapped")
     outer.__cause__ = ConnectionRefusedError()
-    assert sqlstate.trouble(outer) == ("db_unavailable", "The database cannot be reached.")
+    assert sqlstate.server_problem(outer) == ("db_unavailable", "The database cannot be reached.")
     outer.__cause__ = outer
-    assert sqlstate.trouble(outer) is None
+    assert sqlstate.server_problem(outer) is None
 
 
 async def test_missing_schema(shared_url: sa.URL, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
@@ -327,8 +327,8 @@ async def test_missing_schema(shared_url: sa.URL, driver: Driver, caplog: pytest
 
 async def test_missing_file() -> None:
     """An OSError that is unrelated to the database is not a database failure."""
-    assert sqlstate.trouble(FileNotFoundError("template.html")) is None
-    assert sqlstate.trouble(PermissionError("template.html")) is None
+    assert sqlstate.server_problem(FileNotFoundError("template.html")) is None
+    assert sqlstate.server_problem(PermissionError("template.html")) is None
 
 
 @pytest.mark.parametrize("code", PROBLEM_TYPES)

@@ -272,7 +272,7 @@ def test_missing_pooler(shared_url: sa.URL, port: int, tmp_path: Path) -> None:
     environ.pop("DATABASE_URL", None)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 2
-    assert "DATABASE_URL is not set: the embedded PostgreSQL has no pooler before it" in done.stderr
+    assert "DATABASE_URL is not set: the embedded PostgreSQL has no pooler" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -544,7 +544,9 @@ def test_tokens_come_and_go(run: Callable[..., Any], port: int, tmp_path: Path) 
 def test_beyond_loopback(shared_url: sa.URL, tmp_path: Path, host: str) -> None:
     """A host beyond the loopback interface without tokens prevents startup, and the error says what to do."""
     message = refusal(serve("default", 1, "--host", host), shared_url, BOOKSTORE_DATA_DIR=str(tmp_path))
-    assert message.startswith(f"bookstore: host {host}: other machines may reach it, and no token says who may write; ")
+    assert message.startswith(
+        f"bookstore: host {host}: other machines may reach it, and no token is configured for writing; "
+    )
     assert "bookstore tokens create NAME --scope catalog:write" in message
     assert "--read-only" in message
 

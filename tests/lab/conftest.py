@@ -37,7 +37,7 @@ def reaper() -> Iterator[Reaper]:
 @pytest.fixture(scope="session")
 def lab(reaper: Reaper) -> Iterator[Cluster]:
     """The server that a comparison starts, with 60 books."""
-    with embedded.temporary(reaper, {**_SETTINGS, **server_settings(writes=False)}) as cluster:
+    with embedded.temporary_cluster(reaper, {**_SETTINGS, **server_settings(writes=False)}) as cluster:
         migrations.upgrade(cluster.url().set(drivername="postgresql+psycopg"))
         with psycopg.connect(conninfo(cluster.url())) as connection:
             datasets.generate(connection, books=BOOKS, seed=1)

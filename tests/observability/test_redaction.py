@@ -7,7 +7,7 @@ import pytest
 from bookstore.auth import tokens
 from bookstore.observability.redaction import escape_controls, has_secret, mask
 
-PRESENTED, _ = tokens.make("me", ["admin"], date(2026, 1, 1))
+PRESENTED, _ = tokens.create("me", ["admin"], date(2026, 1, 1))
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ def _file(folder: Path, text: str, name: str = "mine.yaml") -> str:
     return str(path)
 
 
-def _refusal(spec: str) -> str:
-    with pytest.raises(ConfigurationError) as refused:
+def _load_error(spec: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
         loader.load(spec)
-    return str(refused.value)
+    return str(caught.value)
 
 
 POOL_SIZE = "a whole number from 1 to 1000"
@@ -87,20 +87,20 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("line", "found", "allowed"), WRONG, ids=[line for line, _, _ in WRONG])
-def test_refuses_a_value(line: str, found: str, allowed: str, tmp_path: Path) -> None:
-    """A wrong key or value is told with file, line, column, key, what was found and what is allowed."""
+def test_rejects_value(line: str, found: str, allowed: str, tmp_path: Path) -> None:
+    """An invalid key or value is reported with file, line, column, key, what was found and what is allowed."""
     path = _file(tmp_path, f"# mine\n{line}\n")
     key = line.partition(":")[0]
-    assert _refusal(path) == f"{path}:2:1: {key}: found {found}; allowed is {allowed}"
+    assert _load_error(path) == f"{path}:2:1: {key}: found {found}; allowed is {allowed}"
 
 
 @pytest.mark.parametrize("text", [r'"\e[31mred"', r'"\ud800"', '"' + "x" * 401 + '"'])
-def test_refuses_a_description(text: str, tmp_path: Path) -> None:
-    """A description that steers a terminal, cannot be printed or is a novel is refused, printably."""
-    told = _refusal(_file(tmp_path, f"description: {text}\n"))
-    assert "description: found the text" in told
-    assert told.isprintable()
-    assert len(told) < 300 + len(str(tmp_path))
+def test_rejects_description(text: str, tmp_path: Path) -> None:
+    """A description that is too long or contains unprintable characters is rejected with a printable message."""
+    message = _load_error(_file(tmp_path, f"description: {text}\n"))
+    assert "description: found the text" in message
+    assert message.isprintable()
+    assert len(message) < 300 + len(str(tmp_path))
 
 
 COMBINATIONS = [
@@ -125,20 +125,20 @@ COMBINATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), COMBINATIONS)
-def test_refuses_a_combination(text: str, told: str, tmp_path: Path) -> None:
-    """Keys that are right alone and cannot work together are refused at the place of the one to change."""
-    assert f"{tmp_path}/{told}" in _refusal(_file(tmp_path, text))
+@pytest.mark.parametrize(("text", "expected"), COMBINATIONS)
+def test_rejects_combination(text: str, expected: str, tmp_path: Path) -> None:
+    """Valid values that cannot work together are rejected at the place of the key to change."""
+    assert f"{tmp_path}/{expected}" in _load_error(_file(tmp_path, text))
 
 
-def test_tells_all_mistakes_at_once(tmp_path: Path) -> None:
-    """Nested, doubled, unknown, wrong and contradicting keys of a file come in one message, in their order."""
+def test_reports_all_violations_at_once(tmp_path: Path) -> None:
+    """One message lists nested, duplicate, unknown, invalid and conflicting keys of a file in order."""
     path = _file(
         tmp_path,
         "threads: 4\nechoo: on\npool_size: 0\nworkers: 1\nworkers: 2\ngc: [freeze]\nname: x\nloading: !x joined\n"
         "pool: null\nmax_overflow: 3\n",
     )
-    lines = [line.removeprefix(f"{path}:").split(":")[0::2] for line in _refusal(path).splitlines()]
+    lines = [line.removeprefix(f"{path}:").split(":")[0::2] for line in _load_error(path).splitlines()]
     assert [line[0] for line in lines] == ["1", "2", "3", "5", "6", "7", "8", "9", "10"]
 
 
@@ -152,9 +152,9 @@ def test_tells_all_mistakes_at_once(tmp_path: Path) -> None:
         ("pool: null\n}\n", 1),
     ],
 )
-def test_no_mistake_breeds_another(text: str, lines: int, tmp_path: Path) -> None:
-    """What is wrong alone, or could not be read, is not blamed a second time for a combination."""
-    assert len(_refusal(_file(tmp_path, text)).splitlines()) == lines
+def test_no_consequential_violations(text: str, lines: int, tmp_path: Path) -> None:
+    """A key that is invalid or unreadable is not reported again for a combination."""
+    assert len(_load_error(_file(tmp_path, text)).splitlines()) == lines
 
 
 OVERRIDES = [
@@ -175,33 +175,33 @@ OVERRIDES = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "told"), OVERRIDES)
-def test_refuses_an_override(spec: str, told: str) -> None:
-    """A wrong override is told like a wrong key of a file, the profile as it was named being its place."""
-    assert _refusal(spec).startswith(f"{spec}: {told}")
+@pytest.mark.parametrize(("spec", "expected"), OVERRIDES)
+def test_rejects_override(spec: str, expected: str) -> None:
+    """An invalid override is reported like an invalid key in a file, with the spec as its place."""
+    assert _load_error(spec).startswith(f"{spec}: {expected}")
 
 
-def test_tells_the_mistakes_of_overrides_with_those_of_the_file(tmp_path: Path) -> None:
-    """File and overrides are judged together: one message has the mistakes of both."""
+def test_reports_violations_of_file_and_overrides(tmp_path: Path) -> None:
+    """One message lists the violations of the file and of the overrides."""
     path = _file(tmp_path, "echo: yes\n")
-    told = _refusal(f"{path}@workers=0,x")
-    assert len(told.splitlines()) == 3
-    assert f"{path}:1:1: echo: " in told
-    assert ": workers: found 0" in told
+    message = _load_error(f"{path}@workers=0,x")
+    assert len(message.splitlines()) == 3
+    assert f"{path}:1:1: echo: " in message
+    assert ": workers: found 0" in message
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "expected"),
     [
-        ("defualt", "profile: found 'defualt', which is no profile; allowed is default (did you mean that?), or"),
-        ("DEFAULT", "profile: found 'DEFAULT', which is no profile; allowed is default (did you mean that?), or"),
-        ("asyncpg_json", "profile: found 'asyncpg_json', which is no profile; allowed is asyncpg-json (did"),
-        ("", "profile: found '', which is no profile; allowed is article-async, article-sync, "),
-        ("..", "profile: found '..', which is no profile;"),
-        ("*", "profile: found '*', which is no profile;"),
-        ("-rf", "profile: found '-rf', which is no profile;"),
-        ("a\nb", r"profile: found 'a\nb', which is no profile;"),
-        ("\U0001f4da", "profile: found '\U0001f4da', which is no profile;"),
+        ("defualt", "profile: found 'defualt', which is not a profile; allowed is default (did you mean that?), or"),
+        ("DEFAULT", "profile: found 'DEFAULT', which is not a profile; allowed is default (did you mean that?), or"),
+        ("asyncpg_json", "profile: found 'asyncpg_json', which is not a profile; allowed is asyncpg-json (did"),
+        ("", "profile: found '', which is not a profile; allowed is article-async, article-sync, "),
+        ("..", "profile: found '..', which is not a profile;"),
+        ("*", "profile: found '*', which is not a profile;"),
+        ("-rf", "profile: found '-rf', which is not a profile;"),
+        ("a\nb", r"profile: found 'a\nb', which is not a profile;"),
+        ("\U0001f4da", "profile: found '\U0001f4da', which is not a profile;"),
         ("./My Profile.yaml", "profile: found the file name 'My Profile.yaml'; allowed is a name of up to 64"),
         ("./UPPER.yaml", "profile: found the file name 'UPPER.yaml';"),
         ("./$(id).yaml", "profile: found the file name '$(id).yaml';"),
@@ -209,18 +209,18 @@ def test_tells_the_mistakes_of_overrides_with_those_of_the_file(tmp_path: Path) 
         ("./..", "profile: found the file name '..';"),
         ("/", "profile: found the file name '';"),
         ("./nowhere.yaml", "nowhere.yaml: cannot be read: No such file or directory"),
-        ("/dev/zero", "/dev/zero: found something that is no regular file;"),
-        ("a\0b/c.yaml", r"a\x00b/c.yaml: no file can have this name"),
-        ("~nobody-here/c.yaml", "profile: found '~nobody-here/c.yaml'; allowed is the home of a user who exists"),
+        ("/dev/zero", "/dev/zero: found something other than a regular file;"),
+        ("a\0b/c.yaml", r"a\x00b/c.yaml: not a valid file name"),
+        ("~nobody-here/c.yaml", "profile: found '~nobody-here/c.yaml'; allowed is the home of an existing user"),
     ],
 )
-def test_refuses_a_name(spec: str, told: str) -> None:
-    """A name without a profile is refused with the near one, a path with what is wrong about it."""
-    assert _refusal(spec).startswith(told)
+def test_rejects_name(spec: str, expected: str) -> None:
+    """An unknown name is rejected with the nearest one, a path with the reason why it cannot be used."""
+    assert _load_error(spec).startswith(expected)
 
 
-def test_a_path_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A profile is named by path, absolute or from here, an @ in a folder's name being no override."""
+def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path may be absolute or relative, and an @ in the name of a folder starts no overrides."""
     folder = tmp_path / "me@host"
     folder.mkdir()
     path = _file(folder, "workers: 3\n")
@@ -242,21 +242,21 @@ def test_a_path_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_label_is_a_file_name(spec: str, label: str) -> None:
-    """A profile's label holds nothing that a folder or application_name could stumble over."""
+    """A profile's label contains only characters that are safe in folder names and application_name."""
     assert loader.load(spec).name == label
     assert re.fullmatch(r"[A-Za-z0-9@=,._-]{1,200}", loader.load(spec).name)
 
 
-def test_refuses_too_long_a_label(tmp_path: Path) -> None:
-    """More overrides than a file name can carry are refused with the way out."""
+def test_rejects_long_label(tmp_path: Path) -> None:
+    """More overrides than fit into a file name are rejected with a way to solve it."""
     items = [f"{key}=on" for key in ("echo", "pool_pre_ping", "pool_use_lifo", "prepared_statements")]
     items += ["statement_timeout=5s", "pool_timeout=2s", "pool_recycle=30m", "isolation_level=REPEATABLE READ"]
     items += ["pool_size=100", "max_overflow=100", "workers=200"]
-    assert "write a file that extends default" in _refusal(f"default@{','.join(items)}")
+    assert "write a file that extends default" in _load_error(f"default@{','.join(items)}")
 
 
 def test_extends(tmp_path: Path) -> None:
-    """A chain of profiles hands keys down, nearer ones winning, descriptions staying where they are."""
+    """Keys are inherited along a chain of profiles, nearer ones win, and descriptions are not inherited."""
     _file(tmp_path, "description: the first\nworkers: 2\npool_size: 7\nloading: lazy\n", "first.yaml")
     _file(tmp_path, "description: the second\nextends: first.yaml\npool_size: 8\n", "second.yaml")
     third = loader.load(_file(tmp_path, "extends: ./second.yaml@echo=on\nloading: rows\n", "third.yaml") + "@workers=4")
@@ -265,8 +265,8 @@ def test_extends(tmp_path: Path) -> None:
     assert third.name == "third@workers=4"
 
 
-def test_extends_a_shipped_one(tmp_path: Path) -> None:
-    """A file may extend a shipped profile by its name."""
+def test_extends_shipped_profile(tmp_path: Path) -> None:
+    """A file can extend a shipped profile by name."""
     path = _file(tmp_path, "extends: article-sync\nthreads: 15\ndescription: mine\n")
     assert loader.load(path) == msgspec.structs.replace(
         loader.load("article-sync"), name="mine", threads=15, description="mine"
@@ -275,68 +275,68 @@ def test_extends_a_shipped_one(tmp_path: Path) -> None:
 
 EXTENDS = [
     ("extends: nowhere.yaml", "nowhere.yaml: cannot be read: No such file"),
-    ("extends: defualt", "mine.yaml:1:1: extends: found 'defualt', which is no profile; allowed is default (did"),
-    ("extends:", "mine.yaml:1:1: extends: found '', which is no profile;"),
-    ("extends: 5", "mine.yaml:1:1: extends: found '5', which is no profile;"),
+    ("extends: defualt", "mine.yaml:1:1: extends: found 'defualt', which is not a profile; allowed is default (did"),
+    ("extends:", "mine.yaml:1:1: extends: found '', which is not a profile;"),
+    ("extends: 5", "mine.yaml:1:1: extends: found '5', which is not a profile;"),
     ("extends: [default]", "mine.yaml:1:1: extends: found a list;"),
     ("extends: mine.yaml", "mine.yaml:1:1: extends: found a circle: mine -> mine;"),
     ("extends: ../{folder}/mine.yaml", "mine.yaml:1:1: extends: found a circle: mine -> mine;"),
     ("extends: other.yaml", "extends: found a circle: mine -> other -> mine;"),
     ("extends: link.yaml", "mine.yaml:1:1: extends: found a circle: mine -> link;"),
     ("extends: looped.yaml", "looped.yaml: cannot be read: "),
-    ('extends: "a\\0b/c.yaml"', "no file can have this name"),
+    ('extends: "a\\0b/c.yaml"', "not a valid file name"),
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), EXTENDS)
-def test_refuses_a_parent(text: str, told: str, tmp_path: Path) -> None:
-    """A parent that is missing, unreadable or a child is refused, with the child's own mistakes."""
+@pytest.mark.parametrize(("text", "expected"), EXTENDS)
+def test_rejects_parent(text: str, expected: str, tmp_path: Path) -> None:
+    """A missing, unreadable or circular parent is rejected, together with the child's own violations."""
     _file(tmp_path, "extends: ./mine.yaml\n", "other.yaml")
     (tmp_path / "link.yaml").symlink_to("mine.yaml")
     (tmp_path / "looped.yaml").symlink_to("looped.yaml")
     path = _file(tmp_path, text.format(folder=tmp_path.name) + "\nworkers: 0\n")
-    refusal = _refusal(path)
-    assert told in refusal
-    assert f"{path}:2:1: workers: found 0" in refusal
+    message = _load_error(path)
+    assert expected in message
+    assert f"{path}:2:1: workers: found 0" in message
 
 
-def test_a_mistake_is_told_where_it_stands(tmp_path: Path) -> None:
-    """An inherited mistake is told at its place in the parent's file, beside the child's own."""
+def test_inherited_violation(tmp_path: Path) -> None:
+    """An inherited violation is reported at its place in the parent's file, beside the child's own."""
     parent = _file(tmp_path, "echo: off\nworkers: 0\n", "parent.yaml")
     child = _file(tmp_path, "extends: parent.yaml\ngc: x\n", "child.yaml")
-    told = _refusal(child)
-    assert f"{parent}:2:1: workers: found 0;" in told
-    assert f"{child}:2:1: gc: found the text 'x';" in told
+    message = _load_error(child)
+    assert f"{parent}:2:1: workers: found 0;" in message
+    assert f"{child}:2:1: gc: found the text 'x';" in message
 
 
-def test_what_loses_its_meaning_is_not_inherited() -> None:
-    """A nearer driver or pool takes away what the farther profile said of threads or of the pool."""
+def test_meaningless_keys_are_not_inherited() -> None:
+    """A nearer driver or pool drops the farther profile's settings for threads or pool."""
     assert loader.load("article-sync@driver=asyncpg").threads is None
-    without_pool = rendering.effective(loader.load("article-sync@pool=null"))
+    without_pool = rendering.effective_values(loader.load("article-sync@pool=null"))
     assert without_pool["threads"] == "40"
     assert not [key for key in without_pool if key.startswith("pool_")]
 
 
 @pytest.mark.parametrize("spec", ["psycopg-joined@behind_pooler=on", "asyncpg-pgbouncer"])
 def test_nothing_is_prepared_behind_a_pooler(spec: str) -> None:
-    """Behind a pooler no statement is prepared, and the effective profile, which loads back the same, says so."""
-    assert rendering.effective(loader.load(spec))["prepared_statements"] == "off"
+    """Behind a pooler no statement is prepared; the effective profile shows it and loads back as the same profile."""
+    assert rendering.effective_values(loader.load(spec))["prepared_statements"] == "off"
 
 
-def test_a_pooler_takes_away_what_the_farther_profile_prepared() -> None:
-    """`default` says prepared_statements: on; behind a pooler that is not inherited, and back before it is on again."""
+def test_prepared_statements_are_not_inherited_behind_a_pooler() -> None:
+    """prepared_statements from `default` is not inherited behind a pooler, and applies again without one."""
     assert not loader.load("default@driver=psycopg,behind_pooler=on").prepared_statements
     assert loader.load("psycopg-pgbouncer@behind_pooler=off").prepared_statements
 
 
 def test_fills_in_threads() -> None:
-    """A sync profile that names no threads has one for each connection, an async one has none."""
+    """A sync profile without threads has one per connection, an async profile has none."""
     assert loader.load("psycopg-sync-joined@max_overflow=3").threads == 8
     assert loader.load("default").threads is None
 
 
 def test_more_threads_than_connections() -> None:
-    """The article's trap can be set: 40 threads before 15 connections."""
+    """The article's trap can be configured: 40 threads for 15 connections."""
     loaded = loader.load("article-sync")
     assert (loaded.threads, loaded.connections_per_worker, loaded.pool_timeout) == (40, 15, 30.0)
 
@@ -353,19 +353,19 @@ def test_more_threads_than_connections() -> None:
     ],
 )
 def test_units_at_once(spec: str, at_once: int) -> None:
-    """So many units of work can have a connection at once: as many as there are, and no more than threads."""
+    """The number of units of work with a connection is limited by connections and by threads."""
     assert loader.load(spec).units_at_once == at_once
 
 
-def test_the_article_refuses_nobody() -> None:
-    """More requests may wait than backpressure lets in: the article's service had no such limit."""
+def test_article_profiles_shed_nothing() -> None:
+    """More requests may wait than backpressure admits, because the article's service had no such limit."""
     for name in ("article-async", "article-sync"):
         loaded = loader.load(name)
         assert loaded.max_waiting > loaded.backpressure
 
 
-def test_workers_from_outside() -> None:
-    """A number of workers from the environment goes over the profile's, none leaves it."""
+def test_workers_from_environment() -> None:
+    """A number of workers from the environment overrides the profile's."""
     loaded = loader.load("default@workers=2")
     assert loader.with_workers(loaded, 3).workers == 3
     assert loader.with_workers(loaded, None) == loaded
@@ -373,7 +373,7 @@ def test_workers_from_outside() -> None:
 
 @st.composite
 def profiles(draw: st.DrawFn) -> EngineProfile:
-    """Any profile that a file could say."""
+    """Any profile that a file can contain."""
     driver = draw(st.sampled_from(["asyncpg", "psycopg", "psycopg-sync"]))
     pool = draw(st.sampled_from(["queue", "null"]))
     values: dict[str, Any] = {
@@ -397,24 +397,24 @@ def profiles(draw: st.DrawFn) -> EngineProfile:
     return msgspec.convert({"name": "some", **values}, EngineProfile)
 
 
-@settings(deadline=None)  # other work on the machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(profiles())
 def test_yaml_loads_back(tmp_path_factory: pytest.TempPathFactory, some: EngineProfile) -> None:
-    """What `show` prints is a profile that loads back as the same one, and fits the schema."""
+    """The output of `show` is a profile that loads back as the same one and matches the schema."""
     text = rendering.to_yaml(some)
     assert loader.load(_file(tmp_path_factory.getbasetemp(), text, "some.yaml")) == some
     jsonschema.validate(yaml.safe_load(text), json_schema.schema())
 
 
-@settings(deadline=None)  # other work on the machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(st.text(max_size=80))
-def test_no_spec_raises_anything_but_refused(spec: str) -> None:
-    """Whatever a profile is called, the answer is a profile or a ConfigurationError that can be printed."""
+def test_any_spec_is_handled(spec: str) -> None:
+    """Any spec gives a profile or a printable ConfigurationError."""
     for tried in (spec, f"default@{spec}", f"./{spec}", f"default@pool_size={spec}"):
         try:
             loader.load(tried)
-        except ConfigurationError as refused:
-            str(refused).encode()
+        except ConfigurationError as error:
+            str(error).encode()
 
 
 LINES = st.tuples(
@@ -425,28 +425,26 @@ LINES = st.tuples(
 )
 
 
-@settings(deadline=None)  # other work on the machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(st.lists(LINES, max_size=8))
-def test_no_file_raises_anything_but_refused(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, str]]
-) -> None:
-    """Whatever stands in a file, the answer is a profile or a ConfigurationError that can be printed."""
+def test_any_file_is_handled(tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, str]]) -> None:
+    """Any file gives a profile or a printable ConfigurationError."""
     text = "\n".join(f"{key}: {value}" for key, value in lines)
     try:
         loader.load(_file(tmp_path_factory.getbasetemp(), text))
-    except ConfigurationError as refused:
-        str(refused).encode()
+    except ConfigurationError as error:
+        str(error).encode()
 
 
-def test_every_key_has_a_meaning() -> None:
-    """Each key of EngineProfile says in a sentence what it does; the schema repeats it with its default."""
+def test_every_key_has_a_description() -> None:
+    """Each key of EngineProfile has a description, and the schema repeats it with the default."""
     for key in engine_profile.KEYS:
         assert re.fullmatch(r"[A-Za-z].{20,}\.", json_schema.meaning(key), re.DOTALL), key
         assert json_schema.default(key) in json_schema.schema()["properties"][key]["description"]
 
 
 def test_schema_and_loader_know_the_same_keys() -> None:
-    """The schema has the loader's keys and no other."""
+    """The schema has exactly the loader's keys."""
     schema = json_schema.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["properties"].keys() == {*engine_profile.KEYS, "extends"}
@@ -455,7 +453,7 @@ def test_schema_and_loader_know_the_same_keys() -> None:
 
 @pytest.mark.parametrize("name", layers.names())
 def test_shipped_profiles(name: str) -> None:
-    """Each shipped profile loads, describes itself, points at the schema and fits it."""
+    """Each shipped profile loads, has a description, refers to the schema and matches it."""
     path = shipped("profiles") / f"{name}.yaml"
     assert loader.load(name).description
     assert path.read_text().startswith("# yaml-language-server: $schema=profile.schema.json\n")
@@ -465,30 +463,30 @@ def test_shipped_profiles(name: str) -> None:
 @pytest.mark.parametrize(
     "text", ["pool_size: 0", "max_overflow: -1", "pool_timeout: 2", "echo: maybe", "driver: x", "name: x", "gc:"]
 )
-def test_schema_refuses(text: str) -> None:
-    """The schema marks in the editor what the loader would refuse."""
+def test_schema_rejects(text: str) -> None:
+    """The schema marks values in the editor that the loader rejects."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), json_schema.schema())
 
 
-def test_profiles_of_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A profile in BOOKSTORE_PROFILES_DIR has a name as the shipped ones do, and goes over one of the same name,
-    for those that extend it too."""
+def test_profiles_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile in BOOKSTORE_PROFILES_DIR has a name like shipped ones and overrides one of the same name, also for
+    profiles that extend it."""
     _file(tmp_path, "extends: default\npool_size: 7\n", "ours.yaml")
     _file(tmp_path, "driver: asyncpg\nloading: json\npool_size: 9\n", "asyncpg-json.yaml")
     _file(tmp_path, "extends: asyncpg-json\n", "child.yaml")
-    shipped_ones = layers.names()
-    assert "ours" not in shipped_ones
+    shipped_names = layers.names()
+    assert "ours" not in shipped_names
     monkeypatch.setenv("BOOKSTORE_PROFILES_DIR", f"{tmp_path}\n")
-    assert layers.names() == sorted({*shipped_ones, "ours", "child"})
+    assert layers.names() == sorted({*shipped_names, "ours", "child"})
     assert loader.load("ours@workers=2").pool_size == 7
     assert loader.load("asyncpg-json").pool_size == loader.load("child").pool_size == 9
-    assert _refusal("our").startswith("profile: found 'our', which is no profile; allowed is ours (did you mean")
+    assert _load_error("our").startswith("profile: found 'our', which is not a profile; allowed is ours (did you mean")
 
 
-def test_profiles_of_the_operator_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A BOOKSTORE_PROFILES_DIR that is no folder is refused for every profile: the one meant may lie in it."""
+def test_missing_profiles_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If BOOKSTORE_PROFILES_DIR is not a folder every profile is rejected, because the folder might contain it."""
     monkeypatch.setenv("BOOKSTORE_PROFILES_DIR", str(tmp_path / "gone"))
-    assert _refusal("default") == (
-        f"BOOKSTORE_PROFILES_DIR: found '{tmp_path}/gone'; allowed is a folder that can be read, or nothing"
+    assert _load_error("default") == (
+        f"BOOKSTORE_PROFILES_DIR: found '{tmp_path}/gone'; allowed is a readable folder, or nothing"
     )

@@ -1,4 +1,4 @@
-"""Bearer tokens: who may write. What is kept of a token is its SHA-256 digest, never the token."""
+"""Bearer tokens, which authorise writing. Only a token's SHA-256 digest is stored, never the token."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PREFIX: Final = "bks_"
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FORM: Final = "NAME SCOPE[,SCOPE] SHA256HEX [YYYY-MM-DD]"
-_MOST_TOLD: Final = 5
+_MAX_LISTED: Final = 5
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A line of the file: whose token, what it may, its digest in hex, and the day it was made."""
+    """One line of the tokens file: the token's name, its scopes, its digest in hex and its day of creation."""
 
     name: str
     scopes: tuple[str, ...]
@@ -34,93 +34,98 @@ class Token(msgspec.Struct, frozen=True):
     created: date | None = None
 
     def allows(self, scope: str) -> bool:
-        """Whether the token has `scope`; `admin` has all."""
+        """Whether the token has `scope`; `admin` includes all scopes."""
         return ADMIN in self.scopes or scope in self.scopes
 
     def line(self) -> str:
-        """The token as the file has it, without a line end."""
+        """Return the token's line in the file, without a line end."""
         return " ".join([self.name, ",".join(self.scopes), self.digest, *([str(self.created)] if self.created else [])])
 
 
-def make(name: str, scopes: Iterable[str], created: date) -> tuple[str, Token]:
-    """A new token, as its owner sends it and as it is kept. Raises ConfigurationError for a name that cannot be."""
-    wanted = set(scopes)
+def create(name: str, scopes: Iterable[str], created: date) -> tuple[str, Token]:
+    """Create a token: the secret that its owner sends, and the Token to store.
+
+    Raises ConfigurationError if the name is invalid."""
+    requested = set(scopes)
     presented = PREFIX + secrets.token_urlsafe(32)
-    listed = tuple(one for one in SCOPES if one in wanted)
-    return presented, Token(check_name(name), listed, digest_of(presented), created)
+    ordered = tuple(scope for scope in SCOPES if scope in requested)
+    return presented, Token(check_name(name), ordered, sha256_hex(presented), created)
 
 
 def check_name(name: str) -> str:
-    """`name`. Raises ConfigurationError where it cannot be a token's; its text never shows a token."""
+    """Return `name`. Raises ConfigurationError, without showing a token, if it is invalid."""
     try:
-        return _checked_name(name)
+        return _validate_name(name)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
 
 def parse(lines: Iterable[str], origin: str) -> tuple[tuple[Token, ...], list[str]]:
-    """The tokens in `lines`, and a sentence for each line that is none: `origin:line: what was found, what is
-    allowed`. A name or a digest that comes again is a mistake."""
+    """Return the tokens in `lines`, and an error per invalid line: `origin:line: found …; allowed is …`.
+
+    A repeated name or digest is an error."""
     tokens: list[Token] = []
-    mistakes = []
+    errors = []
     for number, line in enumerate(lines, 1):
         if not (words := line.partition("#")[0].split()):
             continue
         try:
-            tokens.append(_new(_token(words), tokens))
+            tokens.append(_require_unique(_parse_token(words), tokens))
         except ValueError as error:
-            mistakes.append(f"{origin}:{number}: {error}")
-    return tuple(tokens), mistakes
+            errors.append(f"{origin}:{number}: {error}")
+    return tuple(tokens), errors
 
 
-def _token(words: Sequence[str]) -> Token:
+def _parse_token(words: Sequence[str]) -> Token:
     if not 3 <= len(words) <= 4:
         raise ValueError(f"found {len(words)} words; allowed is {_FORM}")
-    name, scopes, digest, *created = words
-    listed = tuple(scopes.split(","))
-    if not set(listed) <= set(SCOPES) or len(set(listed)) < len(listed):
-        raise ValueError(f"scope: found {_found(scopes)}; allowed are {' and '.join(SCOPES)}, with a comma between")
+    name, scope_list, digest, *created = words
+    scopes = tuple(scope_list.split(","))
+    if not set(scopes) <= set(SCOPES) or len(set(scopes)) < len(scopes):
+        raise ValueError(
+            f"scope: found {_redact(scope_list)}; allowed are {' and '.join(SCOPES)}, separated by a comma"
+        )
     if not _DIGEST.fullmatch(digest):  # not shown: it may be the token itself
         raise ValueError(
             f"digest: found {len(digest)} characters; allowed are 64 of 0-9 and a-f, the SHA-256 of the token"
         )
-    return Token(_checked_name(name), listed, digest, _day(created[0]) if created else None)
+    return Token(_validate_name(name), scopes, digest, _parse_day(created[0]) if created else None)
 
 
-def _new(token: Token, known: Iterable[Token]) -> Token:
-    for one in known:
-        if one.name == token.name or one.digest == token.digest:
-            raise ValueError(f"found the name or the digest of {one.name} again; allowed is once")
+def _require_unique(token: Token, known: Iterable[Token]) -> Token:
+    for other in known:
+        if other.name == token.name or other.digest == token.digest:
+            raise ValueError(f"found the name or the digest of {other.name} again; allowed is once")
     return token
 
 
-def _checked_name(name: str) -> str:
+def _validate_name(name: str) -> str:
     if _NAME.fullmatch(name) and PREFIX not in name:
         return name
-    raise ValueError(f"name: found {_found(name)}; allowed are 1 to 64 of a-z, 0-9, _ and -")
+    raise ValueError(f"name: found {_redact(name)}; allowed are 1 to 64 of a-z, 0-9, _ and -")
 
 
-def _day(text: str) -> date:
+def _parse_day(text: str) -> date:
     try:
         day = date.fromisoformat(text)
     except ValueError:
         day = None
     if day is None or str(day) != text:
-        raise ValueError(f"day of creation: found {_found(text)}; allowed is YYYY-MM-DD")
+        raise ValueError(f"day of creation: found {_redact(text)}; allowed is YYYY-MM-DD")
     return day
 
 
-def _found(word: str) -> str:
-    """A word for a message; no message shows what could be a token in the wrong place."""
-    return "what looks like a token itself" if PREFIX in word else f"'{excerpt(word)}'"
+def _redact(word: str) -> str:
+    """Quote `word` for a message, unless it could be a token in the wrong place."""
+    return "what looks like an access token" if PREFIX in word else f"'{excerpt(word)}'"
 
 
-def digest_of(presented: str) -> str:
-    """The digest in hex of a token as a header brought it: each character a byte."""
+def sha256_hex(presented: str) -> str:
+    """Return the hex digest of a token from a header, in which each character is one byte."""
     return hashlib.sha256(presented.encode("latin-1", "replace")).hexdigest()
 
 
-def describe_errors(mistakes: Sequence[str]) -> str:
-    """Mistakes in one line; the first few of many."""
-    more = len(mistakes) - _MOST_TOLD
-    return "; ".join(mistakes[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
+def describe_errors(errors: Sequence[str]) -> str:
+    """Join errors in one line, at most the first _MAX_LISTED of them."""
+    more = len(errors) - _MAX_LISTED
+    return "; ".join(errors[:_MAX_LISTED]) + (f"; and {more} more" if more > 0 else "")

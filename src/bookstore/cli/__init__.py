@@ -48,7 +48,7 @@ def bookstore(context: click.Context) -> None:
     # With PGHOSTADDR or PGPORT set, `db downgrade` could reach another server. `serve` reports the variables in its
     # log, `doctor` as a finding.
     reporting = {"serve", "doctor"}
-    if context.invoked_subcommand not in reporting and (ignored := settings.shed_interfering()):
+    if context.invoked_subcommand not in reporting and (ignored := settings.remove_interfering_variables()):
         click.echo(f"ignored environment variables (the profile decides): {', '.join(ignored)}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""Who may ask, and how much: the settings of the gate."""
+"""The request policy: which clients, hosts and origins the service accepts, and at what rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Network = IPv4Network | IPv6Network
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 DEFAULT_RATE: Final = 50
-MOST_RATE: Final = 100_000
+MAX_RATE: Final = 100_000
 
 T = TypeVar("T")
 
@@ -25,8 +25,10 @@ _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9._-]*[a
 
 
 class RequestPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """`rate_limit` is in requests a second for each client, None for no limit. `hosts` are the names of this
-    service without a port, none for any. `origins` are those whose pages may ask, exactly."""
+    """The settings of the gate.
+
+    `rate_limit` is in requests per second and client, None for no limit. `proxies` are trusted to name the client.
+    `hosts` are this service's names without a port; empty accepts any. `origins` are matched exactly (CORS)."""
 
     rate_limit: int | None = None
     proxies: tuple[Network, ...] = ()
@@ -35,53 +37,61 @@ class RequestPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(environ: Mapping[str, str], *, beyond_loopback: bool) -> RequestPolicy:
-    """What `environ` says. A service that only this machine reaches is asked by its loopback names (else a
-    page could, by a name of its own that it points here) and as fast as a load test can; one beyond is asked
-    by any name, and each client DEFAULT_RATE times a second.
+    """Read the policy from `environ`.
 
-    Raises ConfigurationError naming the variable, what was found and what is allowed.
+    By default a service that only this machine reaches accepts only loopback names, because a web page could
+    otherwise reach it through a host name that it points here, and has no rate limit, so that it can be load-tested.
+    A service `beyond_loopback` accepts any name and DEFAULT_RATE requests per second and client.
+
+    Raises ConfigurationError that names the variable, what was found and what is allowed.
     """
     return RequestPolicy(
-        rate_limit=_rate(environ, "BOOKSTORE_RATE_LIMIT", DEFAULT_RATE if beyond_loopback else None),
-        proxies=_all(environ, "BOOKSTORE_TRUSTED_PROXIES", _proxy, "addresses or networks, such as 10.0.0.0/8"),
-        hosts=_all(environ, "BOOKSTORE_ALLOWED_HOSTS", _host, "names without scheme and port, such as example.com")
+        rate_limit=_read_rate(environ, "BOOKSTORE_RATE_LIMIT", DEFAULT_RATE if beyond_loopback else None),
+        proxies=_read_list(
+            environ, "BOOKSTORE_TRUSTED_PROXIES", _parse_proxy, "addresses or networks, such as 10.0.0.0/8"
+        ),
+        hosts=_read_list(
+            environ, "BOOKSTORE_ALLOWED_HOSTS", _parse_host, "names without scheme and port, such as example.com"
+        )
         or (() if beyond_loopback else LOOPBACK_NAMES),
-        origins=_all(environ, "BOOKSTORE_CORS_ORIGINS", _origin, "exact origins, such as https://example.com"),
+        origins=_read_list(
+            environ, "BOOKSTORE_CORS_ORIGINS", _parse_origin, "exact origins, such as https://example.com"
+        ),
     )
 
 
-def _rate(environ: Mapping[str, str], name: str, default: int | None) -> int | None:
+def _read_rate(environ: Mapping[str, str], name: str, default: int | None) -> int | None:
     text = environ.get(name, "").strip()
     if not text:
         return default
     if text == "off":
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MOST_RATE):
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_RATE):
         raise ConfigurationError(
-            f"{name}: found '{excerpt(text)}'; allowed is a whole number from 1 to {MOST_RATE}, or off"
+            f"{name}: found '{excerpt(text)}'; allowed is a whole number from 1 to {MAX_RATE}, or off"
         )
     return int(text)
 
 
-def _all(environ: Mapping[str, str], name: str, parse: Callable[[str], T], allowed: str) -> tuple[T, ...]:
-    """The parts of a list with commas."""
+def _read_list(environ: Mapping[str, str], name: str, parse: Callable[[str], T], allowed: str) -> tuple[T, ...]:
+    """Parse the items of a comma-separated list."""
     parts = [part.strip() for part in environ.get(name, "").split(",")]
-    found = []
+    items = []
     for part in filter(None, parts):
         try:
-            found.append(parse(part))
+            items.append(parse(part))
         except ValueError:
             raise ConfigurationError(
-                f"{name}: found '{excerpt(part)}'; allowed are {allowed}, with commas between them"
+                f"{name}: found '{excerpt(part)}'; allowed are {allowed}, separated by commas"
             ) from None
-    return tuple(found)
+    return tuple(items)
 
 
-def _proxy(text: str) -> Network:
+def _parse_proxy(text: str) -> Network:
     return ip_network(text)
 
 
-def _host(text: str) -> str:
+def _parse_host(text: str) -> str:
     name = text.lower()
     if name.count(":") > 1 and not name.startswith("["):
         name = f"[{ip_address(name)}]"
@@ -90,7 +100,7 @@ def _host(text: str) -> str:
     return name
 
 
-def _origin(text: str) -> str:
+def _parse_origin(text: str) -> str:
     if not _ORIGIN.fullmatch(text):
         raise ValueError(text)
     return text

@@ -1,4 +1,4 @@
-"""Plain values as files and `key=value` write them: on, off, null, decimal numbers, durations, text."""
+"""Scalars in files and in `key=value`: on, off, null, decimal numbers, durations, text."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _LONGEST_INTEGER: Final = 300  # digits; Python refuses to read more than 4300
 
 
 def scalar(text: str) -> object:
-    """A plain scalar by YAML 1.2's rules: true, false, on, off, null, decimal numbers; else the text.
+    """Parse a plain scalar by YAML 1.2's rules: true, false, on, off, null, decimal numbers; anything else is text.
 
-    So `010`, `0x10`, `1_000`, `2:30`, `yes`, `no`, `.inf` and `True` are texts, and no key takes them.
+    So `010`, `0x10`, `1_000`, `2:30`, `yes`, `no`, `.inf` and `True` are texts, which no numeric or boolean key
+    accepts.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -34,7 +35,7 @@ def scalar(text: str) -> object:
 
 
 def duration(text: str) -> float:
-    """`500ms`, `2s`, `1.5m`, `1h` -> seconds. Raises ValueError for anything else."""
+    """Parse `500ms`, `2s`, `1.5m` or `1h` to seconds. Raises ValueError for anything else."""
     match = _DURATION.fullmatch(text)
     if not match:
         raise ValueError(f"{excerpt(text)}: not a duration")
@@ -45,7 +46,7 @@ def duration(text: str) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """The exact inverse of `duration`: 0.5 -> `500ms`, 2.0 -> `2s`, 3600 -> `1h`."""
+    """Format seconds as the exact inverse of `duration`: 0.5 as `500ms`, 2.0 as `2s`, 3600 as `1h`."""
     exact = Decimal(repr(float(seconds)))
     unit = next((unit for unit in "hm" if exact and not exact % _SECONDS[unit]), "s")
     if 0 < exact < 1:

@@ -1,4 +1,4 @@
-"""Environment -> Settings, and the variables that must not change a profile behind its back."""
+"""Settings from the environment, and the variables that must not silently change a profile."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from bookstore.config.scalars import duration
 from bookstore.config.text import excerpt
 from bookstore.exceptions import ConfigurationError
 
-# libpq reads these where the URL says nothing, asyncpg reads some of them: two profiles would then
-# differ by more than their files. PGPASSWORD and PGPASSFILE stay: they are a way to keep a secret out
+# libpq reads these for what the URL leaves out, asyncpg reads some of them: two profiles would then
+# differ by more than their files. PGPASSWORD and PGPASSFILE are not listed: they keep a secret out
 # of DATABASE_URL.
 _POSTGRES: Final = frozenset(
     {"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGOPTIONS", "PGAPPNAME", "PGSERVICE"}
@@ -42,18 +42,17 @@ W = TypeVar("W", bound=str)
 
 
 SLOW_STATEMENT_S: Final = 1.0
-"""A statement that takes longer is logged, unless the environment says otherwise."""
+"""Statements that take longer are logged, unless the environment sets another limit."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the environment says.
+    """The settings of the service.
 
-    `database_url` is None where the embedded PostgreSQL is meant; its password may be in `database_password_file`.
-    `workers` is WEB_CONCURRENCY, the last word on the profile's own number. `request_policy` is who may ask, and how
-    much. `api_tokens` are lines as in the tokens file, with digests only. `metrics_port` is None where nothing is
-    counted. `profiles_dir` has profiles that go over the shipped ones; bookstore.resources reads them. `log_format`
-    auto is text at a terminal and JSON elsewhere; `log_requests` asks for a line a request; `slow_statement_s` is from
-    when on a statement is logged, None for never.
+    `database_url` is None for the embedded PostgreSQL; its password may be in `database_password_file`. `workers` is
+    WEB_CONCURRENCY and overrides the profile. `api_tokens` are lines as in the tokens file, with digests only.
+    `metrics_port` is None if metrics are off. `profiles_dir` has profiles that override the shipped ones;
+    `config.resources` reads it. `log_format` auto is text at a terminal and JSON elsewhere. `log_requests` logs a line
+    per request. `slow_statement_s` is the duration from which on a statement is logged, None for never.
     """
 
     profile: str = "default"
@@ -77,9 +76,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings in `environ`; an empty variable counts as unset.
+    """Read the settings from `environ`; an empty variable counts as unset.
 
-    Raises ConfigurationError naming the variable, what was found and what is allowed.
+    Raises ConfigurationError that names the variable, what was found and what is allowed.
     """
 
     def text(name: str) -> str | None:
@@ -146,7 +145,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens on `host`."""
+    """Whether only this machine can reach a server that listens on `host`."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -157,26 +156,26 @@ def _path(name: str, text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
-        raise ConfigurationError(f"{name}: found '{excerpt(text)}'; allowed is the home of a user who exists") from None
+        raise ConfigurationError(f"{name}: found '{excerpt(text)}'; allowed is the home of an existing user") from None
 
 
 def default_data_dir() -> Path:
-    """The user's data folder; for root a system one, for PostgreSQL's own user cannot enter root's home."""
+    """Return the user's data folder; for root a system folder, because PostgreSQL's user cannot enter root's home."""
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/bookstore")
     return platformdirs.user_data_path("bookstore", appauthor=False)
 
 
-def interfering(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The variables set in `environ` that would override a profile silently, sorted."""
+def interfering_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the variables in `environ` that would silently override a profile, sorted."""
     return sorted(
         name for name in environ if name.startswith("GRANIAN_") or name == "LITESTAR_DEBUG" or name in _POSTGRES
     )
 
 
-def shed_interfering(environ: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Takes the interfering variables out of `environ` and returns their names, sorted."""
-    names = interfering(environ)
+def remove_interfering_variables(environ: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Remove the interfering variables from `environ` and return their names, sorted."""
+    names = interfering_variables(environ)
     for name in names:
         del environ[name]
     return names

@@ -1,4 +1,4 @@
-"""Fitting named values to a msgspec struct: each value keeps its place, every mistake is told at once."""
+"""Validates named values against a msgspec struct and collects every violation with its place."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bookstore.exceptions import ConfigurationError
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_INVISIBLE: Final = {"Cc", "Cs"}  # control characters and lone surrogates: no output could carry them
+_INVISIBLE: Final = {"Cc", "Cs"}  # control characters and lone surrogates, which no output can represent
 
 
 class SourceValue(msgspec.Struct, frozen=True):
-    """A value and where it stands. `text` is the source as written, `place` reads `file:line:column`."""
+    """A value and its source. `text` is the value as written, `place` reads `file:line:column`."""
 
     value: object
     text: str
@@ -31,37 +31,37 @@ SourceValues = dict[str, SourceValue]
 
 
 class Violations:
-    """Gathers what is wrong with a document; `raise_any` tells all of it in one ConfigurationError.
+    """Collects the violations in a document; `raise_any` raises all of them in one ConfigurationError.
 
-    `keys` are those that a mistake was about. `incomplete` says that a part could not be read at all, so
-    that nothing can be said about what is missing.
+    `keys` are the keys with a violation. `incomplete` is true if a part could not be read, so that no key can be
+    called missing.
     """
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
         self.incomplete = False
-        self._told: list[tuple[str, str]] = []
+        self._messages: list[tuple[str, str]] = []
 
     def add(self, place: str, key: str, found: str, allowed: str) -> None:
-        """A wrong `key` at `place`."""
+        """Add a violation of `key` at `place`."""
         self.keys.add(key)
-        self._told.append((place, f"{excerpt(key)}: found {found}; allowed is {allowed}"))
+        self._messages.append((place, f"{excerpt(key)}: found {found}; allowed is {allowed}"))
 
-    def cannot_read(self, place: str, reason: str) -> None:
-        """What stands at `place`, and all behind it, stays unknown."""
+    def add_unreadable(self, place: str, reason: str) -> None:
+        """Add a part, from `place` on, that could not be read."""
         self.incomplete = True
-        self._told.append((place, reason))
+        self._messages.append((place, reason))
 
     @property
     def lines(self) -> list[str]:
-        """A line for each mistake, file by file, in the order in which they stand there."""
-        files = list(dict.fromkeys(_position(place)[0] for place, _ in self._told))
-        told = sorted(self._told, key=lambda item: (files.index(_position(item[0])[0]), _position(item[0])))
-        return list(dict.fromkeys(f"{place}: {text}" if place else text for place, text in told))
+        """One line per violation, file by file, in order of position."""
+        files = list(dict.fromkeys(_position(place)[0] for place, _ in self._messages))
+        messages = sorted(self._messages, key=lambda item: (files.index(_position(item[0])[0]), _position(item[0])))
+        return list(dict.fromkeys(f"{place}: {text}" if place else text for place, text in messages))
 
     def raise_any(self) -> None:
-        """Raises ConfigurationError if there was any mistake."""
-        if self._told:
+        """Raise ConfigurationError if there is any violation."""
+        if self._messages:
             raise ConfigurationError("\n".join(self.lines))
 
 
@@ -73,61 +73,61 @@ def _position(place: str) -> tuple[str, int, int]:
 def validate(
     cls: type[S],
     entries: Mapping[str, SourceValue],
-    mistakes: Violations,
+    violations: Violations,
     remarks: Mapping[str, Callable[[object], str | None]],
     beside: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The values of `entries` as `cls` wants them; what does not fit goes to `mistakes`.
+    """Return the values of `entries` converted to the field types of `cls`; add the others to `violations`.
 
-    `remarks` maps a key to a function that may explain why a value is refused although it is of the right
-    type, or None. `beside` are keys that may stand there though the struct has no such field. The field
-    `name` is nobody's key: a file's name says it.
+    `remarks` maps a key to a function that returns why a value of the right type is invalid, or None. `beside` are
+    keys that are allowed although the struct has no such field. The field `name` is not a key: it comes from the
+    name of the file.
     """
     hints = get_type_hints(cls, include_extras=True)
     hints.pop("name", None)
     values: dict[str, Any] = {}
     for key, entry in entries.items():
         if key not in hints:
-            mistakes.add(entry.place, key, "an unknown key", suggestion(key, [*hints, *beside]))
+            violations.add(entry.place, key, "an unknown key", suggestion(key, [*hints, *beside]))
             continue
         remark = remarks[key](entry.value) if key in remarks else None
         if remark:
-            mistakes.add(entry.place, key, remark, describe_allowed(hints[key]))
+            violations.add(entry.place, key, remark, describe_allowed(hints[key]))
             continue
         try:
             values[key] = _convert(hints[key], entry)
         except ValueError:
-            mistakes.add(entry.place, key, _describe(entry), describe_allowed(hints[key]))
+            violations.add(entry.place, key, _describe(entry), describe_allowed(hints[key]))
     return values
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """What to write in place of an unknown `word`: the nearest known one, else all of them."""
-    names = {_folded(name): name for name in sorted(known)}
-    near = difflib.get_close_matches(_folded(word), names, n=1, cutoff=0.6)
-    return f"{names[near[0]]} (did you mean that?)" if near else ", ".join(sorted(names.values()))
+    """Return what to write instead of the unknown `word`: the nearest known word, or all of them."""
+    names = {_fold(name): name for name in sorted(known)}
+    matches = difflib.get_close_matches(_fold(word), names, n=1, cutoff=0.6)
+    return f"{names[matches[0]]} (did you mean that?)" if matches else ", ".join(sorted(names.values()))
 
 
 def describe_allowed(hint: Any) -> str:
-    """A field's type in a person's words: `a whole number from 1 to 64`."""
-    kind, meta = unpacked(hint)
+    """Describe a field's type for a message: `a whole number from 1 to 64`."""
+    kind, meta = unpack_hint(hint)
     if get_origin(kind) is Literal:
         return " | ".join(get_args(kind))
     if kind is bool:
         return "on | off"
     if get_origin(kind) in {dict, list}:
-        of = "texts" if get_args(kind) == (str,) else "mappings"
-        return "a mapping of names to texts" if get_origin(kind) is dict else f"a list of {of}"
+        items = "texts" if get_args(kind) == (str,) else "mappings"
+        return "a mapping of names to texts" if get_origin(kind) is dict else f"a list of {items}"
     if is_duration(meta):
         return f"a duration from {duration_text(meta.ge)} to {duration_text(meta.le)}, such as 500ms or 2s"
     if kind in (int, float):
         return f"a {'whole ' if kind is int else ''}number from {meta.ge} to {meta.le}"
-    most = f" of up to {meta.max_length} characters" if meta and meta.max_length else ""
-    return f"a text{most}, without control characters"
+    length = f" of up to {meta.max_length} characters" if meta and meta.max_length else ""
+    return f"a text{length}, without control characters"
 
 
-def unpacked(hint: Any) -> tuple[Any, Any]:
-    """`Annotated[int, Meta(...)] | None` -> (int, Meta); (int, None) where there is no Meta."""
+def unpack_hint(hint: Any) -> tuple[Any, Any]:
+    """Unpack `Annotated[int, Meta(...)] | None` to (int, Meta), or (int, None) without a Meta."""
     options = [option for option in get_args(hint) if option is not type(None)]
     if type(None) in get_args(hint) and len(options) == 1:
         hint = options[0]
@@ -136,29 +136,29 @@ def unpacked(hint: Any) -> tuple[Any, Any]:
 
 
 def is_duration(meta: msgspec.Meta | None) -> bool:
-    """Whether the field is a text such as `2s` in a file and seconds in the struct."""
+    """Whether a field is a text such as `2s` in a file and a number of seconds in the struct."""
     return bool(meta and meta.extra and meta.extra.get("duration"))
 
 
-def _folded(word: str) -> str:
+def _fold(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
 def _convert(hint: Any, entry: SourceValue) -> object:
-    kind, meta = unpacked(hint)
+    kind, meta = unpack_hint(hint)
     value = entry.value
     if get_origin(kind) is Literal and entry.text in get_args(kind):
-        return entry.text  # `pool: null` means the word, not YAML's null
+        return entry.text  # in `pool: null`, null is a word and not YAML's null
     if is_duration(meta):
         if not isinstance(value, str) or not meta.ge <= (seconds := duration(value)) <= meta.le:
             raise ValueError(value)
         return seconds
     if value is None or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(value)  # msgspec would take null where a field is optional: leave the key out
+        raise ValueError(value)  # msgspec accepts null for an optional field; here the key has to be left out
     if isinstance(value, str) and _is_invisible(value):
         raise ValueError(value)
     if kind is bool and value in ("on", "off"):
-        return value == "on"  # quoted, as JSON has to write it
+        return value == "on"  # quoted, as in JSON
     return msgspec.convert(value, hint, strict=True)
 
 

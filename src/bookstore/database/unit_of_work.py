@@ -1,8 +1,8 @@
-"""Profile -> engine, pool and `run(work)`: one body of domain code under two runners.
+"""A profile's engine and pool, and `run(work)`, which runs the same domain code on async and sync drivers.
 
-`work` is a plain function from a sync Session to a wire struct: one unit of work, one session, one
-transaction, one commit. The async drivers run it inside SQLAlchemy's greenlet, the sync driver in threads
-that the Database owns. It returns structs only, so nothing lazy can happen after it.
+`work` is a plain function from a sync Session to a wire struct: one unit of work, one session, one transaction, one
+commit. The async drivers run it in SQLAlchemy's greenlet, the sync driver in threads that the Database owns. It may
+return only structs, so that nothing is loaded lazily after it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from bookstore.database import engine as engine_options
 from bookstore.database import sqlstate
-from bookstore.database.engine import CONNECT_TIMEOUT_S
+from bookstore.database.engine import CONNECT_TIMEOUT_S, engine_arguments
 from bookstore.exceptions import ApiError
 from bookstore.profile.engine_profile import EngineProfile
 
@@ -34,51 +33,51 @@ T = TypeVar("T", bound=Wire)
 Work = Callable[[Session], T]
 
 ATTEMPTS: Final = 3
-LONGEST_PAUSE_S: Final = 0.05
-"""How often a write is tried that others are in the way of, and how long it lets them go first."""
+MAX_PAUSE_S: Final = 0.05
+"""How often a write that conflicts with others is attempted, and the longest random pause before a retry."""
 
 
 class Database(ABC):
-    """A profile's engine. Made inside the worker that uses it, never before a fork."""
+    """A profile's engine. Create it in the worker that uses it, never before a fork."""
 
     def __init__(self, profile: EngineProfile) -> None:
         self.profile = profile
         self.in_progress = 0
-        """Units of work that have a connection, or wait for one."""
-        self.answered_s = -math.inf
-        """The moment, by time.monotonic(), at which the last one ended well."""
-        self._most = profile.units_at_once + profile.max_waiting
+        """The number of units of work that have a connection or wait for one."""
+        self.last_success_s = -math.inf
+        """The time.monotonic() at which a unit of work last succeeded."""
+        self._max_in_progress = profile.units_at_once + profile.max_waiting
 
     @abstractmethod
     async def start(self) -> None:
-        """Opens pool_size connections, so that no request waits for one to be made."""
+        """Open pool_size connections, so that no request waits for a connect."""
 
     @abstractmethod
     async def stop(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
 
     async def run(self, work: Work[T], *, reading: bool = False) -> T:
-        """Runs `work` as one unit of work and returns what it returned, after the commit.
+        """Run `work` as one unit of work and return its result after the commit.
 
-        With `reading` the profile's isolation level holds, which may be AUTOCOMMIT, and nothing is
-        committed; otherwise the work is one READ COMMITTED transaction, which begins anew, up to three times
-        in all, where PostgreSQL rolled it back for another one's sake. Raises what `work` raises, after a
-        rollback; TypeError where `work` returns anything but wire structs; sqlalchemy.exc.TimeoutError
-        after pool_timeout without a connection; ApiError `overloaded` at once where max_waiting others wait.
+        With `reading` the profile's isolation level applies, which may be AUTOCOMMIT, and nothing is committed.
+        Otherwise `work` is one READ COMMITTED transaction; if PostgreSQL rolls it back because of a concurrent one, it
+        is retried, up to ATTEMPTS attempts in total. Raises what `work` raises, after a rollback; TypeError if `work`
+        returns anything but wire structs; sqlalchemy.exc.TimeoutError after pool_timeout without a connection;
+        ApiError `overloaded` at once if max_waiting units of work already wait.
         """
-        if self.in_progress >= self._most:
+        if self.in_progress >= self._max_in_progress:
             self.refuse()
         self.in_progress += 1
         try:
-            result = await self._tried(work, reading)
+            result = await self._run_with_retries(work, reading)
         finally:
             self.in_progress -= 1
-        self.answered_s = monotonic()
+        self.last_success_s = monotonic()
         return result
 
     async def probe(self, work: Work[T], *, reading: bool = True) -> T:
-        """Runs `work` as run() does, but once, refuses it never, and counts it among nobody's work."""
-        return await self._once(work, reading)
+        """Run `work` like run(), but without retries, overload check and counting."""
+        return await self._run_once(work, reading)
 
     @property
     def is_full(self) -> bool:
@@ -86,36 +85,36 @@ class Database(ABC):
         return self.in_progress >= self.profile.units_at_once
 
     def refuse(self) -> NoReturn:
-        """Raises the ApiError for a unit of work that may not even wait."""
-        raise ApiError("overloaded", "Enough requests wait for the database already.")
+        """Raise the ApiError for a unit of work that is rejected because too many others wait."""
+        raise ApiError("overloaded", "Too many requests are waiting for the database.")
 
-    async def _tried(self, work: Work[T], reading: bool) -> T:
+    async def _run_with_retries(self, work: Work[T], reading: bool) -> T:
         for _ in range(ATTEMPTS - 1):
             try:
-                return await self._once(work, reading)
+                return await self._run_once(work, reading)
             except sa.exc.DBAPIError as error:
-                if reading or not sqlstate.is_passing(error):
+                if reading or not sqlstate.is_transient(error):
                     raise
-            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_S))  # noqa: S311 - no secret
-        return await self._once(work, reading)
+            await asyncio.sleep(random.uniform(0, MAX_PAUSE_S))  # noqa: S311 - no secret
+        return await self._run_once(work, reading)
 
     @abstractmethod
-    async def _once(self, work: Work[T], reading: bool) -> T:
-        """Runs `work` as one unit of work."""
+    async def _run_once(self, work: Work[T], reading: bool) -> T:
+        """Run `work` as one unit of work, in one attempt."""
 
     @property
     @abstractmethod
     def engine(self) -> sa.Engine:
-        """SQLAlchemy's engine, for its events."""
+        """SQLAlchemy's engine, for event listeners."""
 
     @property
     def pool(self) -> sa.Pool:
-        """Its pool, for gauges."""
+        """The engine's pool, for metrics."""
         return self.engine.pool
 
 
 def make_database(profile: EngineProfile, url: sa.URL) -> Database:
-    """The Database of `profile` on the server at `url` (without a driver). Opens nothing yet."""
+    """Return a Database for `profile` at `url` (without a driver). It opens no connection before start()."""
     return ThreadedDatabase(profile, url) if profile.is_sync else AsyncDatabase(profile, url)
 
 
@@ -124,26 +123,26 @@ class AsyncDatabase(Database):
 
     def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
         super().__init__(profile)
-        engine = create_async_engine(**engine_options.engine_arguments(profile, url))
+        engine = create_async_engine(**engine_arguments(profile, url))
         self._reading = engine
         self._writing = _transactional(engine)
 
     async def start(self) -> None:
         async with asyncio.TaskGroup() as group:
-            everyone = asyncio.Barrier(_warm_count(self.profile))
+            barrier = asyncio.Barrier(_warm_count(self.profile))
             for _ in range(_warm_count(self.profile)):
-                group.create_task(self._warm(everyone))
+                group.create_task(self._warm(barrier))
 
-    async def _warm(self, everyone: asyncio.Barrier) -> None:
+    async def _warm(self, barrier: asyncio.Barrier) -> None:
         async with self._reading.connect():
-            await everyone.wait()
+            await barrier.wait()
 
     async def stop(self) -> None:
         await self._reading.dispose()
 
-    async def _once(self, work: Work[T], reading: bool) -> T:
+    async def _run_once(self, work: Work[T], reading: bool) -> T:
         session = AsyncSession(self._reading if reading else self._writing, expire_on_commit=False)
-        return await session.run_sync(_unit, work, reading)
+        return await session.run_sync(_run_unit, work, reading)
 
     @property
     def engine(self) -> sa.Engine:
@@ -153,13 +152,13 @@ class AsyncDatabase(Database):
 class ThreadedDatabase(Database):
     """psycopg's sync side: `work` runs in one of the Database's own threads.
 
-    Requests wait for a thread on the event loop and not for a connection inside of a thread: with as many
-    threads as connections none of them can hold one while it waits for another.
+    Requests wait for a thread on the event loop rather than for a connection in a thread: with as many threads as
+    connections, no thread ever waits for a connection.
     """
 
     def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
         super().__init__(profile)
-        engine = sa.create_engine(**engine_options.engine_arguments(profile, url))
+        engine = sa.create_engine(**engine_arguments(profile, url))
         self._engine = engine
         self._reading = sessionmaker(engine, expire_on_commit=False)
         self._writing = sessionmaker(_transactional(engine), expire_on_commit=False)
@@ -168,16 +167,16 @@ class ThreadedDatabase(Database):
 
     async def start(self) -> None:
         count = _warm_count(self.profile)
-        everyone = threading.Barrier(count, timeout=CONNECT_TIMEOUT_S * 2)
+        barrier = threading.Barrier(count, timeout=CONNECT_TIMEOUT_S * 2)
 
         def warm() -> None:
             try:
                 with self._engine.connect():
-                    everyone.wait()
-            except threading.BrokenBarrierError:  # another connect failed, or takes too long
+                    barrier.wait()
+            except threading.BrokenBarrierError:  # another connect failed or took too long
                 raise sa.exc.TimeoutError("the pool could not be filled", code="3o7r") from None
             except sa.exc.DBAPIError:
-                everyone.abort()
+                barrier.abort()
                 raise
 
         loop = asyncio.get_running_loop()
@@ -187,17 +186,17 @@ class ThreadedDatabase(Database):
         await asyncio.to_thread(self._threads.shutdown)
         self._engine.dispose()
 
-    async def _once(self, work: Work[T], reading: bool) -> T:
+    async def _run_once(self, work: Work[T], reading: bool) -> T:
         await self._take_thread()
         loop = asyncio.get_running_loop()
 
-        def give_back(_: Future[T]) -> None:
-            # On the thread's end, not the request's: a cancelled request leaves its thread at work.
+        def release_thread(_: Future[T]) -> None:
+            # When the thread ends, not the request: the thread of a cancelled request goes on working.
             loop.call_soon_threadsafe(self._free.release)
 
         make_session = self._reading if reading else self._writing
-        future = self._threads.submit(contextvars.copy_context().run, lambda: _unit(make_session(), work, reading))
-        future.add_done_callback(give_back)
+        future = self._threads.submit(contextvars.copy_context().run, lambda: _run_unit(make_session(), work, reading))
+        future.add_done_callback(release_thread)
         return await asyncio.wrap_future(future)
 
     async def _take_thread(self) -> None:
@@ -217,14 +216,14 @@ class ThreadedDatabase(Database):
         return self._engine
 
 
-def _unit(session: Session, work: Work[T], reading: bool) -> T:
-    """The unit of work, the same on every driver. Reading has nothing to commit: closing ends it."""
+def _run_unit(session: Session, work: Work[T], reading: bool) -> T:
+    """Run a unit of work, the same way on every driver. Closing the session ends a read without a commit."""
     with session:
         result = work(session)
         if not isinstance(result, Wire):
             raise TypeError(
-                f"a unit of work returns wire structs only, not {type(result).__name__}: "
-                f"what is loaded lazily would fail or query outside of its session"
+                f"a unit of work may only return wire structs, not {type(result).__name__}: "
+                f"lazy loading would fail or query outside its session"
             )
         if not reading:
             session.commit()
@@ -236,9 +235,9 @@ def _warm_count(profile: EngineProfile) -> int:
 
 
 def _transactional(engine: Any) -> Any:
-    """The engine for units of work that write. It shares the pool.
+    """Return the engine for units of work that write. It shares the pool.
 
-    They lock the rows that they change and then see what those committed whom they waited for. A snapshot of
-    the whole transaction, as above READ COMMITTED, is older: it would only make them fail and begin anew.
+    They lock the rows that they change, and after waiting for a lock they have to see what its holder committed. A
+    higher level than READ COMMITTED has an older snapshot, so they would only fail and be retried.
     """
     return engine.execution_options(isolation_level="READ COMMITTED")

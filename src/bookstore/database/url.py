@@ -1,4 +1,4 @@
-"""DATABASE_URL -> what each driver wants; unset, the embedded PostgreSQL is started."""
+"""Parses DATABASE_URL, converts it for each driver, and starts the embedded PostgreSQL if it is unset."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from bookstore.config import settings as settings_
 from bookstore.config.settings import Settings
+from bookstore.config.settings import read as read_settings
 from bookstore.config.text import excerpt
 from bookstore.database.embedded import Cluster
 from bookstore.exceptions import ConfigurationError
@@ -21,35 +21,36 @@ _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "veri
 _QUERY: Final = ("host", "port", "sslmode", "sslrootcert")
 
 
-def embedded(settings: Settings) -> Cluster:
-    """The cluster that commands share while DATABASE_URL is unset; it may not run yet."""
+def embedded_cluster(settings: Settings) -> Cluster:
+    """Return the cluster that commands share while DATABASE_URL is unset. It may not be running yet."""
     return Cluster(settings.data_dir / "postgres")
 
 
 def resolve(settings: Settings) -> sa.URL:
-    """The database's URL without a driver, from DATABASE_URL or of the embedded PostgreSQL, started.
+    """Return the database's URL without a driver: DATABASE_URL, or the embedded PostgreSQL's, which is started.
 
-    Raises ConfigurationError for a URL that the drivers could not all use. Its text never holds the URL: there may be
-    a password in it.
+    Raises ConfigurationError for a URL that not every driver could use. The message never contains the URL, which may
+    contain a password.
     """
     if settings.database_url:
         return _with_password(parse(settings.database_url), settings.database_password_file)
-    cluster = embedded(settings)
+    cluster = embedded_cluster(settings)
     cluster.start()
-    _make_database(cluster)
+    _create_database(cluster)
     return cluster.url(EMBEDDED_DATABASE)
 
 
 def check_pooler(settings: Settings, profile: EngineProfile) -> None:
-    """Raises ConfigurationError for a profile that wants a pooler, on the embedded PostgreSQL, which has none."""
+    """Raise ConfigurationError if the profile needs a pooler but the embedded PostgreSQL, which has none, is used."""
     if profile.behind_pooler and settings.database_url is None:
         raise ConfigurationError(
             f"profile {profile.name}: behind_pooler is on, and DATABASE_URL is not set: the embedded PostgreSQL has no "
-            f"pooler before it; set DATABASE_URL to the address of PgBouncer, or choose a profile without behind_pooler"
+            f"pooler; set DATABASE_URL to the address of PgBouncer, or choose a profile without behind_pooler"
         )
 
 
 def parse(text: str) -> sa.URL:
+    """Parse a DATABASE_URL to a URL without a driver. Raises ConfigurationError if not every driver could use it."""
     try:
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
@@ -63,9 +64,9 @@ def parse(text: str) -> sa.URL:
     if "," in (url.host or ""):
         raise ConfigurationError("DATABASE_URL: found several hosts; allowed is one")
     if text.partition("?")[0].count("@") > 1:
-        raise ConfigurationError("DATABASE_URL: found a second @; in a password it is written %40")
+        raise ConfigurationError("DATABASE_URL: found a second @; write an @ in a password as %40")
     if url.port is not None and not _is_port(str(url.port)):
-        raise _wrong_port(str(url.port))
+        raise _port_error(str(url.port))
     if not url.database:
         raise ConfigurationError("DATABASE_URL: found no database; allowed is postgresql://user:password@host/database")
     for key, value in url.query.items():
@@ -74,18 +75,18 @@ def parse(text: str) -> sa.URL:
         if not isinstance(value, str) or "," in value:
             raise ConfigurationError(f"DATABASE_URL: found several values of {key!r}; allowed is one")
         if key == "port" and not _is_port(value):
-            raise _wrong_port(value)
+            raise _port_error(value)
         if key == "sslmode" and value not in _SSL_MODES:
             raise ConfigurationError(f"DATABASE_URL: found sslmode={value}; allowed is {' | '.join(_SSL_MODES)}")
     return url.set(drivername="postgresql")
 
 
 def _with_password(url: sa.URL, file: Path | None) -> sa.URL:
-    """`url` with the password that DATABASE_PASSWORD_FILE names, as orchestrators hand out secrets."""
+    """Return `url` with the password from DATABASE_PASSWORD_FILE, the way orchestrators pass secrets."""
     if file is None:
         return url
     if url.password is not None:
-        raise ConfigurationError("DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too; allowed is one of them")
+        raise ConfigurationError("DATABASE_PASSWORD_FILE: found a password in DATABASE_URL too; set only one of them")
     try:
         password = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -93,12 +94,12 @@ def _with_password(url: sa.URL, file: Path | None) -> sa.URL:
         raise ConfigurationError(f"DATABASE_PASSWORD_FILE: {file} cannot be read: {reason}") from None
     if not password or "\n" in password or "\0" in password:
         raise ConfigurationError(
-            f"DATABASE_PASSWORD_FILE: {file}: found no password; allowed is one line with nothing else"
+            f"DATABASE_PASSWORD_FILE: {file}: found no password; allowed is a single line with the password"
         )
     return url.set(password=password)
 
 
-def _wrong_port(found: str) -> ConfigurationError:
+def _port_error(found: str) -> ConfigurationError:
     return ConfigurationError(
         f"DATABASE_URL: found the port {excerpt(found)!r}; allowed is a whole number from 1 to 65535"
     )
@@ -109,7 +110,9 @@ def _is_port(text: str) -> bool:
 
 
 def for_driver(url: sa.URL, driver: Driver) -> tuple[sa.URL, dict[str, Any]]:
-    """`url` as SQLAlchemy's dialect for `driver` wants it, and arguments for the driver's connect()."""
+    """Return `url` for SQLAlchemy's dialect of `driver`, and arguments for the driver's connect().
+
+    Raises ConfigurationError if sslrootcert cannot be read."""
     if driver != "asyncpg":
         return url.set(drivername="postgresql+psycopg"), {}
     query = dict(url.query)
@@ -128,26 +131,26 @@ def for_driver(url: sa.URL, driver: Driver) -> tuple[sa.URL, dict[str, Any]]:
 
 
 def psycopg_url(settings: Settings | None = None) -> sa.URL:
-    """The database as the commands reach it, by sync psycopg."""
-    return for_driver(resolve(settings or settings_.read()), "psycopg-sync")[0]
+    """Return the URL with which the commands connect, for sync psycopg."""
+    return for_driver(resolve(settings or read_settings()), "psycopg-sync")[0]
 
 
 def conninfo(url: sa.URL) -> str:
-    """`url` for libpq, password included: for memory and the environment of a child, never for a log."""
+    """Return `url` for libpq, including the password: for memory and a child's environment, never for a log."""
     text = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    # SQLAlchemy leaves spaces as they are and writes + for them in the query; libpq knows only %20.
-    place, mark, query = text.partition("?")
-    return place.replace(" ", "%20") + mark + query.replace("+", "%20")
+    # SQLAlchemy does not encode spaces, except as + in the query; libpq understands only %20.
+    base, mark, query = text.partition("?")
+    return base.replace(" ", "%20") + mark + query.replace("+", "%20")
 
 
-def server(url: sa.URL) -> str:
-    """Where the database is, in words that hold no secret."""
+def location(url: sa.URL) -> str:
+    """Return the database's name, host and port, without secrets: `books at db.example.com:5432`."""
     host = url.host or url.query.get("host") or "localhost"
     port = url.port or url.query.get("port")
     return f"{url.database} at {host}" + (f":{port}" if port else "")
 
 
-def _make_database(cluster: Cluster) -> None:
+def _create_database(cluster: Cluster) -> None:
     import psycopg  # noqa: PLC0415 - asyncpg deployments need no libpq in memory
 
     with psycopg.connect(conninfo(cluster.url()), autocommit=True) as connection:

@@ -105,7 +105,7 @@ def _resolve_url(settings: Settings) -> sa.URL | None:
     if settings.database_url:
         return database_url.resolve(settings)
     embedded.wheel()
-    cluster = database_url.embedded(settings)
+    cluster = database_url.embedded_cluster(settings)
     with suppress(OSError, ValueError):
         # Not with pg_ctl, which needs a user and files that would have to be created.
         pid = int((cluster.data / "postmaster.pid").read_text().split("\n", 1)[0])
@@ -127,6 +127,6 @@ def _embedded_not_running(profile: EngineProfile | None, *, over_budget: bool) -
             yield Finding(
                 "warning" if over_budget else "problem",
                 "budget",
-                f"over the connection budget: {budget.sentence(profile, result)}",
+                f"over the connection budget: {budget.describe(profile, result)}",
                 budget.advice(profile, result),
             )

@@ -84,7 +84,7 @@ def profile_values(spec: str, profile: EngineProfile, workers: int | None) -> li
     """Return the keys of `profile`, loaded from `spec`, with their origins; `workers` is WEB_CONCURRENCY."""
     places = loader.places(spec)
     values = []
-    for key, text in rendering.effective(profile).items():
+    for key, text in rendering.effective_values(profile).items():
         origin = "WEB_CONCURRENCY" if key == "workers" and workers else _short_place(places.get(key, "default"))
         if key != "description":
             values.append(Value(key, text, origin))

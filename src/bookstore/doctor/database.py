@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from bookstore.database import budget, preflight, sqlstate
 from bookstore.database.unit_of_work import make_database
-from bookstore.database.url import conninfo, server
+from bookstore.database.url import conninfo, location
 from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import TIMED_OUT, Finding, error_findings, run_check
@@ -49,10 +49,10 @@ def examine(case: Case) -> Iterator[Finding]:
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        yield Finding("problem", "database", f"database {server(url)}: cannot be reached: {reason}", HOW_TO_REACH)
+        yield Finding("problem", "database", f"database {location(url)}: cannot be reached: {reason}", HOW_TO_REACH)
         return
     took_ms = (time.monotonic() - began) * 1000
-    yield Finding("ok", "database", f"{server(url)}: connected as {connection.info.user} in {took_ms:.0f} ms")
+    yield Finding("ok", "database", f"{location(url)}: connected as {connection.info.user} in {took_ms:.0f} ms")
     yield from budget_findings
     for name, check in CHECKS.items():
         findings = run_check(name, partial(_run_read_only, check, connection, case), "problem")
@@ -94,7 +94,7 @@ def _budget(case: Case) -> Iterator[Finding]:
         yield Finding("ok", "pooler", f"PgBouncer at {probe.where} fits the profile")
     if probe.pooler_capacity or not probe.is_pooled:
         result = budget.budget(case.profile, probe.capacity, probe.pooler_capacity)
-        yield Finding("ok", "budget", budget.sentence(case.profile, result))
+        yield Finding("ok", "budget", budget.describe(case.profile, result))
 
 
 def _version(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
@@ -201,7 +201,7 @@ def _driver(case: Case) -> Iterator[Finding]:
     try:
         asyncio.run(_query_version(profile, case.url))
     except Exception as error:
-        if not sqlstate.trouble(error):
+        if not sqlstate.server_problem(error):
             raise
         yield Finding(
             "warning",

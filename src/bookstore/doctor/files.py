@@ -23,9 +23,9 @@ EXPIRY_WARNING_DAYS: Final = 30
 
 def tokens(settings: Settings) -> Iterator[Finding]:
     """Check the tokens as `serve` does, and their file and age."""
-    accepted = keyring.read(settings).accepted()
+    accepted = keyring.read(settings).tokens()
     keyring.check_writers(settings, settings.host, read_only=settings.read_only)
-    path = None if settings.api_tokens else keyring.file(settings)
+    path = None if settings.api_tokens else keyring.tokens_path(settings)
     if path and path.exists():
         yield from _check_exposure("tokens", path, os.geteuid())
     place = "BOOKSTORE_API_TOKENS" if path is None else str(path)
@@ -111,7 +111,7 @@ def _check_exposure(check: str, path: Path, user: int) -> Iterator[Finding]:
     mode = stat.S_IMODE(status.st_mode)
     # As in keyring.read: a secret that an orchestrator mounts belongs to another user, and to us by its group.
     if mode & (0o077 if status.st_uid == user else 0o007):
-        yield Finding("warning", check, f"{path}: is not for its owner alone (mode {mode:04o})", f"chmod 600 {path}")
+        yield Finding("warning", check, f"{path}: other users have access (mode {mode:04o})", f"chmod 600 {path}")
     if status.st_uid not in {user, 0}:
         yield Finding(
             "warning",

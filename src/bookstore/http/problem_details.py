@@ -124,7 +124,7 @@ def _to_api_error(request: Request[Any, Any, Any], error: Exception) -> ApiError
         return error
     if isinstance(error, HTTPException) and error.status_code in _LITESTAR_PROBLEMS:
         return _from_litestar(error)
-    if failure := sqlstate.trouble(error) or sqlstate.rejection(error):
+    if failure := sqlstate.server_problem(error) or sqlstate.client_problem(error):
         code, detail = failure
         target = f"{request.scope['method']} {_instance(request)}"
         logger.warning("%s: %s: %s", target, code, sqlstate.reason(error), extra={"code": code})

@@ -136,7 +136,7 @@ def _token(contender: PlannedContender, workload: Workload) -> tuple[str, Token]
     """Return a write token as sent in requests and as stored by the service, if the workload writes."""
     if not workload.writes or contender.service:
         return None, None
-    return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())
+    return tokens.create("lab", (tokens.CATALOG_WRITE,), run_record.now().date())
 
 
 def _surviving_workers(deployment: Deployment) -> list[int] | None:

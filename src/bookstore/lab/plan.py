@@ -111,7 +111,7 @@ def _load_contender(spec: str) -> PlannedContender:
     if profile.behind_pooler:
         pgbouncer.executable()
     if not (needed := budget.budget(profile, capacity, pgbouncer.CAPACITY if profile.behind_pooler else None)).fits:
-        explanation = f"{budget.sentence(profile, needed)}; {budget.advice(profile, needed)}"
+        explanation = f"{budget.describe(profile, needed)}; {budget.advice(profile, needed)}"
         raise ConfigurationError(f"profile {spec}: over the connection budget of the lab's database: {explanation}")
     return PlannedContender(label=profile.name, spec=spec, profile=profile)
 

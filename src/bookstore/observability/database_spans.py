@@ -47,7 +47,7 @@ def instrument(database: Database, tracer: trace.Tracer) -> None:
     profile, url = database.profile, database.engine.url
     attributes: dict[str, str] = {"bookstore.driver": profile.driver, "bookstore.loading": profile.loading}
     target.run = _trace_unit(tracer, target.run, attributes)
-    target._once = _time_thread_wait(target._once)  # noqa: SLF001 - each attempt of run()
+    target._run_once = _time_thread_wait(target._run_once)  # noqa: SLF001 - each attempt of run()
     target.pool.connect = _time_connection_wait(target.pool.connect)
     server: dict[str, Any] = {
         "db.system.name": "postgresql",
@@ -108,7 +108,7 @@ def _trace_statement(
             if cursor.description and cursor.rowcount >= 0:
                 span.set_attribute("db.response.returned_rows", cursor.rowcount)
         except BaseException as error:  # also if the request is cancelled
-            if state := sqlstate.of(error):
+            if state := sqlstate.code(error):
                 span.set_attribute("db.response.status_code", state)
             mark_failed(span, error_type(error))
             raise
@@ -129,7 +129,7 @@ def _operation(statement: str) -> str:
 
 
 def _time_thread_wait(once: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Wrap Database._once: the wait for a thread, until `work` is called, counts as waiting for a connection."""
+    """Wrap Database._run_once: the wait for a thread, until `work` is called, counts as waiting for a connection."""
 
     async def attempt(work: Work[Any], reading: bool) -> Any:
         unit = _UNIT.get()
@@ -189,7 +189,7 @@ def error_type(error: BaseException) -> str:
     """Return the value of `error.type`: a SQLSTATE, a problem code, or the exception's class."""
     if isinstance(error, ApiError):
         return error.code
-    return sqlstate.of(error) or type(error).__qualname__
+    return sqlstate.code(error) or type(error).__qualname__
 
 
 def mark_failed(span: trace.Span, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""The JSON Schema of profile files, for editors: completion, and mistakes as they are typed."""
+"""The JSON Schema of profile files, for completion and validation in editors."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from bookstore.config.scalars import DURATION_PATTERN
-from bookstore.config.validation import is_duration, unpacked
+from bookstore.config.validation import is_duration, unpack_hint
 from bookstore.profile.engine_profile import KEYS, EngineProfile
 from bookstore.profile.rendering import as_text
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _EXTENDS: Final = (
-    "Another profile, by name or by path from this file, whose keys hold where this file is silent; "
-    "its description is not inherited."
+    "Another profile, by name or by path relative to this file; it supplies every key that this file "
+    "does not set, except the description."
 )
-_NO_THREADS: Final = "as many as pool_size + max_overflow with psycopg-sync, none with the others"
+_NO_THREADS: Final = "pool_size + max_overflow with psycopg-sync, none with the other drivers"
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of one profile's file. It knows each key; combinations are `profiles check`'s."""
+    """Return the JSON Schema (2020-12) of profile files, for single keys; `profiles check` covers combinations."""
     properties = {key: _property(key) for key in KEYS}
     properties["extends"] = {"description": _EXTENDS, "type": "string", "minLength": 1}
     return {
@@ -33,7 +33,7 @@ def schema() -> dict[str, Any]:
 
 
 def default(key: str) -> str:
-    """A key's default in a person's words: `5`, `2s`, `off`."""
+    """Return the default of `key` as a file would contain it: `5`, `2s`, `off`."""
     value = getattr(EngineProfile(name=""), key)
     if value is None:
         return _NO_THREADS
@@ -41,19 +41,19 @@ def default(key: str) -> str:
 
 
 def meaning(key: str) -> str:
-    """The sentence beside the key's field."""
-    return str(unpacked(_hint(key))[1].description)
+    """Return the description of `key`."""
+    return str(unpack_hint(_hint(key))[1].description)
 
 
 def _property(key: str) -> dict[str, Any]:
-    kind, meta = unpacked(_hint(key))
+    kind, meta = unpack_hint(_hint(key))
     return {"description": f"{meaning(key)} Default: {default(key)}.", **_type(kind, meta)}
 
 
 def _type(kind: Any, meta: msgspec.Meta) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         words = list(get_args(kind))
-        return {"enum": [*words, None] if "null" in words else words}  # YAML reads a bare null as nothing
+        return {"enum": [*words, None] if "null" in words else words}  # a bare null in YAML is no string
     if kind is bool:
         return {"enum": [True, False, "on", "off"]}
     if is_duration(meta):

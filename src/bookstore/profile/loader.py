@@ -1,4 +1,4 @@
-"""Engine profiles: YAML -> EngineProfile, all defaults filled, `name@key=value` on top."""
+"""Loads an EngineProfile from `name@key=value`: YAML files, overrides, defaults."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bookstore.profile.rules import REMARKS, check_combinations, override
 
 
 def load(spec: str) -> EngineProfile:
-    """The profile that `spec` names: a shipped name or a path, with `@key=value,key=value` behind it.
+    """Return the profile for `spec`: a name or a path, optionally followed by `@key=value,key=value`.
 
-    Raises ConfigurationError with every mistake, a line each: `file:line:column: key: found …; allowed is …`.
+    Raises ConfigurationError with one line per violation: `file:line:column: key: found …; allowed is …`.
     """
-    mistakes = Violations()
-    entries = _entries(spec, mistakes)
-    values = validation.validate(EngineProfile, entries, mistakes, REMARKS, beside=("extends",))
-    check_combinations(entries, EngineProfile(name="", **values), mistakes)
-    mistakes.raise_any()
+    violations = Violations()
+    entries = _entries(spec, violations)
+    values = validation.validate(EngineProfile, entries, violations, REMARKS, beside=("extends",))
+    check_combinations(entries, EngineProfile(name="", **values), violations)
+    violations.raise_any()
     profile = EngineProfile(name=layers.label(spec), **values)
     return msgspec.structs.replace(
         profile,
@@ -30,17 +30,17 @@ def load(spec: str) -> EngineProfile:
 
 
 def places(spec: str) -> dict[str, str]:
-    """Where each key that `spec` does not leave to the defaults stands: `file:line:column`, or `spec` itself."""
+    """Return the source of each key that `spec` sets: `file:line:column`, or `spec` for an override."""
     return {key: entry.place for key, entry in _entries(spec, Violations()).items()}
 
 
-def _entries(spec: str, mistakes: Violations) -> SourceValues:
+def _entries(spec: str, violations: Violations) -> SourceValues:
     entries: SourceValues = {}
-    for layer in layers.layers(spec, mistakes):
+    for layer in layers.layers(spec, violations):
         entries = override(entries, layer)
     return entries
 
 
 def with_workers(profile: EngineProfile, workers: int | None) -> EngineProfile:
-    """The profile with WEB_CONCURRENCY's number of workers, where there is one."""
+    """Return the profile with `workers` (from WEB_CONCURRENCY), unless that is None."""
     return msgspec.structs.replace(profile, workers=workers) if workers else profile

@@ -1,4 +1,4 @@
-"""The effective profile as text: every key with its value as a file would write it."""
+"""The effective profile as text: every key with its value as in a file."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Any, get_type_hints
 import yaml
 
 from bookstore.config import scalars
-from bookstore.config.validation import is_duration, unpacked
+from bookstore.config.validation import is_duration, unpack_hint
 from bookstore.profile.engine_profile import KEYS, POOL_KEYS, EngineProfile
 
 
 def to_yaml(profile: EngineProfile) -> str:
-    """The effective profile as a file would say it, defaults filled; it loads back as the same profile."""
-    told = effective(profile)
-    told["description"] = _quoted(told["description"])
-    return "".join(f"{key}: {text}\n" for key, text in told.items())
+    """Return the effective profile as YAML, with all defaults. Loading it gives the same profile."""
+    values = effective_values(profile)
+    values["description"] = _quote(values["description"])
+    return "".join(f"{key}: {text}\n" for key, text in values.items())
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)).rstrip("\n")
 
 
-def effective(profile: EngineProfile) -> dict[str, str]:
-    """Every key with its value as a file would say it; `threads` only where the driver has some."""
-    return dict(_effective(profile))
+def effective_values(profile: EngineProfile) -> dict[str, str]:
+    """Return the text of every key that has an effect: without `threads` on an async driver, without pool keys where
+    there is no pool."""
+    return dict(_iter_values(profile))
 
 
-def _effective(profile: EngineProfile) -> Iterator[tuple[str, str]]:
+def _iter_values(profile: EngineProfile) -> Iterator[tuple[str, str]]:
     hints = get_type_hints(EngineProfile, include_extras=True)
     for key in KEYS:
         value = profile.thread_count or None if key == "threads" else getattr(profile, key)
@@ -39,9 +40,9 @@ def _effective(profile: EngineProfile) -> Iterator[tuple[str, str]]:
 
 
 def as_text(hint: Any, value: Any) -> str:
-    """A field's value as a file would say it."""
+    """Return `value`, of the type `hint`, as a file would contain it."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    if is_duration(unpacked(hint)[1]):
+    if is_duration(unpack_hint(hint)[1]):
         return scalars.duration_text(value)
     return str(value)

@@ -14,15 +14,15 @@ from litestar.testing import AsyncTestClient
 
 from bookstore.app import make_app
 from bookstore.auth.keyring import Keyring
-from bookstore.auth.tokens import make
+from bookstore.auth.tokens import create
 from bookstore.database.unit_of_work import make_database
 from bookstore.profile.engine_profile import Driver, EngineProfile
 
 Client = AsyncTestClient[Litestar]
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
-TOKEN, _WRITER = make("writer", ["catalog:write"], date(2026, 1, 1))
-OTHER_TOKEN, _OTHER = make("other", ["catalog:write"], date(2026, 1, 1))
+TOKEN, _WRITER = create("writer", ["catalog:write"], date(2026, 1, 1))
+OTHER_TOKEN, _OTHER = create("other", ["catalog:write"], date(2026, 1, 1))
 WRITERS = Keyring((_WRITER, _OTHER))
 CATALOGUE = (
     "INSERT INTO author (name) VALUES ('Ann'), ('Ben')",

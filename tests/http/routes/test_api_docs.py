@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from bookstore.auth.tokens import make
+from bookstore.auth.tokens import create
 
-TOKEN, _KEPT = make("page", ["catalog:write"], date(2026, 1, 1))
+TOKEN, _KEPT = create("page", ["catalog:write"], date(2026, 1, 1))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 30_000
 

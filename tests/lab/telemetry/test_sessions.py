@@ -27,7 +27,7 @@ SETTINGS = {"shared_preload_libraries": "pg_stat_statements", "pg_stat_statement
 @pytest.fixture(scope="module")
 def cluster(reaper: Reaper) -> Iterator[Cluster]:
     """A server with pg_stat_statements and a database `shop`."""
-    with embedded.temporary(reaper, SETTINGS) as cluster:
+    with embedded.temporary_cluster(reaper, SETTINGS) as cluster:
         with psycopg.connect(conninfo(cluster.url()), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION pg_stat_statements")
             connection.execute("CREATE DATABASE shop")
@@ -151,7 +151,7 @@ def test_without_the_extension(cluster: Cluster) -> None:
 
 def test_without_its_library(reaper: Reaper) -> None:
     """So does a server with the extension but without its library, which rejects the query."""
-    with embedded.temporary(reaper) as bare, connect(bare, APPLICATION_NAME, "postgres") as own:
+    with embedded.temporary_cluster(reaper) as bare, connect(bare, APPLICATION_NAME, "postgres") as own:
         own.execute("CREATE EXTENSION pg_stat_statements")
         figures = query(Sessions(own, [WORKER], "postgres", named=True))
     assert "connections" in figures
@@ -202,7 +202,7 @@ def test_close_with_an_answer_owed(cluster: Cluster) -> None:
 
 def test_a_server_that_is_gone(reaper: Reaper) -> None:
     """A connection that breaks, or is closed from the start, raises NoAnswer only."""
-    with embedded.temporary(reaper) as brief, connect(brief, APPLICATION_NAME, "postgres") as own:
+    with embedded.temporary_cluster(reaper) as brief, connect(brief, APPLICATION_NAME, "postgres") as own:
         sessions = Sessions(own, [WORKER], "postgres", named=True)
         query(sessions)
         brief.stop("immediate")

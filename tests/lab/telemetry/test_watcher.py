@@ -170,7 +170,7 @@ def test_a_dead_worker_is_a_gap() -> None:
 def test_a_dead_database_is_a_gap(reaper: Reaper) -> None:
     """After the database stops, its figures are gaps; memory is still recorded, and nothing is raised (L6)."""
     with (
-        embedded.temporary(reaper) as brief,
+        embedded.temporary_cluster(reaper) as brief,
         psycopg.connect(conninfo(brief.url()), autocommit=True, application_name="bookstore-lab") as own,
     ):
         with Watcher([os.getpid()], connection=own, postmaster=brief.pid(), database="postgres") as watcher:

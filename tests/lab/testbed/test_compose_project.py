@@ -116,5 +116,5 @@ def test_refused_before_anything_starts(
     assert ended.value.code == 2
     message = capsys.readouterr().err
     assert "--deploy compose: found neither podman nor docker" in message
-    assert "'nonsense', which is no profile" in message
+    assert "'nonsense', which is not a profile" in message
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["bin", "compose.yaml"]

@@ -92,5 +92,5 @@ def test_the_console_tells_of_its_clients(pooled: Pooled, server_url: sa.URL) ->
         ),
     ):
         with pooler.console(bouncer.url("any")) as console:
-            names = [row["application_name"] for row in pooler.shown(console, "CLIENTS")]
+            names = [row["application_name"] for row in pooler.show(console, "CLIENTS")]
         assert f"bookstore/mine/{os.getpid()}" in names

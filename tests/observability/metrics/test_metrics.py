@@ -234,7 +234,7 @@ def test_pool_timeout(deployed: Deployed, books: sa.URL, port: Port, driver: Dri
 def test_documented_metrics(deployed: Deployed, books: sa.URL, port: Port) -> None:
     """The metrics on the page are those in the documentation, with their types and labels. Paths invented by clients
     create no series, and the page contains no secrets. Other paths of the port are 404."""
-    secret, entry = tokens.make("test", ["catalog:write"], date(2026, 1, 1))
+    secret, entry = tokens.create("test", ["catalog:write"], date(2026, 1, 1))
     environment = {"BOOKSTORE_API_TOKENS": entry.line(), "BOOKSTORE_METRICS_PORT": str(port.number)}
     with deployed(books, **environment) as address:
         for path in ("/books/1", "/books/2", "/made-up/1", "/made-up/2", "/books/1/made-up"):
@@ -317,7 +317,7 @@ def test_info_metrics(deployed: Deployed, books: sa.URL, port: Port) -> None:
     assert {name: build[name] for name in ("litestar", "sqlalchemy", "granian")} == {
         name: version(name) for name in ("litestar", "sqlalchemy", "granian")
     }
-    keys = rendering.effective(loader.load(spec))
+    keys = rendering.effective_values(loader.load(spec))
     del keys["description"]
     assert infos["bookstore_profile_info"].labels == {"profile": loader.load(spec).name, **keys}
     assert (keys["max_waiting"], keys["threads"]) == ("7", "2")

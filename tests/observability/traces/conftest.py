@@ -27,7 +27,7 @@ from bookstore.profile.engine_profile import Driver, EngineProfile
 from .collector import Collector, collector
 
 Traced = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
-TOKEN, _WRITER = tokens.make("writer", ["catalog:write"], date(2026, 1, 1))
+TOKEN, _WRITER = tokens.create("writer", ["catalog:write"], date(2026, 1, 1))
 BOOKS = 25
 _BOOKS = "INSERT INTO book (title) SELECT 'Book ' || n FROM generate_series(1, 25) n"
 

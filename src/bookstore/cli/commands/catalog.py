@@ -20,7 +20,7 @@ from bookstore.catalog import datasets
 from bookstore.catalog.datasets.generate import MAX_BOOKS
 from bookstore.catalog.datasets.report import format_lines
 from bookstore.cli import atomic_file
-from bookstore.database.url import conninfo, psycopg_url, server
+from bookstore.database.url import conninfo, location, psycopg_url
 from bookstore.exceptions import ConfigurationError
 
 APPLICATION_NAME = f"bookstore/catalog/{os.getpid()}"
@@ -127,13 +127,13 @@ def _connection() -> Iterator[psycopg.Connection[Any]]:
         # Behind PgBouncer a prepared statement would stay in a session that other clients use next.
         connection = psycopg.connect(conninfo(url), application_name=APPLICATION_NAME, prepare_threshold=None)
     except psycopg.OperationalError as error:
-        raise ConfigurationError(f"cannot connect to {server(url)}: {str(error).strip()}") from None
+        raise ConfigurationError(f"cannot connect to {location(url)}: {str(error).strip()}") from None
     with connection:
         try:
             yield connection
         except psycopg.errors.InsufficientPrivilege as error:
             raise ConfigurationError(
-                f"{server(url)}: {error.diag.message_primary}; ask the database's owner for the privilege"
+                f"{location(url)}: {error.diag.message_primary}; ask the database's owner for the privilege"
             ) from None
 
 

@@ -70,8 +70,8 @@ def status() -> None:
     """Show the database in use and the embedded PostgreSQL's state."""
     configured = settings.read()
     if configured.database_url:
-        click.echo(f"DATABASE_URL: {database_url.server(database_url.parse(configured.database_url))}")
-    cluster = database_url.embedded(configured)
+        click.echo(f"DATABASE_URL: {database_url.location(database_url.parse(configured.database_url))}")
+    cluster = database_url.embedded_cluster(configured)
     pid = cluster.pid()
     click.echo(f"embedded: {f'running, pid {pid}' if pid else 'not running'}, in {cluster.folder}")
 
@@ -86,5 +86,5 @@ def url() -> None:
 @db.command()
 def stop() -> None:
     """Stop the embedded PostgreSQL; its data stays."""
-    cluster = database_url.embedded(settings.read())
+    cluster = database_url.embedded_cluster(settings.read())
     click.echo("stopped" if cluster.stop() else "was not running")

@@ -55,7 +55,7 @@ def doctor(
         "BOOKSTORE_READ_ONLY": "on" if read_only else "",
         "BOOKSTORE_METRICS_PORT": "" if metrics_port is None else str(metrics_port),
     }
-    ignored = settings.shed_interfering()
+    ignored = settings.remove_interfering_variables()
     given = {name: text for name, text in arguments.items() if text}
     examination = examine(os.environ, given, ignored, over_budget=over_budget)
     if as_json:

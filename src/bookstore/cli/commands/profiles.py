@@ -79,7 +79,7 @@ def check(names: tuple[str, ...], no_database: bool, as_json: bool) -> None:
     elif budgets:
         _print_budgets(budgets, probe)
     errors += [
-        f"profile {profile.name}: over the connection budget: {budget.sentence(profile, needed)}; "
+        f"profile {profile.name}: over the connection budget: {budget.describe(profile, needed)}; "
         f"{budget.advice(profile, needed)}"
         for profile, needed in budgets
         if _verdict(profile, needed, probe) == "over"
@@ -103,7 +103,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
     if not differing:
         click.echo("no differences")
         return
-    left_text, right_text = rendering.effective(first), rendering.effective(second)
+    left_text, right_text = rendering.effective_values(first), rendering.effective_values(second)
     rows = [("", first.name, second.name)]
     rows += [(key, left_text.get(key, "-"), right_text.get(key, "-")) for key in differing]
     for line in output.align_columns(rows):
@@ -189,7 +189,7 @@ def _print_budgets(budgets: Sequence[tuple[EngineProfile, Budget]], probe: Serve
 
 
 def _print_pooler(pooler: PoolerCapacity) -> None:
-    most = "" if pooler.most is None else f", at most {pooler.most}"
+    most = "" if pooler.max_sessions is None else f", at most {pooler.max_sessions}"
     click.echo(
         f"PgBouncer: {pooler.usable} usable connections = max_client_conn {pooler.max_client_conn} "
         f"- in use {pooler.clients}"
@@ -208,7 +208,7 @@ def _connections_formula(profile: EngineProfile) -> str:
 
 def _typed_values(profile: EngineProfile) -> dict[str, Any]:
     """Return the effective profile for JSON: numbers and booleans as such, durations as strings such as `2s`."""
-    texts = rendering.effective(profile)
+    texts = rendering.effective_values(profile)
     return {key: text if key in {"description", "pool"} else scalar(text) for key, text in texts.items()}
 
 

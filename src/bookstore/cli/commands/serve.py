@@ -57,7 +57,7 @@ def serve(
     is_traced = tracing.is_enabled()
     metrics_port = configured.metrics_port if metrics_port is None else metrics_port
     server.check_ports(host, port, configured.metrics_host, metrics_port)
-    if ignored := settings.shed_interfering():
+    if ignored := settings.remove_interfering_variables():
         logger.warning("ignored environment variables (the profile decides): %s", ", ".join(ignored))
     database_url.check_pooler(configured, profile)
     url = database_url.resolve(configured)
@@ -74,7 +74,7 @@ def serve(
     if configured.database_url is None:
         os.environ["DATABASE_URL"] = database_url.conninfo(url)
         os.environ.pop("DATABASE_PASSWORD_FILE", None)  # the embedded PostgreSQL has no password
-    server_name = database_url.server(url)
+    server_name = database_url.location(url)
     facts = {
         "version": version("bookstore"),
         "driver": profile.driver,

@@ -44,11 +44,11 @@ def create(name: str, scopes: tuple[str, ...], path: Path | None) -> None:
     """Create the token NAME and print it. It is shown only once."""
     configured = settings.read()
     file = path or _serve_tokens_file(configured)
-    presented, token = access_tokens.make(name, scopes, datetime.now(UTC).date())
+    presented, token = access_tokens.create(name, scopes, datetime.now(UTC).date())
     token_file.add(file, token)
     click.echo(presented)
     click.echo(f"{file}: added {name} ({', '.join(token.scopes)}); the token is not shown again", err=True)
-    if configured.api_tokens or file.absolute() != keyring.file(configured):
+    if configured.api_tokens or file.absolute() != keyring.tokens_path(configured):
         click.echo(
             f"for bookstore serve, set BOOKSTORE_API_TOKENS_FILE={shlex.quote(str(file.absolute()))}"
             + (" and unset BOOKSTORE_API_TOKENS" if configured.api_tokens else ""),
@@ -64,13 +64,13 @@ def list_(path: Path | None, as_json: bool) -> None:
     configured = settings.read()
     if path:
         configured = Settings(data_dir=configured.data_dir, api_tokens_file=path)
-    tokens = keyring.read(configured).accepted()
+    tokens = keyring.read(configured).tokens()
     if as_json:
         fields = [{"name": token.name, "scopes": token.scopes, "created": _creation_date(token)} for token in tokens]
         click.echo(json.dumps(fields))
         return
     if not tokens:
-        click.echo(f"no tokens in {keyring.file(configured)}", err=True)
+        click.echo(f"no tokens in {keyring.tokens_path(configured)}", err=True)
         return
     rows = [("name", "scopes", "created")]
     rows += [(token.name, ",".join(token.scopes), _creation_date(token) or "") for token in tokens]
@@ -95,7 +95,7 @@ def _serve_tokens_file(configured: Settings) -> Path:
         raise ConfigurationError(
             "BOOKSTORE_API_TOKENS is set, so serve reads no file; change the variable, or choose a --file"
         )
-    return keyring.file(configured)
+    return keyring.tokens_path(configured)
 
 
 def _creation_date(token: access_tokens.Token) -> str | None:

@@ -131,7 +131,7 @@ def service_sessions(connection: psycopg.Connection, database: str) -> list[tupl
 def pooler_clients(url: sa.URL) -> list[tuple[str, int]]:
     """Return (profile, pid) for each connection of the service to the PgBouncer at `url`, from its application_name."""
     with pooler.console(url) as console:
-        return _parse_names(row["application_name"] or "" for row in pooler.shown(console, "CLIENTS"))
+        return _parse_names(row["application_name"] or "" for row in pooler.show(console, "CLIENTS"))
 
 
 def _parse_names(names: Iterable[str]) -> list[tuple[str, int]]:

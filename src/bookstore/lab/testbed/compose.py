@@ -172,4 +172,4 @@ def innermost_pid(pid: int) -> int:
 
 def _unused_token() -> Token:
     """Return a token that nobody has: the service requires one to start on an address that others can reach."""
-    return tokens.make("lab", (tokens.CATALOG_WRITE,), run_record.now().date())[1]
+    return tokens.create("lab", (tokens.CATALOG_WRITE,), run_record.now().date())[1]

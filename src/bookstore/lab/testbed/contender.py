@@ -21,4 +21,4 @@ class PlannedContender(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keys(self) -> dict[str, str]:
-        return rendering.effective(self.profile) if self.profile else self.service.keys if self.service else {}
+        return rendering.effective_values(self.profile) if self.profile else self.service.keys if self.service else {}

@@ -104,7 +104,7 @@ def benchmark_database(reaper: Reaper, fill: Fill, *, writes: bool) -> Iterator[
     `fill` loads the catalogue; `writes` makes commits durable, as in production.
     """
     settings = {**_SETTINGS, **server_settings(writes=writes), **(_DURABLE_SETTINGS if writes else {})}
-    with embedded.temporary(reaper, settings) as server, filled_database(server, fill) as database:
+    with embedded.temporary_cluster(reaper, settings) as server, filled_database(server, fill) as database:
         yield database
 
 

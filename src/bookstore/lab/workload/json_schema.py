@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from bookstore.config.scalars import DURATION_PATTERN, duration_text
-from bookstore.config.validation import is_duration, unpacked
+from bookstore.config.validation import is_duration, unpack_hint
 from bookstore.lab.workload.file import MAX_ITEMS
 from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
@@ -75,7 +75,7 @@ def _properties(cls: type[msgspec.Struct], meanings: dict[str, str]) -> dict[str
 
 
 def _type(key: str, hint: Any) -> dict[str, Any]:
-    kind, meta = unpacked(hint)
+    kind, meta = unpack_hint(hint)
     if get_origin(kind) is Literal:
         return {"enum": list(get_args(kind))}
     if is_duration(meta):

@@ -8,7 +8,7 @@ from typing import Final
 
 from bookstore.catalog import models
 from bookstore.profile.engine_profile import EngineProfile
-from bookstore.profile.rendering import effective
+from bookstore.profile.rendering import effective_values
 
 _LIBRARIES: Final = ("litestar", "sqlalchemy", "granian")
 
@@ -17,7 +17,7 @@ def info_labels(profile: EngineProfile, revision: str | None) -> dict[str, dict[
     """Return the labels of each info metric by its name. `revision` is the schema revision at startup, None if nothing
     was migrated."""
     library = profile.driver.removesuffix("-sync")
-    keys = {key: text for key, text in effective(profile).items() if key != "description"}
+    keys = {key: text for key, text in effective_values(profile).items() if key != "description"}
     return {
         "bookstore_build_info": {
             "version": version("bookstore"),

@@ -233,7 +233,7 @@ class _CountedThreadedDatabase(ThreadedDatabase):
         self._counter = counter
         counter.instrument(self)
 
-    async def _once(self, work: Work[T], reading: bool) -> T:
+    async def _run_once(self, work: Work[T], reading: bool) -> T:
         wait = self._counter.request_thread(is_queued=self._free.locked())
 
         def counted_work(session: Session) -> T:
@@ -241,6 +241,6 @@ class _CountedThreadedDatabase(ThreadedDatabase):
             return work(session)
 
         try:
-            return await super()._once(counted_work, reading)
+            return await super()._run_once(counted_work, reading)
         finally:
             self._counter.finish(wait)
