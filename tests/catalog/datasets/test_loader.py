@@ -140,7 +140,7 @@ def test_an_obstacle_only_slows_the_load(
     """If keys and indexes cannot be dropped, the load succeeds with them in place."""
     request.getfixturevalue(obstacle)
     before = definitions(connection)
-    path = csv_file(HEADER, 'A,"Ann, Bo",,,X', "B,Ann,,,X; Y")
+    path = csv_file(HEADER, 'A,"Ann Bell, Bo Cole",,,X', "B,Ann Bell,,,X; Y")
     during = definitions_during(connection, lambda record: import_file(connection, path, progress=record))
     assert during == before
     assert loader.has_books(connection)

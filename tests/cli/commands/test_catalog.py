@@ -97,13 +97,80 @@ def test_failed_import_leaves_no_rejects(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("texts", "message"),
-    [(["title"], "allowed is OURS=THEIRS"), (["title=A", "title=B"], "given twice"), (["a=title"], "known are")],
+    [
+        (["title"], "allowed is OURS=THEIRS"),
+        (["title="], "name the column"),
+        (["title=A", "title=B"], "given twice"),
+        (["a=title"], "known are"),
+    ],
 )
 def test_column_option(file: Path, texts: list[str], message: str) -> None:
     """--column accepts OURS=THEIRS, once for each of our columns."""
     options = [part for text in texts for part in ("--column", text)]
     with pytest.raises(ConfigurationError, match=message):
         run("import", file, *options)
+
+
+def test_format_is_printed_before_anything_is_written(tmp_path: Path, database: str) -> None:
+    """The format of the authors, its evidence and examples are on stderr; books have their names in order."""
+    path = tmp_path / "books.csv"
+    path.write_text('sep=;\nTitle;Author\nGood Omens;"Gaiman, Neil & Pratchett, Terry"\nHobbit;"Tolkien, J.R.R."\n')
+    lines = run("import", path).stderr.splitlines()
+    assert lines == [
+        "file: delimiter ';', header in row 2",
+        "authors: separated by ' & ', last name first",
+        "  3 of 3 names that tell an order are last-first",
+        "  between names: ' & ' (rows: 1)",
+        "  Gaiman, Neil & Pratchett, Terry → Neil Gaiman | Terry Pratchett",
+        "  Tolkien, J.R.R. → J.R.R. Tolkien",
+    ]
+    with psycopg.connect(database) as connection:
+        names = connection.execute("SELECT name FROM author ORDER BY id").fetchall()
+    assert [name for (name,) in names] == ["Neil Gaiman", "Terry Pratchett", "J.R.R. Tolkien"]
+
+
+def test_ambiguous_authors_are_refused(tmp_path: Path, database: str) -> None:
+    """An ambiguous column exits before anything is written, and the named options import it."""
+    path = tmp_path / "books.csv"
+    path.write_text('title,authors\nEmma,"Austen, Jane"\n')
+    with pytest.raises(ConfigurationError, match="--author-order last-first or --author-order first-last"):
+        run("import", path)
+    assert count_books(database) == 0
+    result = run("import", path, "--author-order", "last-first", "--author-separator", ";")
+    assert "Austen, Jane → Jane Austen" in result.stderr
+
+
+def test_dry_run_needs_no_database(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--dry-run reads the whole file, reports it and writes only the rejects, without connecting."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://someone@127.0.0.1:1/nowhere")
+    result = run("import", file, "--dry-run", "--rejects", tmp_path / "rejects.csv")
+    assert "readable               2   (dry run: nothing was written)" in result.stdout
+    assert (tmp_path / "rejects.csv").read_text().count("\n") == 3
+    report = json.loads(run("import", file, "--dry-run", "--json").stdout)
+    assert (report["dry_run"], report["rows"], report["imported"], report["refused"]) == (True, 3, 0, 1)
+
+
+def test_unread_columns_are_listed_whole(tmp_path: Path) -> None:
+    """Every column that is not read is listed, on as many lines as they need."""
+    path = tmp_path / "books.csv"
+    names = [f"Number of column {number}" for number in range(20)]
+    path.write_text(f"title,authors,{','.join(names)}\n")
+    output = run("import", path, "--dry-run").stdout
+    listed = output.partition("columns not read: ")[2].replace("\n ", "")
+    assert [name.strip() for name in listed.split(",")] == names
+    assert max(map(len, output.splitlines()[1:])) <= 80
+
+
+def test_file_options(tmp_path: Path) -> None:
+    """--delimiter, --encoding and --column say what cannot be recognised."""
+    path = tmp_path / "books.csv"
+    path.write_bytes("Name^Writer^Other Writers^Langauge\nCafé^Ann Bell^Bo Cole, Cy Dee^eng\n".encode("cp1252"))
+    options = ("--delimiter", "^", "--encoding", "windows-1252", "--column", "title=Name", "--column", "language=")
+    result = run("import", path, *options, "--column", "authors=Writer+Other Writers", "--dry-run", "--json")
+    assert json.loads(result.stdout)["unread_columns"] == ["Langauge"]
+    assert "Bo Cole, Cy Dee → Bo Cole | Cy Dee" in result.stderr
+    with pytest.raises(ConfigurationError, match="did you mean 'language'"):
+        run("import", path, *options[:-2], "--column", "authors=Writer", "--dry-run")
 
 
 def test_generate_and_export(tmp_path: Path, database: str) -> None:

@@ -7,6 +7,9 @@ from typing import BinaryIO, Final
 from bookstore.catalog.datasets.loader import Connection, check_migrated
 from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, GENRE_SEPARATOR, escape_sql
 
+COLUMNS: Final = ("isbn13", "authors", "original_publication_year", "title", "language_code", "genres")
+"""The header. `import_file` knows an exported file by it."""
+
 _AUTHOR: Final = escape_sql("author.name", AUTHOR_SEPARATOR)
 _GENRE: Final = escape_sql("genre.name", GENRE_SEPARATOR)
 

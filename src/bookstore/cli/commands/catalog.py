@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -18,7 +18,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bookstore.catalog import datasets
 from bookstore.catalog.datasets.generate import MAX_BOOKS
-from bookstore.catalog.datasets.report import format_lines
+from bookstore.catalog.datasets.parsing.author_format import GuessedFormat
+from bookstore.catalog.datasets.parsing.author_names import Order
+from bookstore.catalog.datasets.parsing.dialect import Dialect
+from bookstore.catalog.datasets.parsing.options import (
+    parse_author_separator,
+    parse_columns,
+    parse_delimiter,
+    parse_encoding,
+)
+from bookstore.catalog.datasets.report import describe_format, format_lines
 from bookstore.cli import atomic_file
 from bookstore.database.url import conninfo, location, psycopg_url
 from bookstore.exceptions import ConfigurationError
@@ -38,35 +47,81 @@ def catalog() -> None:
     "columns",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="Read column OURS from the CSV column THEIRS, such as title=Title.",
+    help="Read column OURS from the CSV column THEIRS, such as title=Name, from several, such as"
+    " authors='Author'+'Additional Authors', or from none, such as language=.",
 )
+@click.option("--delimiter", metavar="CHAR", help="Character between columns: `;`, tab, pipe … Recognised by default.")
+@click.option(
+    "--encoding", metavar="NAME", help="Encoding of the file, such as windows-1252. UTF-8 and UTF-16 are recognised."
+)
+@click.option(
+    "--author-separator",
+    "author_separators",
+    multiple=True,
+    metavar="TEXT",
+    help="Text between two authors, such as `;` or ` and `. Repeat it for several. Recognised by default.",
+)
+@click.option(
+    "--author-order",
+    type=click.Choice([order.value for order in Order]),
+    default=Order.AUTO.value,
+    show_default=True,
+    help="Jane Austen is first-last; Austen, Jane is last-first.",
+)
+@click.option("--dry-run", is_flag=True, help="Read and check the file without a database, and write nothing.")
 @click.option(
     "--rejects", type=click.Path(path_type=Path), help="Write every repaired or rejected row to this CSV file."
 )
 @click.option("--force", is_flag=True, help="Overwrite the file of --rejects if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-def import_(file: Path | None, columns: tuple[str, ...], rejects: Path | None, force: bool, as_json: bool) -> None:
+def import_(
+    file: Path | None,
+    columns: tuple[str, ...],
+    delimiter: str | None,
+    encoding: str | None,
+    author_separators: tuple[str, ...],
+    author_order: Order,
+    dry_run: bool,
+    rejects: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Import books from FILE, a CSV file (or .csv.gz) with a header.
 
     Without FILE, import the shipped sample of 10,000 real books. On any error, nothing is imported. Existing
     books stay unchanged, so a second import of the same file changes nothing.
+
+    Delimiter, encoding, columns and the way authors are written are recognised and printed before anything is
+    written. If that is ambiguous, the import stops and names the option to pass.
     """
     if file is None:
         file = datasets.sample_path()
         click.echo(f"importing the shipped sample, {file.name}", err=True)
-    mapping = _mapping(columns)
+    options = datasets.FileOptions(
+        columns=parse_columns(columns),
+        delimiter=None if delimiter is None else parse_delimiter(delimiter),
+        encoding=None if encoding is None else parse_encoding(encoding),
+        author_separators=tuple(map(parse_author_separator, author_separators)),
+        author_order=Order(author_order),
+    )
     if rejects and rejects.exists() and file.exists() and rejects.samefile(file):
         raise ConfigurationError(f"--rejects {rejects}: is the file to import; choose another file")
     with ExitStack() as stack:
         sink = stack.enter_context(atomic_file.atomic_write(rejects, force=force)) if rejects else None
-        connection = stack.enter_context(_connection())
-        progress = stack.enter_context(_progress("importing"))
-        report = datasets.import_file(connection, file, columns=mapping, rejects=sink, progress=progress)
+        connection = None if dry_run else stack.enter_context(_connection())
+        progress = stack.enter_context(_progress("reading" if dry_run else "importing"))
+        report = datasets.import_file(connection, file, options, announce=_announce, rejects=sink, progress=progress)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
         for line in format_lines(report):
             click.echo(line)
+
+
+def _announce(dialect: Dialect, guessed: GuessedFormat) -> None:
+    """Print on stderr how the file is read, with the evidence and examples."""
+    for line in describe_format(dialect, guessed):
+        click.echo(line, err=True)
 
 
 @catalog.command()
@@ -101,19 +156,6 @@ def export(file: Path | None, force: bool) -> None:
         if file is None:
             target.flush()
     click.echo(f"{count:,} books exported", err=True)
-
-
-def _mapping(columns: tuple[str, ...]) -> Mapping[str, str]:
-    """Parse `("title=Title",)` as a mapping. Raises ConfigurationError."""
-    mapping: dict[str, str] = {}
-    for text in columns:
-        ours, equals, theirs = text.partition("=")
-        if not (ours and equals and theirs):
-            raise ConfigurationError(f"--column {text}: allowed is OURS=THEIRS, such as title=Title")
-        if ours in mapping:
-            raise ConfigurationError(f"--column {text}: {ours} is given twice; allowed is once")
-        mapping[ours] = theirs
-    return mapping
 
 
 @contextmanager

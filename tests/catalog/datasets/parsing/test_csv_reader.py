@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bookstore.catalog.datasets import csv_reader
-from bookstore.catalog.datasets.csv_reader import BadRow, RawRow
+from bookstore.catalog.datasets.parsing import csv_reader
+from bookstore.catalog.datasets.parsing.csv_reader import BadRow, RawRow
+from bookstore.catalog.datasets.parsing.options import FileOptions
 from bookstore.exceptions import ConfigurationError
 
 
 def read(path: Path, columns: Mapping[str, str] | None = None) -> list[RawRow | BadRow]:
-    with csv_reader.open_csv(path, columns) as file:
+    with csv_reader.open_csv(path, FileOptions(columns=columns or {})) as file:
         return list(file.rows())
 
 
@@ -51,7 +52,7 @@ def test_columns_can_be_mapped(tmp_path: Path) -> None:
     """--column maps other header names, and unread columns are listed."""
     path = tmp_path / "books.csv"
     path.write_bytes(b"Writer,Name,Shelf\nAnn,A,7\n")
-    with csv_reader.open_csv(path, {"title": "Name", "authors": "Writer"}) as file:
+    with csv_reader.open_csv(path, FileOptions(columns={"title": "Name", "authors": "Writer"})) as file:
         (row,) = file.rows()
         assert isinstance(row, RawRow)
         assert (row.title, row.authors, file.unread) == ("A", "Ann", ["Shelf"])
@@ -59,9 +60,9 @@ def test_columns_can_be_mapped(tmp_path: Path) -> None:
 
 def test_unknown_header_suggests(tmp_path: Path) -> None:
     """The error for an unknown header lists its names and the known ones, and suggests a --column."""
-    message = error_message(tmp_path, b"Title,Author\nA,Ann\n")
-    assert message.startswith(":1: no column 'title'; found Title, Author; known are title, authors")
-    assert "--column title='Title'" in message
+    message = error_message(tmp_path, b"Titel,Author\nA,Ann\n")
+    assert message.startswith(":1: no column 'title'; found Titel, Author; known are title, book_title, authors")
+    assert "--column title='Titel'" in message
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,6 @@ def test_wrong_mapping(tmp_path: Path, columns: dict[str, str], message: str) ->
         (b"", ":1: the file is empty"),
         (b"title,authors,title\n", ":1: column 'title' occurs twice"),
         (b"title,authors\nA,Ann\nB\xe9,Bo\n", ":3: found byte 0xe9, not UTF-8"),
-        ("title,authors\nA,Ann\n".encode("utf-16"), ":1: found byte 0xff, not UTF-8"),
         (b"title,authors\nA,Ann\nB\0,Bo\n", ":3: found a NUL character"),
         (b'title,authors\nA,Ann\n"B,Bo\nC,Cy\n', ":3: a quote opened in this row is never closed"),
         (b'title,authors\n"A"x,Ann\n', ":2: not CSV"),
