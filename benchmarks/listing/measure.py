@@ -22,18 +22,21 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
+from sqlalchemy.orm import Session
 
-from bookstore.catalog import pagination
-from bookstore.catalog.repositories import BookQuery, BookRepository
+from bookstore.catalog import pagination, sorting
+from bookstore.catalog.repositories import BookQuery, BookRepository, book_selection
+from bookstore.catalog.repositories.filters import FILTERS
 from bookstore.database.unit_of_work import AsyncDatabase, make_database
 from bookstore.database.url import conninfo, parse
 from bookstore.profile import loader
 
 LIMIT: Final = 100
-ROUNDS: Final = 25
+ROUNDS: Final = 9
 TARGET: Final = 1.5
 """Highest accepted ratio of the times in the large and the small catalogue."""
-TARGET_Q_MS: Final = 50.0
+TARGET_MS: Final = 100.0
+"""Highest accepted time in the large catalogue for a list that no single index serves."""
 TABLES: Final = {"book", "book_author", "book_genre", "book_document"}
 
 # Filter values are looked up in each catalogue: one that many books have (MANY), and one that few have (FEW).
@@ -56,8 +59,13 @@ WORD: Final = """
     SELECT word FROM (SELECT word, (SELECT count(*) FROM book_document
         WHERE document @@ quote_literal(word)::tsquery) AS books FROM search_word WHERE word ~ '^[a-z]+$'
         ORDER BY word LIMIT 300) AS counted ORDER BY abs(books - %s), word LIMIT 1"""
+RARE_LANGUAGE: Final = """
+    SELECT language FROM book WHERE language IS NOT NULL GROUP BY 1 HAVING count(*) > 5000 OR count(*) = 1
+    ORDER BY count(*) <= 5000, count(*), 1 LIMIT 1"""
+"""One that more books have than are sorted, but few; in a small catalogue one that a single book has."""
 WORDS: Final = {"rare": 5, "medium": 3000, "common": 10**9}
-ORDERS: Final = ("id", "title", "publication_year", "created_at")
+ORDERS: Final = (*(f"{sign}{name}" for name in sorting.BOOKS for sign in ("", "-")), *sorting.BOOK_PAIRS)
+"""Every order that is accepted without a search text."""
 
 
 class Catalogue:
@@ -88,11 +96,9 @@ class Catalogue:
         return taken_ms, len(body["items"]), body["next_cursor"]
 
     async def last_page_query(self, query: BookQuery) -> BookQuery:
-        """Return the query of the last page: it starts where the reversed order is after one page.
-
-        Books without a year come last in both directions, so for these orders it is the last page of the
-        books with a year.
-        """
+        """Return the query of the last page: it starts where the reversed order is after one page."""
+        if query.q is None:
+            return await self._last_page_by_keys(query)
         sort = query.order()
         reversed_sort = sort[1:] if sort.startswith("-") else f"-{sort}"
         reversed_query = BookQuery(**_values(query) | {"sort": reversed_sort})
@@ -102,11 +108,25 @@ class Catalogue:
         place = pagination.decode(next_cursor, reversed_query.list_key())
         return BookQuery(**_values(query) | {"cursor": pagination.encode(place, query.list_key())})
 
+    async def _last_page_by_keys(self, query: BookQuery) -> BookQuery:
+        keys = book_selection.sort_keys(query.order(), has_words=False)
+        parameters = query.filters()
+        passes = [item.passes for item in FILTERS.values() if item.parameter in parameters]
+        backwards = (key.column.asc() if key.descending else key.column.desc() for key in keys)
+        statement = sa.select(*(key.column for key in keys)).where(*passes).order_by(*backwards).offset(LIMIT).limit(1)
+
+        def last(session: Session) -> str | None:
+            row = session.execute(statement, parameters).first()
+            return row and pagination.encode(list(row), query.list_key())
+
+        cursor = await self._database.run(last, reading=True)
+        return query if cursor is None else msgspec.structs.replace(query, cursor=cursor)
+
     async def plan(self, query: BookQuery) -> str:
         """Return the plan nodes that scan or sort more than a page, once the statement is prepared; else "index"."""
         self._sent.clear()
         await self.page(query)
-        statement, parameters = next(sent for sent in reversed(self._sent) if "FROM book" in sent[0])
+        statement, parameters = next(sent for sent in reversed(self._sent) if "capped" in sent[0])
         values = ", ".join(sql.Literal(value).as_string() for value in parameters or ())
         with psycopg.connect(self._info) as connection:
             connection.execute(f"PREPARE measured AS {statement}".encode())
@@ -135,21 +155,38 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def queries(catalogue: Catalogue) -> dict[str, BookQuery]:
     """Return every case by name, with values from this catalogue."""
-    filters: dict[str, dict[str, Any]] = {}
+    filters: dict[str, dict[str, Any]] = {"": {}}
     for kind, statements in (("many", MANY), ("few", FEW)):
         for name, statement in statements.items():
-            filters[f"{name} ({kind})"] = {name: catalogue.value(statement)}
-    for name in ORDERS:
-        filters |= {f"sort={sign}{name}": {"sort": f"{sign}{name}"} for sign in ("", "-")}
-    filters["language (no such region)"] = {"language": f"{str(catalogue.value(MANY['language']))[:2]}-ZZ"}
-    filters |= {f"q ({name})": {"q": catalogue.value(WORD, books)} for name, books in WORDS.items()}
-    filters["q (mistyped)"] = {"q": catalogue.value(WORD, WORDS["rare"])[:-1] + "q"}
-    return {name: BookQuery(limit=LIMIT, **values) for name, values in filters.items()}
+            filters[f"{name} ({kind}) "] = {name: catalogue.value(statement)}
+    filters["language (no such region) "] = {"language": f"{str(catalogue.value(MANY['language']))[:2]}-ZZ"}
+    filters["years (none) "] = {"year_from": -2000, "year_to": -1999}
+    many = {name: catalogue.value(MANY[name]) for name in ("genre", "language", "year_from")}
+    filters["genre, language, year_from (many) "] = many
+    filters["language, years (many, none with both) "] = {
+        "language": catalogue.value(RARE_LANGUAGE), "year_from": many["year_from"], "genre": many["genre"],
+    }  # fmt: skip
+    cases = {f"{name}sort={sort}": values | {"sort": sort} for name, values in filters.items() for sort in ORDERS}
+    cases |= {f"q ({name})": {"q": catalogue.value(WORD, books)} for name, books in WORDS.items()}
+    cases["q (mistyped)"] = {"q": catalogue.value(WORD, WORDS["rare"])[:-1] + "q"}
+    cases |= {
+        f"q (medium) sort={sort}": {"q": cases["q (medium)"]["q"], "sort": sort}
+        for sort in ("title", "-created_at,title")
+    }
+    cases["q (medium), genre"] = cases["q (medium)"] | {"genre": many["genre"]}
+    return {name: BookQuery(limit=LIMIT, **values) for name, values in cases.items()}
+
+
+def is_one_range(query: BookQuery) -> bool:
+    """Return whether one index has the filter and the order of a list."""
+    parameters = query.filters()
+    names = tuple(name for name, item in FILTERS.items() if item.parameter in parameters)
+    return query.q is None and (not names or book_selection.Shape(names, query.order(), None).is_one_range())
 
 
 async def main() -> None:
     small, large = (Catalogue(parse(os.environ[name])) for name in ("DATABASE_URL_SMALL", "DATABASE_URL_LARGE"))
-    print(f"{'page of 100':<28}{'small: books, ms':>14}{'large: books, ms':>16}{'ratio':>8}   plan in the large one")
+    print(f"{'page of 100':<64}{'small: books, ms':>14}{'large: books, ms':>16}{'ratio':>8}   plan in the large one")
     missed = 0
     in_small, in_large = queries(small), queries(large)
     for name, first in in_small.items():
@@ -165,12 +202,12 @@ async def main() -> None:
                     if number >= 8:
                         times[place].append(taken_ms)
             before, after = (statistics.median(values) for values in times)
-            limit_ms = TARGET_Q_MS if name.startswith("q ") else TARGET * before
+            limit_ms = TARGET * before if is_one_range(first) else TARGET_MS
             is_met = after <= limit_ms or books[0] < books[1]
             missed += not is_met
             mark = "" if is_met else "  << target missed"
             print(
-                f"{name + ' ' + page:<28}{books[0]:4}{before:8.2f}ms{books[1]:6}{after:8.2f}ms{after / before:8.2f}   "
+                f"{name + ' ' + page:<64}{books[0]:4}{before:8.2f}ms{books[1]:6}{after:8.2f}ms{after / before:8.2f}   "
                 f"{await large.plan(pair[1][1])}{mark}",
                 flush=True,
             )

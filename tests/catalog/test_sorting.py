@@ -28,6 +28,7 @@ def parse(text: str) -> sorting.SortKeys:
         ("title,-created_at", [("title", False), ("created_at", True), ("id", True)]),
         ("-title,id", [("title", True), ("id", False)]),
         ("id,title", [("id", False)]),  # keys after the id have no effect
+        ("-title,-id,created_at", [("title", True), ("id", True)]),
     ],
 )
 def test_keys(text: str, keys: list[tuple[str, bool]]) -> None:
@@ -40,6 +41,37 @@ def test_unknown_keys(text: str) -> None:
     """An unknown or repeated key raises an error that names it."""
     with pytest.raises(ValueError, match=r"^found '"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["id", "-title", "-title,-id", "title,id,created_at", "created_at", "publication_year"]
+)
+def test_orders_with_an_index(text: str) -> None:
+    """An order by one key is accepted, with the id that it ends with anyway, or without."""
+    accepted = sorting.parse_indexed(text, sorting.BOOKS, sorting.BOOK_PAIRS)
+    assert [(str(key.column), key.descending) for key in accepted] == [
+        (str(key.column), key.descending) for key in parse(text)
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["title,-id", "created_at,title", "title,created_at", "publication_year,-title", "-publication_year,-title",
+     "-publication_year,created_at", "publication_year,title,-id", "publication_year,title,created_at"],
+)  # fmt: skip
+def test_orders_without_an_index(text: str) -> None:
+    """Any other order raises an error that names the order and those that are allowed."""
+    with pytest.raises(
+        ValueError, match=rf"^found '{text}', .* allowed is one of id, title, .* -publication_year,title$"
+    ):
+        sorting.parse_indexed(text, sorting.BOOKS, sorting.BOOK_PAIRS)
+
+
+@pytest.mark.parametrize("pair", sorting.BOOK_PAIRS)
+def test_pairs_are_one_range(pair: str) -> None:
+    """The accepted orders by two keys have one direction each, so that the next page is one range of an index."""
+    keys = sorting.parse_indexed(f"{pair},id", sorting.BOOKS, sorting.BOOK_PAIRS)
+    assert " OR " not in str(sorting.keyset_condition(keys).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("text", ["title", "-title", "publication_year", "-publication_year", "created_at"])

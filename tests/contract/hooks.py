@@ -39,7 +39,8 @@ def before_call(context: HookContext, case: schemathesis.Case[Any], kwargs: dict
 def _follow_list_rules(query: dict[str, Any]) -> None:
     query.pop("cursor", None)  # only the service can issue cursors; requests.yaml covers them
     names = [name.removeprefix("-") for name in query.get("sort", "").split(",")]
-    if len(set(names)) < len(names) or ("relevance" in names and "q" not in query):
+    is_indexed = len(names) == 1 or query["sort"].removeprefix("-") == "publication_year,title"
+    if len(set(names)) < len(names) or ("q" not in query and ("relevance" in names or not is_indexed)):
         del query["sort"]
 
 

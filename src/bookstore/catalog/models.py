@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-SCHEMA_REVISION: Final = "0002"
+SCHEMA_REVISION: Final = "0003"
 """The newest migration. A test checks that it matches the newest file in migrations/versions."""
 
 VERSION_TABLE: Final = "schema_version"
@@ -152,6 +152,15 @@ class Book(Versioned, IdentityBase):
         Index("ix_book_title", text("sort_key(title)"), "id"),
         Index("ix_book_year_or_last", text("coalesce(publication_year::int, 32767)"), "id"),
         Index("ix_book_year_or_first", text("coalesce(publication_year::int, -32768)"), "id"),
+        Index(
+            "ix_book_first_year_title", text("coalesce(publication_year::int, 32767)"), text("sort_key(title)"), "id"
+        ),
+        Index(
+            "ix_book_latest_year_title",
+            text("(- coalesce(publication_year::int, -32768))"),
+            text("sort_key(title)"),
+            "id",
+        ),
         Index("ix_book_created_at", "created_at", "id"),
         Index("ix_book_language", text("split_part(language, '-', 1)"), "id"),
         Index("ix_book_region", "language", "id"),

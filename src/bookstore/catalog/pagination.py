@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -48,10 +48,10 @@ def decode(text: str, list_key: str) -> list[Any]:
     return values
 
 
-def sort_keys(sort: str, orders: sorting.Orders) -> sorting.SortKeys:
-    """Return the sort keys of the parameter `sort`. Raises ApiError for an unknown order."""
+def sort_keys(parse: Callable[[], sorting.SortKeys]) -> sorting.SortKeys:
+    """Return the sort keys that `parse` makes of the parameter `sort`. Raises ApiError for its ValueError."""
     try:
-        return sorting.parse(sort, orders)
+        return parse()
     except ValueError as error:
         raise invalid_parameter("sort", str(error)) from None
 

@@ -6,7 +6,7 @@ deleted before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -48,12 +48,21 @@ def _year_key(descending: bool) -> SortKey:
     return SortKey(sa.func.coalesce(sa.cast(Book.publication_year, sa.Integer), absent), int, descending)
 
 
+# Ascending, unlike `-publication_year`: with the title in the same direction, the next page is one range of an index.
+LATEST_YEAR_FIRST: Final = SortKey(-_year_key(True).column, int)
+
 BOOKS: Final[Orders] = {
     "id": column_key(Book.id.expression, int),
     "title": _text_key(Book.title.expression),
     "publication_year": _year_key,
     "created_at": column_key(Book.created_at.expression, datetime),
 }
+BOOK_PAIRS: Final[Mapping[str, SortKeys]] = {
+    "publication_year,title": (_year_key(False), BOOKS["title"](False), BOOKS["id"](False)),
+    "-publication_year,title": (LATEST_YEAR_FIRST, BOOKS["title"](False), BOOKS["id"](False)),
+}
+"""The orders of books by two keys that have an index."""
+
 AUTHORS: Final[Orders] = {"id": column_key(Author.id.expression, int), "name": _text_key(Author.name.expression)}
 GENRES: Final[Orders] = {"id": column_key(Genre.id.expression, int), "name": _text_key(Genre.name.expression)}
 
@@ -63,7 +72,37 @@ def parse(text: str, orders: Orders) -> SortKeys:
 
     Raises ValueError that names an unknown or repeated key.
     """
-    keys: list[SortKey] = []
+    names = canonical(text, orders)
+    keys = [orders[name.removeprefix("-")](name.startswith("-")) for name in names]
+    return tuple(keys) if names[-1] in {"id", "-id"} else (*keys, orders["id"](keys[-1].descending))
+
+
+def parse_indexed(text: str, orders: Orders, pairs: Mapping[str, SortKeys] = {}) -> SortKeys:
+    """Parse like `parse` an order that has an index: one key, or one of `pairs`.
+
+    Without an index, each page would sort all rows or, after an index on the first key, all rows with an equal value,
+    and an import makes as many as it has rows. Raises ValueError for other orders.
+    """
+    names = canonical(text, orders)
+    order = ",".join(names)
+    if order in pairs:
+        return pairs[order]
+    if len(names) == 1:
+        return parse(text, orders)
+    several = f", and {', '.join(pairs)}" if pairs else ""
+    raise ValueError(
+        f"found '{order}', an order without an index; allowed is one of {', '.join(orders)}, "
+        f"with an optional - for descending{several}"
+    )
+
+
+def canonical(text: str, orders: Orders) -> tuple[str, ...]:
+    """Return the names in the order `text`, with their signs, without those that have no effect.
+
+    These are the names after the id, because ids are unique, and an id at the end in the direction of the name before.
+    Raises ValueError as `parse`.
+    """
+    names: list[str] = []
     seen: set[str] = set()
     for part in text.split(","):
         name = part.removeprefix("-")
@@ -73,10 +112,12 @@ def parse(text: str, orders: Orders) -> SortKeys:
             )
         if name in seen:
             raise ValueError(f"found '{name}' twice")
-        if "id" not in seen:  # ids are unique, so keys after the id have no effect
-            keys.append(orders[name](part.startswith("-")))
+        if "id" not in seen:
+            names.append(part)
         seen.add(name)
-    return tuple(keys) if "id" in seen else (*keys, orders["id"](keys[-1].descending))
+    if len(names) > 1 and names[-1] == ("-id" if names[-2].startswith("-") else "id"):
+        names.pop()
+    return tuple(names)
 
 
 def pattern(names: Iterable[str]) -> str:
@@ -91,12 +132,21 @@ def keyset_parameter(number: int) -> str:
 
 
 def keyset_condition(keys: SortKeys) -> sa.ColumnElement[bool]:
-    """Return the condition for rows after the position given by the `keyset_parameter` values.
+    """Return the condition for rows after the position given by the `keyset_parameter` values."""
+    return after(keys, [last_value(number, key) for number, key in enumerate(keys)])
+
+
+def last_value(number: int, key: SortKey) -> sa.BindParameter[Any]:
+    """Return the parameter for the last row's value of `key`, which is sort key `number`."""
+    return sa.bindparam(keyset_parameter(number), type_=key.column.type)
+
+
+def after(keys: Sequence[SortKey], values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[bool]:
+    """Return the condition for rows after `values` in the order of `keys`.
 
     If all keys have the same direction, it is one row comparison, which is one range of an index. Otherwise it compares
     key by key, with a redundant condition on the first key so that an index scan can start there.
     """
-    values = [sa.bindparam(keyset_parameter(number), type_=key.column.type) for number, key in enumerate(keys)]
     if len({key.descending for key in keys}) == 1:
         row, last = sa.tuple_(*(key.column for key in keys)), sa.tuple_(*values)
         return row < last if keys[0].descending else row > last

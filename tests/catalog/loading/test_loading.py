@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import datasets, pagination, schemas
-from bookstore.catalog.loading import selection as loading_selection
-from bookstore.catalog.repositories import BookQuery, BookRepository
+from bookstore.catalog.repositories import BookQuery, BookRepository, book_selection
 from bookstore.database.unit_of_work import AsyncDatabase, Database, ThreadedDatabase, make_database
 from bookstore.database.url import conninfo, for_driver
 from bookstore.profile.engine_profile import Driver, EngineProfile, Loading
@@ -298,13 +297,13 @@ async def test_before_json_scalar(books_url: sa.URL) -> None:
         own = database._reading.dialect.server_version_info or (0,)
         for version in (own, (16, 4)):
             database._reading.dialect.server_version_info = version
-            loading_selection._compile.cache_clear()
+            book_selection.selection.cache_clear()
             page = await database.run(
                 lambda session: BookRepository(session, "json").page(BookQuery(limit=50)), reading=True
             )
             answers.append(msgspec.json.encode(page.body))
     finally:
-        loading_selection._compile.cache_clear()
+        book_selection.selection.cache_clear()
         await database.stop()
     assert answers[0] == answers[1]
     assert ["JSON_SCALAR(" in statement for statement in statements] == [own >= (17,), False]

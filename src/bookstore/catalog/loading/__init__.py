@@ -27,6 +27,9 @@ from bookstore.catalog.loading.json_aggregate import AggregateReader
 from bookstore.catalog.loading.orm import OrmReader
 from bookstore.catalog.loading.rows import RowsReader
 from bookstore.catalog.loading.selection import (
+    LIMIT,
+    MAX_LIMIT,
+    MAX_SCANNED,
     MEMBERS,
     LoadedBook,
     LoadedPage,
@@ -35,6 +38,7 @@ from bookstore.catalog.loading.selection import (
     author,
     book,
     fetch,
+    fetch_selected,
     genre,
 )
 from bookstore.profile.engine_profile import Loading
@@ -42,6 +46,9 @@ from bookstore.profile.engine_profile import Loading
 __all__ = [
     "BY_ID",
     "BY_ISBN",
+    "LIMIT",
+    "MAX_LIMIT",
+    "MAX_SCANNED",
     "MEMBERS",
     "LoadedBook",
     "LoadedPage",
@@ -50,6 +57,7 @@ __all__ = [
     "author",
     "book",
     "fetch",
+    "fetch_selected",
     "genre",
     "reader",
     "validators",

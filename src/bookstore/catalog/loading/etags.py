@@ -37,15 +37,13 @@ TAG: Final = sa.func.concat_ws(
 _CHANGED_AT = sa.func.greatest(book.c.updated_at, _AUTHORS.c.updated_at, _GENRES.c.updated_at)
 CHANGED_AT: Final = sa.cast(sa.func.floor(sa.extract("epoch", _CHANGED_AT)), sa.BigInteger).label("changed_at")
 
-_JOINS: Final = ((_AUTHORS, sa.true()), (_GENRES, sa.true()))
+_JOINS: Final = {_AUTHORS: sa.true(), _GENRES: sa.true()}
 
-BY_ID: Final = Selection(book.c.id == sa.bindparam("id", type_=sa.BigInteger), limit=1, joins=_JOINS)
-BY_ISBN: Final = Selection(book.c.isbn13 == sa.bindparam("isbn13", type_=sa.Text), limit=1, joins=_JOINS)
+BY_ID: Final = Selection(book.c.id == sa.bindparam("id", type_=sa.BigInteger), joins=_JOINS)
+BY_ISBN: Final = Selection(book.c.isbn13 == sa.bindparam("isbn13", type_=sa.Text), joins=_JOINS)
 """One book, joined with the inputs of TAG and CHANGED_AT."""
 
-_COLUMNS: Final[Any] = (TAG, CHANGED_AT)
-_VALIDATORS: Final[sa.Select[Any]] = sa.select(*_COLUMNS).select_from(book)
-_STATEMENTS: Final = {selection: selection.apply(_VALIDATORS) for selection in (BY_ID, BY_ISBN)}
+_STATEMENTS: Final = {selection: selection.single(TAG, CHANGED_AT) for selection in (BY_ID, BY_ISBN)}
 
 
 def validators(session: Session, selection: Selection, parameters: Parameters) -> tuple[str, int] | None:

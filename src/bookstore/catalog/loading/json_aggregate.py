@@ -7,7 +7,7 @@ row_to_json look up the type of each value for each row, which made the statemen
 
 from __future__ import annotations
 
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Any, Final, cast
 
 import msgspec
@@ -21,6 +21,7 @@ from sqlalchemy.sql.functions import GenericFunction
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
 from bookstore.catalog.loading.selection import (
+    LIMIT,
     ORDER_BY_ID,
     LoadedBook,
     LoadedPage,
@@ -28,7 +29,7 @@ from bookstore.catalog.loading.selection import (
     Selection,
     author,
     book,
-    fetch,
+    fetch_selected,
     genre,
 )
 from bookstore.catalog.models import STATE, book_author, book_genre
@@ -55,26 +56,22 @@ class AggregateReader:
     """One statement, one row: the comma-separated JSON of the books and the values for the page."""
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
-        items, has_more, state, *last_key = fetch(session, _page_statement(selection), parameters)[0]
+        items, has_more, state, *last_key = fetch_selected(session, selection, _page_statement, parameters)[0]
         json = msgspec.Raw(f"[{items or ''}]".encode())
         return LoadedPage(
             cast("list[schemas.ListedBook]", json), tuple(last_key) if has_more else None, state if items else None
         )
 
     def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
-        item, tag, changed_at = fetch(session, _book_statement(selection), parameters)[0]
+        item, tag, changed_at = fetch_selected(session, selection, _book_statement, parameters)[0]
         return None if item is None else LoadedBook(cast("schemas.Book", msgspec.Raw(item.encode())), tag, changed_at)
 
 
-@lru_cache(maxsize=512)
 def _page_statement(selection: Selection) -> sa.Select[Any]:
-    page = selection.apply(sa.select(book.c.id, *_columns_without_id(selection), *selection.key_columns)).cte("page")
-    keys = [page.c[column.name] for column in selection.key_columns]
-    order = [
-        column.desc() if key.descending else column.asc() for column, key in zip(keys, selection.keys, strict=True)
-    ]
-    limit: sa.ColumnElement[int] = sa.literal_column(str(selection.limit))
-    ordered = sa.select(page).order_by(*order).limit(limit)
+    capped = selection.capped(*selection.columns)
+    page = selection.first(sa.select(capped), capped, LIMIT + 1).cte("page")
+    keys, order = selection.key_columns(page), selection.order_by(page)
+    ordered = sa.select(page).order_by(*order).limit(LIMIT)
     if selection.keys == ORDER_BY_ID:  # a shorter statement for the most frequent order
         shown = ordered.cte("shown")
         place: sa.ColumnElement[Any] = shown.c.id
@@ -82,19 +79,14 @@ def _page_statement(selection: Selection) -> sa.Select[Any]:
     else:
         shown = ordered.add_columns(sa.func.row_number().over(order_by=order).label("place")).cte("shown")
         place = shown.c.place
-        last = [sa.func.max(shown.c[key.name]).filter(place == limit) for key in keys]
-    has_more = sa.select(sa.func.count() > limit).select_from(page).scalar_subquery()
+        last = [sa.func.max(shown.c[key.name]).filter(place == LIMIT) for key in keys]
+    has_more = sa.select(sa.func.count() > LIMIT).select_from(page).scalar_subquery()
     return _aggregate_books(shown, selection, place, has_more, STATE, *last)
 
 
-@lru_cache(maxsize=8)
 def _book_statement(selection: Selection) -> sa.Select[Any]:
-    source = selection.apply(sa.select(book.c.id, *_columns_without_id(selection), TAG, CHANGED_AT)).cte("found")
+    source = selection.single(*selection.columns, TAG, CHANGED_AT).cte("found")
     return _aggregate_books(source, selection, source.c.id, sa.func.max(source.c.tag), sa.func.max(source.c.changed_at))
-
-
-def _columns_without_id(selection: Selection) -> list[sa.Column[Any]]:
-    return [column for column in selection.columns if column.name != "id"]
 
 
 def _aggregate_books(

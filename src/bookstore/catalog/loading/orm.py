@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm import Session, aliased, load_only
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
-from bookstore.catalog.loading.selection import MEMBERS, LoadedBook, LoadedPage, Parameters, Selection
+from bookstore.catalog.loading.selection import LIMIT, MEMBERS, LoadedBook, LoadedPage, Parameters, Selection
 from bookstore.catalog.models import STATE, Author, Book, Genre
-
-_COLUMNS: Final[Mapping[str, Any]] = {
-    name: getattr(Book, name) for name in schemas.ListedBook.__struct_fields__ if name not in {"authors", "genres"}
-}
 
 
 class OrmReader:
@@ -25,11 +20,10 @@ class OrmReader:
 
     def __init__(self, load: Callable[[Any], _AbstractLoad]) -> None:
         self._load = load
-        self._statement = lru_cache(maxsize=512)(self._build_statement)
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
-        rows = session.execute(self._statement(selection), parameters).unique().all()
-        shown = rows[: selection.limit]
+        rows = session.execute(selection.keep(self._page_statement), parameters).unique().all()
+        shown = rows[: parameters["limit"]]
         if not shown:
             return LoadedPage([], None, None)
         whole = selection.members == MEMBERS
@@ -38,22 +32,29 @@ class OrmReader:
             for row in shown
         ]
         *last_key, state = shown[-1][1:]
-        return LoadedPage(books, tuple(last_key) if len(rows) > selection.limit else None, state)
+        return LoadedPage(books, tuple(last_key) if len(rows) > len(shown) else None, state)
 
     def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
-        row = session.execute(self._statement(selection, single=True), parameters).unique().one_or_none()
+        row = session.execute(selection.keep(self._book_statement), parameters).unique().one_or_none()
         return None if row is None else LoadedBook(_struct(row[0], schemas.Book), row.tag, row.changed_at)
 
-    def _build_statement(self, selection: Selection, *, single: bool = False) -> sa.Select[Any]:
-        members = selection.members
+    def _page_statement(self, selection: Selection) -> sa.Select[Any]:
+        capped = selection.capped(*selection.columns)
+        entity = aliased(Book, capped)
+        statement = sa.select(entity, *selection.key_columns(capped), STATE).options(*self._options(entity, selection))
+        return selection.first(statement, capped, LIMIT + 1)
+
+    def _book_statement(self, selection: Selection) -> sa.Select[Any]:
+        return selection.single(Book, TAG, CHANGED_AT).options(*self._options(Book, selection))
+
+    def _options(self, entity: Any, selection: Selection) -> list[_AbstractLoad]:
         # Reads only the columns that are sent: joined returns 560 rows for 100 books.
-        options = [load_only(Book.id, *(_COLUMNS[name] for name in members if name in _COLUMNS))]
-        if "authors" in members:
-            options.append(self._load(Book.authors).load_only(Author.id, Author.name))
-        if "genres" in members:
-            options.append(self._load(Book.genres).load_only(Genre.id, Genre.name))
-        extra = (TAG, CHANGED_AT) if single else (*selection.key_columns, STATE)
-        return selection.apply(sa.select(Book, *extra).options(*options))
+        options = [load_only(*(getattr(entity, column.name) for column in selection.columns))]
+        if "authors" in selection.members:
+            options.append(self._load(entity.authors).load_only(Author.id, Author.name))
+        if "genres" in selection.members:
+            options.append(self._load(entity.genres).load_only(Genre.id, Genre.name))
+        return options
 
 
 def _struct(item: Book, kind: Any) -> Any:

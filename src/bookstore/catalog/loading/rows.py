@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -13,13 +12,14 @@ from sqlalchemy.orm import Session
 from bookstore.catalog import schemas
 from bookstore.catalog.loading.etags import CHANGED_AT, TAG
 from bookstore.catalog.loading.selection import (
+    LIMIT,
     LoadedBook,
     LoadedPage,
     Parameters,
     Selection,
     author,
-    book,
     fetch,
+    fetch_selected,
     genre,
 )
 from bookstore.catalog.models import STATE, book_author, book_genre
@@ -45,33 +45,33 @@ class RowsReader:
     """Three statements: the books, all their authors, all their genres."""
 
     def page(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedPage:
-        rows = fetch(session, _page_statement(selection), parameters)
-        shown = rows[: selection.limit]
+        rows = fetch_selected(session, selection, _page_statement, parameters)
+        shown = rows[: parameters["limit"]]
         if not shown:
             return LoadedPage([], None, None)
-        *last_key, state = shown[-1][1 + len(selection.columns) :]
+        *last_key, state = shown[-1][len(selection.columns) :]
         books = _structs(session, shown, selection, schemas.ListedBook)
-        return LoadedPage(books, tuple(last_key) if len(rows) > selection.limit else None, state)
+        return LoadedPage(books, tuple(last_key) if len(rows) > len(shown) else None, state)
 
     def book(self, session: Session, selection: Selection, parameters: Parameters) -> LoadedBook | None:
-        rows = fetch(session, _book_statement(selection), parameters)
+        rows = fetch_selected(session, selection, _book_statement, parameters)
         if not rows:
             return None
         return LoadedBook(_structs(session, rows, selection, schemas.Book)[0], *rows[0][-2:])
 
 
-@lru_cache(maxsize=512)
 def _page_statement(selection: Selection) -> sa.Select[Any]:
-    return selection.apply(sa.select(book.c.id, *selection.columns, *selection.key_columns, STATE))
+    capped = selection.capped(*selection.columns)
+    columns = [capped.c[column.name] for column in selection.columns]
+    return selection.first(sa.select(*columns, *selection.key_columns(capped), STATE), capped, LIMIT + 1)
 
 
-@lru_cache(maxsize=8)
 def _book_statement(selection: Selection) -> sa.Select[Any]:
-    return selection.apply(sa.select(book.c.id, *selection.columns, TAG, CHANGED_AT))
+    return selection.single(*selection.columns, TAG, CHANGED_AT)
 
 
 def _structs(session: Session, rows: Sequence[Any], selection: Selection, kind: Any) -> list[Any]:
-    """Return a struct of `kind` for each row. Rows begin with the id and the columns of the selection."""
+    """Return a struct of `kind` for each row. Rows begin with the columns of the selection."""
     ids = {"ids": [row[0] for row in rows]}
     grouped: dict[str, dict[int, list[Any]]] = {}
     for name, statement, part in (("authors", _AUTHORS_OF, schemas.Author), ("genres", _GENRES_OF, schemas.Genre)):
@@ -79,8 +79,10 @@ def _structs(session: Session, rows: Sequence[Any], selection: Selection, kind: 
             grouped[name] = defaultdict(list)
             for book_id, *values in fetch(session, statement, ids):
                 grouped[name][book_id].append(part(*values))
-    names = [column.name for column in selection.columns]
+    places = [
+        (column.name, place) for place, column in enumerate(selection.columns) if column.name in selection.members
+    ]
     return [
-        kind(**dict(zip(names, row[1:], strict=False)), **{name: lists[row[0]] for name, lists in grouped.items()})
+        kind(**{name: row[place] for name, place in places}, **{name: lists[row[0]] for name, lists in grouped.items()})
         for row in rows
     ]

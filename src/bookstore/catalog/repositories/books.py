@@ -51,10 +51,11 @@ class BookRepository(SQLAlchemySyncRepository[Book]):
         """Return the requested page and the state of the database when it was read."""
         resolved = resolve(self._session, query)
         books, last_key, state = self._reader.page(self._session, resolved.selection, resolved.parameters)
+        next_cursor = resolved.next_cursor(self._session, query, last_key)
         # After the books: the state may be older than the response, never newer.
         total = fetch(self._session, resolved.count_statement, resolved.parameters)[0][0] if query.total else UNSET
         tag = state and (resolved.state or state)
-        return schemas.Representation(schemas.BookPage(books, resolved.next_cursor(query, last_key), total), tag)
+        return schemas.Representation(schemas.BookPage(books, next_cursor, total), tag)
 
     def state(self, **key: Any) -> schemas.Representation | None:
         """Return the validators of the book with this `id` or `isbn13`, without the book; None if there is none."""

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bookstore.catalog import pagination, schemas, search, sorting
 from bookstore.catalog.inputs import AuthorInput, GenreInput
-from bookstore.catalog.loading import book, fetch
+from bookstore.catalog.loading import LIMIT, MAX_LIMIT, book, fetch
 from bookstore.catalog.models import STATE, Author, Genre
 from bookstore.exceptions import ApiError
 
@@ -67,7 +67,8 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
     def page(self, query: NamedQuery) -> schemas.Representation:
         """Return the requested page and the state of the database when it was read."""
         keys, parameters = self._decode_cursor(query)
-        rows = fetch(self._session, self._page_statement(keys, query.limit, bool(parameters)), parameters)
+        statement = self._page_statement(keys, has_cursor=bool(parameters))
+        rows = fetch(self._session, statement, parameters | {"limit": query.limit})
         shown = rows[: query.limit]
         width = len(self.columns)
         items = [self.item_type(*row[:width]) for row in shown]
@@ -171,7 +172,7 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
 
     @classmethod
     def _decode_cursor(cls, query: NamedQuery) -> tuple[sorting.SortKeys, dict[str, Any]]:
-        keys = pagination.sort_keys(query.sort, cls.orders)
+        keys = pagination.sort_keys(lambda: sorting.parse_indexed(query.sort, cls.orders))
         if query.cursor is None:
             return keys, {}
         return keys, pagination.keyset_parameters(pagination.decode(query.cursor, cls._list_key(query)), keys)
@@ -182,13 +183,20 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         return f"{cls.table.name} {query.sort}"
 
     @classmethod
-    @lru_cache(maxsize=512)
-    def _page_statement(cls, keys: sorting.SortKeys, limit: int, has_cursor: bool) -> sa.Select[Any]:
+    @lru_cache(maxsize=32)
+    def _page_statement(cls, keys: sorting.SortKeys, *, has_cursor: bool) -> sa.Select[Any]:
         extra = (key.column.label(f"key_{number}") for number, key in enumerate(keys))
         statement = sa.select(*cls.columns, *extra, STATE).order_by(*(key.order_by() for key in keys))
         if has_cursor:
             statement = statement.where(sorting.keyset_condition(keys))
-        return statement.limit(sa.literal_column(str(limit + 1)))
+        # The inner limit as in Selection.capped.
+        capped = statement.limit(sa.literal_column(str(MAX_LIMIT + 1))).subquery("capped")
+        order = zip(keys, (capped.c[f"key_{number}"] for number in range(len(keys))), strict=True)
+        return (
+            sa.select(capped)
+            .order_by(*(column.desc() if key.descending else column.asc() for key, column in order))
+            .limit(LIMIT + 1)
+        )
 
     @classmethod
     @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter, SkipValidation
 
 from bookstore.catalog import isbn, schemas, sorting
+from bookstore.catalog.loading import MAX_LIMIT
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR
 from bookstore.catalog.repositories import BookQuery, NamedQuery
 from bookstore.database.unit_of_work import Database
@@ -15,7 +16,7 @@ from bookstore.exceptions import ApiError, FieldError
 from bookstore.http.openapi.operations import ISBN
 
 DEFAULT_LIMIT: Final = 20
-LARGEST_LIMIT: Final = 200
+LARGEST_LIMIT: Final = MAX_LIMIT
 LARGEST_ID: Final = 2**63 - 1
 MOST_CHARACTERS: Final = 100
 """In a search query."""
@@ -86,9 +87,10 @@ def book_query(
         str | None,
         QueryParameter(
             min_length=1,
-            description="Sort keys, separated by commas, each at most once: `id`, `title`, `publication_year`, "
-            "`created_at` or, with `q`, `relevance`. Prefix a key with `-` for descending order. Books without a year "
-            "come last. If `q` matches more than 5,000 books, only `relevance` and `id` are allowed.",
+            description="One of `id`, `title`, `publication_year` and `created_at`, each with `-` for descending, "
+            "`publication_year,title` or `-publication_year,title`. With `q`, also `relevance` and any combination, "
+            "separated by commas; with words that more than 5,000 books have, only `relevance` and `id`. Books without "
+            "a year come last. Other orders are refused, because they have no index.",
             schema_extra={"pattern": sorting.pattern([*sorting.BOOKS, "relevance"])},
         ),
     ] = None,

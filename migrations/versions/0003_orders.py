@@ -1,0 +1,30 @@
+"""Add indexes for lists of books ordered by year and title."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+_TITLE = 'sort_key(title) COLLATE "C"'
+
+
+def upgrade() -> None:
+    # With all columns in one direction, the next page is one range of the index. Books without a year are last.
+    op.create_index(
+        "ix_book_first_year_title", "book", [sa.text("coalesce(publication_year::int, 32767)"), sa.text(_TITLE), "id"]
+    )
+    op.create_index(
+        "ix_book_latest_year_title",
+        "book",
+        [sa.text("(- coalesce(publication_year::int, -32768))"), sa.text(_TITLE), "id"],
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_book_latest_year_title", "book")
+    op.drop_index("ix_book_first_year_title", "book")
