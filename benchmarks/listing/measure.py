@@ -101,12 +101,18 @@ class Catalogue:
             return await self._last_page_by_keys(query)
         sort = query.order()
         reversed_sort = sort[1:] if sort.startswith("-") else f"-{sort}"
-        reversed_query = BookQuery(**_values(query) | {"sort": reversed_sort})
+        reversed_query = msgspec.structs.replace(query, sort=reversed_sort)
         _, _, next_cursor = await self.page(reversed_query)
         if next_cursor is None:
             return query
-        place = pagination.decode(next_cursor, reversed_query.list_key())
-        return BookQuery(**_values(query) | {"cursor": pagination.encode(place, query.list_key())})
+
+        def issue(session: Session) -> str:
+            key = pagination.signing_key(session)
+            return pagination.encode(
+                pagination.decode(next_cursor, reversed_query.list_key(), key), query.list_key(), key
+            )
+
+        return msgspec.structs.replace(query, cursor=await self._database.run(issue, reading=True))
 
     async def _last_page_by_keys(self, query: BookQuery) -> BookQuery:
         keys = book_selection.sort_keys(query.order(), has_words=False)
@@ -117,7 +123,7 @@ class Catalogue:
 
         def last(session: Session) -> str | None:
             row = session.execute(statement, parameters).first()
-            return row and pagination.encode(list(row), query.list_key())
+            return row and pagination.encode(list(row), query.list_key(), pagination.signing_key(session))
 
         cursor = await self._database.run(last, reading=True)
         return query if cursor is None else msgspec.structs.replace(query, cursor=cursor)
@@ -141,10 +147,6 @@ class Catalogue:
             or (node["Node Type"] == "Sort" and node["Plan Rows"] > 20 * LIMIT)
         }
         return ", ".join(sorted(slow_nodes)) or "index"
-
-
-def _values(query: BookQuery) -> dict[str, Any]:
-    return {name: getattr(query, name) for name in query.__struct_fields__}
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -14,9 +14,10 @@ from bookstore.catalog import pagination
 from bookstore.exceptions import ApiError
 
 LIST_KEY = "the books of 1984, by title"
+KEY = bytes(range(32))
 IDS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 VALUES = st.lists(IDS | st.text() | st.booleans(), max_size=5)
-CURSOR = pagination.encode(["a title", 20], LIST_KEY)
+CURSOR = pagination.encode(["a title", 20], LIST_KEY, KEY)
 
 FOREIGN = {
     "empty": "",
@@ -43,14 +44,14 @@ FOREIGN = {
 @example([2**63 - 1], "")
 def test_cursor_comes_back(values: list[Any], list_key: str) -> None:
     """decode returns what encode received, for all values."""
-    assert pagination.decode(pagination.encode(values, list_key), list_key) == values
+    assert pagination.decode(pagination.encode(values, list_key, KEY), list_key, KEY) == values
 
 
 @given(VALUES)
 def test_cursor_needs_no_escaping(values: list[Any]) -> None:
     """A cursor contains only characters that need no escaping in a query string."""
     assert all(
-        letter.isascii() and (letter.isalnum() or letter in "-_") for letter in pagination.encode(values, LIST_KEY)
+        letter.isascii() and (letter.isalnum() or letter in "-_") for letter in pagination.encode(values, LIST_KEY, KEY)
     )
 
 
@@ -58,7 +59,7 @@ def test_cursor_needs_no_escaping(values: list[Any]) -> None:
 def test_other_texts_are_refused(text: str) -> None:
     """A text that encode did not return raises ApiError and no other exception."""
     with pytest.raises(ApiError, match=r"^cursor: "):
-        pagination.decode(text, LIST_KEY)
+        pagination.decode(text, LIST_KEY, KEY)
 
 
 @given(VALUES, st.text(), st.text())
@@ -67,7 +68,7 @@ def test_a_cursor_belongs_to_one_list(values: list[Any], list_key: str, other: s
     if list_key == other:
         return
     with pytest.raises(ApiError, match="not a cursor of this list"):
-        pagination.decode(pagination.encode(values, list_key), other)
+        pagination.decode(pagination.encode(values, list_key, KEY), other, KEY)
 
 
 @pytest.mark.parametrize("position", range(len(CURSOR)))
@@ -76,7 +77,13 @@ def test_no_letter_can_be_changed(position: int) -> None:
     letters = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= ") - {CURSOR[position]}
     for letter in letters:
         with pytest.raises(ApiError, match=r"^cursor: "):
-            pagination.decode(CURSOR[:position] + letter + CURSOR[position + 1 :], LIST_KEY)
+            pagination.decode(CURSOR[:position] + letter + CURSOR[position + 1 :], LIST_KEY, KEY)
+
+
+def test_a_cursor_belongs_to_one_key() -> None:
+    """A cursor that another key signed is invalid: without the key, nobody can make one."""
+    with pytest.raises(ApiError, match="not a cursor of this list"):
+        pagination.decode(CURSOR, LIST_KEY, bytes(32))
 
 
 @given(st.text() | st.text("ABCDEFwxyz0189-_=+/", min_size=11, max_size=24))
@@ -85,7 +92,7 @@ def test_no_letter_can_be_changed(position: int) -> None:
 def test_cursors_are_unambiguous(text: str) -> None:
     """Any text either raises ApiError or equals the encoding of its values: no two cursors have the same values."""
     try:
-        values = pagination.decode(text, LIST_KEY)
+        values = pagination.decode(text, LIST_KEY, KEY)
     except ApiError:
         return
-    assert pagination.encode(values, LIST_KEY) == text
+    assert pagination.encode(values, LIST_KEY, KEY) == text

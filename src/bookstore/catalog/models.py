@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from advanced_alchemy.base import IdentityBase
 from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -94,6 +95,16 @@ idempotency = Table(
     Column("answer", LargeBinary),
 )
 """Responses to requests with an Idempotency-Key. `owner` is the name of the token, `request` a digest."""
+
+
+cursor_key = Table(
+    "cursor_key",
+    IdentityBase.metadata,
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
+    Column("key", LargeBinary, nullable=False),
+    CheckConstraint("is_only", name="is_only"),
+)
+"""One row: the key that signs the cursors of lists, made by the migration."""
 
 
 class Versioned:

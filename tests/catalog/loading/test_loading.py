@@ -100,7 +100,7 @@ async def database(request: pytest.FixtureRequest, books_url: sa.URL) -> Any:
 
 def cursor_after(book_id: int) -> str:
     """The cursor of a page by id whose last book is `book_id`."""
-    return pagination.encode([book_id], BookQuery(limit=1).list_key())
+    return pagination.encode([book_id], BookQuery(limit=1).list_key(), bytes(32))
 
 
 def query(after: int | None, limit: int) -> BookQuery:
@@ -306,5 +306,6 @@ async def test_before_json_scalar(books_url: sa.URL) -> None:
         book_selection.selection.cache_clear()
         await database.stop()
     assert answers[0] == answers[1]
+    statements = [statement for statement in statements if "capped" in statement]
     assert ["JSON_SCALAR(" in statement for statement in statements] == [own >= (17,), False]
     assert ["to_json(" in statement for statement in statements] == [own < (17,), True]

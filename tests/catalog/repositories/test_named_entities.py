@@ -63,7 +63,7 @@ def test_foreign_cursors(session: Session, repository: Repository) -> None:
     cursor = page(session, repository, limit=1).next_cursor
     for target, sort in ((other, "id"), (repository, "-id"), (repository, "name")):
         with pytest.raises(ApiError, match="cursor"):
-            target.check(NamedQuery(limit=1, sort=sort, cursor=cursor))
+            target(session).page(NamedQuery(limit=1, sort=sort, cursor=cursor))
     with pytest.raises(ApiError, match="price"):
         repository.check(NamedQuery(limit=1, sort="price"))
 

@@ -39,7 +39,7 @@ SECRETS = ["SELECT", "select ", "book_author", "sqlalchemy", "psycopg", "asyncpg
 
 def cursor_after(book_id: int) -> str:
     """Return the cursor of a page in id order that ends with `book_id`."""
-    return pagination.encode([book_id], BookQuery(limit=1).list_key())
+    return pagination.encode([book_id], BookQuery(limit=1).list_key(), bytes(32))
 
 
 def is_problem(response: Any, status: int, code: str) -> Any:

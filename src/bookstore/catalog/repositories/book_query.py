@@ -67,24 +67,18 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name in _ALL_MEMBERS if name in wanted)
 
     def check(self) -> None:
-        """Raise ApiError if the query is invalid. Does not access the database."""
+        """Raise ApiError if the query is invalid, the cursor aside. Does not access the database."""
         self.members()
-        search_query, values = self.decode_cursor()
-        if self.cursor is not None:
-            is_common = search_query is not None and search_query.is_common
-            pagination.keyset_parameters(
-                values, book_selection.sort_keys(self.order(), has_words=search_query is not None, is_common=is_common)
-            )
+        book_selection.sort_keys(self.order(), has_words=self.q is not None)
 
-    def decode_cursor(self) -> tuple[search.Interpretation | None, list[Any]]:
+    def decode_cursor(self, session: Session) -> tuple[search.Interpretation | None, list[Any]]:
         """Return the cursor's interpretation of the search text and its sort key values; (None, []) without a cursor.
 
-        Raises ApiError for a cursor of another list or an unknown order.
+        Raises ApiError for a cursor that was not issued for this list.
         """
-        book_selection.sort_keys(self.order(), has_words=self.q is not None)
         if self.cursor is None:
             return None, []
-        values = pagination.decode(self.cursor, self.list_key())
+        values = pagination.decode(self.cursor, self.list_key(), pagination.signing_key(session))
         if self.q is None:
             return None, values
         return pagination.convert_values(values[:2], search.Interpretation), values[2:]
@@ -109,7 +103,8 @@ class ResolvedQuery(NamedTuple):
             last_key = rows[0]
         if last_key is None:
             return None
-        return pagination.encode([*(self.search_query or ()), *last_key], query.list_key())
+        values = [*(self.search_query or ()), *last_key]
+        return pagination.encode(values, query.list_key(), pagination.signing_key(session))
 
 
 def resolve(session: Session, query: BookQuery) -> ResolvedQuery:
@@ -118,7 +113,7 @@ def resolve(session: Session, query: BookQuery) -> ResolvedQuery:
     The search text is interpreted for the first page, and the cursors contain the result: a book added later may
     contain the unknown word that was replaced, which would change the list between two pages.
     """
-    search_query, values = query.decode_cursor()
+    search_query, values = query.decode_cursor(session)
     state = None
     if query.q is not None and search_query is None:
         search_query, state = search.interpret(session, query.q)

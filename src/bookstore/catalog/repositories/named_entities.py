@@ -56,8 +56,8 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
 
     @classmethod
     def check(cls, query: NamedQuery) -> None:
-        """Raise ApiError if the query is invalid. Does not access the database."""
-        cls._decode_cursor(query)
+        """Raise ApiError if the query is invalid, the cursor aside. Does not access the database."""
+        cls._sort_keys(query)
 
     @classmethod
     def not_found_message(cls, row_id: int) -> str:
@@ -66,14 +66,17 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
 
     def page(self, query: NamedQuery) -> schemas.Representation:
         """Return the requested page and the state of the database when it was read."""
-        keys, parameters = self._decode_cursor(query)
+        keys, key, parameters = self._sort_keys(query), pagination.signing_key(self._session), dict[str, Any]()
+        if query.cursor is not None:
+            values = pagination.decode(query.cursor, self._list_key(query), key)
+            parameters = pagination.keyset_parameters(values, keys)
         statement = self._page_statement(keys, has_cursor=bool(parameters))
         rows = fetch(self._session, statement, parameters | {"limit": query.limit})
         shown = rows[: query.limit]
         width = len(self.columns)
         items = [self.item_type(*row[:width]) for row in shown]
         has_more = len(rows) > query.limit
-        next_cursor = pagination.encode(list(shown[-1][width:-1]), self._list_key(query)) if has_more else None
+        next_cursor = pagination.encode(list(shown[-1][width:-1]), self._list_key(query), key) if has_more else None
         # After the rows: the state may be older than the response, never newer.
         total = fetch(self._session, self._count_statement(), {})[0][0] if query.total else UNSET
         return schemas.Representation(self.page_type(items, next_cursor, total), shown[-1][-1] if shown else None)
@@ -171,11 +174,8 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         return True
 
     @classmethod
-    def _decode_cursor(cls, query: NamedQuery) -> tuple[sorting.SortKeys, dict[str, Any]]:
-        keys = pagination.sort_keys(lambda: sorting.parse_indexed(query.sort, cls.orders))
-        if query.cursor is None:
-            return keys, {}
-        return keys, pagination.keyset_parameters(pagination.decode(query.cursor, cls._list_key(query)), keys)
+    def _sort_keys(cls, query: NamedQuery) -> sorting.SortKeys:
+        return pagination.sort_keys(lambda: sorting.parse_indexed(query.sort, cls.orders))
 
     @classmethod
     def _list_key(cls, query: NamedQuery) -> str:
