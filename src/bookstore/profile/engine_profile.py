@@ -141,8 +141,8 @@ class EngineProfile(msgspec.Struct, frozen=True, kw_only=True):
     ] = "uvloop"
     gc: Annotated[
         Literal["freeze", "default"],
-        _text("freeze exempts the objects created at startup from garbage collection and collects less often, "
-              "for some more memory; default is Python's own behaviour."),
+        _text("freeze exempts the objects created at startup from garbage collection and collects after 10,000 "
+              "new objects; default is Python's own behaviour."),
     ] = "freeze"  # fmt: skip
     backpressure: Annotated[
         int,
