@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +17,20 @@ from bookstore.lab.record.run_record import Protocol
 from bookstore.lab.workload.spec import RequestSpec, Workload
 
 SERVER: Final = Path(__file__).parents[2] / "benchmarks/truth/server.py"
+_HANGING: Final = """
+import http.server, itertools, sys, time
+count = itertools.count()
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if next(count) >= int(sys.argv[2]):
+            time.sleep(600)
+        self.send_response(200); self.send_header("Content-Length", "13"); self.end_headers()
+        self.wfile.write(b'{"items": []}')
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
 READING: Final = Workload(
     name="reading",
     requests=[
@@ -29,6 +46,14 @@ def steady_service(folder: Path, name: str = "steady") -> str:
     """Write the file of a service that answers `{"items": []}` to every request."""
     file = folder / f"{name}.yaml"
     file.write_text(f"external:\n  command: {sys.executable} {SERVER} {{port}} 400\n")
+    return str(file)
+
+
+def hanging_service(folder: Path, answers: int) -> str:
+    """Write the file of a service `hanging`, which answers `{"items": []}` this many times and then never again."""
+    (folder / "hanging.py").write_text(_HANGING)
+    file = folder / "hanging.yaml"
+    file.write_text(f"external:\n  command: {sys.executable} hanging.py {{port}} {answers}\n")
     return str(file)
 
 
@@ -63,3 +88,38 @@ def child_processes(part: str) -> list[psutil.Process]:
         for process in processes
         if process.status() != psutil.STATUS_ZOMBIE and part in " ".join(process.cmdline())
     ]
+
+
+@contextmanager
+def raw_service(*parts: bytes, host: str = "127.0.0.1", pause_s: float = 0, ends: bool = True) -> Iterator[int]:
+    """A service on the yielded port that sends these bytes in reply to each request, with pauses; then it closes the
+    connection, or with `ends` false sends the last part again without end. Without parts it never answers."""
+    stopped = threading.Event()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
+
+        def reply(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                if not parts:
+                    stopped.wait(60)
+                for part in parts:
+                    connection.sendall(part)
+                    stopped.wait(pause_s)
+                while not ends and not stopped.is_set():
+                    connection.sendall(parts[-1])
+                    stopped.wait(pause_s)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=reply, args=(listener.accept()[0],), daemon=True).start()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            stopped.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,16 +28,19 @@ from bookstore.database.embedded import Cluster
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab import run
 from bookstore.lab.exceptions import InvalidMeasurement
+from bookstore.lab.load import k9_plan
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import Catalogue, Run
 from bookstore.lab.storage import runs as run_storage
 from bookstore.lab.testbed import local
+from bookstore.lab.testbed import process as testbed_process
 from bookstore.lab.testbed.database import BenchmarkDatabase, benchmark_database
 from bookstore.lab.testbed.process import wait_until
+from bookstore.lab.testbed.readiness import wait_ready
 from bookstore.reaper import Reaper, is_alive
 
 from . import records
-from .protocols import child_processes, ignore_progress, make_plan, once, steady_service
+from .protocols import child_processes, hanging_service, ignore_progress, make_plan, once, steady_service
 
 WITHIN_S = 30
 SHORT = ("--books", "60", "--duration", "500ms", "--warm-up", "100ms", "--seed", "1", "--no-inspect")
@@ -247,6 +251,47 @@ def test_a_server_that_dies(whom: str, code: str, run_compare: Compare, tmp_path
     assert code in problem_codes(record, "asyncpg-json")
     assert [contender.profile for contender in record.summary] == ["steady"]
     assert child_processes("bookstore serve") == child_processes("server.py") == []
+
+
+def test_a_service_that_hangs_under_load(run_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contender that stops answering is recorded as such in each round and given up after two; the other's
+    measurements are kept, and no process is left."""
+    monkeypatch.setattr(k9_plan, "GRACE_S", 1)
+    specs = [steady_service(tmp_path), hanging_service(tmp_path, answers=10)]
+    result = run_compare(*specs, "--rounds", "3", "--allow-busy", "-w", "list-20")
+    assert result.exit_code == 3, result.output
+    assert "hanging has 0 of 3 required valid rounds" in result.stderr
+    record = read_run(tmp_path / "runs")
+    assert problem_codes(record, "hanging") == ["no_answer", "no_answer"]
+    assert [summary.rounds for summary in record.summary] == [3]
+    assert "hanging, rounds 1, 2: no_answer: no request" in result.stdout
+    assert child_processes("hanging.py") == child_processes("server.py") == child_processes("-m k9 run") == []
+
+
+def test_a_service_that_never_answers(run_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contender that accepts requests and never becomes ready is recorded; if that is true of all, the run ends
+    after two rounds and is stored."""
+    monkeypatch.setattr(testbed_process, "wait_ready", partial(wait_ready, within_s=1))
+    specs = [hanging_service(tmp_path, answers=0), steady_service(tmp_path)]
+    result = run_compare(*specs, "--rounds", "1", "--allow-busy")
+    assert result.exit_code == 3, result.output
+    record = read_run(tmp_path / "runs")
+    assert problem_codes(record, "hanging") == ["no_answer"]
+    assert [summary.profile for summary in record.summary] == ["steady"]
+    alone = run_compare(specs[0], specs[0], "--max-rounds", "9", output=tmp_path / "alone")
+    assert alone.exit_code == 3, alone.output
+    record = read_run(tmp_path / "alone")
+    assert (record.status, len(record.rounds), record.summary) == ("invalid", 2, [])
+
+
+def test_a_service_that_ends_at_its_start(run_compare: Compare, tmp_path: Path) -> None:
+    """The run ends in the first round and names the contender, with the service's last lines."""
+    file = tmp_path / "broken.yaml"
+    file.write_text(f"external:\n  command: {sys.executable} -c \"raise SystemExit('no such table')\" {{port}}\n")
+    result = run_compare(str(file), steady_service(tmp_path), "--rounds", "1", "--allow-busy")
+    assert result.exit_code == 3
+    assert "broken: the service ended during startup with exit code 1:\nno such table" in result.stderr
+    assert run_storage.list_runs(tmp_path / "runs") == []
 
 
 # L4: the load tool

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,14 +9,19 @@ import pytest
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.plan import Plan, open_file_limit, plan
 from bookstore.lab.record.run_record import Protocol
+from bookstore.lab.testbed import external
+from bookstore.lab.testbed.process import free_port
 from bookstore.lab.workload.spec import RequestSpec, Workload
+
+from .protocols import raw_service, steady_service
 
 SMALL = Workload(name="it", requests=[RequestSpec(name="it", path="/books")])
 
 
-def make(*specs: str, workload: Workload = SMALL) -> Plan:
+def make(*specs: str, workload: Workload = SMALL, services: Sequence[str] = ()) -> Plan:
     protocol = Protocol(min_rounds=2, max_rounds=2, precision_ratio=0.03)
-    return plan([(spec, {}) for spec in specs], workload, protocol, Path("runs"), 7)
+    running = external.parse_options(services, None)
+    return plan([(spec, {}) for spec in specs], workload, protocol, Path("runs"), 7, running)
 
 
 @pytest.fixture
@@ -57,3 +62,34 @@ def test_open_files(few_files: None) -> None:
         make("asyncpg-json", workload=many)
     assert open_file_limit() == 512
     assert make("asyncpg-json").contenders
+
+
+def test_running_services(tmp_path: Path) -> None:
+    """Each service that runs already is probed with the workload's first GET; all that are not ready are named."""
+    first, second = free_port(), free_port()
+    services = [f"a=http://127.0.0.1:{first}", f"b=http://127.0.0.1:{second}/api"]
+    with pytest.raises(ConfigurationError) as error:
+        make("asyncpg-json", services=services)
+    lines = str(error.value).splitlines()
+    assert [line.partition(": no answer")[0] for line in lines] == [
+        f"--external a: GET http://127.0.0.1:{first}/books",
+        f"--external b: GET http://127.0.0.1:{second}/api/books",
+    ]
+    with raw_service(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}") as port:
+        checked = make(steady_service(tmp_path), services=[f"a=http://127.0.0.1:{port}"])
+    assert [it.service.ready for it in checked.contenders if it.service] == ["/books", "/books"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("asyncpg-json", "external service asyncpg-json: found the name of a profile"),
+        ("steady", "--external steady: found the name of another contender; allowed is another name"),
+    ],
+)
+def test_names_of_services(name: str, message: str, tmp_path: Path) -> None:
+    """A service may not have the name of a profile or of another contender: a record could not tell them apart."""
+    with pytest.raises(ConfigurationError, match=message):
+        make(steady_service(tmp_path), services=[f"{name}=http://127.0.0.1:{free_port()}"])
+    with pytest.raises(ConfigurationError, match="external service asyncpg-json: found the name of a profile"):
+        make(steady_service(tmp_path, "asyncpg-json"))

@@ -164,7 +164,7 @@ def test_an_inspection_that_fails_costs_the_run_nothing(
     assert record.status == "complete"
     assert record.summary[0].rounds == 1
     assert [measurement.problems for measurement in record.inspections] == [
-        [Problem("server_died", "the service ended during startup:")]
+        [Problem("server_died", "the service ended during startup")]
     ]
 
 

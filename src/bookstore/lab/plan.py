@@ -13,13 +13,13 @@ from bookstore.database import budget
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.load import k9
 from bookstore.lab.record.run_record import Deploy, Limits, Protocol
-from bookstore.lab.testbed import compose_project, external, limits, pgbouncer
+from bookstore.lab.testbed import compose_project, external, limits, pgbouncer, readiness
 from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import MAX_CONNECTIONS
 from bookstore.lab.testbed.external import External
 from bookstore.lab.workload.file import with_values
 from bookstore.lab.workload.spec import Workload
-from bookstore.profile import loader
+from bookstore.profile import layers, loader
 
 LAB_CONNECTIONS: Final = 4
 """Connections of the lab itself: two for observation, one spare, one for pgbench's own check."""
@@ -53,7 +53,8 @@ def plan(
 ) -> Plan:
     """Check everything that can be known before anything starts, and return the plan.
 
-    External `services` follow the `cells`. Raises ConfigurationError that lists every error.
+    External `services` follow the `cells`; those that run already get one request each. Raises ConfigurationError that
+    lists every error.
     """
     errors = []
     try:
@@ -69,14 +70,16 @@ def plan(
     contenders: list[PlannedContender] = []
     for spec, load in cells:
         try:
-            contender = _load_contender(spec)
+            contender = _load_contender(spec, workload)
             _check_open_files(with_values(workload, load) if load else workload)
         except ConfigurationError as error:
             errors.append(str(error))
             continue
         name = contender.label + "".join(f" {key}={value:g}" for key, value in load.items())
         contenders.append(msgspec.structs.replace(contender, label=_unique_label(name, contenders), load=load))
-    for service in services:
+    for service in [readiness.with_ready_path(each, workload) for each in services]:
+        if service.name in {contender.label for contender in contenders}:
+            errors.append(f"--external {service.name}: found the name of another contender; allowed is another name")
         if protocol.limits != Limits():
             errors.append(
                 f"--external {service.name}: found a CPU or memory limit; allowed are limits only for services "
@@ -85,6 +88,8 @@ def plan(
         contenders.append(
             PlannedContender(label=_unique_label(service.name, contenders), spec=service.url or "", service=service)
         )
+    taken = sorted({it.service.name for it in contenders if it.service} & set(layers.names()))
+    errors += [f"external service {name}: found the name of a profile; allowed is another name" for name in taken]
     if protocol.deploy == "compose":
         errors += [
             f"--deploy compose: found the service {contender.label}; allowed are profiles, because their image is known"
@@ -97,14 +102,19 @@ def plan(
             for contender in contenders
             if contender.profile and contender.profile.behind_pooler
         ]
+    for service in [it.service for it in contenders if it.service and it.service.url] if not errors else []:
+        try:
+            readiness.probe(service)
+        except ConfigurationError as error:
+            errors.append(str(error))
     if errors:
         raise ConfigurationError("\n".join(dict.fromkeys(errors)))
     return Plan(contenders, workload, protocol, output, seed)
 
 
-def _load_contender(spec: str) -> PlannedContender:
+def _load_contender(spec: str, workload: Workload) -> PlannedContender:
     if external.is_external(spec):
-        service = external.load(spec)
+        service = readiness.with_ready_path(external.load(spec), workload)
         return PlannedContender(label=service.name, spec=spec, service=service)
     profile = loader.load(spec)
     capacity = budget.ServerCapacity(MAX_CONNECTIONS, reserved=3, in_use=LAB_CONNECTIONS)

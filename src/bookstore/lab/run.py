@@ -17,10 +17,10 @@ import psycopg
 
 from bookstore.lab.analysis import summary, verdict
 from bookstore.lab.checks import consistency, identity, statement_log
-from bookstore.lab.exceptions import InvalidMeasurement
+from bookstore.lab.exceptions import InvalidMeasurement, NoAnswer
 from bookstore.lab.load import pgbench
 from bookstore.lab.load.pgbench import Script
-from bookstore.lab.measurement import measure, no_measurement, workload_for
+from bookstore.lab.measurement import MeasurementResult, measure, no_measurement, workload_for
 from bookstore.lab.plan import Plan
 from bookstore.lab.record import run_record
 from bookstore.lab.record.run_record import Contender, Deploy, Measurement, Metric, Problem, Round, Run, Status
@@ -37,7 +37,9 @@ from bookstore.reaper import Reaper
 
 CEILING_ROUNDS: Final = 3
 """Rounds in which the ceiling is measured as well. It belongs to the database and varies less than a service does."""
-
+MAX_FAILURES: Final = 2
+"""A contender that could not be measured in as many rounds in a row is left out of the following ones, so that a
+service that hangs costs minutes, not hours."""
 
 _TESTBEDS: Final[Mapping[Deploy, Callable[..., AbstractContextManager[Testbed]]]] = {
     "process": local.testbed,
@@ -108,15 +110,22 @@ class _Runner:
 
     def _run_rounds(self) -> None:
         shuffle = random.Random(self.plan.seed)  # noqa: S311 - an order, not a secret
-        contenders = self._contenders()
-        while not self.rounds or not verdict.has_enough_rounds(
-            self.rounds, contenders, self.plan.protocol, self._metric()
-        ):
+        while not self.rounds or not self._has_enough_rounds():
             number = len(self.rounds) + 1
             order = shuffle.sample(self.plan.contenders, len(self.plan.contenders))
-            measured = [self._measure(number, place, contender) for place, contender in enumerate(order)]
+            left = [contender for contender in order if not self._has_failed(contender.label)]
+            measured = [self._measure(number, place, contender) for place, contender in enumerate(left)]
             self.rounds.append(Round(number, measured))
         self._inspect()
+
+    def _has_enough_rounds(self) -> bool:
+        """Whether no further round is needed, judged by the contenders that can still be measured."""
+        left = [contender for contender in self._contenders() if not self._has_failed(contender.label)]
+        return not left or verdict.has_enough_rounds(self.rounds, left, self.plan.protocol, self._metric())
+
+    def _has_failed(self, label: str) -> bool:
+        latest = summary.measurements_of(self.rounds, label)[-MAX_FAILURES:]
+        return len(latest) == MAX_FAILURES and not any(measurement.seconds for measurement in latest)
 
     def _inspect(self) -> None:
         """Deploy each distinct profile once more, with its own metrics enabled. A failed inspection only loses the
@@ -134,7 +143,7 @@ class _Runner:
                         lambda _: None, report, inspect=True,
                     )  # fmt: skip
                 except InvalidMeasurement as error:
-                    result = no_measurement(contender.label, Problem("server_died", str(error).splitlines()[0]))
+                    result = _failed(contender, error)
                 self.inspections.append(result.measurement)
 
     def _report_inspection(self, contender: PlannedContender, activity: str, _share: float) -> None:
@@ -157,12 +166,14 @@ class _Runner:
             result = measure(
                 contender, self.plan.workload, self.plan.protocol, self.testbed, self.plan.seed + number, verify, report
             )
+        except NoAnswer as error:
+            result = _failed(contender, error)
         except DeploymentError as error:
             if number == 1:  # the contender may never have been deployable
-                raise
-            result = no_measurement(contender.label, Problem("server_died", str(error).splitlines()[0]))
-        scripts = self._scripts(contender)
+                raise DeploymentError(f"{contender.label}: {error}") from None
+            result = _failed(contender, error)
         measurement = result.measurement
+        scripts = self._scripts(contender) if measurement.seconds else []
         if scripts:  # counted in captures: under load some requests are always in flight
             weight = sum(script.weight for script in scripts)
             queries = sum(statement_log.count_queries(list(script.statements)) * script.weight for script in scripts)
@@ -234,9 +245,8 @@ class _Runner:
 
     def _metric(self) -> Metric:
         """Return the metric that decides on further rounds: throughput, or a latency in the open model."""
-        requests = min(
-            (measurement.requests for round_ in self.rounds for measurement in round_.measurements), default=0
-        )
+        measured = [it for round_ in self.rounds for it in round_.measurements if it.is_valid]
+        requests = min((measurement.requests for measurement in measured), default=0)
         return verdict.headline(self.plan.workload.model, requests)
 
     def _status(self) -> tuple[Status, str]:
@@ -276,3 +286,9 @@ class _Runner:
             steps=summary.steps(self.rounds, contenders),
         )
         return Outcome(record, self.partial_run.finish(record), watcher.describe_cost(self.costs))
+
+
+def _failed(contender: PlannedContender, error: InvalidMeasurement) -> MeasurementResult:
+    """Return an empty measurement with the error's code and first line, which has no output of the service."""
+    code = error.code if isinstance(error, (NoAnswer, DeploymentError)) else "server_died"
+    return no_measurement(contender.label, Problem(code, str(error).splitlines()[0].rstrip(":")))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -15,12 +15,14 @@ import psutil
 import pytest
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.load import k9
-from bookstore.lab.load.k9 import LoadError, LoadResult, Target, send
+from bookstore.lab.load import k9, k9_plan
+from bookstore.lab.load.k9 import LoadError, LoadResult, NoResponseError, Target, send
 from bookstore.lab.load.k9_output import Points
 from bookstore.lab.record.samples import Samples
 from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 from bookstore.reaper import Reaper
+
+from ..protocols import raw_service
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,6 +47,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/stall":
             self.hold()
+        if self.path == "/hang" and len(self.paths) > 20:
+            time.sleep(5)
         if self.path == "/same":
             self.send_response(304)
             self.end_headers()
@@ -389,6 +393,50 @@ def test_a_load_that_hangs(base: str, tmp_path: Path, reaper: Reaper, monkeypatc
     monkeypatch.setattr(Points, "samples", lambda *arguments: whole(*arguments).between(-9, 0.3))
     with pytest.raises(LoadError, match=r"no request completed after 0\.[23] s"):
         send_get("/books", base, tmp_path, reaper)
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        ({"model": "closed", "concurrency": 2}, r"no request completed after \d\.\d s: the service hangs"),
+        ({"model": "open", "rate": 100}, r"(79|80) of 100 requests got no response within 1 s of the end"),
+    ],
+)
+def test_a_service_that_stops_answering(
+    load: dict[str, Any], message: str, base: str, tmp_path: Path, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that hangs in the middle of the load gives no measurement of its first answers."""
+    monkeypatch.setattr(k9_plan, "GRACE_S", 1)
+    request = RequestSpec(name="it", path="/hang")
+    workload = Workload(name="it", requests=[request], duration=1, warm_up=0, **load)
+    with pytest.raises(NoResponseError, match=message):
+        send_load(workload, base, tmp_path, reaper)
+
+
+@pytest.mark.parametrize("parts", [(), (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n")])
+@pytest.mark.parametrize("load", [{"model": "closed", "concurrency": 2}, {"model": "open", "rate": 20}])
+def test_a_service_that_never_answers(
+    parts: tuple[bytes, ...], load: dict[str, Any], tmp_path: Path, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer, or one without end, is an error that says so, within bounded time."""
+    monkeypatch.setattr(k9_plan, "GRACE_S", 1)
+    request = RequestSpec(name="it", path="/")
+    workload = Workload(name="it", requests=[request], duration=0.5, warm_up=0.2, **load)
+    with (
+        raw_service(*parts, pause_s=0.05, ends=False) as port,
+        pytest.raises(NoResponseError, match=r"no request got a response within \d s"),
+    ):
+        send_load(workload, f"http://127.0.0.1:{port}", tmp_path, reaper)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\n\r\n{}", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
+def test_services_that_close_each_connection(answer: bytes, host: str, tmp_path: Path, reaper: Reaper) -> None:
+    """A service of HTTP/1.0 or on IPv6 can be measured."""
+    with raw_service(answer, host=host) as port:
+        base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        samples = send_get("/", base, tmp_path, reaper)
+    assert samples.ok.mean() > 0.9  # k9 may reuse a connection that is being closed
 
 
 def test_measured_edges() -> None:

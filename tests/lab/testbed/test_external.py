@@ -70,6 +70,21 @@ def test_a_profile_is_no_external_service(tmp_path: Path) -> None:
         ("external:\n  command: python3 {port}\n  ready: healthz\n", "ready: found 'healthz'; allowed is a path"),
         ("external:\n  command: python3 {port}\nrequests:\n  list: books\n", "list: found 'books'; allowed is a path"),
         ("external:\n  command: python3 {port}\nworkers: 2\n", "workers: found an unknown key"),
+        (
+            'external:\n  command: python3 {port}\nenvironment:\n  URL: "{databse_url}"\n',
+            r"yaml:4:3: environment\.URL: found the unknown placeholder \{databse_url\}; allowed is \{database_url\}",
+        ),
+        ("external:\n  command: python3 {port} {PORT}\n", r"placeholder \{PORT\}; allowed is \{port\} \(did you"),
+        (
+            "external:\n  command: python3 {port} {x}\n",
+            r"\{x\}; allowed is \{database_url\}, \{port\}; for braces",
+        ),
+        (
+            "external:\n  command: python3 {port}\n  ready: /{id}\n",
+            r"the unknown placeholder \{id\}; allowed is a text",
+        ),
+        ("external:\n  command: python3 {port}\nrequests:\n  list: /b/{ids}\n", r"list: .*\{ids\}; allowed is \{id\}"),
+        ("external:\n  command: python3 {port}\nrequests:\n  list: '/b/{{x}}'\n", "list: found .*allowed is a path"),
     ],
 )
 def test_violations_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -82,7 +97,8 @@ def test_violations_are_named(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["django", "=http://127.0.0.1:1", "a b=http://127.0.0.1:1", "x=https://127.0.0.1", "x=http://u:p@127.0.0.1:1",
-     "x=http://127.0.0.1:99999", "x=http://127.0.0.1:1/?q=1", "x=", "x=file:///etc/passwd"],
+     "x=http://127.0.0.1:99999", "x=http://127.0.0.1:0", "x=http://127.0.0.1:1/{id}", "x=http://127.0.0.1:1/a b",
+     "x=http://127.0.0.1:1/?q=1", "x=", "x=file:///etc/passwd"],
 )  # fmt: skip
 def test_no_name_and_url_is_refused(text: str) -> None:
     """Anything but NAME=URL with plain HTTP is refused."""
@@ -103,3 +119,29 @@ def test_another_machine_is_refused(host: str) -> None:
 def test_this_machine_is_taken(host: str) -> None:
     """Every name of the loopback address is accepted."""
     assert external.parse_option(f"x=http://{host}:8000/api/").url == f"http://{host}:8000/api"
+
+
+def test_braces_that_are_no_placeholder(tmp_path: Path) -> None:
+    """JSON, a shell's variables and doubled braces are texts; doubled braces around a word become single ones."""
+    text = """external:
+  command: sh -c 'exec python3 app.py --port {port} --home ${HOME}'
+environment:
+  FORMAT: "{{time}} {{message}}"
+  OPTIONS: '{"pool": {"size": 5}}'
+"""
+    service = external.load(write_file(tmp_path, text))
+    assert service.command[-1] == "exec python3 app.py --port {port} --home ${HOME}"
+    filled = {name: external.fill_placeholders(value, 1, "u") for name, value in service.environment.items()}
+    assert filled == {"FORMAT": "{time} {message}", "OPTIONS": '{"pool": {"size": 5}}'}
+
+
+def test_services_of_the_command_line() -> None:
+    """Each service gets the ready path; the same name twice and a ready path that is none are refused."""
+    texts = ["a=http://127.0.0.1:1", "b=http://127.0.0.1:1/api"]
+    assert [service.ready for service in external.parse_options(texts, "/health")] == ["/health", "/health"]
+    assert [service.ready for service in external.parse_options(texts, None)] == ["", ""]
+    with pytest.raises(ConfigurationError, match="--external a: found twice; allowed is another name"):
+        external.parse_options([*texts, "a=http://127.0.0.1:2"], None)
+    for path in ("health", "", "/a b", "/books/{id}"):
+        with pytest.raises(ConfigurationError, match=r"--external-ready: found .*allowed is a path, such as /health"):
+            external.parse_options(texts, path)

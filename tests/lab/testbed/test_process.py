@@ -104,7 +104,7 @@ def test_no_start(library: sa.URL, tmp_path: Path, reaper: Reaper) -> None:
     """A service that ends during startup is reported with the last lines of its log."""
     nowhere = library.set(database="nowhere")
     with (
-        pytest.raises(DeploymentError, match=r"(?s)ended during startup:\n.*nowhere"),
+        pytest.raises(DeploymentError, match=r"(?s)ended during startup with exit code [12]:\n.*nowhere"),
         deploy("asyncpg-json", nowhere, tmp_path, reaper),
     ):
         pytest.fail("it cannot be ready")
@@ -183,7 +183,7 @@ def test_an_external_service_that_ends_is_told(library: sa.URL, tmp_path: Path, 
     """The error has the service's last output."""
     service = External(name="broken", command=[sys.executable, "-c", "raise SystemExit('no such table')", "{port}"])
     with (
-        pytest.raises(DeploymentError, match=r"(?s)ended during startup:\n.*no such table"),
+        pytest.raises(DeploymentError, match=r"(?s)ended during startup with exit code [12]:\n.*no such table"),
         deploy_external(service, library, tmp_path, reaper),
     ):
         pytest.fail("it cannot be ready")

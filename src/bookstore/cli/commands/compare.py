@@ -31,6 +31,11 @@ from bookstore.lab.workload import thresholds
 @click.argument("profiles", nargs=-1)
 @click.option("--external", "-e", "services", multiple=True, help="Also compare a running service, as NAME=URL.")
 @click.option(
+    "--external-ready",
+    metavar="PATH",
+    help="Path below the --external URL that answers 2xx when the service is ready.  [default: the workload's]",
+)
+@click.option(
     "--deploy",
     type=click.Choice(get_args(Deploy)),
     default="process",
@@ -82,7 +87,7 @@ def compare(profiles: tuple[str, ...], baseline: str | None, contender: str | No
     """
     expressions = thresholds.validate(options["expressions"], "--threshold")
     if baseline or contender:
-        if not (baseline and contender) or profiles or options["services"]:
+        if not (baseline and contender) or profiles or options["services"] or options["external_ready"]:
             raise click.UsageError("--baseline and --contender go together, without PROFILES and --external")
         if expressions:
             raise click.UsageError("--threshold applies to new measurements only; use --fail-if-slower for stored runs")
@@ -100,7 +105,9 @@ def compare(profiles: tuple[str, ...], baseline: str | None, contender: str | No
 
 
 def _plan(profiles: tuple[str, ...], options: dict[str, Any]) -> Plan:
-    services = [external.parse_option(text) for text in options["services"]]
+    if options["external_ready"] is not None and not options["services"]:
+        raise click.UsageError("--external-ready applies to --external; a service's file has the key external.ready")
+    services = external.parse_options(options["services"], options["external_ready"])
     if len(profiles) + len(services) < 2:
         raise click.UsageError("name two or more profiles or services: a baseline and at least one contender")
     rounds = options["rounds"]

@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.exceptions import InvalidMeasurement
+from bookstore.lab.exceptions import InvalidMeasurement, NoAnswer
 from bookstore.lab.load import k9_plan
 from bookstore.lab.load.k9_output import Points
 from bookstore.lab.load.steady_state import WINDOW_S, WINDOWS, is_steady
@@ -36,6 +36,8 @@ VERSION: Final = "k9 0.1.0"
 """The supported version: plan format and output lines differ between versions."""
 SPARE_S: Final = 45
 """Seconds beyond the planned time before k9 counts as stuck; k9 itself gives requests in flight GRACE_S."""
+UNANSWERED_RATIO: Final = 0.01
+"""Share of the open model's planned requests that may be missing: k9 rounds the moments of its schedule."""
 
 _K9: Final = (sys.executable, "-P", "-m", "k9")
 _POLL_S: Final = 0.1
@@ -46,6 +48,10 @@ Tick = Callable[[str, float], None]
 
 class LoadError(InvalidMeasurement):
     """The load generator failed, so the measurement is not valid."""
+
+
+class NoResponseError(LoadError, NoAnswer):
+    """The service stopped answering under load."""
 
 
 class Target(NamedTuple):
@@ -95,7 +101,7 @@ def send(
     """Load the service as `workload` says and return the result.
 
     `seed` determines the keys; `on_pid` is called with each generator process's id. Raises LoadError if k9 fails or
-    ends early.
+    ends early, and NoResponseError if requests remain without an answer.
     """
     sender = _Sender(workload, target, folder, reaper, on_pid)
     warm_up, was_steady = sender.warm_up(seed, tick)
@@ -104,9 +110,7 @@ def send(
     zero_s = points.began_s
     began_s = zero_s - epoch_s
     samples = points.samples(zero_s)
-    if workload.model == "closed" and not workload.stages and samples.done_s[-1] < workload.duration:
-        last_s = samples.done_s[-1]  # each client always has a request in flight
-        raise LoadError(f"no request completed after {last_s:.1f} s: the service hangs, or k9 ended early")
+    _check_answered(workload, samples, points.dropped)
     generator = Generator(
         cpu_ratio=_cpu_ratio(cpu_times, began_s, began_s + workload.duration),
         late_ms=float(np.percentile(points.late_ms, 99)) if len(points.late_ms) else None,
@@ -115,6 +119,23 @@ def send(
     warm_up_samples = warm_up.samples(zero_s) if len(warm_up) else empty()
     warm_up_s = zero_s - warm_up.began_s if len(warm_up) else 0.0
     return LoadResult(concatenate([warm_up_samples, samples]), began_s, warm_up_s, was_steady, generator)
+
+
+def _check_answered(workload: Workload, samples: Samples, dropped: int) -> None:
+    """Raise NoResponseError if k9 gave up requests under constant load: its output has only those that ended."""
+    if workload.stages:
+        return
+    if workload.model == "closed":  # each client always has a request in flight
+        if (last_s := samples.done_s[-1]) < workload.duration:
+            raise NoResponseError(f"no request completed after {last_s:.1f} s: the service hangs")
+        return
+    planned = workload.start * workload.duration
+    sent_s = samples.done_s - samples.latency_ms / 1000
+    unanswered = planned - dropped - int((sent_s < workload.duration).sum())
+    if unanswered > 1 + planned * UNANSWERED_RATIO:
+        raise NoResponseError(
+            f"{unanswered:.0f} of {planned:.0f} requests got no response within {k9_plan.GRACE_S} s of the end"
+        )
 
 
 class _Sender:
@@ -171,7 +192,7 @@ class _Sender:
         points.read()
         points.path.unlink(missing_ok=True)
         if not len(points):
-            raise LoadError("k9 sent no request")
+            raise NoResponseError(f"no request got a response within {lasted_s:.0f} s")
         if points.unpaired:
             raise LoadError(f"k9's output has {points.unpaired} requests without an end: samples cannot be assigned")
         return points, cpu_times

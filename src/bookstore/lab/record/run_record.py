@@ -89,7 +89,8 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
 
 class Problem(msgspec.Struct, frozen=True):
     """A reason why a measurement is invalid. `told` names the figure and its limit. `code` is one of: errors,
-    generator_busy, generator_late, machine_busy, not_steady, clock_jump, server_died, worker_replaced, not_quiet."""
+    generator_busy, generator_late, machine_busy, not_steady, clock_jump, server_died, worker_replaced, not_quiet,
+    no_answer, not_ready."""
 
     code: str
     told: str
@@ -211,8 +212,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """One deployment of every profile, in the order of deployment. If one profile is invalid, the round still counts
-    for pairs whose two measurements are valid."""
+    """One deployment of every profile, in the order of deployment, without those given up because they do not answer.
+    If one profile is invalid, the round still counts for pairs whose two measurements are valid."""
 
     number: int
     measurements: list[Measurement]

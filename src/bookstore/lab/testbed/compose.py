@@ -20,7 +20,8 @@ from bookstore.lab.testbed.compose_project import Project, running_project
 from bookstore.lab.testbed.contender import PlannedContender
 from bookstore.lab.testbed.database import BenchmarkDatabase, Fill, filled_database, server_settings
 from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError
-from bookstore.lab.testbed.process import free_port, wait_ready
+from bookstore.lab.testbed.process import free_port
+from bookstore.lab.testbed.readiness import wait_ready
 from bookstore.profile import rendering
 from bookstore.reaper import Reaper
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,14 +15,36 @@ import msgspec
 import psutil
 import sqlalchemy as sa
 
+from bookstore.config.text import excerpt
 from bookstore.http.compression import decode
-from bookstore.lab.exceptions import InvalidMeasurement
+from bookstore.lab.exceptions import InvalidMeasurement, NoAnswer
 
 HOST: Final = "127.0.0.1"
+ANSWER_WITHIN_S: Final = 10.0
+"""For one whole answer to a single request, however slowly its parts arrive."""
+MAX_BODY_BYTES: Final = 64 * 2**20
+"""Largest body that the lab reads itself; a list of 100 books has 40 kB."""
 
 
 class DeploymentError(InvalidMeasurement):
     """The service did not start, did not answer as itself, or did not stop."""
+
+    code = "server_died"
+    """The problem of the measurement that fails for this reason, as in run_record.Problem."""
+
+
+class UnansweredError(DeploymentError, NoAnswer):
+    """A single request got no complete answer in time."""
+
+    code = "no_answer"
+
+
+class Answer(NamedTuple):
+    """The answer to one GET, with its body decoded. `location` is empty unless it is a redirect."""
+
+    status: int
+    body: bytes
+    location: str
 
 
 class Pooler(NamedTuple):
@@ -63,17 +88,36 @@ class Deployment:
         except psutil.NoSuchProcess:
             raise DeploymentError("the service has stopped") from None
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None, timeout_s: float = 10) -> tuple[int, bytes]:
+    def get(
+        self, path: str, headers: Mapping[str, str] | None = None, timeout_s: float = ANSWER_WITHIN_S
+    ) -> tuple[int, bytes]:
         """Send a GET over a new connection; return status and decoded body. Raises DeploymentError if there is no
-        answer."""
+        answer, and UnansweredError if it is not complete within `timeout_s`."""
+        answer = self.exchange(path, headers, timeout_s)
+        return answer.status, answer.body
+
+    def exchange(
+        self, path: str, headers: Mapping[str, str] | None = None, timeout_s: float = ANSWER_WITHIN_S
+    ) -> Answer:
+        """Send a GET as `get` does; return the whole answer."""
         base = urlsplit(self.base)
         connection = http.client.HTTPConnection(base.hostname or HOST, self.port, timeout=timeout_s)
+        expired = threading.Event()
+        failed = f"GET {self.base}{path}:"
         try:
-            connection.request("GET", base.path + path, headers={"X-Request-ID": "lab", **(headers or {})})
-            response = connection.getresponse()
-            return response.status, decode(response.read(), response.getheader("Content-Encoding"))
+            connection.connect()
+            with _deadline(connection.sock, timeout_s, expired):
+                connection.request("GET", base.path + path or "/", headers={"X-Request-ID": "lab", **(headers or {})})
+                response = connection.getresponse()
+                body = _read_body(response)
+            if expired.is_set():  # without Content-Length, a connection that was shut down ends the body
+                raise TimeoutError
+            coding = response.getheader("Content-Encoding")
+            return Answer(response.status, decode(body, coding), response.getheader("Location", ""))
         except (OSError, http.client.HTTPException) as error:
-            raise DeploymentError(f"GET {self.base}{path}: no answer: {error!r}") from None
+            if expired.is_set() or isinstance(error, TimeoutError):
+                raise UnansweredError(f"{failed} no complete answer within {timeout_s:g} s") from None
+            raise DeploymentError(f"{failed} no answer: {_describe_failure(error)}") from None
         finally:
             connection.close()
 
@@ -116,6 +160,48 @@ class ExternalDeployment(Deployment):
         if self.has_ended():
             raise DeploymentError("the service has stopped")
         return [worker.pid for worker in self.workers()]
+
+
+@contextmanager
+def _deadline(connection: socket.socket, timeout_s: float, expired: threading.Event) -> Iterator[None]:
+    """Shut the connection down after `timeout_s`: a socket's own timeout starts again with each byte."""
+
+    def expire() -> None:
+        expired.set()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(timeout_s, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _read_body(response: http.client.HTTPResponse) -> bytes:
+    """Return the body. Raises HTTPException if it is cut short or larger than MAX_BODY_BYTES."""
+    body = bytearray()
+    while part := response.read(2**16):
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise http.client.HTTPException(f"a body of more than {MAX_BODY_BYTES // 2**20} MiB")
+    if response.length:
+        raise http.client.IncompleteRead(bytes(body), response.length)
+    return bytes(body)
+
+
+def _describe_failure(error: OSError | http.client.HTTPException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there (connection refused)"
+    if isinstance(error, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+        return "the service closed the connection"
+    if isinstance(error, http.client.IncompleteRead):
+        return f"the service closed the connection after {len(error.partial)} bytes of the body"
+    if isinstance(error, http.client.BadStatusLine):
+        return f"not HTTP: {excerpt(str(error))}"
+    return excerpt(str(error)) or repr(error)
 
 
 def _listening_pid(port: int) -> int | None:

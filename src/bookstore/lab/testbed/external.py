@@ -6,6 +6,7 @@ import ipaddress
 import re
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,9 +17,11 @@ from bookstore.config import validation, yaml_document
 from bookstore.config.text import excerpt
 from bookstore.config.validation import SourceValues, Violations
 from bookstore.exceptions import ConfigurationError
+from bookstore.lab.workload import placeholders
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PATH: Final = re.compile(r"/[!-~]*")
+_PLACEHOLDERS: Final = ("port", "database_url")
 _MAPPINGS: Final = ("external", "requests", "environment")
 _KEYS: Final = {
     "external": ("command", "directory", "ready"),
@@ -32,8 +35,9 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
     """A service other than Bookstore.
 
     `url` is the address of one that runs already; otherwise `command` starts it in `directory` with `environment`.
-    {port} and {database_url} are filled in in both. `ready` is the path that answers 200 once it can serve. `requests`
-    maps the names of the workload's requests to the service's own paths.
+    {port} and {database_url} are filled in in both. `ready` is the path that answers 2xx once it can serve; if it is
+    empty, the plan fills in the path of the workload's first GET. `requests` maps the names of the workload's requests
+    to the service's own paths.
     """
 
     name: str
@@ -41,7 +45,7 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     command: list[str] = []
     directory: Path = Path()
-    ready: str = "/"
+    ready: str = ""
     environment: dict[str, str] = {}
     requests: dict[str, str] = {}
 
@@ -55,6 +59,18 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
         return {key: value for key, value in values.items() if value}
 
 
+def parse_options(texts: Sequence[str], ready: str | None) -> list[External]:
+    """Return the services of every --external, with the path of --external-ready. Raises ConfigurationError for the
+    same name twice."""
+    if ready is not None and (not _PATH.fullmatch(ready) or placeholders.unknown(ready, ())):
+        raise ConfigurationError(f"--external-ready: found '{excerpt(ready)}'; allowed is a path, such as /health")
+    services = [msgspec.structs.replace(parse_option(text), ready=ready or "") for text in texts]
+    names = [service.name for service in services]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigurationError(f"--external {twice}: found twice; allowed is another name for one of them")
+    return services
+
+
 def parse_option(text: str) -> External:
     """`NAME=URL` -> a service that runs already. Raises ConfigurationError for other machines: the network would be
     part of the measurement, and a typo must not send load to someone else's service."""
@@ -65,6 +81,7 @@ def parse_option(text: str) -> External:
     except ValueError:
         host, port, parts = "", None, urlsplit("")
     is_plain = parts.scheme == "http" and not parts.query and not parts.fragment and parts.username is None
+    is_plain = is_plain and port != 0 and not re.search(r"[^!-z|~]", parts.path)  # a brace is the load generator's
     if not equals or not _NAME.fullmatch(name) or not is_plain or not host:
         raise ConfigurationError(
             f"--external: found '{excerpt(text)}'; allowed is NAME=URL, such as django=http://127.0.0.1:8001"
@@ -93,10 +110,22 @@ def load(spec: str) -> External:
         violations.add(entries[key].place, key, "an unknown key", validation.suggestion(key, list(_KEYS)))
     external = texts["external"]
     command = _parse_command(external, entries, path.parent / external.get("directory", "."), violations)
-    for key, text in {"ready": external.get("ready", "/"), **texts["requests"]}.items():
-        if not _PATH.fullmatch(text):
-            place = entries["external" if key == "ready" else "requests"].place
-            violations.add(place, key, f"'{excerpt(text)}'", "a path, such as /books?limit=100")
+    paths: list[tuple[str, str, str, tuple[str, ...]]]
+    paths = [("external", "ready", external["ready"], ())] if "ready" in external else []
+    paths += [("requests", name, path, placeholders.OF_REQUESTS) for name, path in texts["requests"].items()]
+    for parent, name, text, known in paths:
+        place = _place(entries, parent, name)
+        if not _PATH.fullmatch(text) or "{{" in text:
+            violations.add(place, name, f"'{excerpt(text)}'", "a path, such as /books?limit=100")
+        elif wrong := placeholders.unknown(text, known):
+            violations.add(place, name, *wrong)
+    filled = [("external", "command", external.get("command", ""))]
+    filled += [("environment", name, text) for name, text in texts["environment"].items()]
+    for parent, name, text in filled:
+        if wrong := placeholders.unknown(text, _PLACEHOLDERS):
+            found, allowed = wrong
+            allowed += "; for braces in the text itself, double them"
+            violations.add(_place(entries, parent, name), f"{parent}.{name}", found, allowed)
     if not _NAME.fullmatch(path.stem):
         violations.add(str(path), "name", f"'{excerpt(path.stem)}'", "letters, digits, -, _ and . before .yaml")
     violations.raise_any()
@@ -105,7 +134,7 @@ def load(spec: str) -> External:
         description=str(entries["description"].text) if "description" in entries else "",
         command=command,
         directory=(path.parent / external.get("directory", ".")).resolve(),
-        ready=external.get("ready", "/"),
+        ready=external.get("ready", ""),
         environment=texts["environment"],
         requests=texts["requests"],
     )
@@ -123,6 +152,12 @@ def _read_mapping(key: str, entries: SourceValues, violations: Violations) -> di
                 mapping[name].place, f"{key}.{name}", "an unknown key", validation.suggestion(name, list(known))
             )
     return {name: entry.text for name, entry in mapping.items()}
+
+
+def _place(entries: SourceValues, parent: str, name: str) -> str:
+    """Return the place of a key in a mapping, or of the mapping if the key is missing."""
+    mapping = entries[parent].value
+    return mapping[name].place if isinstance(mapping, dict) and name in mapping else entries[parent].place
 
 
 def _parse_command(
@@ -156,5 +191,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def fill_placeholders(text: str, port: int, database_url: str) -> str:
-    """Return `text` with {port} and {database_url} filled in."""
-    return text.replace("{port}", str(port)).replace("{database_url}", database_url)
+    """Return `text` with {port} and {database_url} filled in, and doubled braces around a word as single ones."""
+    filled = text.replace("{port}", str(port)).replace("{database_url}", database_url)
+    return re.sub(r"\{\{([A-Za-z_][A-Za-z0-9_.-]*)\}\}", r"{\1}", filled)

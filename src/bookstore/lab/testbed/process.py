@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import socket
 import subprocess
@@ -12,17 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from bookstore.database.url import conninfo
-from bookstore.lab.testbed.deployment import HOST, Deployment, DeploymentError, ExternalDeployment, Pooler
+from bookstore.lab.testbed import readiness
+from bookstore.lab.testbed.deployment import HOST, Deployment, ExternalDeployment, Pooler
 from bookstore.lab.testbed.external import External, fill_placeholders
 from bookstore.lab.testbed.limits import ResourceLimiter
+from bookstore.lab.testbed.readiness import wait_ready
 from bookstore.reaper import Reaper, end_process
 
-READY_WITHIN_S: Final = 30
 STOPPED_WITHIN_S: Final = 15
 LOG: Final = "service.log"
 
@@ -72,9 +71,8 @@ def deploy_external(
 ) -> Iterator[Deployment]:
     """An external service, ready; stopped when the block ends unless it ran before. Raises DeploymentError."""
     if service.url:
-        address = urlsplit(service.url)
-        deployment = ExternalDeployment(None, address.port or 80, service.url)
-        wait_ready(deployment, service.ready)
+        deployment = readiness.address(service)
+        wait_ready(deployment, service.ready, within_s=readiness.RUNNING_WITHIN_S)
         yield deployment
         return
     port, database = free_port(), conninfo(url)
@@ -136,24 +134,6 @@ def wait_until(condition: Callable[[], bool], within_s: float) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def wait_ready(deployment: Deployment, path: str, log: Callable[[], str] | None = None) -> None:
-    """Wait until `path` answers 200. Raises DeploymentError with the text that `log` returns."""
-
-    def log_suffix() -> str:
-        return f":\n{log()}" if log else ""
-
-    def is_ready() -> bool:
-        if deployment.has_ended():
-            raise DeploymentError(f"the service ended during startup{log_suffix()}")
-        try:
-            return deployment.get(path)[0] == http.client.OK
-        except DeploymentError:
-            return False
-
-    if not wait_until(is_ready, READY_WITHIN_S):
-        raise DeploymentError(f"{deployment.base}{path} did not answer 200 within {READY_WITHIN_S} s{log_suffix()}")
 
 
 def _log_tail(log_file: Path) -> str:

@@ -16,7 +16,7 @@ from bookstore.config.resources import shipped
 from bookstore.config.text import excerpt
 from bookstore.config.validation import SourceValue, SourceValues, Violations
 from bookstore.exceptions import ConfigurationError
-from bookstore.lab.workload import thresholds
+from bookstore.lab.workload import placeholders, thresholds
 from bookstore.lab.workload.spec import MAX_CLIENTS, RequestSpec, Stage, Workload
 from bookstore.profile import layers
 
@@ -155,6 +155,8 @@ def _request(item: SourceValue, violations: Violations, default: str | None = No
         violations.add(item.place, "path", "nothing", _ALLOWED_PATH)
     if "path" in entries and (not _PATH.fullmatch(path := str(values.get("path", ""))) or TEMPLATE in path):
         violations.add(entries["path"].place, "path", repr(entries["path"].text), _ALLOWED_PATH)
+    elif "path" in entries and (wrong := placeholders.unknown(path, placeholders.OF_REQUESTS)):
+        violations.add(entries["path"].place, "path", *wrong)
     if name and not _TITLE.fullmatch(name.text):
         violations.add(name.place, "name", f"'{excerpt(name.text)}'", "a text of 1 to 80 visible ASCII characters")
     if "body" in entries:
@@ -162,6 +164,9 @@ def _request(item: SourceValue, violations: Violations, default: str | None = No
             violations.add(entries["body"].place, "body", f"a body with {method}", "a body with POST, PUT or PATCH")
         if TEMPLATE in entries["body"].text:
             violations.add(entries["body"].place, "body", f"a text with {TEMPLATE}", f"a text without {TEMPLATE}")
+        elif wrong := placeholders.unknown(entries["body"].text, placeholders.OF_REQUESTS):
+            found, allowed = wrong
+            violations.add(entries["body"].place, "body", found, f"{allowed}; as text, with a space in the braces")
     if not values.get("path"):
         return None
     title = name.text if name else default or f"{values.get('method', 'GET')} {values['path']}"[:80]
@@ -237,5 +242,8 @@ def _pop_headers(entries: SourceValues, violations: Violations) -> dict[str, str
         elif not _VALUE.fullmatch(entry.text) or TEMPLATE in entry.text:
             found = f"{name} with '{excerpt(entry.text)}'"
             violations.add(entry.place, "headers", found, "a value of up to 1000 visible ASCII characters, without {{")
+        elif wrong := placeholders.unknown(entry.text, ()):
+            found = f"{name} with {wrong[0].replace('the unknown', 'the')}"
+            violations.add(entry.place, "headers", found, "a value without placeholders: only path and body have them")
         seen.add(name.lower())
     return {name: entry.text for name, entry in headers.items()}
