@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Final
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final, NoReturn
 
 import click
 
 from bookstore.config import settings
+from bookstore.config.text import undecodable
 from bookstore.exceptions import EXIT_REFUSED, ConfigurationError
 
 EXIT_INTERRUPTED: Final = 130
@@ -39,6 +42,12 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(module, name)
         return command
 
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:  # click itself would exit with code 1
+            _exit_without_reader()
+
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="bookstore")
@@ -55,6 +64,14 @@ def bookstore(context: click.Context) -> None:
 def main() -> None:
     """Run the `bookstore` command. A ConfigurationError becomes one message and exit code 2, without a traceback."""
     try:
+        _run()
+    except BrokenPipeError:  # the message had no reader either
+        _exit_without_reader()
+
+
+def _run() -> None:
+    try:
+        _refuse_undecodable(sys.argv[1:])
         sys.exit(bookstore.main(prog_name="bookstore", standalone_mode=False))
     except ConfigurationError as error:
         click.echo(f"bookstore: {error}", err=True)
@@ -73,6 +90,18 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("bookstore: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # `… | head`: the reader closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_BROKEN_PIPE)
+
+
+def _exit_without_reader() -> NoReturn:
+    """Exit after `… | head` or `… 2>&1 | head` closed the pipe. What is left in a buffer goes to /dev/null."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(EXIT_BROKEN_PIPE)
+
+
+def _refuse_undecodable(arguments: Sequence[str]) -> None:
+    """Raise ConfigurationError for an argument with bytes that the locale cannot decode."""
+    if shown := next(filter(None, map(undecodable, arguments)), None):
+        encoding = sys.getfilesystemencoding().upper()
+        raise ConfigurationError(f"argument {shown}: found bytes that are not {encoding}; rename the file or folder")

@@ -121,7 +121,10 @@ def output_format(options: dict[str, Any]) -> str:
 
 
 def measure(plan: Plan, options: dict[str, Any], resumable: str | None = None) -> tuple[Run, Path]:
-    """Measure, print the record, write its report, and return record and folder. Exit with 3 if there is none."""
+    """Measure, write the report, print the record, and return record and folder. Exit with 3 if there is none.
+
+    Printing comes last, because the reader of a pipe may be gone.
+    """
 
     def fill(connection: psycopg.Connection) -> Catalogue:
         return _fill_catalogue(connection, plan.workload, options["books"], options["file"])
@@ -137,13 +140,13 @@ def measure(plan: Plan, options: dict[str, Any], resumable: str | None = None) -
         except KeyboardInterrupt:
             click.echo("all processes were stopped; complete rounds, if any, are stored", err=True)
             raise
-    print_run(outcome.run, output_format(options), runs.samples_reader(outcome.path.parent, outcome.run))
-    click.echo(outcome.cost, err=True)
-    click.echo(f"record: {outcome.path}", err=True)
     try:
-        click.echo(f"report: {write_after_run(outcome.path.parent)}", err=True)
+        page = str(write_after_run(outcome.path.parent))
     except ConfigurationError as error:  # the record is complete; `bookstore report` can write the page later
-        click.echo(f"report: {error}", err=True)
+        page = str(error)
+    print_run(outcome.run, output_format(options), runs.samples_reader(outcome.path.parent, outcome.run))
+    for line in (outcome.cost, f"record: {outcome.path}", f"report: {page}"):
+        click.echo(line, err=True)
     return outcome.run, outcome.path.parent
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import click
@@ -26,7 +26,8 @@ def progress() -> Iterator[ProgressCallback]:
         def print_step(step: str, done: float) -> None:
             if step not in printed:
                 printed.add(step)
-                click.echo(f"{done * 100:3.0f}%  {step}", err=True)
+                with suppress(BrokenPipeError):  # `… 2>&1 | head`: the work goes on and is stored
+                    click.echo(f"{done * 100:3.0f}%  {step}", err=True)
 
         yield print_step
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from typing import Final
@@ -24,3 +25,15 @@ def excerpt(text: str, longest: int = LONGEST_EXCERPT) -> str:
     """Return `text` for a message: at most `longest` characters, on one line, without control characters."""
     short = text if len(text) <= longest else text[: longest - 1] + "…"
     return short if short.isprintable() else ascii(short)[1:-1]
+
+
+def undecodable(path: str) -> str:
+    """Return `path` with `\\xff` for each byte that could not be decoded; empty if there is none.
+
+    Python opens such a path, but can neither print it nor store it in a record.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path).decode(errors="backslashreplace")
+    return ""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +148,68 @@ def test_head(record: Run, output: Path, workplace: Path) -> None:
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
     process.wait(WITHIN_S)
+
+
+@pytest.mark.parametrize("arguments", [["runs", "show", "latest", "--json"], ["runs", "list", "--help"], ["nothing"]])
+def test_a_pipe_without_a_reader(arguments: list[str], record: Run, output: Path, workplace: Path) -> None:
+    """With stdout and stderr in a pipe that nobody reads, the command ends with exit code 141, or its own for a message
+    that did not fit, and without a traceback."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    stderr = workplace / "stderr.new"
+    folder = ["-o", str(output)] if "latest" in arguments else []
+    with stderr.open("wb") as file:
+        for error_stream in (write_end, file):
+            code = subprocess.run(
+                [sys.executable, "-m", "bookstore", *arguments, *folder],
+                stdout=write_end, stderr=error_stream, check=False, timeout=WITHIN_S,
+            ).returncode  # fmt: skip
+            assert code in ({141} if "show" in arguments else {1, 2, 141})
+    os.close(write_end)
+    assert "Traceback" not in stderr.read_text()
+    assert "Exception ignored" not in stderr.read_text()
+    stderr.unlink()
+
+
+def test_a_run_without_a_reader(workplace: Path, tmp_path: Path) -> None:
+    """`compare … 2>&1 | head -1`: the run is measured to its end and stored with its report."""
+    file = tmp_path / "steady.yaml"
+    server = Path(__file__).parents[3] / "benchmarks/truth/server.py"
+    file.write_text(f"external:\n  command: {sys.executable} {server} {{port}} 400\n")
+    command = ["compare", str(file), str(file), *SMALL, "--no-watch", "--rounds", "1", "-o", str(tmp_path / "runs")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bookstore", *command],
+        env=os.environ | {"TMPDIR": str(workplace)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout
+    assert "creating the database" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(110) == 141
+    (folder,) = run_storage.list_runs(tmp_path / "runs")
+    assert run_storage.read(folder).status == "complete"
+    assert (folder / "report.html").is_file()
+    assert leftovers_in(workplace) == []
+
+
+def test_names_that_are_not_utf_8(record: Run, output: Path, workplace: Path, tmp_path: Path) -> None:
+    """An argument with such bytes is refused before anything starts; a run in a folder with such a name is skipped."""
+    undecodable = os.fsdecode(bytes(tmp_path) + b"/runs\xff")
+    for arguments in (
+        ["compare", "default", "default", "-o", undecodable],
+        ["report", "latest", "--runs", undecodable],
+    ):
+        code, stdout, stderr = finish(start(workplace, *arguments))
+        assert (code, stdout) == (2, "")
+        assert (
+            stderr
+            == f"bookstore: argument {tmp_path}/runs\\xff: found bytes that are not UTF-8; rename the file or folder\n"
+        )
+    assert list(tmp_path.iterdir()) == []
+    shutil.copytree(output / record.id, os.fsdecode(bytes(tmp_path) + b"/x\xff"))
+    listed = CliRunner().invoke(runs, ["list", "-o", str(tmp_path)])
+    assert listed.exit_code == 0
+    assert f"skipped: {tmp_path}/x\\xff: found bytes that are not UTF-8" in listed.stderr
 
 
 def test_missing_and_broken_runs(tmp_path: Path) -> None:

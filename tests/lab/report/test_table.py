@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bookstore.lab.record.run_record import Limits, Problem, Run
-from bookstore.lab.report.table import describe_workload, headline_metric, legend, table, three_digits
+from bookstore.lab.report.table import describe_errors, describe_workload, headline_metric, legend, table, three_digits
 from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
 
 MakeRecord = Callable[..., Run]
@@ -90,6 +90,38 @@ def test_legend(default: Run) -> None:
     assert "ratio        throughput relative to psycopg-sync-lazy, with its 95 % interval" in lines
     assert {"p50", "CPU", "PSS", "conn", "SQL", "ceil"} <= {line.split()[0] for line in lines}
     assert max(map(len, lines)) <= 80
+
+
+def test_the_legend_explains_only_what_is_shown(make_record: MakeRecord) -> None:
+    """Without a valid round there is no ratio, with a single round no interval; a mark is explained if it occurs."""
+    alike, wild = [100.0, 101.0, 99.0, 100.0, 101.0, 99.0], [50.0, 200.0, 50.0, 200.0, 50.0, 200.0]
+
+    def labels(run: Run) -> set[str]:
+        return {line.split()[0] for line in legend(run).splitlines()}
+
+    assert {"~", "?"} & labels(make_record({"one": [100.0] * 6, "two": alike})) == {"~"}
+    assert {"~", "?"} <= labels(make_record({"one": [100.0] * 6, "two": alike, "three": wild}))
+    single = make_record({"one": [100.0], "two": [200.0]})
+    assert "ratio        throughput relative to one\n" in legend(single)
+    assert {"~", "?"} & labels(single) == {"?"}
+    wrong = Problem("errors", "every request failed")
+    nothing = make_record({"one": [100.0], "two": [200.0]}, problems={("one", 1): wrong, ("two", 1): wrong})
+    assert labels(nothing) == {"workload", "run", "errors"}
+    assert "errors    unknown: no round is valid" in legend(nothing)
+
+
+def test_errors_of_invalid_rounds(make_record: MakeRecord) -> None:
+    """Failed requests of invalid rounds are named although no figure contains them."""
+    wrong = Problem("errors", "7 of 500 requests failed")
+    run = make_record({"one": [100.0, 100.0], "two": [200.0, 200.0]}, problems={("two", 1): wrong})
+    assert describe_errors(run) == "none"
+    first, *others = run.rounds
+    failed = [msgspec.structs.replace(it, errors=0 if it.is_valid else 7) for it in first.measurements]
+    run = msgspec.structs.replace(run, rounds=[msgspec.structs.replace(first, measurements=failed), *others])
+    assert describe_errors(run) == "7 requests failed in invalid rounds"
+    one, two = run.summary
+    run = msgspec.structs.replace(run, summary=[msgspec.structs.replace(one, errors=1), two])
+    assert describe_errors(run) == "1 request failed, 7 requests failed in invalid rounds"
 
 
 def test_the_open_model_is_judged_by_p99(make_record: MakeRecord) -> None:

@@ -109,19 +109,32 @@ def cells(run: Run) -> list[tuple[str, ...]]:
 
 def legend(run: Run) -> str:
     """The workload, the rounds and the meaning of each column that the table has, as labelled lines."""
-    failed = sum(summary.errors for summary in run.summary)
     metric, baseline = NAMES[headline_metric(run)], run.contenders[0].label
     shown = _rows(run)[0]
+    interval = ", with its 95 % interval" if "(95 %)" in shown else ""
+    verdicts = {comparison.verdict for summary in run.summary for comparison in summary.comparisons}
     return _labelled(
         [
             *_described(run),
             *_placement(run),
-            ("errors", f"{failed:,} {'request' if failed == 1 else 'requests'} failed" if failed else "none"),
-            ("ratio", f"{metric} relative to {baseline}, with its 95 % interval"),
-            ("~ ?", "no difference shown; too noisy to say"),
+            ("errors", describe_errors(run)),
+            *([("ratio", f"{metric} relative to {baseline}{interval}")] if "ratio" in shown else []),
+            *((mark, verdict) for verdict, mark in MARKS.items() if verdict in verdicts),
             *(meaning for name, meaning in _MEANINGS.items() if name in shown),
         ]
     )
+
+
+def describe_errors(run: Run) -> str:
+    """`none`, or how many requests failed, with those of invalid rounds named apart: no figure contains them."""
+    excluded = sum(it.errors for each in run.rounds for it in each.measurements if not it.is_valid)
+    parts = [(sum(summary.errors for summary in run.summary), ""), (excluded, " in invalid rounds")]
+    failed = [
+        f"{number:,} {'request' if number == 1 else 'requests'} failed{where}" for number, where in parts if number
+    ]
+    if not run.summary and not failed:
+        return "unknown: no round is valid"
+    return ", ".join(failed) or "none"
 
 
 def describe_workload(workload: Workload) -> list[str]:
@@ -186,8 +199,9 @@ def sweep_table(run: Run, grid: Grid) -> str:
 def sweep_legend(run: Run, grid: Grid) -> str:
     """The workload, the rounds and the meaning of the table's marks, as labelled lines."""
     replaces = " in place of the workload's" if grid.over in {"concurrency", "rate"} else ""
-    lines = [*_described(run), ("columns", grid.over + replaces), ("*", "highest throughput")]
-    if grid.over == "concurrency":
+    lines = [*_described(run), ("columns", grid.over + replaces)]
+    lines += [("*", "highest throughput")] if best_cell(run) else []
+    if grid.over == "concurrency" and run.summary:
         lines.append(("knee", "from here, a client gets less than half the throughput of a single one"))
     return _labelled(lines)
 

@@ -14,6 +14,7 @@ from typing import Final
 import fasteners
 import msgspec
 
+from bookstore.config.text import undecodable
 from bookstore.exceptions import ConfigurationError
 from bookstore.lab.record import samples
 from bookstore.lab.record.run_record import SCHEMA_VERSION, Run
@@ -34,6 +35,8 @@ def read(path: Path) -> Run:
 
     Raises ConfigurationError if there is no readable run record.
     """
+    if shown := undecodable(str(path)):
+        raise ConfigurationError(f"{shown}: found bytes that are not UTF-8; rename the folder")
     file = path / FILE if path.is_dir() else path
     try:
         raw = file.read_bytes()
