@@ -107,6 +107,10 @@ def test_a_ceiling_and_limits(ready_database: BenchmarkDatabase, tmp_path: Path)
     profile, other = sorted(record.rounds[0].measurements, key=lambda measurement: measurement.profile)
     assert profile.ceiling_per_s
     assert other.ceiling_per_s is None
+    assert (profile.connections, profile.statements_per_request) == (5, 1)
+    unknown = (other.connections, other.statements_per_request, other.database_cpu_ms_per_request)
+    assert unknown == (None, None, None)  # it does not get the lab's database
+    assert record.summary[1].connections is None
     assert record.summary[0].ceiling_share
     assert set(record.contenders[0].statements) == {"list", "detail"}
     assert record.protocol.limits.cpus == 0.5

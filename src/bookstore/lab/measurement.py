@@ -122,8 +122,8 @@ def _watcher(
             workers,
             own_pids={pid: deployment.own_pid(pid) for pid in workers},
             connection=connection,
-            postmaster=testbed.database.server.pid(),
-            database=DATABASE,
+            postmaster=testbed.database.server.pid(),  # the lab's, which is no interference
+            database=DATABASE if contender.uses_database else None,
             metrics_url=deployment.metrics_url,
             beside=[deployment.pooler.pid] if deployment.pooler else [],
             named=contender.service is None,
@@ -167,6 +167,8 @@ def _measurement(
         return len(load.samples.between(from_s - begin_s, to_s - begin_s))
 
     usage = watcher.usage(begin_s, end_s, count_answers, mean_ms) if watcher else Usage()
+    if not contender.uses_database:
+        usage = msgspec.structs.replace(usage, database_cpu_ms_per_request=None)
     host_activity = watcher.host_activity(begin_s, end_s) if watcher else HostActivity()
     p50, p95, p99, p999, maximum = (
         percentile(ordered, q) if len(ordered) else 0.0 for q in (0.5, 0.95, 0.99, 0.999, 1)

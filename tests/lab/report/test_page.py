@@ -231,6 +231,13 @@ def test_a_run_without_a_valid_round(open_page: OpenPage, tmp_path: Path) -> Non
     expect(page.locator(".validity")).to_contain_text("Invalid")
     expect(page.locator(".validity")).to_contain_text("2 valid rounds are needed")
     expect(page.locator("table.cards tbody tr").last).to_contain_text("no valid round")
+    bad = [
+        replace(each, measurements=[replace(one, problems=[Problem("errors", "all")]) for one in each.measurements])
+        for each in run.rounds
+    ]
+    page = open_page(write_page(tmp_path, replace(run, rounds=bad, summary=[], steps=[])))
+    expect(page.locator("#throughput")).to_contain_text("No round is valid for both")
+    expect(page.locator("body")).not_to_contain_text("Only one profile was measured")
 
 
 def test_plots_name_their_source(open_page: OpenPage, page_file: Path) -> None:

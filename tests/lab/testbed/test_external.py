@@ -32,6 +32,7 @@ def test_a_file_tells_how_to_start_it(tmp_path: Path) -> None:
     """Command, ready path, requests and environment are read; the folder is the file's own."""
     spec = write_file(tmp_path, _FILE)
     assert external.is_external(spec)
+    assert external.load(spec).uses_database
     service = external.load(spec)
     assert service == External(
         name="django",
@@ -130,6 +131,7 @@ environment:
   OPTIONS: '{"pool": {"size": 5}}'
 """
     service = external.load(write_file(tmp_path, text))
+    assert not service.uses_database
     assert service.command[-1] == "exec python3 app.py --port {port} --home ${HOME}"
     filled = {name: external.fill_placeholders(value, 1, "u") for name, value in service.environment.items()}
     assert filled == {"FORMAT": "{time} {message}", "OPTIONS": '{"pool": {"size": 5}}'}

@@ -22,3 +22,8 @@ class PlannedContender(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def keys(self) -> dict[str, str]:
         return rendering.effective_values(self.profile) if self.profile else self.service.keys if self.service else {}
+
+    @property
+    def uses_database(self) -> bool:
+        """Whether the contender gets the lab's database. Sessions and statements elsewhere are unknown, not 0."""
+        return self.service is None or self.service.uses_database

@@ -50,6 +50,11 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
     requests: dict[str, str] = {}
 
     @property
+    def uses_database(self) -> bool:
+        """Whether the service is told the address of the lab's database."""
+        return any("{database_url}" in text for text in (*self.command, *self.environment.values()))
+
+    @property
     def keys(self) -> dict[str, str]:
         """The service's description in a record. Only the names of environment variables, because values may be
         secrets."""

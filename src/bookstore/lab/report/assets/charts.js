@@ -41,7 +41,7 @@ function ratioChart(run, views) {
     at: views.findIndex((view) => view.label === one.profile), label: one.profile, metric: METRICS[it.metric] ?? it.metric, ...it.ratio, verdict: it.verdict,
     isShown: !["no difference shown", "too noisy to say"].includes(it.verdict),
   })));
-  if (!rows.length) return noData("Ratio to the baseline", "Only one profile was measured.");
+  if (!rows.length) return noData("Ratio to the baseline", run.contenders.length === 1 ? "Only one profile was measured." : `No round is valid for both ${baseline} and another contender.`);
   const labels = [...new Set(rows.map((row) => row.label))];
   const metrics = Object.values(METRICS).filter((metric) => rows.some((row) => row.metric === metric));
   const shift = (row) => (labels.indexOf(row.label) - (labels.length - 1) / 2) * 13;
