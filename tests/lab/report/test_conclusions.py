@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from bookstore.lab.analysis import verdict
 from bookstore.lab.record.run_record import Problem, Run
 from bookstore.lab.report.conclusions import answer, excluded, notes, paragraphs, ratios, steps
 from bookstore.lab.workload.spec import RequestSpec, Workload
@@ -28,9 +29,9 @@ def test_the_answer_comes_first(make_record: MakeRecord) -> None:
         {"lazy": [100.0] * 6, "joined": around(900), "json": around(1160)},
         costs={"lazy": (8, 10.0), "json": (5, 1.0)},
     )
-    assert answer(run) == (
+    assert answer(run).startswith(
         f"json serves 11.6x (11.5{DASH}11.7) the requests of lazy, with 9 fewer statements per request and "
-        f"3 fewer connections."
+        f"3 fewer connections. Better: joined in throughput (9.00x), p50 (0.11x), "
     )
     assert paragraphs(run)[0].replace("\n", " ") == answer(run)
 
@@ -38,15 +39,46 @@ def test_the_answer_comes_first(make_record: MakeRecord) -> None:
 def test_costs_are_named_if_they_differ(make_record: MakeRecord) -> None:
     """Costs can be higher, a single one is singular, and equal ones are omitted."""
     speeds = {"a": [100.0] * 6, "b": around(200)}
-    assert answer(make_record(speeds)).endswith("the requests of a.")
+    assert "the requests of a. Better: b in p50 (0.50x), " in answer(make_record(speeds))
     more = make_record(speeds, costs={"a": (5, 1.0), "b": (6, 3.5)})
-    assert answer(more).endswith("with 2.5 more statements per request and 1 more connection.")
+    assert "with 2.5 more statements per request and 1 more connection. " in answer(more)
 
 
 def test_slower_contenders(make_record: MakeRecord) -> None:
     """If the baseline is the fastest, the answer has the percentage that the best contender is slower."""
     run = make_record({"a": [100.0] * 6, "b": around(50), "c": around(90)})
-    assert answer(run) == f"c handles 10 % fewer requests (0.90x, 0.89{DASH}0.91) than a."
+    assert answer(run) == (
+        f"c handles 10 % fewer requests (0.90x, 0.89{DASH}0.91) than a. Worse: b in throughput (0.50x), p50 (2.00x), "
+        f"p95 (2.00x), p99 (2.00x) and CPU (2.00x); c in p50 (1.11x), p95 (1.11x), p99 (1.11x) and CPU (1.11x)."
+    )
+
+
+def test_worse_before_better(make_record: MakeRecord) -> None:
+    """Every other verdict that shows a difference is named with its contender, the worse ones first, also if the
+    headline's metric shows none; what is too noisy to say is not."""
+    run = make_record({"a": [100.0] * 6, "fast": around(200), "slow": around(50), "same": [100.0] * 6})
+    text = answer(run)
+    assert (
+        text.index("fast serves 2.00x") < text.index("Worse: slow in throughput (0.50x), ") < text.index("Better: fast")
+    )
+    assert "same" not in text
+    rounds = [
+        msgspec.structs.replace(
+            each,
+            measurements=[
+                msgspec.structs.replace(it, pss_bytes=240_000_000) if it.profile == "b" else it
+                for it in each.measurements
+            ],
+        )
+        for each in make_record({"a": [100.0] * 6, "b": [100.0] * 6}).rounds
+    ]
+    run = make_record({"a": [100.0] * 6, "b": [100.0] * 6})
+    one, two = run.summary
+    heavy = msgspec.structs.replace(two, comparisons=verdict.comparisons(rounds, "b", "a"))
+    text = answer(msgspec.structs.replace(run, summary=[one, heavy]))
+    assert text.startswith("No difference shown: ")
+    assert text.endswith("(4 times out of 5). Worse: b in PSS (2.00x).")
+    assert "Worse" not in answer(make_record({"a": [100.0] * 6, "b": around(100, 0.8)}))
 
 
 def test_no_difference_and_too_noisy(make_record: MakeRecord) -> None:
@@ -63,7 +95,7 @@ def test_the_open_model_is_about_latency(make_record: MakeRecord) -> None:
     """The lowest p99 is the best; a difference below a factor of two is a percentage."""
     run = make_record({"a": [300.0] * 6, "b": around(600), "c": around(400)}, workload=OPEN)
     assert answer(run).startswith("b has 50 % lower p99 (0.50x, 0.49")
-    assert answer(run).endswith(") than a.")
+    assert ") than a. Better: b in " in answer(run)
     slower = answer(make_record({"a": [300.0] * 6, "b": around(250)}, workload=OPEN))
     assert slower.startswith("b has 20 % higher p99 (1.20x, ")
     assert answer(make_record({"a": [300.0] * 6, "b": around(100)}, workload=OPEN)).startswith("b has 3.00x (")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from bookstore.lab.analysis import scalability
@@ -9,7 +10,7 @@ from bookstore.lab.analysis import sweep_grid as grids
 from bookstore.lab.analysis.scalability import Scalability
 from bookstore.lab.analysis.sweep_grid import Grid, best_cell, fit_law
 from bookstore.lab.analysis.verdict import METRICS
-from bookstore.lab.record.run_record import Comparison, Interval, Run, Status, Summary
+from bookstore.lab.record.run_record import Comparison, Interval, Metric, Run, Status, Summary
 from bookstore.lab.report.table import MARKS, NAMES, align, format_range, headline_metric, three_digits, wrap
 
 _DASH: Final = "\N{EN DASH}"
@@ -22,8 +23,8 @@ _PREFIXES: Final[dict[Status, str]] = {
 
 
 def answer(run: Run) -> str:
-    """The best contender relative to the baseline and its costs, in one sentence; for a sweep, its best cell. The
-    status comes first unless the run is complete."""
+    """The best contender relative to the baseline and its costs, then every other difference that was shown, the worse
+    ones first; for a sweep, its best cell. The status comes first unless the run is complete."""
     grid = grids.grid_of(run)
     if grid and (cell := best_cell(run)):
         return _PREFIXES[run.status] + _best_cell(grid, cell)
@@ -45,14 +46,36 @@ def _best_contender(run: Run, baseline: Summary) -> str:
     choose = max if metric == "throughput_per_s" else min
     comparison, contender = choose(compared, key=lambda pair: pair[0].ratio.estimate)
     fact = _relation(comparison, contender.profile, baseline.profile) + _costs(contender, baseline)
+    others = _other_differences(run, contender.profile, metric)
     if comparison.verdict == "no difference shown":
         return (
             f"No difference shown: {fact}; a difference of {_percent(comparison.smallest_effect_ratio or 0)} or more "
-            f"would probably have shown (4 times out of 5)."
+            f"would probably have shown (4 times out of 5).{others}"
         )
     if comparison.verdict == "too noisy to say":
-        return f"Too noisy to say: {fact}; add rounds."
-    return f"{fact}."
+        return f"Too noisy to say: {fact}; add rounds.{others}"
+    return f"{fact}.{others}"
+
+
+def _other_differences(run: Run, stated_profile: str, stated: Metric) -> str:
+    """` Worse: b in p99 (1.40x) and PSS (1.20x). Better: c in throughput (1.31x).`: all verdicts that show a difference
+    to the baseline, without the one that is `stated`."""
+    sides: dict[str, list[str]] = {"Worse": [], "Better": []}
+    for one in run.summary:
+        figures: dict[str, list[str]] = {"Worse": [], "Better": []}
+        for it in one.comparisons:
+            if it.verdict not in MARKS and (one.profile, it.metric) != (stated_profile, stated):
+                side = "Worse" if it.verdict in {"slower", "more"} else "Better"
+                figures[side].append(f"{NAMES[it.metric]} ({three_digits(it.ratio.estimate)}x)")
+        for side, found in figures.items():
+            if found:
+                sides[side].append(f"{one.profile} in {_enumerate(found)}")
+    return "".join(f" {side}: {'; '.join(found)}." for side, found in sides.items() if found)
+
+
+def _enumerate(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _relation(comparison: Comparison, contender: str, baseline: str) -> str:
