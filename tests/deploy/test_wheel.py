@@ -59,5 +59,5 @@ def test_installed_package(wheel: Path, tmp_path: Path) -> None:
     )
     location, versions, workloads = result.stdout.splitlines()
     assert location.startswith(str(tmp_path))
-    assert versions == "default ['0001', '0002']"
+    assert versions == "default ['0001', '0002', '0003']"
     assert workloads == str(tmp_path / "bookstore" / "shipped" / "workloads")

@@ -8,7 +8,7 @@ from bookstore.config import validation
 from bookstore.config.validation import SourceValues, Violations
 from bookstore.profile import layers
 from bookstore.profile.engine_profile import EngineProfile
-from bookstore.profile.rules import REMARKS, check_combinations, override
+from bookstore.profile.rules import REMARKS, check_combinations, merge_layer
 
 
 def load(spec: str) -> EngineProfile:
@@ -37,7 +37,7 @@ def places(spec: str) -> dict[str, str]:
 def _entries(spec: str, violations: Violations) -> SourceValues:
     entries: SourceValues = {}
     for layer in layers.layers(spec, violations):
-        entries = override(entries, layer)
+        entries = merge_layer(entries, layer)
     return entries
 
 

@@ -21,7 +21,7 @@ def _forbid_unlimited(number: int) -> Callable[[object], str | None]:
 REMARKS: Final = {"pool_size": _forbid_unlimited(0), "max_overflow": _forbid_unlimited(-1)}
 
 
-def override(farther: SourceValues, nearer: SourceValues) -> SourceValues:
+def merge_layer(farther: SourceValues, nearer: SourceValues) -> SourceValues:
     """Return `farther` overridden by `nearer`.
 
     Keys that `nearer`'s driver, pool or pooler makes meaningless are not inherited: `article-sync@driver=asyncpg` has

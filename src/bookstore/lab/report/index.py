@@ -15,7 +15,7 @@ from bookstore.lab.report import standalone_html
 
 FILE: Final = "index.html"
 
-_SCRIPTS: Final = ("elements.js", "likeness.js", "index.js")
+_SCRIPTS: Final = ("elements.js", "run_differences.js", "index.js")
 
 
 class Entry(msgspec.Struct, frozen=True):
