@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: RUF001 - letters that look alike are the subject
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -30,6 +31,9 @@ BOOKS = {
     8: ("100% <Wolf> & AT&T: C++ a_b c\\d 'e' f|g h!i (j)", []),
     9: ("978-0-439-02348-1 is its number", []),
     10: ("Ünïcödé", ["Zoë Ångström"]),
+    15: ("Ender’s Game", []), 16: ("Europe 1914–1918: an e‑mail", []), 17: ("Email for two", []),
+    18: ("ノルウェイの森", ["村上春樹"]), 19: ("京都と東京", []), 20: ("해리 포터", []),
+    21: ("แฮร์รี่ พอตเตอร์", []), 22: ("東京都", []),
     11: ("Common one", []), 12: ("Common two", []), 13: ("Common three", []), 14: ("Common common", []),
 }  # fmt: skip
 
@@ -78,7 +82,8 @@ def matching_ids(session: Session, q: str, **parameters: Any) -> list[int]:
         ("J.R.R. Tolkien", {1, 2}), ("j r r tolkien", {1, 2}), ("J. R. R. Tolkien", {1, 2}),
         ("misérables", {4}), ("miserables", {4}), ("mise\N{COMBINING ACUTE ACCENT}rables", {4}), ("MISÉRABLES", {4}),
         ("unicode", {10}), ("zoe angstrom", {10}), ("Zo\N{LATIN SMALL LETTER E WITH DIAERESIS} ängström", {10}),
-        ("catch 22", {5}), ("catch-22", {5}), ("Catch_22", {5}), ("22", {5}), ("swim-two-birds", {6}), ("two", {6, 12}),
+        ("catch 22", {5}), ("catch-22", {5}), ("Catch_22", {5}), ("22", {5}), ("swim-two-birds", {6}),
+        ("two", {6, 12, 17}),
         ("o'brien", {6}), ("O\N{RIGHT SINGLE QUOTATION MARK}Brien", {6}), ("brien", {6}),
         ("война", {7}), ("ВОЙНА", {7}), ("толстой мир", {7}),
         ("978-0-439-02348-1", {9}), ("439 02348", {9}), ("wolf", {8}), ("AT&T", {8}), ("at", {6, 8}),
@@ -88,6 +93,47 @@ def test_words(session: Session, q: str, books: set[int]) -> None:
     """All words must occur in the title or in names, regardless of accents, case and hyphens."""
     assert set(matching_ids(session, q)) == books
     assert page(session, q=q, total=True, limit=1)["total"] == len(books)
+
+
+@pytest.mark.parametrize(
+    ("q", "books"),
+    [
+        ("ender's game", {15}), ("ender’s game", {15}), ("enders game", {15}), ("“Ender”", {15}), ("ｅｎｄｅｒ", {15}),
+        ("1918", {16}), ("1914-1918", {16}), ("1914–1918", {16}), ("EUROPE — 1914", {16}),
+        ("e-mail", {16, 17}), ("e‐mail", {16, 17}), ("email", {16, 17}), ("e mail", {16}),
+        ("jrr tolkien", {1}), ("obrien", {6}), ("o brien", {6}), ("catch22", {5}), ("ca\u00adtch\u200b 22", {5}),
+    ],
+)  # fmt: skip
+def test_typography(session: Session, q: str, books: set[int]) -> None:
+    """Typographic punctuation equals ASCII punctuation, and parts of a compound are found in the compound."""
+    assert set(matching_ids(session, q)) == books
+
+
+@pytest.mark.parametrize(
+    ("q", "books"),
+    [
+        ("ノルウェイ", {18}), ("ウェイの", {18}), ("森", {18}), ("の森", {18}), ("ﾉﾙｳｪｲ", {18}),
+        ("ノルウェイ 村上", {18}), ("春樹", {18}), ("森ノ", set()), ("ノウ", set()),
+        ("東京", {19, 22}), ("東京都", {22}), ("京都", {19, 22}), ("都", {19, 22}),
+        ("포터", {20}), ("터", {20}), ("พอต", {21}), ("common ノルウェイ", set()),
+    ],
+)  # fmt: skip
+def test_parts_of_unspaced_text(session: Session, q: str, books: set[int]) -> None:
+    """In scripts without spaces a part of a title or name is found, and only where its characters are together."""
+    assert set(matching_ids(session, q)) == books
+
+
+def test_parts_of_unspaced_text_use_the_index(session: Session) -> None:
+    """A part is looked up in the index of documents; the table is not read for it."""
+    query = search.interpret(session, "ノルウェイ")[0].query
+    session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+    plan = "\n".join(
+        session.scalars(
+            sa.text("EXPLAIN SELECT book_id FROM book_document WHERE document @@ CAST(:query AS tsquery)"),
+            {"query": query},
+        )
+    )
+    assert "Bitmap Index Scan on ix_book_document_document" in plan
 
 
 @pytest.mark.parametrize(

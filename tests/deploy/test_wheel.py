@@ -59,5 +59,6 @@ def test_installed_package(wheel: Path, tmp_path: Path) -> None:
     )
     location, versions, workloads = result.stdout.splitlines()
     assert location.startswith(str(tmp_path))
-    assert versions == "default ['0001', '0002', '0003']"
+    revisions = sorted(path.stem.partition("_")[0] for path in (ROOT / "migrations/versions").glob("*.py"))
+    assert versions == f"default {revisions}"
     assert workloads == str(tmp_path / "bookstore" / "shipped" / "workloads")

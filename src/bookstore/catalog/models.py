@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0004"
 """The newest migration. A test checks that it matches the newest file in migrations/versions."""
 
 VERSION_TABLE: Final = "schema_version"
@@ -80,10 +80,15 @@ search_word = Table(
     "search_word",
     IdentityBase.metadata,
     Column("word", String, primary_key=True),
-    Index("ix_search_word_word", "word", postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"}),
+    Index(
+        "ix_search_word_spelling",
+        func.spelling(text("word")).label("spelling"),
+        postgresql_using="gin",
+        postgresql_ops={"spelling": "gin_trgm_ops"},
+    ),
 )
 """Every word of the documents, for finding similar words by trigrams. Words of deleted books stay; they match
-nothing."""
+nothing. Parts of text without spaces, as in Japanese, are not among them."""
 
 idempotency = Table(
     "idempotency",

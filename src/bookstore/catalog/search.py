@@ -1,12 +1,13 @@
 """Full-text search: finds the books that contain all words, ranks them, and maintains the search documents.
 
+The words of titles, names and queries come from one SQL function, `search_terms` of migration 0004.
+
 A word that no book contains is replaced by the most similar known words, compared by trigrams. A typing error costs
 one lookup in the vocabulary, however many books there are.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Annotated, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -24,9 +25,10 @@ MAX_SIMILAR_WORDS: Final = 4
 """Known words that can replace an unknown one."""
 
 
-# Validates cursors, which clients can forge: `('word' | 'like') & ('other')`, with quotes and backslashes doubled.
+# Validates cursors, which clients can forge: `('word' | 'like') & ('ab' <2> 'cd' <1> 'de')`, with quotes and
+# backslashes doubled.
 _WORD: Final = r"'(?:[^'\\\x00]|''|\\\\){1,400}'"
-_TERM: Final = rf"\({_WORD}(?: \| {_WORD})*\)"
+_TERM: Final = rf"\({_WORD}(?: (?:\||<[12]>) {_WORD})*\)"
 _TSQUERY: Final = rf"\A(?:{_TERM}(?: & {_TERM})*)?\Z"
 
 
@@ -37,19 +39,38 @@ class Interpretation(NamedTuple):
     is_common: bool
 
 
+# A part of a compound is also found in the compound: e-mail means (e | email) & (mail | email). Text without spaces
+# means a phrase: every second pair of letters, and the last one.
 _INTERPRET: Final = sa.text(rf"""
-    WITH asked AS (SELECT unnest(tsvector_to_array(search_words(:text))) AS word),
-    known AS (SELECT asked.word, search_word.word AS meant FROM asked LEFT JOIN search_word USING (word)),
+    WITH asked AS (SELECT *, count(*) OVER (PARTITION BY token) AS size FROM search_terms(:text)),
+    words AS (
+        SELECT word, compound, (
+            SELECT array_agg(search_word.word) FROM search_word WHERE search_word.word IN (asked.word, asked.compound)
+        ) AS known FROM asked WHERE NOT is_unspaced GROUP BY word, compound
+    ),
     meant AS (
-        SELECT known.word, coalesce(known.meant, likest.word, known.word) AS meant FROM known LEFT JOIN LATERAL (
-            SELECT search_word.word FROM search_word WHERE known.meant IS NULL AND search_word.word % known.word
-            AND abs(length(search_word.word) - length(known.word)) <= 2
-            ORDER BY similarity(search_word.word, known.word) DESC, search_word.word LIMIT {MAX_SIMILAR_WORDS}
+        SELECT words.word, compound, coalesce(likest.word, words.word) AS meant FROM words LEFT JOIN LATERAL (
+            SELECT unnest(known) AS word
+            UNION ALL (
+                SELECT search_word.word FROM search_word, spelling(words.word) AS spelled
+                WHERE known IS NULL AND spelling(search_word.word) % spelled
+                AND abs(length(search_word.word) - length(words.word)) <= 2
+                AND (search_word.word = spelling(search_word.word)) = (words.word = spelled)
+                ORDER BY similarity(spelling(search_word.word), spelled) DESC, search_word.word COLLATE "C"
+                LIMIT {MAX_SIMILAR_WORDS}
+            )
         ) AS likest ON true
+    ),
+    pairs AS (
+        SELECT token, place, word, place - lag(place) OVER (PARTITION BY token ORDER BY place) AS distance FROM asked
+        WHERE is_unspaced AND (place % 2 = 1 AND place < size OR place = size - 1 OR size = 1)
     ),
     terms AS (
         SELECT string_agg('''' || replace(replace(meant, '\', '\\'), '''', '''''') || '''', ' | ') AS term
-        FROM meant GROUP BY word
+        FROM meant GROUP BY word, compound
+        UNION ALL
+        SELECT string_agg(coalesce(' <' || distance || '> ', '') || '''' || word || '''', '' ORDER BY place)
+        FROM pairs GROUP BY token
     ),
     whole AS (SELECT coalesce(string_agg('(' || term || ')', ' & '), '') AS query FROM terms)
     SELECT query, (
@@ -63,8 +84,7 @@ _QUERY: Final = sa.cast(sa.bindparam("query", type_=sa.Text), TSQUERY)
 
 def interpret(session: Session, text: str) -> tuple[Interpretation, str]:
     """Return the query for `text` and the state of the database. A text without words matches no book."""
-    composed = unicodedata.normalize("NFC", text)  # like the catalogue: a combining accent would end a word
-    query, is_common, state = session.execute(_INTERPRET, {"text": composed}).one()
+    query, is_common, state = session.execute(_INTERPRET, {"text": text}).one()
     return Interpretation(query, is_common), state
 
 
@@ -98,7 +118,7 @@ _REFRESH: Final = sa.text("""
         WHERE book_document.document IS DISTINCT FROM excluded.document
         RETURNING document
     )
-    INSERT INTO search_word SELECT DISTINCT unnest(tsvector_to_array(document)) AS word FROM fresh
+    INSERT INTO search_word SELECT DISTINCT word FROM fresh, search_vocabulary(document) AS word
     ORDER BY word ON CONFLICT DO NOTHING""").bindparams(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))
 
 

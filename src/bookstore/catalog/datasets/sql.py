@@ -130,5 +130,5 @@ ADD_DOCUMENTS: Final[LiteralString] = """
         FROM load_row WHERE same_as IS NULL ORDER BY row
         RETURNING document
     )
-    INSERT INTO search_word SELECT DISTINCT unnest(tsvector_to_array(document)) AS word FROM added
+    INSERT INTO search_word SELECT DISTINCT word FROM added, search_vocabulary(document) AS word
     ORDER BY word ON CONFLICT DO NOTHING"""
