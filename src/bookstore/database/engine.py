@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from bookstore.database import session_settings
 from bookstore.database.url import for_driver
 from bookstore.profile.engine_profile import EngineProfile
 
@@ -47,14 +48,19 @@ def engine_arguments(profile: EngineProfile, url: sa.URL) -> dict[str, Any]:
     }
 
 
+def listen(engine: sa.Engine, profile: EngineProfile) -> None:
+    """Add what the arguments of `engine` cannot express: psycopg's session settings behind a pooler."""
+    if profile.behind_pooler and profile.driver != "asyncpg":
+        sa.event.listen(engine, "connect", lambda connection, _: session_settings.apply(connection))
+
+
 def _server_settings(profile: EngineProfile) -> dict[str, str]:
     """Return the startup parameters of a session. PgBouncer rejects parameters that it does not track, so behind it
-    the timeouts have to come from its connect_query or from the role."""
+    the others have to come from its connect_query or from the role."""
     if profile.behind_pooler:
-        # PgBouncer compares strings: for asyncpg's own 'utf-8' it would SET the encoding before each transaction.
-        return {"timezone": "UTC", "client_encoding": "UTF8"}
+        return dict(session_settings.TRACKED)
     return {
-        "timezone": "UTC",  # the API's time zone
+        **session_settings.SETTINGS,
         "statement_timeout": f"{profile.statement_timeout * 1000:.0f}",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000}",
     }
@@ -77,15 +83,15 @@ def _psycopg_arguments(profile: EngineProfile) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": application_name(profile),
+        "client_encoding": session_settings.SETTINGS["client_encoding"],
         # How libpq detects a dead peer; in seconds, the last one in milliseconds.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
-    if not profile.behind_pooler:  # PgBouncer rejects `options`; its own settings have to set the time zone
-        settings = _server_settings(profile).items()
-        arguments["options"] = " ".join(f"-c {key}={value}" for key, value in settings)
+    if not profile.behind_pooler:  # PgBouncer rejects `options`; see listen()
+        arguments["options"] = session_settings.startup_options(_server_settings(profile))
     if not profile.prepared_statements:
         arguments["prepare_threshold"] = None
     if not profile.is_sync:

@@ -9,15 +9,15 @@ import psycopg
 import sqlalchemy as sa
 
 from bookstore.database import budget, pooler
+from bookstore.database.connection import connect, unreachable
 from bookstore.database.pooler import Limits
-from bookstore.database.url import conninfo, location
+from bookstore.database.session_settings import UNTRACKED
+from bookstore.database.url import location
 from bookstore.exceptions import ConfigurationError
 from bookstore.profile.engine_profile import EngineProfile
 
-_SETTINGS: Final = """
-    SELECT name, setting FROM pg_settings
-    WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'TimeZone')
-"""
+_TIMEOUTS: Final = ("statement_timeout", "idle_in_transaction_session_timeout")
+_SETTINGS: Final = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
 
 
 class ServerProbe(NamedTuple):
@@ -36,18 +36,17 @@ class ServerProbe(NamedTuple):
 
 
 def probe(url: sa.URL) -> ServerProbe:
-    """Probe the server at `url`. Raises ConfigurationError if it cannot be reached."""
+    """Probe the server at `url`. Raises ConfigurationError if it cannot be reached or its encoding is not UTF8."""
     try:
-        with psycopg.connect(conninfo(url), autocommit=True, connect_timeout=3, prepare_threshold=None) as connection:
+        with connect(url, autocommit=True) as connection:
             row = connection.execute(budget.CAPACITY_SQL.encode()).fetchone()
             assert row
             capacity = budget.ServerCapacity(*row)
             if not pooler.is_pooled(connection):
                 return ServerProbe(location(url), capacity)
-            settings: dict[str, str] = dict(connection.execute(_SETTINGS.encode()).fetchall())
+            settings: dict[str, str] = dict(connection.execute(_SETTINGS, [[*_TIMEOUTS, *UNTRACKED]]).fetchall())
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigurationError(f"database {location(url)}: cannot be reached: {reason}") from None
+        raise unreachable(url, error) from None
     limits = pooler.limits(url)
     if isinstance(limits, Limits):
         # The pooler's open sessions are part of what it may open. `in_use` already excludes ours.
@@ -90,8 +89,9 @@ def _pooler_remarks(profile: EngineProfile, server: ServerProbe) -> Iterator[str
         yield f"statement_timeout is {actual} behind the pooler, but {limit_ms} ms in the profile; {how}"
     if not int(server.settings["idle_in_transaction_session_timeout"]):
         yield f"idle_in_transaction_session_timeout is none: a lost client would keep its session; {how}"
-    if profile.driver != "asyncpg" and (zone := server.settings["TimeZone"]) != "UTC":
-        yield f"timezone is {zone} behind the pooler, and responses use it; set timezone=UTC in [databases]"
+    for name, wanted in UNTRACKED.items():
+        if (actual := server.settings.get(name, wanted)) != wanted:
+            yield f"{name} is {actual} behind the pooler, but the service needs {wanted}; {how}"
 
 
 def check_budget(profile: EngineProfile, server: ServerProbe) -> None:

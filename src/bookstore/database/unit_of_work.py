@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from bookstore.database import sqlstate
-from bookstore.database.engine import CONNECT_TIMEOUT_S, engine_arguments
+from bookstore.database.engine import CONNECT_TIMEOUT_S, engine_arguments, listen
 from bookstore.exceptions import ApiError
 from bookstore.profile.engine_profile import EngineProfile
 
@@ -124,6 +124,7 @@ class AsyncDatabase(Database):
     def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
         super().__init__(profile)
         engine = create_async_engine(**engine_arguments(profile, url))
+        listen(engine.sync_engine, profile)
         self._reading = engine
         self._writing = _transactional(engine)
 
@@ -159,6 +160,7 @@ class ThreadedDatabase(Database):
     def __init__(self, profile: EngineProfile, url: sa.URL) -> None:
         super().__init__(profile)
         engine = sa.create_engine(**engine_arguments(profile, url))
+        listen(engine, profile)
         self._engine = engine
         self._reading = sessionmaker(engine, expire_on_commit=False)
         self._writing = sessionmaker(_transactional(engine), expire_on_commit=False)

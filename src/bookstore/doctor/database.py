@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bookstore.database import budget, preflight, sqlstate
+from bookstore.database.connection import connect
 from bookstore.database.unit_of_work import make_database
-from bookstore.database.url import conninfo, location
+from bookstore.database.url import location
 from bookstore.doctor import role, tables
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import TIMED_OUT, Finding, error_findings, run_check
@@ -40,16 +41,9 @@ def examine(case: Case) -> Iterator[Finding]:
         return
     try:
         began = time.monotonic()
-        connection = psycopg.connect(
-            conninfo(url),
-            autocommit=True,
-            connect_timeout=3,
-            application_name="bookstore/doctor",
-            prepare_threshold=None,  # a pooler may be in between
-        )
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[0]
-        yield Finding("problem", "database", f"database {location(url)}: cannot be reached: {reason}", HOW_TO_REACH)
+        connection = connect(url, autocommit=True, application_name="bookstore/doctor")
+    except ConfigurationError as error:
+        yield from _unusable(error)
         return
     took_ms = (time.monotonic() - began) * 1000
     yield Finding("ok", "database", f"{location(url)}: connected as {connection.info.user} in {took_ms:.0f} ms")
@@ -66,6 +60,11 @@ def examine(case: Case) -> Iterator[Finding]:
 HOW_TO_REACH: Final = "start it, or set DATABASE_URL to its address (percent-encode the password)"
 
 
+def _unusable(error: ConfigurationError) -> Iterator[Finding]:
+    for finding in error_findings("database", error):
+        yield msgspec.structs.replace(finding, do=finding.do or HOW_TO_REACH)
+
+
 def _run_read_only(check: Check, connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
     with connection.transaction():
         connection.execute("SET TRANSACTION READ ONLY")
@@ -79,8 +78,7 @@ def _budget(case: Case) -> Iterator[Finding]:
     try:
         probe = preflight.probe(case.url)
     except ConfigurationError as error:
-        for finding in error_findings("database", error):
-            yield msgspec.structs.replace(finding, do=finding.do or HOW_TO_REACH)
+        yield from _unusable(error)
         return
     remarks = preflight.check_pooler(case.profile, probe)  # its ConfigurationError is a problem whatever the budget
     try:
@@ -142,7 +140,7 @@ def _limits(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding
 def _clock(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
     before = time.time()
     row = connection.execute(
-        "SELECT extract(epoch FROM clock_timestamp())::float8, current_setting('TimeZone')"
+        "SELECT extract(epoch FROM clock_timestamp())::float8, reset_val FROM pg_settings WHERE name = 'TimeZone'"
     ).fetchone()
     after = time.time()
     assert row
@@ -161,12 +159,6 @@ def _clock(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
 def clock_difference_s(before: float, there: float, after: float) -> float:
     """Return by how many seconds a remote clock is off that showed `there` between `before` and `after`."""
     return max(before - there, there - after, 0.0)
-
-
-def _encoding(connection: psycopg.Connection[Any], _: Case) -> Iterator[Finding]:
-    encoding = connection.info.parameter_status("server_encoding")
-    if encoding != "UTF8":
-        yield Finding("warning", "database", f"its encoding is {encoding}", "recreate it with ENCODING 'UTF8'")
 
 
 def _tls(connection: psycopg.Connection[Any], case: Case) -> Iterator[Finding]:
@@ -228,7 +220,6 @@ def _select_version(session: Session) -> str | None:
 
 CHECKS: Final[dict[str, Check]] = {
     "version": _version,
-    "encoding": _encoding,
     "schema": tables.schema,
     "extensions": tables.extensions,
     "indexes": tables.indexes,

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from bookstore.catalog import models
+from bookstore.database.session_settings import overridden
 from bookstore.doctor.case import Case
 from bookstore.doctor.finding import Finding
 
@@ -56,12 +57,14 @@ def settings(connection: psycopg.Connection[Any], case: Case) -> Iterator[Findin
         " AND (setdatabase = 0 OR datname = current_database())"
     ).fetchall()
     if rows:
-        overridden = "; statement_timeout (profile) and idle_in_transaction_session_timeout (service) are overridden"
+        ours = overridden([text.partition("=")[0] for (text,) in rows])
+        if not case.profile.behind_pooler:
+            ours = ["statement_timeout (profile)", "idle_in_transaction_session_timeout (service)", *ours]
         yield Finding(
             "note",
             "timeouts",
             f"set by ALTER ROLE or ALTER DATABASE: {', '.join(sorted(_mask_setting(text) for (text,) in rows))}"
-            + ("" if case.profile.behind_pooler else overridden),
+            + (f"; overridden: {', '.join(ours)}" if ours else ""),
         )
 
 

@@ -29,7 +29,8 @@ from bookstore.catalog.datasets.parsing.options import (
 )
 from bookstore.catalog.datasets.report import describe_format, format_lines
 from bookstore.cli import atomic_file
-from bookstore.database.url import conninfo, location, psycopg_url
+from bookstore.database.connection import connect
+from bookstore.database.url import location, psycopg_url
 from bookstore.exceptions import ConfigurationError
 
 APPLICATION_NAME = f"bookstore/catalog/{os.getpid()}"
@@ -165,12 +166,7 @@ def _connection() -> Iterator[psycopg.Connection[Any]]:
     Raises ConfigurationError if the connection fails or the role lacks a privilege.
     """
     url = psycopg_url()
-    try:
-        # Behind PgBouncer a prepared statement would stay in a session that other clients use next.
-        connection = psycopg.connect(conninfo(url), application_name=APPLICATION_NAME, prepare_threshold=None)
-    except psycopg.OperationalError as error:
-        raise ConfigurationError(f"cannot connect to {location(url)}: {str(error).strip()}") from None
-    with connection:
+    with connect(url, application_name=APPLICATION_NAME) as connection:
         try:
             yield connection
         except psycopg.errors.InsufficientPrivilege as error:

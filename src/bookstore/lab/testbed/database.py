@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from bookstore.database import embedded, migrations
-from bookstore.database.url import conninfo
+from bookstore.database.connection import open_connection
 from bookstore.lab.record.run_record import Catalogue
 from bookstore.reaper import Reaper
 
@@ -121,7 +121,7 @@ def filled_database(server: Server, fill: Fill) -> Iterator[BenchmarkDatabase]:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
     migrations.upgrade(server.url(TEMPLATE).set(drivername="postgresql+psycopg"))
-    with psycopg.connect(conninfo(server.url(TEMPLATE))) as filling:
+    with open_connection(server.url(TEMPLATE)) as filling:
         catalogue = fill(filling)
     with connect(server, TEMPLATE) as connection:
         connection.execute("VACUUM (FREEZE, ANALYZE)")
@@ -133,7 +133,7 @@ def filled_database(server: Server, fill: Fill) -> Iterator[BenchmarkDatabase]:
 
 def connect(server: Server, database: str = "postgres") -> psycopg.Connection:
     """Open an autocommit session of the lab."""
-    return psycopg.connect(conninfo(server.url(database)), autocommit=True, application_name=APPLICATION)
+    return open_connection(server.url(database), autocommit=True, application_name=APPLICATION, prepare_threshold=5)
 
 
 def _version(connection: psycopg.Connection) -> str:

@@ -145,7 +145,7 @@ def _write_config(folder: Path, server: sa.URL, settings: Mapping[str, str], con
     quoted = connect_query.replace("'", "''")
     lines = [
         "[databases]",
-        f"* = host={server.query['host']} port={server.query['port']} timezone=UTC connect_query='{quoted}'",
+        f"* = host={server.query['host']} port={server.query['port']} connect_query='{quoted}'",
         "[pgbouncer]",
         "listen_addr =",
         f"listen_port = {PORT}",
