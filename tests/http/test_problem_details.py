@@ -247,7 +247,7 @@ async def test_overload(shared_url: sa.URL, driver: Driver, observer: Observer) 
 
 @pytest.mark.parametrize(
     "statement",
-    ["SELECT 1/0 + length(:secret)", "SELECT no_such_column, :secret", "SELECT cast(:secret AS int)", "SELEKT :secret"],
+    ["SELECT 1/0 + length(:secret)", "SELECT cast(:secret AS int)", "SELEKT :secret"],
 )
 async def test_bug(shared_url: sa.URL, driver: Driver, statement: str, caplog: pytest.LogCaptureFixture) -> None:
     """A bug is 500 and logged once with its traceback; neither body nor log contains parameter values."""
@@ -295,9 +295,9 @@ async def test_log_has_no_parameters(shared_url: sa.URL, driver: Driver, caplog:
     """The traceback of a failed statement shows the statement, never its parameters."""
     async with served(shared_url, driver) as client:
         with caplog.at_level(logging.WARNING):
-            answer = await sql(client, "SELECT no_such_column, :secret", secret=CANARY)
+            answer = await sql(client, "SELECT 1 / 0, :secret", secret=CANARY)
     assert answer.status_code == 500
-    assert "no_such_column" in caplog.text
+    assert "SELECT 1 / 0" in caplog.text
     assert CANARY not in caplog.text
 
 

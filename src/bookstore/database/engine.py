@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from time import monotonic
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from bookstore.database import session_settings
+from bookstore.database import session_settings, sqlstate
 from bookstore.database.url import for_driver
 from bookstore.profile.engine_profile import EngineProfile
 
@@ -17,6 +18,10 @@ ABANDON_AFTER_S: Final = 1.0
 """The time after the server's statement_timeout at which the client gives up on a silent socket."""
 IDLE_IN_TRANSACTION_S: Final = 10
 """How long PostgreSQL tolerates an idle session in an open transaction before it ends the session."""
+
+RENEW_AFTER_S: Final = 1.0
+"""The age from which a stale connection makes the pool renew all of them: writes to a server that stays read-only
+then cost a reconnect each, and the readers at most one per second."""
 
 
 def application_name(profile: EngineProfile) -> str:
@@ -49,9 +54,23 @@ def engine_arguments(profile: EngineProfile, url: sa.URL) -> dict[str, Any]:
 
 
 def listen(engine: sa.Engine, profile: EngineProfile) -> None:
-    """Add what the arguments of `engine` cannot express: psycopg's session settings behind a pooler."""
+    """Add what the arguments of `engine` cannot express: psycopg's session settings behind a pooler, and the end of
+    connections that can only fail from now on."""
+    sa.event.listen(engine, "connect", _note_opening)
+    sa.event.listen(engine, "handle_error", _drop_stale)
     if profile.behind_pooler and profile.driver != "asyncpg":
         sa.event.listen(engine, "connect", lambda connection, _: session_settings.apply(connection))
+
+
+def _note_opening(_: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+    record.info["opened_s"] = monotonic()
+
+
+def _drop_stale(context: sa.ExceptionContext) -> None:
+    """Drop a stale connection, and with it the pool's others if they can be as old as its reason."""
+    if context.connection is not None and sqlstate.is_stale(context.original_exception):
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = monotonic() - context.connection.info["opened_s"] > RENEW_AFTER_S
 
 
 def _server_settings(profile: EngineProfile) -> dict[str, str]:
@@ -100,14 +119,16 @@ def _psycopg_arguments(profile: EngineProfile) -> dict[str, Any]:
 
 
 async def _connect_asyncpg(*arguments: Any, **options: Any) -> Any:
-    """Call asyncpg's connect(). A missing Unix socket means that the server is down, so it raises
-    ConnectionRefusedError."""
+    """Call asyncpg's connect(). Whatever the operating system or TLS reports (no socket, no route, a certificate that
+    is not trusted), the server cannot be reached, so it raises ConnectionError."""
     import asyncpg  # noqa: PLC0415 - psycopg deployments need no asyncpg in memory
 
     try:
         return await asyncpg.connect(*arguments, **options)
-    except FileNotFoundError as error:
-        raise ConnectionRefusedError(*error.args) from error
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise ConnectionError(*error.args) from error
 
 
 async def _connect_psycopg(*arguments: Any, **options: Any) -> Any:

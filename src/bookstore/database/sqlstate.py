@@ -8,8 +8,23 @@ from typing import Final
 
 import sqlalchemy as sa
 
+_SCHEMA: Final = ("db_unavailable", "The database's schema does not match this version.")
+_CHANGED: Final = ("db_unavailable", "The database's schema has changed.")
 # SQLSTATE, or its class of two characters, to (code of PROBLEM_TYPES, detail for the client).
 _SERVER_PROBLEMS: Final = {
+    "42P01": _SCHEMA,  # no such table
+    "42703": _SCHEMA,  # no such column
+    "42883": _SCHEMA,  # no such function
+    "42704": _SCHEMA,  # no such type, text search configuration …
+    "42725": _SCHEMA,  # several such functions
+    "42804": _SCHEMA,  # a column has another type
+    "42809": _SCHEMA,  # a table is a view …
+    "42P10": _SCHEMA,  # ON CONFLICT without its unique index
+    "428C9": _SCHEMA,  # a column became a generated one
+    "23502": _SCHEMA,  # a column is required that this version does not know
+    "3F000": _SCHEMA,  # no such schema
+    "0A000": _CHANGED,  # a prepared statement returned other types when it was planned
+    "26000": _CHANGED,  # a prepared statement was removed
     "57014": ("db_timeout", "The database took too long."),
     "55P03": ("db_timeout", "The database took too long."),
     "40001": ("db_conflict", "Concurrent requests changed the same data."),
@@ -18,9 +33,10 @@ _SERVER_PROBLEMS: Final = {
     "28": ("db_unavailable", "The database cannot be reached."),  # login failed: role or password
     "3D": ("db_unavailable", "The database cannot be reached."),  # no such database
     "53": ("db_unavailable", "The database is out of resources."),
+    "58": ("db_unavailable", "The database is out of order."),  # an error of its disk or operating system
+    "XX": ("db_unavailable", "The database is out of order."),  # corrupt data, or changed during the statement
     "57": ("db_unavailable", "The database cannot be reached."),
     "25": ("db_unavailable", "The database does not accept changes at the moment."),
-    "42P01": ("db_unavailable", "The database's schema does not match this version."),  # no such table
     "42501": ("db_unavailable", "The database denies access to the service."),  # a privilege is missing
 }
 _UNREACHABLE: Final = ("db_unavailable", "The database cannot be reached.")
@@ -34,6 +50,7 @@ _CLIENT_PROBLEMS: Final = {
     "22001": ("invalid_body", "A text is too long."),
     "22003": ("invalid_body", "A number is too large."),
     "54000": ("invalid_body", "A text has too many words, or too long ones, for the search index."),
+    "22P05": ("invalid_body", "A text contains a character that cannot be stored."),
     "22021": ("invalid_body", "A text contains a character that cannot be stored."),
 }
 
@@ -51,6 +68,12 @@ def server_problem(error: BaseException) -> tuple[str, str] | None:
         if _is_unreachable(link) or (is_from_driver and isinstance(link, OSError)):
             return _UNREACHABLE
     return None
+
+
+def is_stale(error: BaseException) -> bool:
+    """Whether a new connection may succeed where this one never will: its server became read-only in a failover, or
+    its prepared statements are from before a change of the schema."""
+    return code(error) in {"25006", "0A000", "26000"}
 
 
 def is_transient(error: BaseException) -> bool:
