@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 from urllib.parse import quote
 
 import msgspec
@@ -48,6 +49,17 @@ REJECTED = {
     "wrong sslmode": (f"postgresql://me:{ENCODED}@host/books?sslmode=yes", "sslmode=yes"),
     "port 0 behind": (f"postgresql://me:{ENCODED}@/books?host=h&port=0", "port"),
     "port in words behind": (f"postgresql://me:{ENCODED}@/books?host=h&port=http", "port"),
+    "two hosts": (f"postgresql://me:{ENCODED}@%2Frun/books?host=/tmp", "found a host both before and after the ?"),
+    "several encoded hosts": (f"postgresql://me:{ENCODED}@one%2Ctwo/books", "several"),
+    "several encoded folders": (f"postgresql://me:{ENCODED}@%2Fone%2C%2Ftwo/books", "several values of 'host'"),
+    "system roots, unverified": (
+        f"postgresql://me:{ENCODED}@h/books?sslmode=require&sslrootcert=system",
+        "verify-full",
+    ),
+    "system roots, any name": (
+        f"postgresql://me:{ENCODED}@h/books?sslrootcert=system&sslmode=verify-ca",
+        "verify-full",
+    ),
     "quoted": (f'"postgresql://me:{ENCODED}@host/books"', "not a URL"),
     "password not encoded": (f"postgresql://me:{CANARY}@host/books", "not a URL"),
     "@ not encoded": ("postgresql://me:c4n@ry@host/books", "%40"),
@@ -132,6 +144,33 @@ def test_socket_folder() -> None:
     passed = asyncpg_arguments(url)
     assert (passed["host"], passed["port"]) == ("/var/run/my postgres", 5433)
     assert database_url.location(url) == "books at /var/run/my postgres:5433"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("driver", get_args(Driver))
+@pytest.mark.parametrize("port", ["", ":5432"])
+async def test_socket_folder_as_host(server_url: sa.URL, driver: Driver, port: str) -> None:
+    """A percent-encoded folder in the place of the host connects on every driver, as libpq allows it."""
+    if "host" not in server_url.query:
+        pytest.skip("the server has no Unix socket that is known here")
+    folder = quote(str(server_url.query["host"]), safe="")
+    database = make_database(
+        loader.load(f"default@driver={driver}"), database_url.parse(f"postgresql://postgres@{folder}{port}/postgres")
+    )
+    try:
+        assert await database.run(lambda session: session.scalar(sa.text("SELECT 1"))) == 1
+    finally:
+        await database.stop()
+
+
+def test_encoded_hosts() -> None:
+    """A host is percent-decoded for every driver; a socket's folder keeps port, user and password."""
+    assert asyncpg_arguments(database_url.parse("postgresql://me@my%2Dhost/books"))["host"] == "my-host"
+    url = database_url.parse(f"postgresql://me:{ENCODED}@%2Frun%2Fmy%20postgres:5433/books?sslmode=disable")
+    assert (url.username, url.password, url.database, url.host, url.port) == ("me", CANARY, "books", None, None)
+    assert url.query == {"host": "/run/my postgres", "port": "5433", "sslmode": "disable"}
+    assert conninfo_to_dict(database_url.conninfo(url))["host"] == "/run/my postgres"
+    assert database_url.parse(database_url.conninfo(url)) == url
 
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
@@ -18,6 +19,8 @@ from bookstore.profile.engine_profile import Driver, EngineProfile
 EMBEDDED_DATABASE: Final = "bookstore"
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SYSTEM_ROOTS: Final = "system"
+"""libpq's value of sslrootcert for the machine's own root certificates."""
 _QUERY: Final = ("host", "port", "sslmode", "sslrootcert")
 
 
@@ -61,6 +64,7 @@ def parse(text: str) -> sa.URL:
         raise ConfigurationError(
             f"DATABASE_URL: found the scheme {url.drivername!r}; allowed is postgresql://user:password@host/database"
         )
+    url = _with_decoded_host(url)
     if "," in (url.host or ""):
         raise ConfigurationError("DATABASE_URL: found several hosts; allowed is one")
     if text.partition("?")[0].count("@") > 1:
@@ -78,7 +82,40 @@ def parse(text: str) -> sa.URL:
             raise _port_error(value)
         if key == "sslmode" and value not in _SSL_MODES:
             raise ConfigurationError(f"DATABASE_URL: found sslmode={value}; allowed is {' | '.join(_SSL_MODES)}")
-    return url.set(drivername="postgresql")
+    return _with_verification(url).set(drivername="postgresql")
+
+
+def _with_decoded_host(url: sa.URL) -> sa.URL:
+    """Return `url` with its host percent-decoded as libpq does it, and a socket's folder moved to the query, where
+    every driver finds it."""
+    host = unquote(url.host or "")
+    if not host.startswith("/"):
+        return url.set(host=host or None)
+    if "host" in url.query:
+        raise ConfigurationError("DATABASE_URL: found a host both before and after the ?; allowed is one")
+    port = {} if url.port is None else {"port": str(url.port)}
+    query = {**url.query, "host": host, **port}
+    return sa.URL.create(url.drivername, url.username, url.password, database=url.database, query=query)
+
+
+def _with_verification(url: sa.URL) -> sa.URL:
+    """Return `url` with the sslmode that libpq uses for its sslrootcert, so that every driver does the same."""
+    root, mode = url.query.get("sslrootcert"), url.query.get("sslmode")
+    if root == _SYSTEM_ROOTS and mode not in {None, "verify-full"}:
+        raise ConfigurationError(
+            f"DATABASE_URL: found sslmode={mode} with sslrootcert=system; allowed is verify-full, because anybody can "
+            f"get a certificate that the system trusts"
+        )
+    if root == _SYSTEM_ROOTS:
+        # As a file: the psycopg wheel has an OpenSSL of its own, which looks for them where no machine has any.
+        bundle = ssl.get_default_verify_paths()
+        if bundle.cafile is None:
+            raise ConfigurationError(
+                f"DATABASE_URL: found sslrootcert=system, but no root certificates in {bundle.openssl_cafile}; install "
+                f"ca-certificates, set SSL_CERT_FILE, or set sslrootcert to a file"
+            )
+        return url.update_query_dict({"sslmode": "verify-full", "sslrootcert": bundle.cafile})
+    return url.update_query_dict({"sslmode": "verify-ca"}) if root and mode == "require" else url
 
 
 def _with_password(url: sa.URL, file: Path | None) -> sa.URL:
