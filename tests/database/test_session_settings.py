@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, LiteralString, get_args
 
 import psycopg
 import pytest
@@ -182,6 +182,27 @@ def test_another_encoding_is_refused(foreign_url: sa.URL, file: Path, command: l
     assert f"database {foreign_url.database} at " in message
     assert "its encoding is " in message
     assert "allowed is UTF8; create" in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "command", "reason"),
+    [
+        ("default_transaction_read_only = on", "generate", "in a read-only transaction"),
+        ("default_transaction_read_only = on", "db downgrade", "in a read-only transaction"),
+        ("search_path = nowhere", "db upgrade", "no schema has been selected to create in"),
+        ("role = pg_monitor", "export", "permission denied for table schema_version; ask the database's owner"),
+        ("role = pg_monitor", "db current", "permission denied for table schema_version; ask the database's owner"),
+    ],
+)
+def test_what_operators_decide(url: sa.URL, setting: LiteralString, command: str, reason: str) -> None:
+    """What is left to operators stays in force; a command that fails because of it says so in one sentence."""
+    with psycopg.connect(conninfo(url), autocommit=True) as connection:
+        change = sql.SQL("ALTER DATABASE {} SET {}").format(sql.Identifier(str(url.database)), sql.SQL(setting))
+        connection.execute(change)
+    result = run(url, *COMMANDS[command])
+    assert isinstance(result.exception, ConfigurationError), (result.output, result.exception)
+    assert str(result.exception).startswith(f"database {url.database} at ")
+    assert reason in str(result.exception)
 
 
 def test_doctor_finds_another_encoding(foreign_url: sa.URL) -> None:

@@ -11,6 +11,11 @@ from bookstore.database import session_settings
 from bookstore.database.url import conninfo, location
 from bookstore.exceptions import ConfigurationError
 
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
+_OPERATOR_CLASSES: Final = {"08", "25", "28", "3D", "3F", "53", "55", "57", "58", "XX"}
+"""SQLSTATE classes: connection, transaction (read-only), login, database, schema, resources, locks, shutdown, disk,
+corrupt data."""
+
 CONNECT_TIMEOUT_S: Final = 3
 ENCODING: Final = "UTF8"
 """The encoding of every database that this project works with."""
@@ -56,6 +61,23 @@ def _check_encoding(url: sa.URL, connection: psycopg.Connection[Any]) -> None:
             f"database {location(url)}: its encoding is {encoding}, which cannot hold every title and name; allowed is "
             f"{ENCODING}; create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
+
+
+def translate(url: sa.URL, error: BaseException | None) -> ConfigurationError | None:
+    """Return the error for a command whose statement failed for a reason that an operator can fix (a missing
+    privilege, a read-only, full or stopped server); None for any other, which is a bug."""
+    state: str | None = getattr(error, "sqlstate", None)
+    if state == _INSUFFICIENT_PRIVILEGE:
+        return ConfigurationError(
+            f"database {location(url)}: {first_line(error)}; ask the database's owner for the privilege"
+        )
+    if state is None and isinstance(error, psycopg.OperationalError):
+        return ConfigurationError(f"database {location(url)}: the connection was lost: {first_line(error)}")
+    return (
+        ConfigurationError(f"database {location(url)}: {first_line(error)}")
+        if (state or "")[:2] in _OPERATOR_CLASSES
+        else None
+    )
 
 
 def first_line(error: BaseException | None) -> str:

@@ -29,8 +29,8 @@ from bookstore.catalog.datasets.parsing.options import (
 )
 from bookstore.catalog.datasets.report import describe_format, format_lines
 from bookstore.cli import atomic_file
-from bookstore.database.connection import connect
-from bookstore.database.url import location, psycopg_url
+from bookstore.database.connection import connect, translate
+from bookstore.database.url import psycopg_url
 from bookstore.exceptions import ConfigurationError
 
 APPLICATION_NAME = f"bookstore/catalog/{os.getpid()}"
@@ -163,16 +163,15 @@ def export(file: Path | None, force: bool) -> None:
 def _connection() -> Iterator[psycopg.Connection[Any]]:
     """Connect to the configured database. libpq's error messages name the host, never the password.
 
-    Raises ConfigurationError if the connection fails or the role lacks a privilege.
+    Raises ConfigurationError if the connection fails, and if a statement fails for a reason that an operator can fix,
+    such as a missing privilege or a read-only server.
     """
     url = psycopg_url()
     with connect(url, application_name=APPLICATION_NAME) as connection:
         try:
             yield connection
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise ConfigurationError(
-                f"{location(url)}: {error.diag.message_primary}; ask the database's owner for the privilege"
-            ) from None
+        except psycopg.Error as error:
+            raise translate(url, error) or error from None
 
 
 @contextmanager
