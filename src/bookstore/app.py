@@ -25,6 +25,7 @@ from bookstore.database import url as database_url
 from bookstore.database.readiness import Readiness
 from bookstore.database.unit_of_work import Database, make_database
 from bookstore.http import authorization, problem_details, query_parameters
+from bookstore.http.draining import Draining
 from bookstore.http.gate import Gate
 from bookstore.http.request_body import LARGEST_BODY
 from bookstore.http.routes import api_docs
@@ -179,6 +180,8 @@ def make_app(
     if spans:
         spans.instrument(database)
         app.asgi_handler = spans.wrap(app.asgi_handler)
+    # Outermost: the duration of a request ends with its response.
+    app.asgi_handler = Draining(app.asgi_handler)
     return app
 
 

@@ -111,11 +111,21 @@ MEMBERS: Final = [
     ),
 ]
 
+INVISIBLE: Final = (
+    "\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u3164", "\u115f", "\u1160", "\uffa0", "\u2800", "\u0301",
+    "\u20dd", "\u0903", "\ufe0f", "\U000e0100", "\U000e0020", "\u034f", "\u061c", "\u202e", "\u2066", "\u2065",
+    "\ufffe", " \u200b\u0301 ",
+)  # fmt: skip
+"""Texts without a visible character: format characters, fillers, combining marks, variation selectors."""
+
 TEXTS: Final = [
     book("title of 1,001 characters", title="x" * 1001),
     book("title of 1,001 emoji", title="📚" * 1001),
     book("title too long after normalisation", title="\u0958" * 501),
     *(book(f"blank title {text!r}", title=text) for text in ("", " ", "\u00a0", "\u3000", "\u2028")),
+    *(book(f"invisible title {text!r}", title=text) for text in INVISIBLE),
+    *(named(f"invisible name {text!r}", path="/authors", name=text) for text in INVISIBLE),
+    named("invisible genre", name="\u200b", slug="invisible"),
     *(
         book(f"title with {character!r}", title=f"B{character}d")
         for character in ("\0", "\n", "\r\nFAKE", "\t", "\x1b[31m", "\x7f", "\x85")

@@ -14,6 +14,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.hooks import HookContext
 
 from bookstore.catalog import isbn
+from bookstore.config.text import is_visible
 
 
 def _hyphenated_isbn(digits: str) -> str:
@@ -33,6 +34,8 @@ def before_call(context: HookContext, case: schemathesis.Case[Any], kwargs: dict
     _follow_list_rules(case.query or {})
     body: Any = case.body
     if isinstance(body, dict):
+        for item in body.get("items", [body]):
+            _show_text(item)
         _follow_book_rules(body.get("items", [body]), case.operation.schema.get_base_url().rstrip("/"))
 
 
@@ -42,6 +45,13 @@ def _follow_list_rules(query: dict[str, Any]) -> None:
     is_indexed = len(names) == 1 or query["sort"].removeprefix("-") == "publication_year,title"
     if len(set(names)) < len(names) or ("q" not in query and ("relevance" in names or not is_indexed)):
         del query["sort"]
+
+
+def _show_text(item: dict[str, Any]) -> None:
+    """Give a title or name that only consists of invisible characters a visible one."""
+    for member in ("title", "name"):
+        if member in item and not is_visible(item[member]):
+            item[member] = "x"
 
 
 def _follow_book_rules(books: list[dict[str, Any]], base: str) -> None:

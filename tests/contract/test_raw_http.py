@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
-from contextlib import suppress
+import subprocess
+from collections.abc import Callable
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from typing import Final, NamedTuple
 
 import httpx
@@ -47,6 +51,10 @@ REQUESTS: Final = {
     "the same Host twice": Raw(400, "unknown_host", GET + b"Host: 127.0.0.1\r\n\r\n"),
     "a Host of two lines": Raw(400, None, b"GET /books/1 HTTP/1.1\r\nHost: 127.0.0.1\r\n localhost\r\n\r\n"),
     "HTTP/1.0 without Host": Raw(400, "unknown_host", b"GET /books/1 HTTP/1.0\r\n\r\n"),
+    "an absolute target without Host": Raw(200, None, b"GET http://127.0.0.1/books/1 HTTP/1.1\r\n" + CLOSE + b"\r\n"),
+    "an absolute target of another host": Raw(
+        400, "unknown_host", b"GET http://evil.example/books/1 HTTP/1.1\r\n" + CLOSE + b"\r\n"
+    ),
     # targets
     "%zz": Raw(404, "not_found", get(b"/books/%zz")),
     "%zz for a number": Raw(400, "invalid_parameter", get(b"/books?limit=%zz")),
@@ -159,3 +167,55 @@ def test_expect_100_continue(start: Start, token: str, status: int) -> None:
                 connection.sendall(b"{}")
                 first = connection.recv(65536)
         assert parse_response(first)[0] == status
+
+
+def test_conditions_on_several_lines(start: Start) -> None:
+    """The lines of a condition count as one list, in which empty elements are ignored (RFC 9110, 5.3 and 5.6.1)."""
+    with start("default@pool_size=2") as service:
+        etag = httpx.get(f"{service.base}/books/1").headers["etag"]
+        headers = [("If-None-Match", '"x"'), ("If-None-Match", f",{etag},"), ("If-None-Match", '"y"')]
+        assert httpx.get(f"{service.base}/books/1", headers=headers).status_code == 304
+        assert httpx.get(f"{service.base}/books/1", headers=[headers[0], headers[2]]).status_code == 200
+        token = ("Authorization", f"Bearer {TOKEN}")
+        stale = [("If-Match", '"x"'), ("If-Match", ""), ("If-Match", '"y"'), token]
+        assert httpx.delete(f"{service.base}/books/1", headers=stale).status_code == 412
+        current = [("If-Match", '"x"'), ("If-Match", etag), token]
+        assert httpx.delete(f"{service.base}/books/1", headers=current).status_code == 204
+
+
+def _send_raw(port: int, headers: dict[str, str], body: bytes) -> int:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection((HOST, port), timeout=LIMIT_S) as connection:
+        connection.sendall(f"POST /books HTTP/1.1\r\nHost: {HOST}\r\n{lines}".encode())
+        connection.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        return parse_response(connection.recv(65536))[0]
+
+
+def _send_chunks(port: int, headers: dict[str, str], body: bytes) -> int:
+    parts = (body[start : start + 4096] for start in range(0, len(body), 4096))
+    with closing(HTTPConnection(HOST, port, timeout=LIMIT_S)) as connection:
+        connection.request("POST", "/books", parts, headers | {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+        return connection.getresponse().status
+
+
+def _send_with_httpx(port: int, headers: dict[str, str], body: bytes) -> int:
+    return httpx.post(f"http://{HOST}:{port}/books", headers=headers, content=body).status_code
+
+
+def _send_with_curl(port: int, headers: dict[str, str], body: bytes) -> int:
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    options = [option for name, value in headers.items() for option in ("-H", f"{name}: {value}")]
+    command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--data-binary", "@-", "-H", "Expect:"]
+    url = f"http://{HOST}:{port}/books"
+    return int(subprocess.run([*command, *options, url], input=body, capture_output=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("send", [_send_raw, _send_chunks, _send_with_httpx, _send_with_curl])
+def test_rejected_bodies(start: Start, send: Callable[[int, dict[str, str], bytes], int]) -> None:
+    """A client that sends a whole body of 5 MB before it reads gets the response that rejects it, not a broken pipe."""
+    body = b" " * 5_000_000
+    with start("default@pool_size=2") as service:
+        for token, status in ((TOKEN, 413), ("none", 401)):
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+            assert [send(service.port, headers, body) for _ in range(5)] == [status] * 5

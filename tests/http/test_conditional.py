@@ -18,10 +18,11 @@ DATE = "Sun, 13 Sep 2020 12:26:40 GMT"
 KNOWN = [
     '"7.1.2"', 'W/"7.1.2"', '"1", "7.1.2"', '"1","7.1.2" ', ' W/"a,b" , W/"7.1.2"', "*", " * ", '"7.1.2-gzip"',
     'W/"x", "7.1.2-br"', '"", "7.1.2"',
+    ',"7.1.2"', '"1",, ,"7.1.2",', ' , \t"7.1.2" , ', 'W/"x",,W/"7.1.2",,',
 ]  # fmt: skip
 UNKNOWN = [
     "", '"7.1.3"', "7.1.2", '"7.1.2', 'w/"7.1.2"', '"x" "7.1.2"', "'7.1.2'", '"*"', "*, *", '"7.1.2-lzma"',
-    "\N{SNOWMAN}",
+    "\N{SNOWMAN}", ",", " , ,", '"7.1.2" x,', ',"7.1.3",',
 ]  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def test_any_text(tags: str, date: str) -> None:
         conditional.check_match(tags, TAG)
 
 
-@pytest.mark.parametrize("sent", [None, "*", '"7.1.2"', '"1", "7.1.2"', '"7.1.2-gzip"'])
+@pytest.mark.parametrize("sent", [None, "*", '"7.1.2"', '"1", "7.1.2"', '"7.1.2-gzip"', ',"1", ,"7.1.2",'])
 def test_match(sent: str | None) -> None:
     """A write is accepted if one of the tags is current, or If-Match is absent or `*`."""
     conditional.check_match(sent, TAG)

@@ -305,6 +305,21 @@ async def test_two_hosts() -> None:
     assert (await ask(guarded(), "/books", "", ("Cookie", "a"), ("Cookie", "b"))).status == 200
 
 
+async def test_repeated_headers() -> None:
+    """The lines of a repeated header reach the app as one list in their order, and content codings are combined."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body = repr([header for header in scope["headers"] if header[0] == b"if-none-match"]).encode()
+        await answering(body)(scope, receive, send)
+
+    etags = ("If-None-Match", '"1"'), ("Accept-Encoding", "br"), ("If-None-Match", ""), ("If-None-Match", 'W/"2"')
+    answer = await ask(guarded(app), "/books", "", *etags)
+    assert answer.body == b"""[(b'if-none-match', b'"1", , W/"2"')]"""
+    codings = ("Accept-Encoding", "gzip;q=0.1"), ("Accept-Encoding", "identity;q=0.5"), ("Accept-Encoding", "br")
+    coded = await ask(guarded(answering(LONG)), "/books", "", *codings)
+    assert coded.headers["content-encoding"] == "br"
+
+
 # CORS
 
 PAGES = RequestPolicy(origins=("https://example.com",), rate_limit=1)

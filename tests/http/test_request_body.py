@@ -137,6 +137,30 @@ def test_late_duplicate() -> None:
     assert read_error(content).detail.endswith("an object has the duplicate name 99999.")
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (rb'{"title": "\ud800"}', "a \\u escape is half of a surrogate pair"),
+        (
+            rb'{"title": "\ud800 and more"}',
+            "JSON is malformed: unexpected end of escaped utf-16 surrogate pair (byte 17)",
+        ),
+        (rb'["\ud83d"]', "a \\u escape is half of a surrogate pair"),
+        (rb'"\u12"', "invalid \\u escape (byte 2)"),
+        ('["é", "\\u1"]'.encode(), "invalid \\u escape (byte 9)"),
+        (rb'{"title": "\ud8', "Input data was truncated"),
+        (rb'{"title": "\ud800', "Input data was truncated"),
+        (b'{"title": "A', "Input data was truncated"),
+        (b"tru", "Input data was truncated"),
+    ],
+)
+def test_reason(content: bytes, reason: str) -> None:
+    """The detail names the violation: an invalid escape near the end of the body is not a truncated body."""
+    with pytest.raises(ApiError) as caught:
+        request_body.parse(content, "application/json")
+    assert caught.value.detail == f"The request body is not valid JSON: {reason}."
+
+
 @pytest.mark.parametrize("document", [None, [], "x", 1, True, {}])
 def test_other_documents(document: object) -> None:
     """JSON that is not a book is 422."""

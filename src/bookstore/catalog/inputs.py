@@ -13,7 +13,7 @@ from msgspec import Meta
 from bookstore.catalog import isbn
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, MAX_NAME_LENGTH, MAX_TITLE_LENGTH
 from bookstore.catalog.slug import slug
-from bookstore.config.text import normalise
+from bookstore.config.text import is_visible, normalise
 from bookstore.exceptions import ApiError, FieldError
 
 MAX_IDS: Final = 1000
@@ -27,6 +27,8 @@ MAX_ERRORS: Final = 100
 
 # For the OpenAPI document only: the code below checks these rules, with clearer messages than "pattern not matched".
 _TEXT: Final = {"pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"}
+"""Of the invisible characters only white space, because few tools know `\\p{…}`; the descriptions state the rule."""
+_VISIBLE: Final = "At least one character is visible, and none is a control character."
 _ISBN: Final = {"format": "isbn"}
 _SLUG: Final = {"pattern": "^([0-9]+(-[a-z0-9]+)+|[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*)$"}
 _UNIQUE: Final = {"uniqueItems": True}
@@ -34,7 +36,14 @@ _UNIQUE: Final = {"uniqueItems": True}
 _Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 _Ids = Annotated[list[_Id], Meta(max_length=MAX_IDS, examples=[[1]], extra_json_schema=_UNIQUE)]
 _Name = Annotated[
-    str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, examples=["Ursula K. Le Guin"], extra_json_schema=_TEXT)
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_NAME_LENGTH,
+        description=_VISIBLE,
+        examples=["Ursula K. Le Guin"],
+        extra_json_schema=_TEXT,
+    ),
 ]
 
 
@@ -44,7 +53,11 @@ class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     title: Annotated[
         str,
         Meta(
-            min_length=1, max_length=MAX_TITLE_LENGTH, examples=["The Left Hand of Darkness"], extra_json_schema=_TEXT
+            min_length=1,
+            max_length=MAX_TITLE_LENGTH,
+            description=_VISIBLE,
+            examples=["The Left Hand of Darkness"],
+            extra_json_schema=_TEXT,
         ),
     ]
     isbn13: (
@@ -80,8 +93,8 @@ class BookInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def errors(self, pointer: str) -> Iterator[FieldError]:
         """Yield violations of rules that the types do not cover. `pointer` is the JSON Pointer of this book."""
-        if not normalise(self.title):
-            yield FieldError("The title must not be blank.", pointer=f"{pointer}/title")
+        if not is_visible(self.title):
+            yield FieldError("The title has no visible character.", pointer=f"{pointer}/title")
         if self.isbn13 is not None and isbn.to_isbn13(self.isbn13, restore_zeros=False) is None:
             detail = "Must be an ISBN-13 or ISBN-10 with a correct check digit."
             yield FieldError(detail, pointer=f"{pointer}/isbn13")
@@ -118,7 +131,14 @@ class GenreInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A genre in a request. Without a `slug`, one is derived from the name."""
 
     name: Annotated[
-        str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, examples=["Science Fiction"], extra_json_schema=_TEXT)
+        str,
+        Meta(
+            min_length=1,
+            max_length=MAX_NAME_LENGTH,
+            description=_VISIBLE,
+            examples=["Science Fiction"],
+            extra_json_schema=_TEXT,
+        ),
     ]
     slug: (
         Annotated[
@@ -152,7 +172,7 @@ def _raise_errors(errors: Iterable[FieldError]) -> None:
 
 def _validate_name(text: str) -> str:
     name = normalise(text)
-    if not name:
-        detail = "The name must not be blank."
+    if not is_visible(name):
+        detail = "The name has no visible character."
         raise ApiError("invalid_body", f"name: {detail}", FieldError(detail, pointer="/name"))
     return name

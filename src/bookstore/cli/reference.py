@@ -9,7 +9,7 @@ import click
 
 from bookstore import cli
 from bookstore.config.validation import describe_allowed
-from bookstore.http import gate, request_body, server
+from bookstore.http import draining, gate, request_body, server
 from bookstore.lab.workload import file as workload_file
 from bookstore.lab.workload import json_schema as workload_schema
 from bookstore.lab.workload.spec import RequestSpec, Stage, Workload
@@ -156,6 +156,11 @@ def _limits() -> Iterator[str]:
     yield _row("body of `POST /books:batch`", f"{request_body.LARGEST_BATCH // 1024**2} MB", "413 `too_large`")
     yield _row(
         "time to receive the body", f"{gate.BODY_WITHIN_S:g} s", "408 `request_timeout`, the connection is closed"
+    )
+    yield _row(
+        "rest of a body that is still arriving after the response",
+        f"{draining.LARGEST_REST // 1024**2} MB, {draining.WITHIN_S:g} s",
+        "the connection is closed; within the limits, the rest is discarded, so that the client reads the response",
     )
     yield _row(
         "time until the response",

@@ -18,6 +18,18 @@ def normalise(text: str) -> str:
     return " ".join(text.split())
 
 
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
+"""General categories of Unicode: controls, format characters, combining marks, spaces."""
+_BLANK: Final = re.compile("[\u115f\u1160\u2065\u2800\u3164\uffa0\ufff0-\ufff8\ufffe\uffff\U000e0000-\U000e0fff]")
+"""Characters of other categories without a glyph: Hangul fillers, the empty Braille pattern, and code points that are
+reserved for invisible characters (Default_Ignorable_Code_Point in Unicode's DerivedCoreProperties.txt)."""
+
+
+def is_visible(text: str) -> bool:
+    """Return whether `text` has a visible character. A combining mark alone is not: it needs a base character."""
+    return any(unicodedata.category(character) not in _INVISIBLE and not _BLANK.match(character) for character in text)
+
+
 LONGEST_EXCERPT: Final = 60  # characters
 
 

@@ -12,9 +12,9 @@ from bookstore.exceptions import ApiError, FieldError
 from bookstore.http.compression import plain_etag
 
 PATTERN: Final = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
-"""If-Match in the OpenAPI document. A value that does not follow it matches no version."""
+"""If-Match in the OpenAPI document, for clients. The service also ignores empty list elements (RFC 9110, 5.6.1)."""
 
-_TAGS: Final = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
+_TAGS: Final = re.compile(r'[\s,]*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,[\s,]*|$)')
 
 
 def http_date(seconds: int) -> str:

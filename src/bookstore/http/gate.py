@@ -72,6 +72,9 @@ class Gate:
             await self._app(scope, receive, send)
             return
         fields = dict(scope["headers"])
+        if len(fields) != len(scope["headers"]):
+            fields = _combine_lines(scope["headers"])
+            scope["headers"] = list(fields.items())
         current_id = request_id.begin(fields.get(request_id.HEADER), scope)
         response = _Response(self, scope["method"], fields, send, current_id)
         try:
@@ -101,12 +104,10 @@ class Gate:
             raise ApiError("uri_too_long", f"The path and query string exceed {LONGEST_URL} bytes.")
         if query.count(b"&") >= MOST_PARAMETERS:
             raise ApiError("invalid_parameter", f"The request has more than {MOST_PARAMETERS} query parameters.")
-        if len(fields) != len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1:
-            raise ApiError("unknown_host", "The request has more than one Host header.")
         host = fields.get(b"host", b"")
         name = _parse_host(host) if len(host) <= _LONGEST_HOST else None
         if name is None:
-            raise ApiError("unknown_host", "The Host header is missing or is not a valid host name.")
+            raise ApiError("unknown_host", "The Host header is missing, repeated or not a valid host name.")
         if self._hosts and name not in self._hosts and not is_probe:
             raise ApiError("unknown_host", "This service does not serve the requested host (BOOKSTORE_ALLOWED_HOSTS).")
 
@@ -250,6 +251,14 @@ def _add_vary(headers: Headers, own: dict[bytes, bytes], vary: bytes) -> Headers
         headers.append((b"vary", vary))
         return headers
     return _replace_header(headers, b"vary", own_vary + b", " + vary)
+
+
+def _combine_lines(headers: Headers) -> dict[bytes, bytes]:
+    """Join the lines of each header to one list (RFC 9110, 5.3). Of a header that is no list, two lines are invalid."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        fields[name] = b"%s, %s" % (fields[name], value) if name in fields else value
+    return fields
 
 
 @lru_cache(maxsize=1024)

@@ -32,6 +32,7 @@ MAX_ERRORS: Final = 100
 LONGEST_NUMBER: Final = 20
 """Digits, as many as 2^64 has; no member accepts more."""
 
+_BROKEN_ESCAPE: Final = re.compile("u[0-9A-Fa-f]{0,3}[^0-9A-Fa-f]")
 _PLACE: Final = re.compile(r" - at `[^`]*`$")
 
 
@@ -61,7 +62,7 @@ def parse(
         raise ApiError("malformed_body", "The request body is empty.")
     try:
         text = content.decode()
-        msgspec.json.decode(content)
+        _check_syntax(content, text)
         return json.loads(text, object_pairs_hook=_build_object, parse_int=_parse_integer, parse_float=_parse_number)
     except RecursionError:
         raise ApiError("malformed_body", "The request body is nested too deeply.") from None
@@ -96,10 +97,26 @@ def _check_type(content_type: str | None, accepted: Sequence[str], encoding: str
         detail = f"Content-Type is {excerpt(content_type) if content_type else 'missing'}; send {allowed}."
     elif charset not in {"utf-8", "utf8"}:
         detail = f"The charset is {excerpt(charset)}; send UTF-8."
-    elif encoding and encoding.strip().lower() != "identity":
-        detail = f"Content-Encoding is {excerpt(encoding)}; send the body uncompressed."
+    elif {part.strip().lower() for part in (encoding or "").split(",")} - {"", "identity"}:
+        detail = f"Content-Encoding is {excerpt(encoding or '')}; send the body uncompressed."
     if detail:
         raise ApiError("unsupported_media_type", detail, headers={"Accept": ", ".join(accepted)})
+
+
+def _check_syntax(content: bytes, text: str) -> None:
+    """Raise ValueError unless the content is JSON. msgspec reports wrong escapes near the end as truncation."""
+    try:
+        msgspec.json.decode(content)
+    except msgspec.DecodeError as error:
+        if "truncated" not in str(error):
+            raise
+        try:
+            json.loads(text)
+        except json.JSONDecodeError as second:
+            if _BROKEN_ESCAPE.match(text, second.pos):
+                raise ValueError(f"invalid \\u escape (byte {len(text[: second.pos].encode())})") from None
+            raise error from None
+        raise ValueError("a \\u escape is half of a surrogate pair") from None
 
 
 def _build_object(members: list[tuple[str, object]]) -> dict[str, object]:

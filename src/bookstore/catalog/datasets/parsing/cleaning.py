@@ -20,7 +20,7 @@ from bookstore.catalog.datasets.parsing.csv_reader import BadRow, RawRow
 from bookstore.catalog.datasets.parsing.languages import short_code
 from bookstore.catalog.isbn import to_isbn13
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR, MAX_NAME_LENGTH, MAX_TITLE_LENGTH
-from bookstore.config.text import normalise
+from bookstore.config.text import is_visible, normalise
 
 MAX_NAMES: Final = 1000
 """Authors, or genres, per book. Positions are 2-byte integers, and a longer cell is not a list of names."""
@@ -64,11 +64,11 @@ class _Row:
 
     def title(self, cell: str, original: str) -> str | None:
         title = "" if not self._exported and is_missing_title(cell) else normalise(cell)
-        if not title and not is_missing(original) and (title := normalise(original)):
+        if not is_visible(title) and not is_missing(original) and (title := normalise(original)):
             self._record_mended("title", "", "empty, original_title used")
         elif title and title != cell:
             self._record_mended("title", cell, "spaces or accents normalised")
-        if not title:
+        if not is_visible(title):
             self._record_refused("title", cell.strip(), "a book needs a title")
             return None
         if len(title) > MAX_TITLE_LENGTH:
@@ -143,7 +143,7 @@ def _parse_genres(cell: str, exported: bool) -> tuple[tuple[str, ...], str, int]
 
 def _distinct(texts: list[str]) -> tuple[tuple[str, ...], str, int]:
     """Return the distinct names in `texts`, the first repeated name or "", and the length of the longest."""
-    names = [name for text in texts if (name := normalise(text))]
+    names = [name for text in texts if is_visible(name := normalise(text))]
     once = tuple(dict.fromkeys(names))
     repeated = "" if len(once) == len(names) else next(name for name in once if names.count(name) > 1)
     return once, repeated, max(map(len, once), default=0)
