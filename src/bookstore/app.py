@@ -33,6 +33,7 @@ from bookstore.http.routes.authors import AuthorController, AuthorEditor
 from bookstore.http.routes.books import BookController, BookEditor, create_books
 from bookstore.http.routes.genres import GenreController, GenreEditor
 from bookstore.http.routes.health import HealthController
+from bookstore.http.routes.index import index
 from bookstore.http.routes.problems import problems
 from bookstore.observability import logs, tracing
 from bookstore.observability.metrics import pool, requests, runtime, shared_memory
@@ -151,7 +152,7 @@ def make_app(
         AppConfig(
             route_handlers=[
                 *(READ_HANDLERS if read_only else READ_WRITE_HANDLERS),
-                *(HealthController, problems),
+                *(HealthController, index, problems),
             ],
             guards=[authorization.guard(known, policy.proxies)],
             plugins=[_ServeCommand()],

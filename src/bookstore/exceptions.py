@@ -51,6 +51,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "idempotency_key_reused": ProblemType(422, "Idempotency key reused"),
     "if_match_required": ProblemType(428, "If-Match required"),
     "too_many_requests": ProblemType(429, "Too many requests"),
+    "headers_too_large": ProblemType(431, "Header fields too large"),
     "internal": ProblemType(500, "Internal server error"),
     "db_conflict": ProblemType(503, "Database conflict"),
     "db_timeout": ProblemType(503, "Database timeout"),

@@ -151,7 +151,8 @@ PLACES: Final = [
             "/books/abc", "/books/1.5", "/books/1e0", "/books/0x1", "/books/%31%00", "/books/ 1", "/books/+1",
             "/books/1_0", "/books/01",            "/books/%D9%A1", "/authors/01/books",
             "/books/..%2f..%2fetc/passwd", "/books/1//x", "/Books", "/BOOKS/1", "/books/1/authors", "/books;v=1",
-            "/authors/99", "/authors/99/books", "/genres/99", "/genres/drama", "/genres/99/books",
+            "/authors/99", "/authors/99/books", "/genres/99", "/genres/no-such-slug", "/genres/99/books",
+            "/genres/01", "/genres/no-such-slug/books", "/genres/Drama", "/genres/9223372036854775808", "/genres/a_b",
             "/books/isbn/9780439023482", "/books/isbn/x", "/books/isbn/9780441478125", "/books/isbn/%00",
             "/metrics", "/.env", "/admin", "/health", "/health/livez", "/schema/x", "/%",
         )
@@ -291,6 +292,11 @@ TOKENS: Final = [
             "/genres": ("POST",), "/genres/1": ("PUT", "PATCH", "DELETE"),
         }.items()
         for method in methods
+    ),
+    *(
+        Bad(f"{header!r} for {path}", "unauthenticated", "GET", path, headers=(("Authorization", header),))
+        for path in ("/books", "/books/1", "/authors", "/genres/drama", "/")
+        for header in ("Bearer x", "Bearer", f"Basic {TOKEN}", "")
     ),
     Bad("a token in the URL", "unauthenticated", path=f"/books?access_token={TOKEN}"),
 ]  # fmt: skip

@@ -74,7 +74,7 @@ REQUESTS: Final = {
     # methods and versions
     "TRACE": Raw(405, "method_not_allowed", b"TRACE" + GET[3:] + b"\r\n"),
     "a method in lower case": Raw(405, "method_not_allowed", b"get" + GET[3:] + b"\r\n"),
-    "CONNECT": Raw(404, "not_found", b"CONNECT example.com:443 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + CLOSE + b"\r\n"),
+    "CONNECT": Raw(405, "method_not_allowed", b"CONNECT a.b:443 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + CLOSE + b"\r\n"),
     "HTTP/0.9": Raw(400, None, b"GET /books/1\r\n\r\n"),
     "HTTP/2.0": Raw(400, None, b"GET /books/1 HTTP/2.0\r\nHost: 127.0.0.1\r\n\r\n"),
     "TLS": Raw(400, None, bytes.fromhex("16030100fa010000f60303") + b"x" * 60),
@@ -86,6 +86,9 @@ REQUESTS: Final = {
     "lines that end in CR": Raw(400, None, (GET + b"\r\n").replace(b"\r\n", b"\r")),
     "200 headers": Raw(431, None, GET + b"".join(b"X-%d: 1\r\n" % number for number in range(200)) + b"\r\n"),
     "a header of 200 kB": Raw(431, None, GET + b"X: " + b"x" * 200_000 + b"\r\n\r\n"),
+    "a header of 70 kB": Raw(431, "headers_too_large", GET + b"X: " + b"x" * 70_000 + b"\r\n\r\n"),
+    "90 headers of 1 kB": Raw(431, "headers_too_large", GET + (b"X: " + b"x" * 999 + b"\r\n") * 90 + b"\r\n"),
+    "a header of 64 kB": Raw(200, None, GET + b"X: " + b"x" * 65_400 + b"\r\n\r\n"),
     "a header that is not UTF-8": Raw(412, "stale", DELETE + b'If-Match: "\xff"\r\n\r\n'),
     # bodies
     "length and chunks": Raw(400, "malformed_body", POST + b"Content-Length: 4\r\n" + CHUNKED + b"\r\n0\r\n\r\n"),

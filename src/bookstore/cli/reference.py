@@ -143,7 +143,9 @@ def _limits() -> Iterator[str]:
     yield "## Limits of a request\n"
     yield "| limit | maximum | if exceeded |\n|---|---|---|"
     yield _row(
-        "request line and headers", f"{server.LARGEST_HEAD // 1024} kB, 100 headers", "431 or 414, without a body"
+        "request line and headers",
+        f"{gate.LARGEST_HEAD // 1024} kB, 100 headers",
+        "431 `headers_too_large`; without a body from about 110 kB on, and for more headers",
     )
     yield _row(
         "time to receive them, including idle time between requests",

@@ -43,24 +43,26 @@ def required_scope(handler: BaseRouteHandler) -> str | None:
 def guard(keyring: Keyring, proxies: Sequence[Network] = ()) -> Guard:
     """Return a guard that admits requests whose token has the handler's scope.
 
-    It sets `request.auth` to the Token, or to None on a public route. Raises ApiError `unauthenticated` (401)
-    without a valid token and `forbidden` (403) if the token lacks the scope.
+    It sets `request.auth` to the Token, or to None on a public route without a token. Raises ApiError
+    `unauthenticated` (401) without a valid token, and on a public route with an invalid one, so that a client notices
+    its mistake before its first write. Raises `forbidden` (403) if the token lacks the scope.
     """
 
     async def check(connection: Connection, handler: BaseRouteHandler) -> None:
         needed = required_scope(handler)
         # Litestar answers OPTIONS itself. It reveals only the methods, which 405 and the OpenAPI document list too.
-        if needed is None or connection.scope.get("method") == "OPTIONS":
+        is_open = needed is None and "authorization" not in connection.headers
+        if is_open or connection.scope.get("method") == "OPTIONS":
             connection.scope["auth"] = None
             return
         presented = _bearer_token(connection)
         token = keyring.find(presented) if presented else None
-        if token and token.allows(needed):
+        if token and (needed is None or token.allows(needed)):
             connection.scope["auth"] = token
             return
         sent = f"token {token.name} without {needed}" if token else "unknown token" if presented else "no token"
         challenge = "invalid_token" if presented else None
-        error = _forbidden_error(token, needed) if token else _unauthenticated_error(challenge)
+        error = _forbidden_error(token, str(needed)) if token else _unauthenticated_error(challenge)
         address = _client_address(connection, proxies)
         fields = {"code": error.code, "client": address}
         logger.warning("refused, %s: %s from %s", sent, _describe_request(connection), address, extra=fields)
@@ -78,7 +80,7 @@ def _bearer_token(connection: Connection) -> str | None:
 
 def _unauthenticated_error(error: str | None) -> ApiError:
     challenge = f'{_CHALLENGE}, error="{error}"' if error else _CHALLENGE
-    detail = "This request requires a valid token in a single header: Authorization: Bearer TOKEN."
+    detail = "Send a valid token in a single header, Authorization: Bearer TOKEN. Reading works without that header."
     return ApiError("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 

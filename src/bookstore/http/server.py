@@ -18,6 +18,7 @@ from granian.log import LogLevels
 from granian.server import MPServer
 
 from bookstore.exceptions import ConfigurationError
+from bookstore.http.gate import LARGEST_HEAD
 from bookstore.profile.engine_profile import EngineProfile
 
 logger = logging.getLogger("bookstore")
@@ -28,8 +29,6 @@ RESPAWN_OVERLAP_S: Final = 3.5
 """Time for which an old worker keeps serving beside its replacement; longer than a worker takes to start."""
 HEADERS_WITHIN_S: Final = 5
 """Time limit for the head of a request and for an idle connection; then the connection is closed without a response."""
-LARGEST_HEAD: Final = 64 * 1024
-"""Bytes of the request line and headers. A larger head, or more than 100 headers, is answered with 431."""
 
 
 def check_port(host: str, port: int, choices: str = "--port or --host") -> None:

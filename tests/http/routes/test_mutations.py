@@ -486,3 +486,14 @@ async def test_killed_backend(own_database: Any, driver: Driver, serve: Serve) -
             answer = await client.post("/books", json=NEW)
             assert (answer.status_code, answer.json()["code"]) == (503, "db_unavailable")
             assert (await client.get("/books?total=true")).json()["total"] == 1
+
+
+async def test_change_genre_by_slug(writer: Client) -> None:
+    """A genre can be replaced, changed and deleted by its slug."""
+    match = {"If-Match": "*"}
+    assert (await writer.patch("/genres/poetry", json={"name": "Poems"}, headers=match)).json()["id"] == 2
+    assert (await writer.put("/genres/poetry", json={"name": "Verse"}, headers=match)).json()["slug"] == "verse"
+    assert (await writer.patch("/genres/poetry", json={"name": "Poems"}, headers=match)).status_code == 404
+    assert (await writer.delete("/genres/verse")).status_code == 204
+    assert (await writer.get("/genres/2")).status_code == 404
+    assert (await writer.delete("/genres/verse")).status_code == 404

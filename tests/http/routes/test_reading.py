@@ -269,3 +269,16 @@ async def test_head(served: Served) -> None:
         assert (head.status_code, head.content) == (200, b"")
         for name in ("etag", "content-type", "content-length", "cache-control", "last-modified", "link"):
             assert head.headers.get(name) == get.headers.get(name)
+
+
+async def test_genre_by_slug(served: Served) -> None:
+    """A genre and its books can be read by slug as well as by id, with the same ETag."""
+    for path in ("/genres/{}", "/genres/{}/books"):
+        by_id, by_slug = [await served.client.get(path.format(key)) for key in (1, "drama")]
+        assert by_slug.json() == by_id.json()
+        assert by_slug.headers["etag"] == by_id.headers["etag"]
+        headers = {"If-None-Match": by_id.headers["etag"]}
+        assert (await served.client.get(path.format("drama"), headers=headers)).status_code == 304
+    assert (await served.client.get("/genres/empty/books")).json()["items"] == []
+    assert (await served.client.get("/genres/unknown")).json()["detail"] == "There is no genre unknown."
+    assert (await served.client.get("/genres/unknown/books")).status_code == 404

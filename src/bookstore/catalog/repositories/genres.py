@@ -8,13 +8,14 @@ import sqlalchemy as sa
 
 from bookstore.catalog import schemas, sorting
 from bookstore.catalog.inputs import GenreInput
-from bookstore.catalog.loading import genre
+from bookstore.catalog.loading import fetch, genre
 from bookstore.catalog.models import Genre, book_genre
 from bookstore.catalog.repositories.named_entities import NamedEntityRepository
 from bookstore.exceptions import ApiError, FieldError
 
 # An index-only scan of (genre_id, book_id).
 _BOOK_COUNT = sa.select(sa.func.count()).where(book_genre.c.genre_id == genre.c.id).correlate(genre).scalar_subquery()
+_ID_BY_SLUG = sa.select(genre.c.id).where(genre.c.slug == sa.bindparam("slug", type_=sa.Text))
 
 
 class GenreRepository(NamedEntityRepository[Genre]):
@@ -28,6 +29,13 @@ class GenreRepository(NamedEntityRepository[Genre]):
     item_type = schemas.GenreDetail
     page_type = schemas.GenrePage
     input_type = GenreInput
+
+    def id_of(self, key: int | str) -> int:
+        """Return the id of the genre with this id or slug, or 0, which no genre has. A slug is never a number."""
+        if isinstance(key, int) or key.isdigit():
+            return int(key)
+        rows = fetch(self._session, _ID_BY_SLUG, {"slug": key})
+        return int(rows[0][0]) if rows else 0
 
     def check_unique(self, values: dict[str, Any], row_id: int | None) -> None:
         """Raise ApiError `name_taken` that names the genre with the same name or slug."""

@@ -60,7 +60,7 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         cls._sort_keys(query)
 
     @classmethod
-    def not_found_message(cls, row_id: int) -> str:
+    def not_found_message(cls, row_id: int | str) -> str:
         """Return the detail of the problem `not_found`."""
         return f"There is no {cls.table.name} {row_id}."
 
@@ -88,6 +88,10 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
             return None
         *values, tag, changed_at = rows[0]
         return schemas.Representation(self.item_type(*values), tag, changed_at)
+
+    def id_of(self, key: int | str) -> int:
+        """Return the id of the row with this key, or 0, which no row has."""
+        return int(key)
 
     def create(self, new: msgspec.Struct) -> int:
         """Insert a row and return its id. Raises ApiError `name_taken` if a value must be unique and is in use."""

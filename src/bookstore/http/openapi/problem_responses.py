@@ -13,11 +13,12 @@ from bookstore.http import problem_details
 from bookstore.http.openapi.operations import Problems, group_by_status
 
 _EVERYWHERE: Final = (
-    "bad_request", "unknown_host", "invalid_parameter", "uri_too_long", "too_many_requests", "internal",
+    "bad_request", "unknown_host", "invalid_parameter", "unauthenticated", "uri_too_long", "too_many_requests",
+    "headers_too_large", "internal",
     "db_conflict", "db_timeout", "db_unavailable", "deadline", "overloaded", "pool_exhausted",
 )  # fmt: skip
 _WITH_BODY: Final = ("malformed_body", "request_timeout", "too_large", "unsupported_media_type", "invalid_body")
-_WITH_TOKEN: Final = ("unauthenticated", "forbidden")
+_WITH_TOKEN: Final = ("forbidden",)
 
 _HEADERS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("WWW-Authenticate", "The authentication scheme, and why the request was rejected"),

@@ -18,6 +18,7 @@ from litestar.types import ControllerRouterHandler
 from bookstore.http import authorization
 from bookstore.http.openapi import operations
 from bookstore.http.openapi.document import document
+from bookstore.http.routes import responses
 
 PATH: Final = "/schema"
 
@@ -52,10 +53,10 @@ class _Document(OpenAPIRenderPlugin):
         super().__init__(path="/openapi.json", media_type=MediaType.JSON)
         self._rendered: bytes | None = None
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002 - Litestar's
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> Any:  # noqa: ARG002 - Litestar's
         if self._rendered is None:
             self._rendered = self.render_json(request, document(request.app))
-        return self._rendered
+        return responses.document(request, self._rendered, MediaType.JSON)
 
 
 class _Page(OpenAPIRenderPlugin):

@@ -40,7 +40,7 @@ class GenreController(Controller):
         return await responses.named_page(request, database, GenreRepository, list_query)
 
     @get(
-        "/{genre_id:int}",
+        "/{genre_id:str}",
         opt=authorization.PUBLIC,
         operation_id="getGenre",
         summary="Get a genre",
@@ -51,17 +51,18 @@ class GenreController(Controller):
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
-        genre_id: list_parameters.Id,
+        genre_id: list_parameters.GenreId,
     ) -> Response[schemas.GenreDetail]:
-        """Returns a genre with its number of books."""
+        """Returns a genre, given as id or slug, with its number of books."""
 
         def read(session: Session) -> schemas.Representation | None:
-            return GenreRepository(session).find(genre_id)
+            genres = GenreRepository(session)
+            return genres.find(genres.id_of(genre_id))
 
         return await responses.resource(request, database, read, read, GenreRepository.not_found_message(genre_id))
 
     @get(
-        "/{genre_id:int}/books",
+        "/{genre_id:str}/books",
         opt=authorization.PUBLIC,
         operation_id="listBooksOfGenre",
         summary="List a genre's books",
@@ -74,23 +75,24 @@ class GenreController(Controller):
         request: Request[Any, Any, Any],
         database: NamedDependency[SkipValidation[Database]],
         list_query: NamedDependency[SkipValidation[BookQuery]],
-        genre_id: list_parameters.Id,
+        genre_id: list_parameters.GenreId,
         author_id: list_parameters.AuthorId = None,
     ) -> Response[schemas.BookPage]:
         """Returns a page of the genre's books."""
 
         def exists(session: Session) -> bool:
-            return GenreRepository(session).find(genre_id) is not None
+            genres = GenreRepository(session)
+            return genres.find(genres.id_of(genre_id)) is not None
 
         missing = GenreRepository.not_found_message(genre_id)
         return await responses.book_page(
-            request, database, list_query, exists, missing, genre=str(genre_id), author_id=author_id
+            request, database, list_query, exists, missing, genre=genre_id, author_id=author_id
         )
 
 
 Db = NamedDependency[SkipValidation[Database]]
 
-_RESOURCE = "/{genre_id:int}"
+_RESOURCE = "/{genre_id:str}"
 
 
 class GenreEditor(GenreController):
@@ -121,7 +123,7 @@ class GenreEditor(GenreController):
         responses=problems("not_found", "name_taken", "stale", "if_match_required"),
     )
     async def replace_genre(
-        self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None
+        self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.GenreId, if_match: IfMatch = None
     ) -> Response[schemas.GenreDetail]:
         """Replaces the genre. Without a `slug`, a new one is derived from the name."""
         genre = await mutations.read_input(request, GenreInput)
@@ -136,7 +138,7 @@ class GenreEditor(GenreController):
         responses=problems("not_found", "name_taken", "stale", "if_match_required"),
     )
     async def change_genre(
-        self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None
+        self, request: Request[Any, Any, Any], database: Db, genre_id: list_parameters.GenreId, if_match: IfMatch = None
     ) -> Response[schemas.GenreDetail]:
         """Updates the members in the body and leaves all others unchanged (merge patch, RFC 7396)."""
         edit = await mutations.read_patch(request, GenreInput)
@@ -149,7 +151,7 @@ class GenreEditor(GenreController):
         responses=problems("not_found", "stale", "in_use"),
     )
     async def delete_genre(
-        self, database: Db, genre_id: list_parameters.Id, if_match: IfMatch = None, detach: Detach = False
+        self, database: Db, genre_id: list_parameters.GenreId, if_match: IfMatch = None, detach: Detach = False
     ) -> None:
         """Deletes the genre. A genre with books is deleted only with `detach`."""
         await mutations.remove_named(database, if_match, GenreRepository, genre_id, detach)

@@ -27,6 +27,15 @@ _AfterDatabase = NamedDependency[SkipValidation[Database]]
 """Declared by a dependency so that it is resolved after `database`. Litestar would otherwise resolve both
 concurrently, with a task for each, which costs 200 µs per request."""
 
+GenreId = Annotated[
+    str,
+    PathParameter(
+        max_length=100,
+        pattern="^([1-9][0-9]{0,17}|[0-9]*[a-z-][a-z0-9-]*)$",
+        description="The id or the slug of the genre.",
+    ),
+]
+
 Id = Annotated[int, PathParameter(ge=1, le=LARGEST_ID)]
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_LIMIT, description="The maximum number of items on a page.")]

@@ -157,26 +157,28 @@ async def change_named(
     database: Database,
     if_match: str | None,
     repository: type[NamedEntityRepository[Any]],
-    entity_id: int,
+    key: int | str,
     edit: Callable[[Any], msgspec.Struct],
 ) -> Response[Any]:
     """Apply `edit` to an author or genre and return it. Raises ApiError as `change` does."""
 
     def work(session: Session, check: Check) -> schemas.Representation | None:
-        return repository(session).change(entity_id, check, edit)
+        entities = repository(session)
+        return entities.change(entities.id_of(key), check, edit)
 
-    return await change(database, if_match, work, repository.not_found_message(entity_id))
+    return await change(database, if_match, work, repository.not_found_message(key))
 
 
 async def remove_named(
-    database: Database, if_match: str | None, repository: type[NamedEntityRepository[Any]], entity_id: int, detach: bool
+    database: Database, if_match: str | None, repository: type[NamedEntityRepository[Any]], key: int | str, detach: bool
 ) -> None:
     """Remove an author or genre. Raises ApiError as `remove` does, and `in_use`."""
 
     def work(session: Session, check: Check) -> bool:
-        return repository(session).remove(entity_id, check, detach=detach)
+        entities = repository(session)
+        return entities.remove(entities.id_of(key), check, detach=detach)
 
-    await remove(database, if_match, work, repository.not_found_message(entity_id))
+    await remove(database, if_match, work, repository.not_found_message(key))
 
 
 async def remove(database: Database, if_match: str | None, work: Removal, missing: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -110,6 +110,17 @@ async def resource(
     if result is None:
         raise ApiError("not_found", missing)
     return Response(result.body, status_code=304 if result.body is None else 200, headers=validator_headers(result))
+
+
+def document(
+    request: Request[Any, Any, Any], content: bytes, media_type: str, headers: Mapping[str, str] | None = None
+) -> Response[Any]:
+    """Return a document that only changes with the version of the service, or 304 if the client has it."""
+    tag = hashlib.blake2s(content, digest_size=9).hexdigest()
+    validators = {"Cache-Control": CACHE_CONTROL, "ETag": f'"{tag}"', **(headers or {})}
+    if conditional.is_known(request.headers, tag, None):
+        return Response(None, status_code=304, headers=validators)
+    return Response(content, media_type=media_type, headers=validators)
 
 
 def validator_headers(representation: schemas.Representation) -> dict[str, str]:
