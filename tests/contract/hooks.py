@@ -41,10 +41,12 @@ def before_call(context: HookContext, case: schemathesis.Case[Any], kwargs: dict
 
 def _follow_list_rules(query: dict[str, Any]) -> None:
     query.pop("cursor", None)  # only the service can issue cursors; requests.yaml covers them
-    names = [name.removeprefix("-") for name in query.get("sort", "").split(",")]
-    is_indexed = len(names) == 1 or query["sort"].removeprefix("-") == "publication_year,title"
+    sent = query.get("sort", [])
+    keys = sent.split(",") if isinstance(sent, str) else sent  # a text once schemathesis has serialised it
+    names = [key.removeprefix("-") for key in keys]
+    is_indexed = len(names) < 2 or (names == ["publication_year", "title"] and not keys[1].startswith("-"))
     if len(set(names)) < len(names) or ("q" not in query and ("relevance" in names or not is_indexed)):
-        del query["sort"]
+        query.pop("sort", None)
 
 
 def _show_text(item: dict[str, Any]) -> None:

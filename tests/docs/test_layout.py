@@ -37,7 +37,7 @@ def test_every_folder_says_what_belongs_in_it(folder: Path) -> None:
 
 def test_tests_mirror_the_package() -> None:
     """Each folder of tests is a folder of the package, or one of those that test the whole from outside."""
-    outside = {"container", "contract", "data", "deploy", "docs", "traces", "version_1"}
+    outside = {"clients", "container", "contract", "data", "deploy", "docs", "traces", "version_1"}
     folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("*.py")}
     strays = [str(path) for path in folders if not (PACKAGE / path).is_dir() and path.name not in outside]
     assert strays == []

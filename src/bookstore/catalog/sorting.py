@@ -120,10 +120,9 @@ def canonical(text: str, orders: Orders) -> tuple[str, ...]:
     return tuple(names)
 
 
-def pattern(names: Iterable[str]) -> str:
-    """Return a regular expression for what `parse` accepts, except that it also matches repeated names."""
-    name = f"-?({'|'.join(names)})"
-    return f"^{name}(,{name})*$"
+def choices(names: Iterable[str]) -> list[str]:
+    """Return the keys that `parse` accepts for these names: each one ascending and descending."""
+    return [f"{sign}{name}" for name in names for sign in ("", "-")]
 
 
 def keyset_parameter(number: int) -> str:

@@ -136,6 +136,25 @@ def test_list_parameters(spec: dict[str, Any]) -> None:
     assert "304" in operation["responses"]
 
 
+def test_comma_separated_parameters(spec: dict[str, Any]) -> None:
+    """`sort` and `fields` are arrays of enumerated values, written as one text with commas."""
+    lists = [operation for (path, method), operation in operations(spec).items() if method == "GET"]
+    parameters = [p for operation in lists for p in operation.get("parameters", ()) if p["name"] in ("sort", "fields")]
+    assert len(parameters) == 8
+    for parameter in parameters:
+        assert (parameter["style"], parameter["explode"], parameter["schema"]["type"]) == ("form", False, "array")
+        items = parameter["schema"]["items"]
+        assert set(parameter["schema"].get("default", ())) <= set(items["enum"])
+        assert len(set(items["x-enum-varnames"])) == len(items["enum"])
+    assert {"id", "-title", "-relevance"} <= set(parameters[0]["schema"]["items"]["enum"])
+
+
+def test_no_defaults_of_members(spec: dict[str, Any]) -> None:
+    """No member of a schema has a default: generators would take an optional member for one that is always present."""
+    for name, schema in spec["components"]["schemas"].items():
+        assert [member for member, type_ in schema.get("properties", {}).items() if "default" in type_] == [], name
+
+
 def test_links_of_new_resources(spec: dict[str, Any]) -> None:
     """A 201 links to getting, replacing, updating and deleting the new resource, and changes use its ETag."""
     for name, plural in (("Book", "books"), ("Author", "authors"), ("Genre", "genres")):

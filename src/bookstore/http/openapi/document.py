@@ -58,6 +58,8 @@ def document(app: Litestar) -> dict[str, Any]:
         operation["security"] = _security(handler)
         for parameter in operation.get("parameters", ()):
             parameter["schema"] = _parameter_schema(parameter["schema"])
+            if "items" in parameter["schema"]:
+                parameter |= {"schema": _list_schema(parameter["schema"]), "style": "form", "explode": False}
         _fill_headers(operation)
         _describe_success(operation)
         if method == "get":
@@ -99,6 +101,22 @@ def _parameter_schema(schema: dict[str, Any]) -> dict[str, Any]:
         limits = {key: min(int(schema[key]), LARGEST_INTEGER) for key in ("minimum", "maximum") if key in schema}
         return schema | limits
     return schema
+
+
+def _list_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the array that a text of comma-separated values represents."""
+    items = schema["items"]
+    # `id` and `-id` would be the same name in an enumeration of a client.
+    names = [f"{value[1:]}_descending" if value.startswith("-") else value for value in items["enum"]]
+    default = {"default": schema["default"].split(",")} if "default" in schema else {}
+    return (
+        {"type": "array", "items": items | {"x-enum-varnames": [name.upper() for name in names]}}
+        | default
+        | {
+            "minItems": 1,
+            "uniqueItems": True,
+        }
+    )
 
 
 def _fill_headers(operation: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from litestar.datastructures import ResponseHeader
 from litestar.openapi import OpenAPIConfig, ResponseSpec
-from litestar.openapi.spec import License, Operation, Tag
+from litestar.openapi.spec import License, OpenAPIType, Operation, Schema, Tag
 
 from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import problem_details
@@ -61,12 +61,21 @@ def body(struct: type[msgspec.Struct]) -> type[Operation]:
 
 
 def merge_patch(struct: type[msgspec.Struct]) -> type[Operation]:
-    """Declare, for a handler's `operation_class`, that it reads a merge patch (RFC 7396) of a `struct`."""
+    """Declare, for a handler's `operation_class`, that it reads a merge patch (RFC 7396) of a `struct`.
+
+    It also reads plain JSON, which the document omits: with two media types, openapi-python-client generates invalid
+    code.
+    """
 
     class _PatchOperation(Operation):
-        accepted_body: ClassVar = (f"{struct.__name__}Patch", _patch_schemas(struct), (MERGE_PATCH, JSON))
+        accepted_body: ClassVar = (f"{struct.__name__}Patch", _patch_schemas(struct), (MERGE_PATCH,))
 
     return _PatchOperation
+
+
+def comma_separated(values: Sequence[str]) -> Mapping[str, Any]:
+    """Declare, for a parameter's `schema_extra`, that its text is a list of some of these values."""
+    return {"items": Schema(type=OpenAPIType.STRING, enum=list(values)), "unique_items": True}
 
 
 def config(**keys: Any) -> OpenAPIConfig:
@@ -100,8 +109,15 @@ def group_by_status(codes: Sequence[str]) -> dict[int, list[str]]:
 
 
 def struct_schemas(structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
-    """Return the JSON schemas of `structs` by name, with all limits."""
-    return msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1]
+    """Return the JSON schemas of `structs` by name, with all limits but without defaults.
+
+    From a default, generators such as openapi-typescript conclude that the member is always present.
+    """
+    schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1]
+    for schema in schemas.values():
+        for member in schema["properties"].values():
+            member.pop("default", None)
+    return schemas
 
 
 def _patch_schemas(struct: type[msgspec.Struct]) -> dict[str, Any]:
@@ -116,5 +132,4 @@ def _patch_schemas(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    plain = {key: value for key, value in schema.items() if key != "default"}
-    return plain if "anyOf" in plain else {"anyOf": [plain, {"type": "null"}]}
+    return schema if "anyOf" in schema else {"anyOf": [schema, {"type": "null"}]}

@@ -13,7 +13,7 @@ from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR
 from bookstore.catalog.repositories import BookQuery, NamedQuery
 from bookstore.database.unit_of_work import Database
 from bookstore.exceptions import ApiError, FieldError
-from bookstore.http.openapi.operations import ISBN
+from bookstore.http.openapi.operations import ISBN, comma_separated
 
 DEFAULT_LIMIT: Final = 20
 LARGEST_LIMIT: Final = MAX_LIMIT
@@ -21,11 +21,11 @@ LARGEST_ID: Final = 2**63 - 1
 MOST_CHARACTERS: Final = 100
 """In a search query."""
 
-_FIELDS: Final = "^({0})(,({0}))*$".format("|".join(schemas.ListedBook.__struct_fields__))
-
 _AfterDatabase = NamedDependency[SkipValidation[Database]]
 """Declared by a dependency so that it is resolved after `database`. Litestar would otherwise resolve both
 concurrently, with a task for each, which costs 200 µs per request."""
+
+Id = Annotated[int, PathParameter(ge=1, le=LARGEST_ID)]
 
 GenreId = Annotated[
     str,
@@ -35,8 +35,6 @@ GenreId = Annotated[
         description="The id or the slug of the genre.",
     ),
 ]
-
-Id = Annotated[int, PathParameter(ge=1, le=LARGEST_ID)]
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_LIMIT, description="The maximum number of items on a page.")]
 
@@ -100,7 +98,7 @@ def book_query(
             "`publication_year,title` or `-publication_year,title`. With `q`, also `relevance` and any combination, "
             "separated by commas; with words that more than 5,000 books have, only `relevance` and `id`. Books without "
             "a year come last. Other orders are refused, because they have no index.",
-            schema_extra={"pattern": sorting.pattern([*sorting.BOOKS, "relevance"])},
+            schema_extra=comma_separated(sorting.choices([*sorting.BOOKS, "relevance"])),
         ),
     ] = None,
     fields: Annotated[
@@ -109,7 +107,7 @@ def book_query(
             min_length=1,
             description="The members to return, separated by commas, such as `id,title`. Includes `created_at` and "
             "`updated_at`, which are omitted by default.",
-            schema_extra={"pattern": _FIELDS},
+            schema_extra=comma_separated(schemas.ListedBook.__struct_fields__),
         ),
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
@@ -138,7 +136,7 @@ def named_query(
         QueryParameter(
             min_length=1,
             description="The sort key: `id` or `name`. Prefix it with `-` for descending order.",
-            schema_extra={"pattern": sorting.pattern(sorting.AUTHORS)},  # the same as for genres
+            schema_extra=comma_separated(sorting.choices(sorting.AUTHORS)),  # the same as for genres
         ),
     ] = "id",
     limit: Limit = DEFAULT_LIMIT,
