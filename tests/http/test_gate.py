@@ -249,9 +249,14 @@ async def test_rate() -> None:
     assert sum(answer.status == 200 for answer in answers) in range(10, 13)
     is_problem(answers[-1], "too_many_requests")
     assert int(answers[-1].headers["retry-after"]) >= 1
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"client";q=10;w=2'}
+    assert answers[0].headers["ratelimit"] == '"client";r=9;t=1'
+    assert answers[-1].headers["ratelimit"] == f'"client";r=0;t={answers[-1].headers["retry-after"]}'
     assert (await ask(app, peer="192.0.2.2")).status == 200
     for path in ("/health/live", "/health/ready"):
-        assert (await ask(app, path)).status == 200
+        probe = await ask(app, path)
+        assert (probe.status, "ratelimit" in probe.headers) == (200, False)
+    assert "ratelimit" not in (await ask(guarded())).headers
     is_problem(await ask(app, "/health/live/../../books"), "too_many_requests")
 
 

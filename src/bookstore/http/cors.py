@@ -7,7 +7,9 @@ from typing import Final
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
-_RESPONSE_HEADERS: Final = b"ETag, Last-Modified, Link, Location, Retry-After, X-Request-ID"
+_RESPONSE_HEADERS: Final = (
+    b"ETag, Last-Modified, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+)
 _PREFLIGHT: Final[Headers] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
     (

@@ -80,7 +80,7 @@ class Gate:
         current_id = request_id.begin(fields.get(request_id.HEADER), scope)
         response = _Response(self, scope["method"], fields, send, current_id)
         try:
-            self._admit(scope, fields)
+            self._admit(scope, fields, response)
             if scope["method"] == "OPTIONS" and self.cors and (headers := self.cors.preflight(fields)) is not None:
                 await response.send_whole(204, list(headers), b"")
                 return
@@ -96,11 +96,11 @@ class Gate:
                 raise
             await response.send_whole(*problem_details.encode_problem(scope["path"], bug))
 
-    def _admit(self, scope: Any, fields: dict[bytes, bytes]) -> None:
+    def _admit(self, scope: Any, fields: dict[bytes, bytes], response: _Response) -> None:
         """Raise ApiError if the URL or head is too long, the client exceeds the rate limit or the host is wrong."""
         is_probe = scope["path"] in PROBES
         if self._rate is not None and not is_probe:
-            self._check_rate(scope)
+            self._check_rate(self._rate, scope, response)
         query: bytes = scope["query_string"]
         if len(scope["raw_path"]) + len(query) > LONGEST_URL:
             raise ApiError("uri_too_long", f"The path and query string exceed {LONGEST_URL} bytes.")
@@ -117,14 +117,21 @@ class Gate:
         if self._hosts and name not in self._hosts and not is_probe:
             raise ApiError("unknown_host", "This service does not serve the requested host (BOOKSTORE_ALLOWED_HOSTS).")
 
-    def _check_rate(self, scope: Any) -> None:
-        assert self._rate is not None
+    def _check_rate(self, rate: RateLimit, scope: Any, response: _Response) -> None:
+        """Give the response the headers RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10).
+
+        Raises ApiError if the client exceeds the rate.
+        """
         peer = scope["client"]
         forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"] if self._proxies else ()
-        wait_s = self._rate.wait_s(client(peer[0] if peer else "", forwarded, self._proxies))
-        if wait_s:
-            detail = f"This client exceeds the limit of {self._rate.per_s} requests per second."
-            raise ApiError("too_many_requests", detail, headers={"Retry-After": str(wait_s)})
+        allowance = rate.admit(client(peer[0] if peer else "", forwarded, self._proxies))
+        response.rate = (
+            (b"ratelimit-policy", f'"client";{rate.policy}'.encode()),
+            (b"ratelimit", b'"client";r=%d;t=%d' % (allowance.remaining, allowance.reset_s)),
+        )
+        if allowance.wait_s:
+            detail = f"This client exceeds the limit of {rate.per_s} requests per second."
+            raise ApiError("too_many_requests", detail, headers={"Retry-After": str(allowance.wait_s)})
 
     async def _run_within_deadline(
         self, scope: Any, fields: dict[bytes, bytes], receive: Receive, response: _Response
@@ -179,10 +186,11 @@ class _Body:
 class _Response:
     """Adds the gate's headers to a response and compresses its body as negotiated."""
 
-    __slots__ = ("_choice", "_fields", "_gate", "_is_head", "_request_id", "_send", "_start", "is_sent")
+    __slots__ = ("_choice", "_fields", "_gate", "_is_head", "_request_id", "_send", "_start", "is_sent", "rate")
 
     def __init__(self, gate: Gate, method: str, fields: dict[bytes, bytes], send: Send, current_id: str) -> None:
         self.is_sent = False
+        self.rate: tuple[tuple[bytes, bytes], ...] = ()
         self._gate = gate
         self._fields = fields
         self._is_head = method == "HEAD"
@@ -217,6 +225,7 @@ class _Response:
         own = dict(headers)
         headers += [header for header in _HEADERS if header[0] not in own]
         headers.append(self._request_id)
+        headers += self.rate
         if b"cache-control" not in own and start["status"] != 304:  # on a 304 it would apply to the client's copy
             headers.append(_NO_STORE)
         if b"allow" in own:

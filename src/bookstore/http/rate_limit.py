@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 SLOTS: Final = 2**20
 """Of 1,000 concurrent clients, one or two share a slot and so a rate. Only pages in use take memory."""
@@ -37,13 +37,29 @@ _SECRET_BYTES: Final = 16
 _SIZE: Final = _SECRET_BYTES + 8 * SLOTS
 
 
+class Allowance(NamedTuple):
+    """What a client may still send: now `remaining` requests, and the whole burst again in `reset_s` seconds.
+
+    `wait_s` is 0 if the request is admitted, otherwise the whole seconds until the client may retry.
+    """
+
+    wait_s: int
+    remaining: int
+    reset_s: int
+
+
 class RateLimit:
-    """Limits each client to `per_s` requests per second, with bursts of BURST_S seconds' worth."""
+    """Limits each client to `per_s` requests per second, with bursts of BURST_S seconds' worth.
+
+    `policy` states it as a quota of requests in a window of seconds, for the header RateLimit-Policy.
+    """
 
     def __init__(self, per_s: float, table: mmap.mmap) -> None:
         self.per_s = per_s
         self._cost_ns = round(1e9 / per_s)
         self._tolerance_ns = round(max(0.0, BURST_S * 1e9 - self._cost_ns))
+        quota = self._tolerance_ns // self._cost_ns + 1
+        self.policy = f"q={quota};w={math.ceil(quota / per_s)}"
         self._slots = memoryview(table)[_SECRET_BYTES:].cast("Q")
         secret = table[:_SECRET_BYTES]
 
@@ -54,16 +70,18 @@ class RateLimit:
 
         self._slot = slot
 
-    def wait_s(self, client: str) -> int:
-        """Count a request and return 0, or return the whole seconds until `client` may retry."""
+    def admit(self, client: str) -> Allowance:
+        """Count a request, unless `client` has to wait, and return what it may send next."""
         slot = self._slot(client)
         now = time.monotonic_ns()  # the same clock in all processes
         paid_off = max(self._slots[slot], now)
         early_ns = paid_off - now - self._tolerance_ns
         if early_ns > 0:
-            return max(1, math.ceil(early_ns / 1e9))
+            wait_s = max(1, math.ceil(early_ns / 1e9))
+            return Allowance(wait_s, 0, wait_s)
         self._slots[slot] = paid_off + self._cost_ns
-        return 0
+        debt_ns = paid_off + self._cost_ns - now
+        return Allowance(0, max(0, (self._tolerance_ns - debt_ns) // self._cost_ns + 1), math.ceil(debt_ns / 1e9))
 
 
 @contextmanager

@@ -33,6 +33,21 @@ _REQUEST_ID: Final = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
 }
 
+_COMMON_HEADERS: Final = {
+    "X-Request-ID": _REQUEST_ID,
+    "RateLimit": {
+        "description": "Only if the service limits the rate: the requests that you may send now (`r`), and the "
+        "seconds until the whole quota is available again (`t`).",
+        "schema": {"type": "string"},
+        "example": '"client";r=19;t=1',
+    },
+    "RateLimit-Policy": {
+        "description": "Only if the service limits the rate: the quota of requests (`q`) in a window of seconds (`w`).",
+        "schema": {"type": "string"},
+        "example": '"client";q=20;w=2',
+    },
+}
+
 _TOKEN: Final = {
     "type": "http",
     "scheme": "bearer",
@@ -48,7 +63,7 @@ def document(app: Litestar) -> dict[str, Any]:
     components.setdefault("schemas", {})
     components["securitySchemes"] = {"token": _TOKEN}
     components["responses"] = {}
-    components["headers"] = {"X-Request-ID": _REQUEST_ID}
+    components["headers"] = dict(_COMMON_HEADERS)
     components["examples"] = problem_examples()
     components["schemas"] |= struct_schemas([problem_details.Problem])
     for name in EXAMPLES.keys() & components["schemas"].keys():
@@ -71,7 +86,7 @@ def document(app: Litestar) -> dict[str, Any]:
         add_problems(operation, handler, components)
         _require_condition(operation)
     _add_links(spec["paths"])
-    _add_request_id(spec)
+    _add_common_headers(spec)
     # msgspec and Litestar iterate over sets, so without sorting the document would change with every startup.
     spec["components"] = {kind: dict(sorted(members.items())) for kind, members in components.items()}
     return spec
@@ -152,16 +167,16 @@ def _require_condition(operation: dict[str, Any]) -> None:
         parameter["required"] = True
 
 
-def _add_request_id(spec: dict[str, Any]) -> None:
-    """Add X-Request-ID to every response."""
-    reference = {"$ref": "#/components/headers/X-Request-ID"}
+def _add_common_headers(spec: dict[str, Any]) -> None:
+    """Add the headers of the gate to every response."""
+    references = {name: {"$ref": f"#/components/headers/{name}"} for name in _COMMON_HEADERS}
     for item in spec["paths"].values():
         for operation in item.values():
             for response in operation["responses"].values():
                 if "$ref" not in response:
-                    response["headers"] = response.get("headers", {}) | {"X-Request-ID": reference}
+                    response["headers"] = response.get("headers", {}) | references
     for response in spec["components"]["responses"].values():
-        response["headers"] = response.get("headers", {}) | {"X-Request-ID": reference}
+        response["headers"] = response.get("headers", {}) | references
 
 
 def _add_links(paths: dict[str, Any]) -> None:
