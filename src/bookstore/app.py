@@ -31,6 +31,7 @@ from bookstore.http.request_body import LARGEST_BODY
 from bookstore.http.routes import api_docs
 from bookstore.http.routes.authors import AuthorController, AuthorEditor
 from bookstore.http.routes.books import BookController, BookEditor, create_books
+from bookstore.http.routes.changes import list_changes
 from bookstore.http.routes.genres import GenreController, GenreEditor
 from bookstore.http.routes.health import HealthController
 from bookstore.http.routes.index import index
@@ -152,7 +153,7 @@ def make_app(
         AppConfig(
             route_handlers=[
                 *(READ_HANDLERS if read_only else READ_WRITE_HANDLERS),
-                *(HealthController, index, problems),
+                *(list_changes, HealthController, index, problems),
             ],
             guards=[authorization.guard(known, policy.proxies)],
             plugins=[_ServeCommand()],

@@ -43,6 +43,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "isbn_taken": ProblemType(409, "ISBN already in use"),
     "name_taken": ProblemType(409, "Name already in use"),
     "in_use": ProblemType(409, "Resource in use"),
+    "cursor_expired": ProblemType(410, "Cursor expired"),
     "stale": ProblemType(412, "Resource has changed"),
     "too_large": ProblemType(413, "Request body too large"),
     "uri_too_long": ProblemType(414, "URL too long"),

@@ -176,10 +176,21 @@ PLACES: Final = [
             "genre=", "genre=Drama", "genre=a%20b", "genre=9999999999999999999", f"genre={'a' * 101}",
             "isbn13=", "isbn13=x", "isbn13=9780439023482", "isbn13=978043902348123456789",
             "language=", "language=EN", "language=e", "language=en-us", "language=en%0A",
+            "updated_since=", "updated_since=yesterday", "updated_since=2026-11-29", "updated_since=1764423000",
+            "updated_since=2026-11-29T13:30:00", "updated_since=2026-11-29T13:30:00+01:00", "updated_since=null",
+            "updated_since=2026-02-30T00:00:00Z", "updated_since=2026-11-29T13:30Z", "updated_since=20261129T133000Z",
+            "updated_since=2026-11-29T13:30:00.1234567Z", "updated_since=0001-01-01T00:00:00%2B01:00",
             "genre=drama%0A", "q=a%0D%0Ab", "q=%7F", "q=", "q=a&q=b", "unknown",
         )
     ),
     *(get(f"{path}?sort=title") for path in ("/authors", "/genres")),
+    *(
+        get(f"/changes?{query}")
+        for query in (
+            "since=", "since=x", "since=null", "since=g3n_4tnOCTe0WzJd", f"since={'A' * 4001}", "since=a&since=b",
+            "limit=0", "limit=201", "cursor=x", "q=x",
+        )
+    ),
     get("/books/1?fields=id"),
     get("/books/isbn/9780439023481?x=1"),
     get("/health/live?x=1"),

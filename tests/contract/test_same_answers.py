@@ -87,8 +87,8 @@ async def test_same_responses_under_every_profile(
 
 
 def test_requests() -> None:
-    """There are 200 requests, each with an expected status."""
-    assert len(REQUESTS) == 200
+    """There are at least 200 requests, each with an expected status."""
+    assert len(REQUESTS) >= 200
     assert all("is" in request and sum(method in request for method in METHODS) == 1 for request in REQUESTS)
 
 

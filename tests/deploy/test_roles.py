@@ -63,6 +63,10 @@ def test_the_service_works_as_its_role(roles: sa.URL, deployed: Deployed, driver
             f"{address}/books/{created.json()['id']}", headers=headers | {"If-Match": created.headers["ETag"]}
         )
         assert deleted.status_code == 204, deleted.text
+        copied = httpx.get(f"{address}/changes")
+        assert copied.status_code == 200, copied.text
+        followed = httpx.get(f"{address}/changes", params={"since": copied.json()["next_cursor"]})
+        assert followed.status_code == 200, followed.text
 
 
 FORBIDDEN: list[tuple[str, LiteralString]] = [

@@ -9,9 +9,11 @@ import sqlalchemy as sa
 from advanced_alchemy.base import IdentityBase
 from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
     Index,
@@ -25,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-SCHEMA_REVISION: Final = "0004"
+SCHEMA_REVISION: Final = "0005"
 """The newest migration. A test checks that it matches the newest file in migrations/versions."""
 
 VERSION_TABLE: Final = "schema_version"
@@ -101,6 +103,19 @@ idempotency = Table(
 )
 """Responses to requests with an Idempotency-Key. `owner` is the name of the token, `request` a digest."""
 
+
+book_change = Table(
+    "book_change",
+    IdentityBase.metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Column("position", BigInteger, Computed("change_position(changed_at)", persisted=True)),
+    Index("ix_book_change_position", "position", "book_id"),
+)
+"""The latest change of each book that changed within the last 31 days; a row without a book is a deletion.
+
+Written by triggers only, also for changes of links and of names. `position` is the number of the transaction that wrote
+the row: positions below the oldest running transaction are final (see `repositories.changes`)."""
 
 cursor_key = Table(
     "cursor_key",
@@ -178,6 +193,7 @@ class Book(Versioned, IdentityBase):
             "id",
         ),
         Index("ix_book_created_at", "created_at", "id"),
+        Index("ix_book_updated_at", "updated_at", "id"),
         Index("ix_book_language", text("split_part(language, '-', 1)"), "id"),
         Index("ix_book_region", "language", "id"),
     )

@@ -47,20 +47,20 @@ def encode(values: Sequence[Any], list_key: str, key: bytes) -> str:
     return base64.urlsafe_b64encode(_digest(payload, list_key, key) + payload).decode().rstrip("=")
 
 
-def decode(text: str, list_key: str, key: bytes) -> list[Any]:
+def decode(text: str, list_key: str, key: bytes, parameter: str = "cursor") -> list[Any]:
     """Return the values that `encode` received, with times as text.
 
-    Raises ApiError for any text that `encode` did not return for the same `list_key` and `key`.
+    Raises ApiError, which names `parameter`, for any text that `encode` did not return for the same list and key.
     """
     try:
         whole = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         payload = whole[_DIGEST_BYTES:]
         values = msgspec.json.decode(payload, type=list[Any])
     except (ValueError, msgspec.MsgspecError, RecursionError):  # binascii.Error and UnicodeError are ValueErrors
-        raise _invalid_cursor() from None
+        raise _invalid_cursor(parameter) from None
     is_signed = hmac.compare_digest(_digest(payload, list_key, key), whole[:_DIGEST_BYTES])
     if not is_signed or encode(values, list_key, key) != text:
-        raise _invalid_cursor()
+        raise _invalid_cursor(parameter)
     return values
 
 
@@ -72,12 +72,12 @@ def sort_keys(parse: Callable[[], sorting.SortKeys]) -> sorting.SortKeys:
         raise invalid_parameter("sort", str(error)) from None
 
 
-def convert_values(values: list[Any], kind: type[T]) -> T:
+def convert_values(values: list[Any], kind: type[T], parameter: str = "cursor") -> T:
     """Return a cursor's values as the tuple type `kind`. Raises ApiError if they do not match it."""
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError:
-        raise _invalid_cursor() from None
+        raise _invalid_cursor(parameter) from None
 
 
 def keyset_parameters(values: list[Any], keys: sorting.SortKeys) -> dict[str, Any]:
@@ -97,6 +97,6 @@ def _digest(payload: bytes, list_key: str, key: bytes) -> bytes:
     return hashlib.blake2s(signed, digest_size=_DIGEST_BYTES, key=key, person=_FORMAT).digest()
 
 
-def _invalid_cursor() -> ApiError:
+def _invalid_cursor(parameter: str) -> ApiError:
     detail = "not a cursor of this list; send next_cursor unchanged, with the same filters and sort"
-    return invalid_parameter("cursor", detail)
+    return invalid_parameter(parameter, detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -51,6 +52,24 @@ class BookPage(msgspec.Struct, frozen=True):
     items: list[ListedBook]
     next_cursor: str | None
     total: int | UnsetType = UNSET
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A change of the book `id`. `upsert`: it was created or changed, and `book` is its current state. `delete`: it no
+    longer exists, and `book` is absent."""
+
+    id: int
+    op: Literal["upsert", "delete"]
+    changed_at: datetime
+    book: Book | UnsetType = UNSET
+
+
+class ChangePage(msgspec.Struct, frozen=True):
+    """Send `next_cursor` as `since` of the next request: at once if `has_more`, otherwise whenever you like."""
+
+    items: list[Change]
+    next_cursor: str
+    has_more: bool
 
 
 class GenreDetail(msgspec.Struct, frozen=True, gc=False):

@@ -56,6 +56,7 @@ BOOKS: Final[Orders] = {
     "title": _text_key(Book.title.expression),
     "publication_year": _year_key,
     "created_at": column_key(Book.created_at.expression, datetime),
+    "updated_at": column_key(Book.updated_at.expression, datetime),
 }
 BOOK_PAIRS: Final[Mapping[str, SortKeys]] = {
     "publication_year,title": (_year_key(False), BOOKS["title"](False), BOOKS["id"](False)),

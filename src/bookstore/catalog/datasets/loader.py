@@ -169,7 +169,9 @@ def vacuum(connection: Connection) -> None:
     autocommit = connection.autocommit
     connection.autocommit = True
     try:
-        connection.execute("VACUUM (ANALYZE) book, author, genre, book_author, book_genre, book_document, search_word")
+        connection.execute(
+            "VACUUM (ANALYZE) book, author, genre, book_author, book_genre, book_document, search_word, book_change"
+        )
     finally:
         connection.autocommit = autocommit
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bookstore.catalog import schemas, search, sorting
+from bookstore.catalog import schemas, sorting
 from bookstore.catalog.inputs import AuthorInput
 from bookstore.catalog.loading import author
 from bookstore.catalog.models import Author, book_author
@@ -28,6 +28,6 @@ class AuthorRepository(NamedEntityRepository[Author]):
     def check_unique(self, values: dict[str, Any], row_id: int | None) -> None:
         """Accept any name: names of authors are not unique."""
 
-    def after_change(self, row_id: int) -> None:
-        """Update the search documents of the author's books."""
-        search.refresh_documents(self._session, self.book_ids(row_id, lock=True))
+    def lock_described(self, row_id: int) -> list[int]:
+        """Lock the author's books and return their ids."""
+        return self.book_ids(row_id, lock=True)

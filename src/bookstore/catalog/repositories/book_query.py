@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -27,6 +28,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
     isbn13: str | None = None
     year_from: int | None = None
     year_to: int | None = None
+    updated_since: datetime | None = None
     q: str | None = None
     sort: str | None = None
     fields: str | None = None
@@ -36,7 +38,7 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def filters(self) -> dict[str, Any]:
         """Return the values of the parameters of the FILTERS that apply."""
-        plain = ("author_id", "isbn13")
+        plain = ("author_id", "isbn13", "updated_since")
         values: dict[str, Any] = {name: value for name in plain if (value := getattr(self, name)) is not None}
         if self.genre is not None:
             values |= {"genre_id": int(self.genre)} if self.genre.isdigit() else {"genre_slug": self.genre}
@@ -48,7 +50,8 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
         return values
 
     def order(self) -> str:
-        return self.sort or ("id" if self.q is None else "relevance")
+        unsorted = "id" if self.updated_since is None else "updated_at"
+        return self.sort or (unsorted if self.q is None else "relevance")
 
     def list_key(self) -> str:
         """Return what identifies the list in its cursors: filters, search text and order."""

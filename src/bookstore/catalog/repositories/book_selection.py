@@ -79,10 +79,15 @@ class Shape(NamedTuple):
         """Return whether one index has the only filter and the order."""
         if len(self.filters) != 1 or self.is_common:
             return False
+        if self.filters == ("updated_since",):
+            return self.is_by_update()
         return self.is_by_year() if self.filters == ("years",) else self.listing() is not None
 
     def is_by_year(self) -> bool:
         return self.is_common is None and self.order.removeprefix("-").startswith("publication_year")
+
+    def is_by_update(self) -> bool:
+        return self.is_common is None and self.order.removeprefix("-") == "updated_at"
 
     def listing(self) -> str | None:
         """Return the filter whose index has the order of the list, which is then the id."""
@@ -111,6 +116,8 @@ def selection(shape: Shape, members: tuple[str, ...], *, has_cursor: bool) -> Se
         where.append(_is_one_of(scanned.limit(sa.literal_column(str(MAX_SCANNED)) if others else LIMIT + 1)))
     elif shape.is_by_year() and others.pop("years", None) is not None:
         where.append(year_range(keys[0]))
+    elif shape.is_by_update() and (since := others.pop("updated_since", None)) is not None:
+        where.append(since)  # a range of the index that has the order
     if has_cursor:
         where.append(sorting.keyset_condition(keys))
         if len(keys) == 1:  # the id; PostgreSQL derives equalities for joined tables, but not ranges

@@ -86,6 +86,7 @@ def _year(table: sa.FromClause) -> sa.ColumnElement[int]:
 
 _FROM: Final = _parameter("year_from", sa.Integer)
 _TO: Final = _parameter("year_to", sa.Integer)
+_SINCE: Final = _parameter("updated_since", sa.DateTime(timezone=True))
 _AUTHOR_ID: Final = _parameter("author_id", sa.BigInteger)
 _GENRE_ID: Final = _parameter("genre_id", sa.BigInteger)
 _GENRE_OF_SLUG: Final = sa.select(Genre.id).where(Genre.slug == _parameter("genre_slug", sa.Text)).scalar_subquery()
@@ -97,6 +98,14 @@ FILTERS: Final[Mapping[str, Filter]] = {
     "genre_slug": _linked(book_genre, book_genre.c.genre_id, "genre_slug", _GENRE_OF_SLUG),
     "region": _equal(lambda table: table.c.language, "region"),
     "language": _equal(_language, "language"),
+    "updated_since": Filter(
+        "updated_since",
+        book.c.updated_at >= _SINCE,
+        _INDEXED,
+        _INDEXED.c.id,
+        _INDEXED.c.updated_at,
+        _INDEXED.c.updated_at >= _SINCE,
+    ),
     "years": Filter(
         "year_from",
         book.c.publication_year.between(_FROM, _TO),

@@ -46,5 +46,6 @@ class GenreRepository(NamedEntityRepository[Genre]):
             detail = f"/genres/{row[0]} has the {member} '{values[member]}'."
             raise ApiError("name_taken", detail, FieldError(detail, pointer=f"/{member}"))
 
-    def after_change(self, row_id: int) -> None:
-        """Do nothing: no other table contains a genre's name."""
+    def lock_described(self, row_id: int) -> list[int]:  # noqa: ARG002 - the interface's
+        """Return no books: search documents do not contain a genre's name."""
+        return []

@@ -119,10 +119,13 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         if new != old:
             values = msgspec.structs.asdict(new)
             self.check_unique(values, row_id)
+            # Books before their recorded changes, which the update's trigger locks: the order of every writer.
+            book_ids = self.lock_described(row_id)
             self._session.execute(
                 sa.update(self.table).where(self.table.c.id == row_id).values(values | _next_version(self.table))
             )
-            self.after_change(row_id)
+            if book_ids:
+                search.refresh_documents(self._session, book_ids)
         return self.find(row_id)
 
     def remove(self, row_id: int, precondition: Precondition, *, detach: bool) -> bool:
@@ -164,8 +167,8 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         """Raise ApiError `name_taken` if a row other than `row_id` has one of `values` that must be unique."""
 
     @abstractmethod
-    def after_change(self, row_id: int) -> None:
-        """Update data that depends on the row."""
+    def lock_described(self, row_id: int) -> list[int]:
+        """Lock the books whose search documents contain the row's name, and return their ids."""
 
     def _lock(self, row_id: int, precondition: Precondition) -> bool:
         # A separate statement: only the next one sees what the transactions committed that this one waited for.

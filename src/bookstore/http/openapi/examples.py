@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +35,14 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         schemas.BookPage([_LISTED], next_cursor=_CURSOR, total=9966),
         schemas.AuthorPage([_AUTHOR], next_cursor=_CURSOR),
         schemas.GenrePage([_GENRE_DETAIL], next_cursor=None),
+        schemas.ChangePage(
+            [
+                schemas.Change(1024, "upsert", datetime(2026, 11, 29, 13, 30, tzinfo=UTC), _BOOK),
+                schemas.Change(1023, "delete", datetime(2026, 11, 29, 13, 31, tzinfo=UTC)),
+            ],
+            _CURSOR,
+            has_more=False,
+        ),
         schemas.NewBooks([1024, 1025]),
     )
 }

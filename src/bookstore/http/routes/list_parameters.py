@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter, SkipValidation
 
-from bookstore.catalog import isbn, schemas, sorting
+from bookstore.catalog import isbn, pagination, schemas, sorting
 from bookstore.catalog.loading import MAX_LIMIT
 from bookstore.catalog.models import EARLIEST_YEAR, LATEST_YEAR
 from bookstore.catalog.repositories import BookQuery, NamedQuery
@@ -20,6 +23,10 @@ LARGEST_LIMIT: Final = MAX_LIMIT
 LARGEST_ID: Final = 2**63 - 1
 MOST_CHARACTERS: Final = 100
 """In a search query."""
+
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
+)
 
 _AfterDatabase = NamedDependency[SkipValidation[Database]]
 """Declared by a dependency so that it is resolved after `database`. Litestar would otherwise resolve both
@@ -82,6 +89,15 @@ def book_query(
         int | None,
         QueryParameter(ge=EARLIEST_YEAR, le=LATEST_YEAR, description="Only books published in this year or earlier."),
     ] = None,
+    updated_since: Annotated[
+        str | None,
+        _text_parameter(
+            description="Only books that changed at this time or later, ordered by `updated_at` if `sort` is absent. "
+            "Does not show deletions, nor changes of names; a transaction that commits late appears with an earlier "
+            "time. `/changes` misses nothing.",
+            schema_extra={"format": "date-time"},
+        ),
+    ] = None,
     q: Annotated[
         str | None,
         _text_parameter(
@@ -94,8 +110,9 @@ def book_query(
         str | None,
         QueryParameter(
             min_length=1,
-            description="One of `id`, `title`, `publication_year` and `created_at`, each with `-` for descending, "
-            "`publication_year,title` or `-publication_year,title`. With `q`, also `relevance` and any combination, "
+            description="One of `id`, `title`, `publication_year`, `created_at` and `updated_at`, each with `-` for "
+            "descending, `publication_year,title` or `-publication_year,title`. With `q`, also `relevance` and any "
+            "combination, "
             "separated by commas; with words that more than 5,000 books have, only `relevance` and `id`. Books without "
             "a year come last. Other orders are refused, because they have no index.",
             schema_extra=comma_separated(sorting.choices([*sorting.BOOKS, "relevance"])),
@@ -120,6 +137,7 @@ def book_query(
         isbn13=None if isbn13 is None else _isbn13(isbn13),
         year_from=year_from,
         year_to=year_to,
+        updated_since=None if updated_since is None else _time(updated_since),
         q=q,
         sort=sort,
         fields=fields,
@@ -145,6 +163,15 @@ def named_query(
 ) -> NamedQuery:
     """The parameters of a list of authors or genres."""
     return NamedQuery(sort=sort, limit=limit, cursor=cursor, total=total)
+
+
+def _time(text: str) -> datetime:
+    """Return an RFC 3339 time in UTC. Raises ApiError if `text` is none, or has no offset."""
+    if _TIME.fullmatch(text):
+        with suppress(ValueError, OverflowError):  # no such day, or not within the years 1 to 9999 in UTC
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    detail = f"found '{text}'; allowed is a time with an offset, such as 2026-11-29T13:30:00Z (write + as %2B)"
+    raise pagination.invalid_parameter("updated_since", detail)
 
 
 def _isbn13(text: str) -> str:

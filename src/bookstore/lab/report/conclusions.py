@@ -28,7 +28,7 @@ def answer(run: Run) -> str:
     grid = grids.grid_of(run)
     if grid and (cell := best_cell(run)):
         return _PREFIXES[run.status] + _best_cell(grid, cell)
-    baseline = next((summary for summary in run.summary if summary.profile == run.contenders[0].label), None)
+    baseline = next((one for one in run.summary if one.profile == run.contenders[0].label), None)
     if grid or baseline is None:
         missing = "no cell of the sweep" if grid else f"{run.contenders[0].label}, the baseline,"
         missing += " has a valid round" if grid else " has no valid round"
@@ -38,9 +38,7 @@ def answer(run: Run) -> str:
 
 def _best_contender(run: Run, baseline: Summary) -> str:
     metric = headline_metric(run)
-    compared = [
-        (comparison, summary) for summary in run.summary if (comparison := summary.compared_by(metric)) is not None
-    ]
+    compared = [(it, one) for one in run.summary if (it := one.compared_by(metric)) is not None]
     if not compared:
         return f"{baseline.profile} serves {three_digits(baseline.throughput_per_s)} requests per second."
     choose = max if metric == "throughput_per_s" else min
@@ -146,18 +144,17 @@ def steps(run: Run) -> list[tuple[str, ...]]:
 def ratios(run: Run) -> list[tuple[str, ...]]:
     """A header and one row for each contender: its ratio to the baseline by each metric, with the mark of its verdict.
     Empty for a sweep and where nothing is compared."""
-    compared = [summary for summary in run.summary if summary.comparisons]
-    metrics = [metric for metric in METRICS if any(summary.compared_by(metric) for summary in compared)]
+    compared = [one for one in run.summary if one.comparisons]
+    metrics = [metric for metric in METRICS if any(one.compared_by(metric) for one in compared)]
     if not compared or grids.grid_of(run):
         return []
     rows = []
-    for summary in compared:
-        comparisons = [summary.compared_by(metric) for metric in metrics]
+    for one in compared:
+        comparisons = [one.compared_by(metric) for metric in metrics]
         figures = [
-            f"{three_digits(comparison.ratio.estimate)}x{MARKS.get(comparison.verdict, ' ')}" if comparison else "- "
-            for comparison in comparisons
+            f"{three_digits(it.ratio.estimate)}x{MARKS.get(it.verdict, ' ')}" if it else "- " for it in comparisons
         ]
-        rows.append((summary.profile, *figures))
+        rows.append((one.profile, *figures))
     return [("Ratio to the baseline", *(f"{NAMES[metric]} " for metric in metrics)), *rows]
 
 
@@ -168,10 +165,8 @@ def notes(run: Run) -> list[str]:
     if grids.grid_of(run):
         return lines
     metric = headline_metric(run)
-    compared = [comparison for summary in run.summary if (comparison := summary.compared_by(metric))]
-    effects = [
-        comparison.smallest_effect_ratio for comparison in compared if comparison.smallest_effect_ratio is not None
-    ]
+    compared = [it for one in run.summary if (it := one.compared_by(metric))]
+    effects = [it.smallest_effect_ratio for it in compared if it.smallest_effect_ratio is not None]
     if effects:
         detail = f"{_percent(max(effects))} ({NAMES[metric]}, 4 times out of 5)"
         lines.append(f"Smallest difference this run could detect: {detail}")
@@ -185,14 +180,14 @@ def excluded(run: Run) -> list[str]:
     rounds: dict[tuple[str, str], list[int]] = {}
     reasons: dict[tuple[str, str], str] = {}
     for each in run.rounds:
-        for measurement in each.measurements:
-            for problem in measurement.problems:
-                rounds.setdefault((measurement.profile, problem.code), []).append(each.number)
-                reasons.setdefault((measurement.profile, problem.code), problem.told)
+        for one in each.measurements:
+            for problem in one.problems:
+                rounds.setdefault((one.profile, problem.code), []).append(each.number)
+                reasons.setdefault((one.profile, problem.code), problem.told)
     if not rounds:
         return []
     total = sum(len(each.measurements) for each in run.rounds)
-    invalid = sum(not measurement.is_valid for each in run.rounds for measurement in each.measurements)
+    invalid = sum(not one.is_valid for each in run.rounds for one in each.measurements)
     return [
         f"Excluded: {invalid} of {total} measurements",
         *(
@@ -223,7 +218,7 @@ def _describe_knee(fit: Scalability) -> str:
 
 
 def _best_cell(grid: Grid, cell: Summary) -> str:
-    variant = next(variant for variant in grid.variants if cell.profile in variant.labels)
+    variant = next(it for it in grid.variants if cell.profile in it.labels)
     at = f"{grid.over}={grid.values[variant.labels.index(cell.profile)]}"
     where = " and ".join(part for part in (variant.name, at) if part != grid.profile)
     return (

@@ -87,23 +87,13 @@ def run_view(run: Run, read: Read) -> RunView:
     for contender in run.contenders:
         if swept and contender.label not in swept.chosen:
             continue
-        measured = [(each.number, measurement) for each in run.rounds for measurement in each.measurements]
-        own = [
-            (number, measurement)
-            for number, measurement in measured
-            if measurement.profile == contender.label and measurement.is_valid
-        ]
+        measured = [(each.number, one) for each in run.rounds for one in each.measurements]
+        own = [(number, one) for number, one in measured if one.profile == contender.label and one.is_valid]
         try:
-            parts = [
-                _requests(read(contender.label, number), measurement, run.workload.model) for number, measurement in own
-            ]
+            parts = [_requests(read(contender.label, number), one, run.workload.model) for number, one in own]
         except ConfigurationError as error:
             parts, missing = [], str(error)
-        inspections = [
-            measurement
-            for measurement in run.inspections
-            if measurement.profile == contender.label and measurement.telemetry.series
-        ]
+        inspections = [one for one in run.inspections if one.profile == contender.label and one.telemetry.series]
         views.append(_view(contender.label, own, inspections, concatenate(parts), run.machine.cores))
     bare = [replace(each, measurements=_without_telemetry(each.measurements)) for each in run.rounds]
     record = replace(run, rounds=bare, inspections=_without_telemetry(run.inspections))
@@ -113,14 +103,14 @@ def run_view(run: Run, read: Read) -> RunView:
     return RunView(run=record, answer=answer(run), headline=headline, views=views, sweep=swept, missing=missing)
 
 
-def _requests(every: Samples, measurement: Measurement, model: Model) -> Samples:
+def _requests(every: Samples, one: Measurement, model: Model) -> Samples:
     """The requests of the warm-up and of the measured seconds."""
-    return concatenate([every.between(-measurement.warm_up_s, 0), every.measured(measurement.seconds, model)])
+    return concatenate([every.between(-one.warm_up_s, 0), every.measured(one.seconds, model)])
 
 
 def _without_telemetry(measured: Sequence[Measurement]) -> list[Measurement]:
     """The page has its own, thinner lines."""
-    return [replace(measurement, telemetry=Telemetry()) for measurement in measured]
+    return [replace(one, telemetry=Telemetry()) for one in measured]
 
 
 def _view(
@@ -130,7 +120,7 @@ def _view(
     requests: Samples,
     cores: int,
 ) -> ContenderView:
-    figures = [measurement.throughput_per_s for _, measurement in own if measurement.throughput_per_s > 0]
+    figures = [one.throughput_per_s for _, one in own if one.throughput_per_s > 0]
     number, watched = _median_round(own)
     telemetry = watched.telemetry if watched else Telemetry()
     named = {(line.of, line.name): line for line in telemetry.series}
@@ -156,8 +146,8 @@ def _view(
     busy = [("workers", "workers", "cpu_ratio"), ("PostgreSQL", "postgres", "cpu_ratio")]
     busy += [("load generator", "load", "cpu_ratio")]
     limit = named.get(("postgres", "max_connections"))
-    sources = list(inspections) or [measurement for _, measurement in own]
-    timeouts = [measurement.pool_timeouts for measurement in sources if measurement.pool_timeouts is not None]
+    sources = list(inspections) or [one for _, one in own]
+    timeouts = [one.pool_timeouts for one in sources if one.pool_timeouts is not None]
     return ContenderView(
         label=label,
         throughput=ratio(figures, [1.0] * len(figures)) if figures else None,  # relative to 1 per second
@@ -172,7 +162,7 @@ def _view(
         loop=thin_inside(*_LOOP),
         busy=thin_lines(lines(*busy) + lines(("others", "machine", "others_ratio"), factor=cores)),
         split=mean_split(sources),
-        pool_wait=sum_histograms([measurement.pool_wait for measurement in sources if measurement.pool_wait]),
+        pool_wait=sum_histograms([one.pool_wait for one in sources if one.pool_wait]),
         pool_timeouts=sum(timeouts) if timeouts else None,
         kinds=by_kind(requests.between(0, np.inf), [kind.name for kind in own[0][1].kinds] if own else []),
     )

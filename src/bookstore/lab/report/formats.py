@@ -80,20 +80,15 @@ def csv_text(run: Run) -> str:
 def ab(run: Run, samples: Read) -> str:
     """A block for each contender in the layout of ApacheBench 2.3. As in ab, requests per second include failed
     ones. The open model has no concurrency level."""
-    blocks = [_ab(run, summary.profile, samples) for summary in run.summary]
+    blocks = [_ab(run, one.profile, samples) for one in run.summary]
     return "\n\n".join(blocks)
 
 
 def _ab(run: Run, label: str, samples: Read) -> str:
-    valid = [measurement for measurement in measurements_of(run.rounds, label) if measurement.is_valid]
-    seconds = sum(measurement.seconds for measurement in valid)
-    requests, errors = (
-        sum(measurement.requests for measurement in valid),
-        sum(measurement.errors for measurement in valid),
-    )
-    not_2xx = sum(
-        count for measurement in valid for status, count in measurement.statuses.items() if status[0] not in "02"
-    )
+    valid = [one for one in measurements_of(run.rounds, label) if one.is_valid]
+    seconds = sum(one.seconds for one in valid)
+    requests, errors = sum(one.requests for one in valid), sum(one.errors for one in valid)
+    not_2xx = sum(count for one in valid for status, count in one.statuses.items() if status[0] not in "02")
     load = run.workload
     latencies = latencies_ms(run.rounds, label, samples, load.model)
     rows = [

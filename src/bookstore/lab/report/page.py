@@ -45,9 +45,7 @@ def page(runs: Sequence[tuple[Run, Read]]) -> str:
     """Return the HTML page of `runs`, each with a function that reads its samples. With several runs, it starts with a
     comparison, which plots throughput against concurrency if that differs."""
     views = [contender_view.run_view(run, read) for run, read in runs]
-    title = (
-        f"{views[0].run.workload.name}: {' and '.join(contender.label for contender in views[0].run.contenders[:3])}"
-    )
+    title = f"{views[0].run.workload.name}: {' and '.join(it.label for it in views[0].run.contenders[:3])}"
     if len(views) > 1:
         title = f"{len(views)} runs side by side"
     data = _Page(views, curves([run for run, _ in runs]))
@@ -59,11 +57,11 @@ def curves(runs: Sequence[Run]) -> list[Curve]:
     fitted = []
     for label in {contender.label: None for run in runs for contender in run.contenders}:
         points = [
-            (float(run.workload.concurrency), measurement.throughput_per_s)
+            (float(run.workload.concurrency), one.throughput_per_s)
             for run in runs
             for each in run.rounds
-            for measurement in each.measurements
-            if measurement.profile == label and measurement.is_valid and measurement.throughput_per_s > 0
+            for one in each.measurements
+            if one.profile == label and one.is_valid and one.throughput_per_s > 0
         ]
         clients = sorted({clients for clients, _ in points})
         if len(clients) >= scalability.MIN_CONCURRENCIES:

@@ -98,23 +98,19 @@ def drop_unsampled(at_s: Sequence[float], lines: Sequence[Line]) -> tuple[list[f
 
 def mean_split(measured: Sequence[Measurement]) -> Split | None:
     """The mean of the rounds' splits, weighted by requests; None if no round has one."""
-    known = [
-        (measurement.requests, measurement.split)
-        for measurement in measured
-        if measurement.split and measurement.requests
-    ]
+    known = [(one.requests, one.split) for one in measured if one.split and one.requests]
     weight = sum(requests for requests, _ in known)
-    parts = [sum(requests * getattr(split, name) for requests, split in known) for name in Split.__struct_fields__]
+    parts = [sum(requests * getattr(it, name) for requests, it in known) for name in Split.__struct_fields__]
     return Split(*(part / weight for part in parts)) if known else None
 
 
 def sum_histograms(histograms: Sequence[Histogram]) -> Histogram | None:
     """The sum of histograms. Those whose bounds differ from the first one's are left out."""
-    alike = [histogram for histogram in histograms if histogram.bounds_s == histograms[0].bounds_s]
+    alike = [one for one in histograms if one.bounds_s == histograms[0].bounds_s]
     if not alike:
         return None
-    counts = [sum(column) for column in zip(*(histogram.counts for histogram in alike), strict=True)]
-    return Histogram(alike[0].bounds_s, counts, sum(histogram.sum_s for histogram in alike))
+    counts = [sum(column) for column in zip(*(one.counts for one in alike), strict=True)]
+    return Histogram(alike[0].bounds_s, counts, sum(one.sum_s for one in alike))
 
 
 def _short(value: float | np.floating) -> float:

@@ -44,9 +44,9 @@ def sweep(run: Run) -> Sweep | None:
         return None
     figures: dict[str, list[float]] = {}
     for each in run.rounds:
-        for measurement in each.measurements:
-            if measurement.is_valid and measurement.throughput_per_s > 0:
-                figures.setdefault(measurement.profile, []).append(measurement.throughput_per_s)
+        for one in each.measurements:
+            if one.is_valid and one.throughput_per_s > 0:
+                figures.setdefault(one.profile, []).append(one.throughput_per_s)
     best = grids.best_cell(run)
     return Sweep(
         grid=grid,
@@ -72,11 +72,11 @@ def _laws(run: Run, grid: Grid) -> list[Law]:
 def _chosen(run: Run, grid: Grid) -> list[str]:
     """The labels of the best cell of each variant, at most MOST_CHOSEN; of a single variant, its first, best and last
     cell."""
-    rate = {summary.profile: summary.throughput_per_s for summary in run.summary}
+    rate = {one.profile: one.throughput_per_s for one in run.summary}
     if len(grid.variants) == 1:
         labels = grid.variants[0].labels
         kept = {labels[0], max(labels, key=lambda label: rate.get(label, 0)), labels[-1]}
         return [label for label in labels if label in kept]
-    tops = [max(variant.labels, key=lambda label: rate.get(label, 0)) for variant in grid.variants]
+    tops = [max(it.labels, key=lambda label: rate.get(label, 0)) for it in grid.variants]
     kept = set(sorted(tops, key=lambda label: -rate.get(label, 0))[:MOST_CHOSEN])
     return [label for label in tops if label in kept]

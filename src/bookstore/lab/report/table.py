@@ -79,7 +79,7 @@ def wrap(text: str, first: str = "", other: str = "") -> str:
 
 def cells(run: Run) -> list[tuple[str, ...]]:
     """One row per contender under `HEAD`, in the order of the run; a contender without a valid round has dashes."""
-    summaries = {summary.profile: summary for summary in run.summary}
+    summaries = {one.profile: one for one in run.summary}
     metric = headline_metric(run)
     rows = []
     for contender in run.contenders:
@@ -162,7 +162,7 @@ def describe_rounds(run: Run) -> str:
 
 def headline_metric(run: Run) -> Metric:
     """The metric that the run's answer is about."""
-    return headline(run.workload.model, min((summary.requests // summary.rounds for summary in run.summary), default=0))
+    return headline(run.workload.model, min((one.requests // one.rounds for one in run.summary), default=0))
 
 
 def three_digits(number: float) -> str:
@@ -182,7 +182,7 @@ def format_range(low: float | None, high: float | None, dash: str) -> str:
 
 def sweep_table(run: Run, grid: Grid) -> str:
     """The requests per second of each cell, with * at the highest; a dash where no round is valid."""
-    of_cell = {summary.profile: three_digits(summary.throughput_per_s) for summary in run.summary}
+    of_cell = {one.profile: three_digits(one.throughput_per_s) for one in run.summary}
     top = best_cell(run)
     rows = [["req/s", *(f"{value} " for value in grid.values)]]
     for variant in grid.variants:
@@ -235,5 +235,5 @@ def _placement(run: Run) -> list[tuple[str, str]]:
 
 def _count(number: float, unit: str) -> str:
     """`1 client`, `200 requests per second`."""
-    singular, *rest = unit.split()
-    return " ".join([f"{number:g}", singular if number == 1 else f"{singular}s", *rest])
+    one, *rest = unit.split()
+    return " ".join([f"{number:g}", one if number == 1 else f"{one}s", *rest])
