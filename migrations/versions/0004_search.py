@@ -145,7 +145,7 @@ _FUNCTIONS = {
         ))""",
     # The words of a text. `word` is a part of a token, `compound` all of its parts in one, as email for e-mail. Of an
     # unspaced script, the words are all pairs of letters and the last letter.
-    """search_terms(text)
+    """search_terms(source text)
     RETURNS TABLE (token bigint, place bigint, word text, compound text, is_unspaced boolean) ROWS 10""": rf"""
         SELECT token.place, part.place, left(part.word, {_LONGEST_WORD}), nullif(compound, part.word), is_unspaced
         FROM (
@@ -154,7 +154,7 @@ _FUNCTIONS = {
             FROM (
                 SELECT place, text, translate(text, '''.・-', '') AS whole,
                     text ~ '^[{_UNSPACED_CLASS}]' COLLATE "C" AS is_unspaced
-                FROM string_to_table(search_tokens($1), ' ') WITH ORDINALITY AS split (text, place) WHERE text <> ''
+                FROM string_to_table(search_tokens(source), ' ') WITH ORDINALITY AS split (text, place) WHERE text <> ''
             ) AS told OFFSET 0  -- once for each token, not for each part
         ) AS token CROSS JOIN LATERAL unnest(
             CASE WHEN is_unspaced
