@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import subprocess
@@ -46,7 +45,6 @@ def run_doctor(environment: dict[str, str], tmp_path: Path) -> Doctor:
         with (
             patch.dict(os.environ, environment | variables, clear=True),
             patch.object(sys, "argv", command),
-            patch.object(logging.getLogger("bookstore"), "level", logging.NOTSET),  # doctor changes it
             chdir(tmp_path),
             redirect_stdout(out),
             redirect_stderr(err),

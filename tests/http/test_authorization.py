@@ -44,6 +44,7 @@ OPEN = {
     ("GET", "/genres"),
     ("GET", "/genres/{genre_id:str}"),
     ("GET", "/genres/{genre_id:str}/books"),
+    ("GET", "/changes"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
     ("GET", "/problems"),

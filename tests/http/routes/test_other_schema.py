@@ -37,7 +37,7 @@ CHANGES: dict[str, LiteralString] = {
     "column of another type": "ALTER TABLE book DROP language CASCADE; ALTER TABLE book ADD language int",
     "new required column": "ALTER TABLE book ADD price numeric NOT NULL DEFAULT 0;"
     " ALTER TABLE book ALTER price DROP DEFAULT",
-    "function removed": "ALTER FUNCTION search_words RENAME TO other_words",
+    "function removed": "ALTER FUNCTION search_terms RENAME TO other_terms",
     "unique index removed": "ALTER TABLE idempotency DROP CONSTRAINT pk_idempotency",
     "table removed": "DROP TABLE book_genre",
     "schema renamed": "ALTER SCHEMA public RENAME TO private",

@@ -47,7 +47,6 @@ def doctor(
     A problem prevents startup; the exit code is then 2. A warning should be fixed; a note is worth knowing.
     If the service is already running, its port is in use: choose another --port.
     """
-    logging.getLogger("bookstore").setLevel(logging.CRITICAL)  # the findings report what the checks would log
     arguments = {
         "BOOKSTORE_PROFILE": spec or "",
         "BOOKSTORE_HOST": host or "",
@@ -57,7 +56,13 @@ def doctor(
     }
     ignored = settings.remove_interfering_variables()
     given = {name: text for name, text in arguments.items() if text}
-    examination = examine(os.environ, given, ignored, over_budget=over_budget)
+    logger = logging.getLogger("bookstore")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # the findings report what the checks would log
+    try:
+        examination = examine(os.environ, given, ignored, over_budget=over_budget)
+    finally:
+        logger.setLevel(level)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(examination), indent=2, ensure_ascii=False))
     else:
