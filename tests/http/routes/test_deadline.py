@@ -11,6 +11,7 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from bookstore.database.url import conninfo
+from bookstore.http.draining import Draining
 from bookstore.http.gate import Gate
 from bookstore.profile.engine_profile import Driver
 
@@ -23,7 +24,9 @@ async def test_deadline_leaks_nothing(books_url: sa.URL, driver: Driver, serve: 
     """Requests that exceed the deadline, during a statement or while waiting for a connection, are 503 and return their
     connections: once the database answers again, the service does too."""
     async with serve(books_url, driver, loading="json") as client:
-        gate = client.app.asgi_handler
+        outermost = client.app.asgi_handler
+        assert isinstance(outermost, Draining)
+        gate = outermost._app
         assert isinstance(gate, Gate)
         patience_s, gate._deadline_s = gate._deadline_s, 0.3
         with psycopg.connect(conninfo(books_url)) as blocker:

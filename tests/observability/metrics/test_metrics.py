@@ -29,6 +29,7 @@ from bookstore.auth import tokens
 from bookstore.catalog.models import SCHEMA_REVISION
 from bookstore.database.unit_of_work import make_database
 from bookstore.database.url import conninfo
+from bookstore.http.draining import Draining
 from bookstore.http.gate import Gate
 from bookstore.observability.metrics import info
 from bookstore.profile import loader, rendering
@@ -352,7 +353,8 @@ def test_nothing_is_wrapped_without_a_block(books: sa.URL) -> None:
     """Without a block, no part of the service is wrapped."""
     database = make_database(EngineProfile(name="test", gc="default"), books)
     service = app.make_app(database)
-    assert isinstance(service.asgi_handler, Gate)
+    assert isinstance(service.asgi_handler, Draining)
+    assert isinstance(service.asgi_handler._app, Gate)
     assert service.after_request is None
     assert "connect" not in vars(database.pool)
     assert not {"connect", "do_execute"} & vars(database.engine.dialect).keys()

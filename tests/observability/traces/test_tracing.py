@@ -35,7 +35,7 @@ import sys, threading
 from bookstore.app import create_app
 app = create_app()
 from bookstore.http.gate import Gate
-print(isinstance(app.asgi_handler, Gate))
+print(isinstance(app.asgi_handler._app, Gate))
 print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.trace", "requests"))])
 print([thread.name for thread in threading.enumerate()])
 """
