@@ -15,9 +15,11 @@ from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.routes import HTTPRoute
+from sqlalchemy.orm import Session
 
 from bookstore.auth import keyring
 from bookstore.auth.keyring import Keyring
+from bookstore.catalog import pagination
 from bookstore.config import settings
 from bookstore.config.request_policy import RequestPolicy
 from bookstore.database import sqlstate
@@ -209,10 +211,17 @@ class _ServeCommand(CLIPlugin):
 
 
 async def _warm(database: Database) -> None:
-    """Fills the pool. A database that is down for now stops no worker: /health/ready says so, and requests
-    are answered 503, until it is back."""
+    """Fill the pool and read the key of cursors, so that no request executes more statements than others.
+
+    A database that is down does not stop a worker: /health/ready says so, and requests get 503 until it is back.
+    """
+
+    def read_key(session: Session) -> None:
+        pagination.signing_key(session)
+
     try:
         await database.start()
+        await database.probe(read_key)
     except Exception as error:
         cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
         if not (known := sqlstate.server_problem(cause)):

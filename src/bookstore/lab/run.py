@@ -212,7 +212,7 @@ class _Runner:
             )
             for request in consistency.repeatable_requests(workload)
         }
-        list_statements = statement_log.capture(database.connection, deployment, identity.PATH)
+        list_statements = statement_log.capture(database.connection, deployment, identity.PATH, identity.HEADERS)
         identity.verify_driver(contender.profile, list_statements)
         self.partial_run.add_statements(
             contender.label,

@@ -49,16 +49,16 @@ def test_every_driver_and_strategy_is_recognised(
     profile = loader.load(spec)
     with deploy(spec, lab.url, tmp_path, reaper) as deployment:
         identity.verify(profile, deployment, lab.connection, DATABASE)
-        captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
+        captured = statement_log.capture(lab.connection, deployment, identity.PATH, identity.HEADERS)
         identity.verify_driver(profile, captured)
 
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ("asyncpg-pgbouncer", ["BEGIN ISOLATION LEVEL READ COMMITTED", "WITH", "ROLLBACK"]),
-        ("psycopg-pgbouncer@workers=2,loading=selectin", ["SELECT", "SELECT", "SELECT"]),
-        ("psycopg-sync-pgbouncer", ["WITH"]),
+        ("asyncpg-pgbouncer", ["BEGIN ISOLATION LEVEL READ COMMITTED", "SELECT", "WITH", "ROLLBACK"]),
+        ("psycopg-pgbouncer@workers=2,loading=selectin", ["SELECT", "SELECT", "SELECT", "SELECT"]),
+        ("psycopg-sync-pgbouncer", ["SELECT", "WITH"]),
     ],
 )
 def test_recognised_behind_pgbouncer(
@@ -72,7 +72,7 @@ def test_recognised_behind_pgbouncer(
             identity.verify(profile, deployment, lab.connection, DATABASE)
             with pytest.raises(IdentityError, match=r"pg_stat_activity shows .* expected are some of other"):
                 identity.verify(msgspec.structs.replace(profile, name="other"), deployment, lab.connection, DATABASE)
-            captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
+            captured = statement_log.capture(lab.connection, deployment, identity.PATH, identity.HEADERS)
     identity.verify_driver(profile, captured)
     statements = [sql for _, sql in captured if not sql.startswith("SET application_name")]
     assert [sql[: len(start)] for sql, start in zip(statements, expected, strict=True)] == expected
@@ -99,7 +99,7 @@ def test_what_is_not_the_profile_is_refused(lab: BenchmarkDatabase, reaper: Reap
             identity.verify(msgspec.structs.replace(real, loading="joined"), deployment, lab.connection, DATABASE)
         with pytest.raises(IdentityError, match=r"shows sessions of asyncpg-json in process \d+; expected are other"):
             identity.verify(msgspec.structs.replace(real, name="other"), deployment, lab.connection, DATABASE)
-        captured = statement_log.capture(lab.connection, deployment, "/books?limit=20")
+        captured = statement_log.capture(lab.connection, deployment, identity.PATH, identity.HEADERS)
         with pytest.raises(IdentityError, match="log shows asyncpg; the profile says psycopg"):
             identity.verify_driver(msgspec.structs.replace(real, driver="psycopg"), captured)
 

@@ -22,6 +22,8 @@ from bookstore.lab.testbed.process import wait_until
 from bookstore.profile.engine_profile import EngineProfile
 
 PATH: Final = "/books?limit=20"
+HEADERS: Final = {"If-None-Match": '"another"'}
+"""With these, a list executes a statement without parameters first, by which drivers can be told apart."""
 COUNTED_REQUESTS: Final = 5
 """Requests that are counted; each must execute the same statements."""
 WARM_REQUESTS: Final = 3
@@ -110,7 +112,8 @@ def detect_loading(queries: Sequence[str], per_request: float) -> str | None:
         return "joined" if "LEFT OUTER JOIN" in text else None
     if per_request > 3:
         return "lazy"
-    forms = {"subquery": r"FROM \(SELECT", "rows": r"= ANY \(", "selectin": r"\bIN \("}
+    # In this order: the page itself is a subquery under every strategy.
+    forms = {"rows": r"= ANY \(", "selectin": r"\bIN \(", "subquery": r"FROM \(SELECT"}
     return next((name for name, form in forms.items() if re.search(form, text)), None)
 
 
