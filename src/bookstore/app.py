@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from click import Group
 from litestar import Litestar
 from litestar.config.app import AppConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.routes import HTTPRoute
@@ -34,6 +35,7 @@ from bookstore.http.routes import api_docs
 from bookstore.http.routes.authors import AuthorController, AuthorEditor
 from bookstore.http.routes.books import BookController, BookEditor, create_books
 from bookstore.http.routes.changes import list_changes
+from bookstore.http.routes.exports import Exports
 from bookstore.http.routes.genres import GenreController, GenreEditor
 from bookstore.http.routes.health import HealthController
 from bookstore.http.routes.index import index
@@ -163,6 +165,7 @@ def make_app(
                 "database": Provide(provide_database, sync_to_thread=False),
                 "readiness": Provide(provide_readiness, sync_to_thread=False),
             },
+            state=State({"exports": Exports()}),
             lifespan=[exporting, lifespan],
             before_request=query_parameters.check,
             after_request=requests.time_encoding(block) if block else None,

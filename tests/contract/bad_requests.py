@@ -174,6 +174,10 @@ PLACES: Final = [
             "year_from=null", "year_from=10000", "year_to=-3001", "year_to=x", "year_from=1&year_from=2",
             "author_id=0", "author_id=null", "author_id=x", "author_id=9223372036854775808", "author_id=1,2",
             "genre=", "genre=Drama", "genre=a%20b", "genre=9999999999999999999", f"genre={'a' * 101}",
+            "genre=drama,", "genre=,drama", "genre=drama&genre=1", f"genre={'a,' * 5}a", "genre=drama,DRAMA",
+            "id=", "id=0", "id=-1", "id=1,x", "id=1,,2", "id=1;2", "id=1&id=2", "id=01", "id=%D9%A1", "id=1.5",
+            f"id=1,{'9' * 19}", f"id={'1,' * 200}1", "id=null", "id=1_0", "id=+1",
+            "isbn13=9780439023481,x", f"isbn13={'9780439023481,' * 200}9780439023481",
             "isbn13=", "isbn13=x", "isbn13=9780439023482", "isbn13=978043902348123456789",
             "language=", "language=EN", "language=e", "language=en-us", "language=en%0A",
             "updated_since=", "updated_since=yesterday", "updated_since=2026-11-29", "updated_since=1764423000",
@@ -183,6 +187,12 @@ PLACES: Final = [
             "genre=drama%0A", "q=a%0D%0Ab", "q=%7F", "q=", "q=a&q=b", "unknown",
         )
     ),
+    *(
+        get(f"/authors?{query}")
+        for query in ("q=", "q=a&q=b", "q=%00", f"q={'a' * 101}", "sort=relevance", "q=a&sort=title", "q=a&cursor=x")
+    ),
+    get("/genres?q=drama"),
+    get("/genres?sort=relevance"),
     *(get(f"{path}?sort=title") for path in ("/authors", "/genres")),
     *(
         get(f"/changes?{query}")
@@ -191,6 +201,7 @@ PLACES: Final = [
             "limit=0", "limit=201", "cursor=x", "q=x",
         )
     ),
+    Bad("total of an export", "invalid_parameter", "GET", "/books?total=true", headers=(("Accept", "text/csv"),)),
     get("/books/1?fields=id"),
     get("/books/isbn/9780439023481?x=1"),
     get("/health/live?x=1"),

@@ -1,4 +1,4 @@
-"""The same 200 requests get the same responses under every shipped profile."""
+"""The same requests get the same responses under every shipped profile."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ async def send_all(profile: EngineProfile, url: sa.URL) -> tuple[list[Answer], l
             if response.status_code != request["is"]:
                 failures.append(failure)
                 continue
-            body = msgspec.json.decode(response.content) if response.content else {}
+            reads_body = response.content and request.keys() & {"has", "keep"}  # exports are not all JSON
+            body = msgspec.json.decode(response.content) if reads_body else {}
             expected = request.get("has", {})
             if {member: body.get(member) for member in expected} != expected:
                 failures.append(failure)

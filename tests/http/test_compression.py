@@ -6,7 +6,7 @@ import zlib
 import brotli
 import pytest
 
-from bookstore.http.compression import CODINGS, Choice, choose, coded_etag, decode, is_compressible, plain_etag
+from bookstore.http.compression import CODINGS, STREAMS, Choice, choose, coded_etag, decode, is_compressible, plain_etag
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -29,6 +29,16 @@ def test_codings(coding: str) -> None:
     assert len(packed) < len(BODY) / 2
     assert UNPACKED[coding](packed) == decode(packed, coding) == BODY
     assert CODINGS[coding](BODY) == packed
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_streams(coding: str) -> None:
+    """Parts, some empty, make one document that decompresses to the whole."""
+    stream = STREAMS[coding]()
+    parts = [BODY[start : start + 700] for start in range(0, len(BODY), 700)]
+    packed = b"".join([*(stream.feed(part) for part in [b"", *parts]), stream.finish()])
+    assert len(packed) < len(BODY) / 2
+    assert UNPACKED[coding](packed) == BODY
 
 
 def test_nothing_to_decode() -> None:

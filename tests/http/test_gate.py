@@ -11,7 +11,7 @@ import pytest
 from bookstore.config.request_policy import RequestPolicy
 from bookstore.exceptions import PROBLEM_TYPES
 from bookstore.http import gate
-from bookstore.http.compression import CODINGS
+from bookstore.http.compression import CODINGS, decode
 from bookstore.http.gate import Gate
 from bookstore.profile.engine_profile import EngineProfile
 
@@ -189,7 +189,7 @@ async def test_other_timeout() -> None:
 def soon(app: App) -> App:
     """Give the gate a deadline that is short enough for a test."""
     assert isinstance(app, Gate)
-    app._deadline_s = 0.02
+    app.deadline_s = 0.02
     return app
 
 
@@ -410,22 +410,31 @@ async def test_compressed(coding: str) -> None:
     assert answer.headers["vary"] == "Accept-Encoding"
 
 
-async def test_not_compressed() -> None:
-    """Short, coded, image and streamed bodies are sent unchanged, as is any body that no client asked to compress or
-    with `compression: off`; Vary is set unless compression is off."""
-    picture = (b"content-type", b"image/png")
+@pytest.mark.parametrize("coding", CODINGS)
+async def test_a_streamed_body_is_compressed_as_a_whole(coding: str) -> None:
+    """The parts of a stream are one compressed body."""
 
     async def streaming(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
         await send({"type": "http.response.body", "body": LONG, "more_body": True})
         await send({"type": "http.response.body", "body": LONG, "more_body": False})
 
+    answer = await ask(guarded(streaming), "/books", "", ("Accept-Encoding", coding))
+    assert answer.headers["content-encoding"] == coding
+    assert decode(answer.body, coding) == LONG + LONG
+
+
+async def test_not_compressed() -> None:
+    """Short, coded and image bodies are sent unchanged, as is any body that no client asked to compress or
+    with `compression: off`; Vary is set unless compression is off."""
+    picture = (b"content-type", b"image/png")
+
     async def drawing(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [picture]})
         await send({"type": "http.response.body", "body": LONG})
 
     gzip = ("Accept-Encoding", "gzip")
-    for app in (answering(b"x" * 1023), answering(LONG, (b"content-encoding", b"br")), streaming, drawing):
+    for app in (answering(b"x" * 1023), answering(LONG, (b"content-encoding", b"br")), drawing):
         answer = await ask(guarded(app), "/books", "", gzip)
         assert answer.headers.get("content-encoding") != "gzip"
         assert answer.headers["vary"] == "Accept-Encoding"
@@ -458,3 +467,42 @@ async def test_weak_tags() -> None:
     app = guarded(answering(LONG, (b"etag", b'W/"7"')))
     answer = await ask(app, "/books", "", ("Accept-Encoding", "gzip"))
     assert (answer.headers["content-encoding"], answer.headers["etag"]) == ("gzip", 'W/"7"')
+
+
+async def stream(parts: int, on_send: Callable[[], Awaitable[None]]) -> list[Any]:
+    """Return what a client receives that awaits `on_send` for each part of a streamed response."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
+        for _ in range(parts):
+            await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body" and message["more_body"]:
+            await on_send()
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "client": ("::1", 1)}
+    await soon(guarded(app))(scope | {"headers": [(b"host", b"a")]}, asyncio.Event().wait, send)
+    return sent
+
+
+async def test_a_stream_may_last_longer_than_a_request() -> None:
+    """Each part has the deadline of a request, so a stream of many parts outlives it."""
+    sent = await stream(5, lambda: asyncio.sleep(0.01))
+    assert b"".join(message["body"] for message in sent[1:]) == b"part" * 5
+    assert sent[-1]["more_body"] is False
+
+
+@pytest.mark.parametrize("limit", ["SEND_WITHIN_S", "STREAM_WITHIN_S"])
+async def test_a_stream_is_bounded(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """A client that does not read, and a stream without end, are cut off by an error after the response began."""
+    monkeypatch.setattr(gate, limit, 0.03)
+
+    def on_send() -> Awaitable[None]:
+        return asyncio.sleep(60 if limit == "SEND_WITHIN_S" else 0.01)
+
+    with pytest.raises(TimeoutError):
+        await stream(100_000, on_send)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-SCHEMA_REVISION: Final = "0005"
+SCHEMA_REVISION: Final = "0006"
 """The newest migration. A test checks that it matches the newest file in migrations/versions."""
 
 VERSION_TABLE: Final = "schema_version"
@@ -92,6 +92,19 @@ search_word = Table(
 """Every word of the documents, for finding similar words by trigrams. Words of deleted books stay; they match
 nothing. Parts of text without spaces, as in Japanese, are not among them."""
 
+author_word = Table(
+    "author_word",
+    IdentityBase.metadata,
+    Column("word", String, primary_key=True),
+    Index(
+        "ix_author_word_spelling",
+        func.spelling(text("word")).label("spelling"),
+        postgresql_using="gin",
+        postgresql_ops={"spelling": "gin_trgm_ops"},
+    ),
+)
+"""Every word of authors' names, for the same. In search_word, the words of titles would hide a misspelt name."""
+
 idempotency = Table(
     "idempotency",
     IdentityBase.metadata,
@@ -150,6 +163,12 @@ class Author(Versioned, IdentityBase):
         CheckConstraint(f"name <> '' AND length(name) <= {MAX_NAME_LENGTH}", name="name"),
         Index("ix_author_name", "name"),
         Index("ix_author_sort_key", text("sort_key(name)"), "id"),
+        Index(
+            "ix_author_words",
+            text("search_words(name)"),
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
+        ),
     )
 
     name: Mapped[str]

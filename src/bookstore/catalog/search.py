@@ -1,25 +1,25 @@
-"""Full-text search: finds the books that contain all words, ranks them, and maintains the search documents.
+"""Full-text search: finds books, or authors, that contain all words, ranks them, and maintains what it searches.
 
 The words of titles, names and queries come from one SQL function, `search_terms` of migration 0004.
 
-A word that no book contains is replaced by the most similar known words, compared by trigrams. A typing error costs
-one lookup in the vocabulary, however many books there are.
+A word that no book, or no name, contains is replaced by the most similar known words, compared by trigrams. A typing
+error costs one lookup in the vocabulary, however many books there are.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, LiteralString, NamedTuple
 
 import sqlalchemy as sa
 from msgspec import Meta
-from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
 from sqlalchemy.orm import Session
 
 from bookstore.catalog import models
-from bookstore.catalog.models import book_document
+from bookstore.catalog.models import Author, book_document
 
 MAX_RANKED: Final = 5000
-"""Books. Words that more books contain do not distinguish books, and ranking so many takes a second."""
+"""Books or authors. Words that more of them contain do not distinguish them, and ranking so many takes a second."""
 
 MAX_SIMILAR_WORDS: Final = 4
 """Known words that can replace an unknown one."""
@@ -33,30 +33,34 @@ _TSQUERY: Final = rf"\A(?:{_TERM}(?: & {_TERM})*)?\Z"
 
 
 class Interpretation(NamedTuple):
-    """A search text as a tsquery. `is_common` is whether more than MAX_RANKED books match."""
+    """A search text as a tsquery. `is_common` is whether more than MAX_RANKED books, or authors, match."""
 
     query: Annotated[str, Meta(pattern=_TSQUERY)]
     is_common: bool
 
 
-# A part of a compound is also found in the compound: e-mail means (e | email) & (mail | email). Text without spaces
-# means a phrase: every second pair of letters, and the last one.
-_INTERPRET: Final = sa.text(rf"""
+def _interpretation(vocabulary: str, searched: str) -> sa.TextClause:
+    """Return the statement that interprets :text with the words of the table `vocabulary`.
+
+    `searched` is a table with a condition on `query`. A part of a compound is also found in the compound: e-mail means
+    (e | email) & (mail | email). Text without spaces means a phrase: every second pair of letters, and the last one.
+    """
+    return sa.text(rf"""
     WITH asked AS (SELECT *, count(*) OVER (PARTITION BY token) AS size FROM search_terms(:text)),
     words AS (
         SELECT word, compound, (
-            SELECT array_agg(search_word.word) FROM search_word WHERE search_word.word IN (asked.word, asked.compound)
+            SELECT array_agg(listed.word) FROM {vocabulary} AS listed WHERE listed.word IN (asked.word, asked.compound)
         ) AS known FROM asked WHERE NOT is_unspaced GROUP BY word, compound
     ),
     meant AS (
         SELECT words.word, compound, coalesce(likest.word, words.word) AS meant FROM words LEFT JOIN LATERAL (
             SELECT unnest(known) AS word
             UNION ALL (
-                SELECT search_word.word FROM search_word, spelling(words.word) AS spelled
-                WHERE known IS NULL AND spelling(search_word.word) % spelled
-                AND abs(length(search_word.word) - length(words.word)) <= 2
-                AND (search_word.word = spelling(search_word.word)) = (words.word = spelled)
-                ORDER BY similarity(spelling(search_word.word), spelled) DESC, search_word.word COLLATE "C"
+                SELECT listed.word FROM {vocabulary} AS listed, spelling(words.word) AS spelled
+                WHERE known IS NULL AND spelling(listed.word) % spelled
+                AND abs(length(listed.word) - length(words.word)) <= 2
+                AND (listed.word = spelling(listed.word)) = (words.word = spelled)
+                ORDER BY similarity(spelling(listed.word), spelled) DESC, listed.word COLLATE "C"
                 LIMIT {MAX_SIMILAR_WORDS}
             )
         ) AS likest ON true
@@ -75,8 +79,12 @@ _INTERPRET: Final = sa.text(rf"""
     whole AS (SELECT coalesce(string_agg('(' || term || ')', ' & '), '') AS query FROM terms)
     SELECT query, (
         SELECT count(*) > {MAX_RANKED}
-        FROM (SELECT FROM book_document WHERE document @@ query::tsquery LIMIT {MAX_RANKED} + 1) AS counted
+        FROM (SELECT FROM {searched} LIMIT {MAX_RANKED} + 1) AS counted
     ), {models.STATE_SQL} FROM whole""")  # noqa: S608 - made of constants
+
+
+_INTERPRET: Final = _interpretation("search_word", "book_document WHERE document @@ query::tsquery")
+_INTERPRET_NAME: Final = _interpretation("author_word", "author WHERE search_words(name) @@ query::tsquery")
 
 _DOCUMENT: Final = book_document.c.document
 _QUERY: Final = sa.cast(sa.bindparam("query", type_=sa.Text), TSQUERY)
@@ -84,7 +92,16 @@ _QUERY: Final = sa.cast(sa.bindparam("query", type_=sa.Text), TSQUERY)
 
 def interpret(session: Session, text: str) -> tuple[Interpretation, str]:
     """Return the query for `text` and the state of the database. A text without words matches no book."""
-    query, is_common, state = session.execute(_INTERPRET, {"text": text}).one()
+    return _interpret(session, _INTERPRET, text)
+
+
+def interpret_name(session: Session, text: str) -> tuple[Interpretation, str]:
+    """Return the query for the `text` of an author's name and the state of the database, as `interpret`."""
+    return _interpret(session, _INTERPRET_NAME, text)
+
+
+def _interpret(session: Session, statement: sa.TextClause, text: str) -> tuple[Interpretation, str]:
+    query, is_common, state = session.execute(statement, {"text": text}).one()
     return Interpretation(query, is_common), state
 
 
@@ -107,7 +124,31 @@ def document_matches() -> sa.ColumnElement[bool]:
     return _DOCUMENT.bool_op("@@")(_QUERY)
 
 
-_REFRESH: Final = sa.text("""
+_NAME_WORDS: Final = sa.func.search_words(Author.name, type_=TSVECTOR)
+
+
+def name_matches(*, is_common: bool) -> sa.CTE:
+    """Return (author_id, distance) of the authors whose names match the parameter `query`, as `matches`.
+
+    Common names are not ranked. Materialised in both cases, so that PostgreSQL uses the index: a scan of all authors
+    would have to parse their names.
+    """
+    rank = sa.literal_column("0") if is_common else sa.func.ts_rank_cd(_NAME_WORDS, _QUERY, 1)
+    distance = sa.cast(rank * sa.literal_column("-1e6"), sa.Integer).label("distance")
+    found = sa.select(Author.id.label("author_id"), distance).where(_NAME_WORDS.bool_op("@@")(_QUERY))
+    return found.cte("matching").prefix_with("MATERIALIZED")
+
+
+ADD_WORDS: Final[LiteralString] = """
+    name_words AS (
+        INSERT INTO author_word SELECT DISTINCT word FROM fresh, search_vocabulary(ts_filter(document, '{b}')) AS word
+        ORDER BY word ON CONFLICT DO NOTHING
+    )
+    INSERT INTO search_word SELECT DISTINCT word FROM fresh, search_vocabulary(document) AS word
+    ORDER BY word ON CONFLICT DO NOTHING"""
+"""The end of a statement that adds the words of the documents in `fresh`. Those of names have the weight B."""
+
+_REFRESH: Final = sa.text(f"""
     WITH fresh AS (
         INSERT INTO book_document (book_id, document)
         SELECT book.id, search_document(title, (
@@ -117,9 +158,7 @@ _REFRESH: Final = sa.text("""
         ON CONFLICT (book_id) DO UPDATE SET document = excluded.document
         WHERE book_document.document IS DISTINCT FROM excluded.document
         RETURNING document
-    )
-    INSERT INTO search_word SELECT DISTINCT word FROM fresh, search_vocabulary(document) AS word
-    ORDER BY word ON CONFLICT DO NOTHING""").bindparams(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))
+    ), {ADD_WORDS}""").bindparams(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger)))  # noqa: S608 - made of constants
 
 
 def refresh_documents(session: Session, book_ids: list[int]) -> None:
@@ -129,3 +168,13 @@ def refresh_documents(session: Session, book_ids: list[int]) -> None:
     changes of a title and of a name, the later document would lack the earlier change.
     """
     session.execute(_REFRESH, {"ids": book_ids})
+
+
+_ADD_NAME: Final = sa.text("""
+    INSERT INTO author_word SELECT word FROM author, search_vocabulary(search_words(name)) AS word WHERE id = :id
+    ORDER BY word ON CONFLICT DO NOTHING""")
+
+
+def add_name(session: Session, author_id: int) -> None:
+    """Add the words of an author's new name to the vocabulary of names."""
+    session.execute(_ADD_NAME, {"id": author_id})

@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110): negotiation, compression of whole bodies, and matching entity tags.
+"""Content codings (RFC 9110): negotiation, compression of whole and streamed bodies, and matching entity tags.
 
 zstd, br and gzip run at the level with the best balance of time and size (docs/decisions.md).
 """
@@ -35,13 +35,43 @@ CODINGS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 }
 """In order of preference, for clients that accept several equally."""
 
+
+class Stream(NamedTuple):
+    """The compression of a body that arrives in parts: `feed` returns what is ready, `finish` the rest."""
+
+    feed: Callable[[bytes], bytes]
+    finish: Callable[[], bytes]
+
+
+def _gzip_stream() -> Stream:
+    compressor = zlib.compressobj(1, wbits=31)
+    return Stream(compressor.compress, compressor.flush)
+
+
+def _brotli_stream() -> Stream:
+    compressor = brotli.Compressor(quality=2)
+    return Stream(compressor.process, compressor.finish)
+
+
+def _zstd_stream() -> Stream:
+    compressor = zstd.ZstdCompressor(level=1)
+    return Stream(compressor.compress, compressor.flush)
+
+
+STREAMS: Final[Mapping[str, Callable[[], Stream]]] = {
+    "zstd": _zstd_stream,
+    "br": _brotli_stream,
+    "gzip": _gzip_stream,
+}
+"""The same codings for streamed bodies, at the same levels."""
+
 _DECODINGS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "zstd": lambda body: bytes(zstd.decompress(body)),
     "br": lambda body: bytes(brotli.decompress(body)),
     "gzip": lambda body: zlib.decompress(body, wbits=31),
 }
 
-_TYPES: Final = re.compile(rb"(text/[^;]*|[^;]*[/+](json|yaml|xml|javascript))\s*(;.*)?", re.DOTALL)
+_TYPES: Final = re.compile(rb"(text/[^;]*|[^;]*[/+](json|x-ndjson|yaml|xml|javascript))\s*(;.*)?", re.DOTALL)
 _LONGEST: Final = 256
 _WEIGHTED: Final = re.compile(r"([!#$%&'*+.^_`|~0-9a-z-]+)(?:\s*;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?))?")
 _CODED_ETAG: Final = re.compile(rf'-(?:{"|".join(CODINGS)})"')

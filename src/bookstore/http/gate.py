@@ -18,7 +18,7 @@ from bookstore.config.request_policy import RequestPolicy
 from bookstore.exceptions import ApiError
 from bookstore.http import compression, problem_details, rate_limit, request_id
 from bookstore.http.client_address import client
-from bookstore.http.compression import LEAST_BYTES, Choice
+from bookstore.http.compression import LEAST_BYTES, Choice, Stream
 from bookstore.http.cors import Cors
 from bookstore.http.deadlines import Deadline, Deadlines
 from bookstore.http.rate_limit import RateLimit
@@ -32,7 +32,11 @@ MOST_PARAMETERS: Final = 100
 BODY_WITHIN_S: Final = 10.0
 """Total time in which a request body must arrive."""
 MARGIN_S: Final = 1.0
-"""Added to pool_timeout and statement_timeout, this gives the deadline of a request."""
+"""Added to pool_timeout and statement_timeout, this gives the deadline of a request, and of each part of a stream."""
+SEND_WITHIN_S: Final = 30.0
+"""Time for a client to receive a part of a streamed response. Slower clients, and idle ones, are disconnected."""
+STREAM_WITHIN_S: Final = 900.0
+"""Total time of a streamed response, so that it cannot occupy its place in a worker for ever."""
 
 PROBES: Final = frozenset({"/health/live", "/health/ready"})
 """Orchestrators may probe these under any host name and at any rate."""
@@ -67,7 +71,7 @@ class Gate:
         self._hosts = frozenset(name.encode() for name in policy.hosts)
         self._rate = RateLimit(policy.rate_limit, rate_limit.table()) if policy.rate_limit else None
         self._proxies = policy.proxies
-        self._deadline_s = profile.pool_timeout + profile.statement_timeout + MARGIN_S
+        self.deadline_s = profile.pool_timeout + profile.statement_timeout + MARGIN_S
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,6 +90,7 @@ class Gate:
                 return
             if scope["method"] == "HEAD":
                 scope["method"] = "GET"  # for the same headers; _Response drops the body
+                scope["is_head"] = True  # for handlers that stream
             await self._run_within_deadline(scope, fields, receive, response)
         except ApiError as error:
             await response.send_whole(*problem_details.encode_problem(scope["path"], error))
@@ -137,10 +142,10 @@ class Gate:
         self, scope: Any, fields: dict[bytes, bytes], receive: Receive, response: _Response
     ) -> None:
         """Call the app. Raises ApiError if the body or the response takes too long."""
-        deadline = self._deadlines.start(self._deadline_s)
+        deadline = response.deadline = self._deadlines.start(self.deadline_s)
         body = None
         if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
-            body = _Body(receive, deadline, self._deadline_s)
+            body = _Body(receive, deadline, self.deadline_s)
         try:
             await self._app(scope, body.receive if body else receive, response.send)
         except asyncio.CancelledError:
@@ -152,7 +157,7 @@ class Gate:
             if body and body.is_awaited:
                 detail = f"The request body did not arrive within {BODY_WITHIN_S:g} s."
                 raise ApiError("request_timeout", detail, headers={"Connection": "close"}) from None
-            raise ApiError("deadline", f"The request was not completed within {self._deadline_s:g} s.") from None
+            raise ApiError("deadline", f"The request was not completed within {self.deadline_s:g} s.") from None
         finally:
             self._deadlines.stop(deadline)
 
@@ -184,13 +189,21 @@ class _Body:
 
 
 class _Response:
-    """Adds the gate's headers to a response and compresses its body as negotiated."""
+    """Adds the gate's headers to a response and compresses its body as negotiated.
 
-    __slots__ = ("_choice", "_fields", "_gate", "_is_head", "_request_id", "_send", "_start", "is_sent", "rate")
+    Each part of a streamed body has a time limit of its own, and so has the next part until it arrives.
+    """
+
+    __slots__ = (
+        *("_choice", "_fields", "_gate", "_is_head", "_request_id", "_send", "_start", "_stream"),
+        *("deadline", "is_sent", "rate"),
+    )
 
     def __init__(self, gate: Gate, method: str, fields: dict[bytes, bytes], send: Send, current_id: str) -> None:
         self.is_sent = False
+        self.deadline: Deadline | None = None
         self.rate: tuple[tuple[bytes, bytes], ...] = ()
+        self._stream: Stream | None = None
         self._gate = gate
         self._fields = fields
         self._is_head = method == "HEAD"
@@ -210,15 +223,32 @@ class _Response:
         if message["type"] == "http.response.start":
             self._start = message
             return
-        if self._start is not None and message["type"] == "http.response.body":
+        if message["type"] != "http.response.body":
+            await self._send(message)
+            return
+        has_more = message.get("more_body", False)
+        if self._start is not None:
             start, self._start = self._start, None
-            body = message.get("body", b"")
-            start["headers"], message["body"] = self._finish(start, body, is_whole=not message.get("more_body"))
+            start["headers"], message["body"] = self._finish(start, message.get("body", b""), is_whole=not has_more)
             self.is_sent = True
             await self._send(start)
-        if self._is_head and message["type"] == "http.response.body":
+            if has_more and self.deadline:
+                self.deadline.latest = asyncio.get_running_loop().time() + STREAM_WITHIN_S
+        elif self._stream is not None:
+            message["body"] = self._stream.feed(message.get("body", b""))
+        if self._stream is not None and not has_more:
+            message["body"] += self._stream.finish()
+        if self._is_head:
             message["body"] = b""
-        await self._send(message)
+        if not has_more:
+            await self._send(message)
+            return
+        if self.deadline:
+            self.deadline.move(SEND_WITHIN_S)
+        if message["body"]:  # a compressor may keep a part
+            await self._send(message)
+        if self.deadline:
+            self.deadline.move(self._gate.deadline_s)
 
     def _finish(self, start: Any, body: bytes, *, is_whole: bool) -> tuple[Headers, bytes]:
         headers: Headers = list(start["headers"])
@@ -247,11 +277,15 @@ class _Response:
         coded = compression.coded_etag(etag.decode("latin-1"), coding).encode("latin-1") if etag else None
         if status == 304 and coded and coded in self._fields.get(b"if-none-match", b""):
             return _replace_header(headers, b"etag", coded), body  # the tag of the client's copy
-        pays_off = is_whole and (len(body) >= LEAST_BYTES or (always and body))
+        pays_off = not is_whole or len(body) >= LEAST_BYTES or (always and body)
         if not pays_off or not compression.is_compressible(own.get(b"content-type", b"")):
             return headers, body
-        body = compression.CODINGS[coding](body)
-        headers = _replace_header(headers, b"content-length", b"%d" % len(body))
+        if is_whole:
+            body = compression.CODINGS[coding](body)
+            headers = _replace_header(headers, b"content-length", b"%d" % len(body))
+        else:
+            self._stream = compression.STREAMS[coding]()
+            body = self._stream.feed(body)
         headers.append((b"content-encoding", coding.encode()))
         return (_replace_header(headers, b"etag", coded) if coded else headers), body
 

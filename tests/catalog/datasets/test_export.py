@@ -48,15 +48,18 @@ def test_round_trip(connection: Connection, contents: Contents, tmp_path: Path, 
 
 
 def test_awkward_books_round_trip(connection: Connection, contents: Contents, tmp_path: Path) -> None:
-    """Names with separators and backslashes, and books with nothing but a title, survive a round trip."""
+    """Names with separators and backslashes, texts like formulas, and books with nothing but a title, survive a round
+    trip."""
     with connection.transaction():
         connection.execute(r"""
-            INSERT INTO author (name) VALUES ('Davis, Sammy'), ('A\B'), ('Plain'), ('\, both'), ('Unknown'), ('Jr.');
+            INSERT INTO author (name) VALUES ('Davis, Sammy'), ('A\B'), ('Plain'), ('\, both'), ('Unknown'), ('Jr.'),
+                ('=1+1');
             INSERT INTO genre (name, slug) VALUES ('This; that', 't'), ('A, B', 'ab'), ('\', 'x');
             INSERT INTO book (title, publication_year, language) VALUES
-                ('"Quoted", said she', -1750, 'en-GB'), ('Bare', NULL, NULL), ('\N', 0, 'nan'), ('NULL', NULL, NULL);
+                ('"Quoted", said she', -1750, 'en-GB'), ('Bare', NULL, NULL), ('\N', 0, 'nan'), ('NULL', NULL, NULL),
+                ('''=1', NULL, NULL), ('-x', NULL, NULL);
             INSERT INTO book_author VALUES (1, 0, 4), (1, 1, 1), (1, 2, 3), (1, 3, 2), (3, 0, 1), (4, 0, 5),
-                (2, 0, 3), (2, 1, 6);
+                (2, 0, 3), (2, 1, 6), (5, 0, 7);
             INSERT INTO book_genre VALUES (1, 1), (1, 2), (1, 3)
         """)
     before = contents()

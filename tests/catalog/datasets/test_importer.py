@@ -221,9 +221,10 @@ def test_scans_can_be_index_only(connection: Connection) -> None:
     with connection.transaction():
         rows = connection.execute(
             "SELECT relname, reltuples > 0, relallvisible = relpages FROM pg_class"
-            " WHERE relname IN ('book', 'author', 'genre', 'book_author', 'book_genre', 'book_document', 'search_word')"
+            " WHERE relname IN ('book', 'author', 'genre', 'book_author', 'book_genre', 'book_document', 'author_word',"
+            " 'search_word')"
         ).fetchall()
-    assert Counter(row[1:] for row in rows) == {(True, True): 7}
+    assert Counter(row[1:] for row in rows) == {(True, True): 8}
 
 
 def test_progress_ends_at_one(connection: Connection, csv_file: CsvFile) -> None:
@@ -235,7 +236,7 @@ def test_progress_ends_at_one(connection: Connection, csv_file: CsvFile) -> None
 
 
 def test_imported_books_are_searchable(connection: Connection, csv_file: CsvFile) -> None:
-    """Every book has a document of title and authors without accents, and every word is in search_word."""
+    """Books have documents without accents; every word is in search_word, and those of names are in author_word."""
     path = csv_file("title,authors,isbn13", "Crème brûlée,Émile Ajar,", "Zwei,,9780439023481")
     for _ in range(2):  # the second time the books exist
         import_file(connection, path)
@@ -243,3 +244,5 @@ def test_imported_books_are_searchable(connection: Connection, csv_file: CsvFile
         assert rows == [("'ajar':4B 'brulee':2A 'creme':1A 'emile':3B",), ("'zwei':1A",)]
         words = connection.execute("SELECT word FROM search_word ORDER BY word").fetchall()
         assert [word for (word,) in words] == ["ajar", "brulee", "creme", "emile", "zwei"]
+        names = connection.execute("SELECT word FROM author_word ORDER BY word").fetchall()
+        assert [word for (word,) in names] == ["ajar", "emile"]

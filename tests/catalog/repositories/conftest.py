@@ -91,13 +91,16 @@ def _matches(book: Row, filters: Row) -> bool:
             case "author_id":
                 matches = wanted in book["authors"]
             case "genre":
-                matches = (int(wanted) if wanted.isdigit() else slugs.get(wanted)) in book["genres"]
+                wanted_ids = {int(one) if one.isdigit() else slugs.get(one) for one in wanted.split(",")}
+                matches = wanted_ids <= set(book["genres"])
+            case "id":
+                matches = book["id"] in wanted
             case "language":
                 matches = book["language"] == wanted or (
                     "-" not in wanted and (book["language"] or "").split("-")[0] == wanted
                 )
             case "isbn13":
-                matches = book["isbn13"] == wanted
+                matches = book["isbn13"] in wanted
             case "year_from":
                 matches = year is not None and year >= wanted
             case _:

@@ -36,9 +36,10 @@ MEMBERS = (
 
 FILTERS: dict[str, list[Any]] = {
     "author_id": [1, 2, 5, 99],
-    "genre": ["1", "drama", "sci-fi", "1984-and", "none", "99", "nothing"],
+    "genre": ["1", "drama", "sci-fi", "1984-and", "none", "99", "nothing", "drama,2", "2,1,drama", "1,nothing", "1,99"],
     "language": ["en", "en-US", "en-AU", "eng", "fr", "fr-CA"],
-    "isbn13": ["9780439023481", "9791090648524", "9780306406157"],
+    "id": [(3,), (1, 2), (3, 6, 9, 12, 99), tuple(range(1, 201))],
+    "isbn13": [("9780439023481",), ("9791090648524", "9780439023481"), ("9780306406157",)],
     "year_from": [-3000, -1, 0, 1937, 9999],
     "year_to": [-3000, 0, 1936, 1984, 9999],
 }
@@ -248,7 +249,7 @@ QUERIES: list[dict[str, Any]] = [
     {"limit": 3, "sort": "-title", "genre": "drama", "author_id": 2},
     {"limit": 3, "q": "emile", "total": True},
     {"limit": 2, "q": "emiel zola", "sort": "-relevance,title", "year_from": -3000},
-    {"limit": 200, "isbn13": "9780439023481"},
+    {"limit": 200, "isbn13": ("9780439023481", "9791090648524")},
 ]
 
 
@@ -348,7 +349,7 @@ def check_error(query: BookQuery, session: Session | None = None) -> ApiError:
 LISTS: list[dict[str, Any]] = [
     {}, {"sort": "-id"}, {"sort": "title"}, {"sort": "-title"}, {"sort": "-publication_year,title"},
     {"sort": "created_at"}, {"language": "en"}, {"language": "en-US"}, {"year_from": 1}, {"year_to": 1}, {"genre": "1"},
-    {"genre": "drama"}, {"author_id": 1}, {"isbn13": "9780439023481"}, {"q": "emile"}, {"q": "zola"},
+    {"genre": "drama"}, {"author_id": 1}, {"isbn13": ("9780439023481", "9791090648524")}, {"q": "emile"}, {"q": "zola"},
     {"q": "emile", "sort": "id"},
 ]  # fmt: skip
 

@@ -129,6 +129,7 @@ def test_list_parameters(spec: dict[str, Any]) -> None:
     """GET /books lists its parameters, including If-None-Match with the 304 response."""
     operation = spec["paths"]["/books"]["get"]
     assert {parameter["name"] for parameter in operation["parameters"]} == {
+        "id",
         "author_id", "genre", "language", "isbn13", "year_from", "year_to", "updated_since", "q", "sort", "fields",
         "limit", "cursor", "total", "If-None-Match",
     }  # fmt: skip

@@ -38,3 +38,24 @@ async def test_common_words(own_database: Callable[..., Any], driver: Driver, se
             rejected = await client.get("/books?q=the&sort=title")
             assert (rejected.status_code, rejected.json()["errors"][0]["parameter"]) == (400, "sort")
             assert (await ids("q=the 77&sort=title"))[0] == [77]
+
+
+async def test_common_names(own_database: Callable[..., Any], driver: Driver, serve: Serve) -> None:
+    """The same holds for the names of authors."""
+    with own_database(
+        f"INSERT INTO author (name) SELECT 'Ann ' || n FROM generate_series(1, {MAX_RANKED + 1}) n",  # noqa: S608 - a constant
+        "INSERT INTO author_word SELECT DISTINCT word FROM author, search_vocabulary(search_words(name)) AS word",
+    ) as url:
+        async with serve(url, driver) as client:
+
+            async def ids(query: str) -> tuple[list[int], dict[str, Any]]:
+                page = (await client.get(f"/authors?limit=3&{query}")).json()
+                return [author["id"] for author in page["items"]], page
+
+            first, page = await ids("q=ann&total=true")
+            assert (first, page["total"]) == ([1, 2, 3], MAX_RANKED + 1)
+            assert (await ids(f"q=ann&cursor={page['next_cursor']}"))[0] == [4, 5, 6]
+            assert (await ids("q=ann&sort=-id"))[0] == [MAX_RANKED + 1, MAX_RANKED, MAX_RANKED - 1]
+            rejected = await client.get("/authors?q=ann&sort=name")
+            assert (rejected.status_code, rejected.json()["errors"][0]["parameter"]) == (400, "sort")
+            assert (await ids("q=ann 77&sort=name"))[0] == [77]

@@ -28,13 +28,13 @@ async def test_deadline_leaks_nothing(books_url: sa.URL, driver: Driver, serve: 
         assert isinstance(outermost, Draining)
         gate = outermost._app
         assert isinstance(gate, Gate)
-        patience_s, gate._deadline_s = gate._deadline_s, 0.3
+        patience_s, gate.deadline_s = gate.deadline_s, 0.3
         with psycopg.connect(conninfo(books_url)) as blocker:
             blocker.execute("LOCK TABLE book IN ACCESS EXCLUSIVE MODE")
             answers = await asyncio.gather(*(client.get("/books/1") for _ in range(5)))
         for answer in answers:
             assert (answer.status_code, answer.json()["code"]) == (503, "deadline")
             assert int(answer.headers["retry-after"]) >= 1
-        gate._deadline_s = patience_s
+        gate.deadline_s = patience_s
         answers = await asyncio.gather(*(client.get("/books/1") for _ in range(5)))
         assert [answer.status_code for answer in answers] == [200] * 5

@@ -87,6 +87,10 @@ def ids(response: Any) -> list[int]:
     ("query", "expected"),
     [
         ("author_id=1", [1, 2]), ("author_id=99", []), ("genre=drama", [1, 3]), ("genre=1", [1, 3]), ("genre=no", []),
+        ("id=3,1,99,3", [1, 3]), ("id=4", [4]), ("id=99", []), ("id=1,2,3&language=en", [1, 2]),
+        ("id=4,3,2,1&sort=-title&limit=3", [4, 3, 2]),
+        ("isbn13=9791090648524,0-439-02348-3,9780306406157", [1, 2]),
+        ("genre=drama,1", [1, 3]), ("genre=drama,empty", []), ("genre=1,99", []), ("genre=drama,9999999999999999", []),
         ("language=en", [1, 2]), ("language=en-US", [2]), ("isbn13=978-0-439-02348-1", [1]), ("isbn13=0439023483", [1]),
         ("year_from=1985", [3]), ("year_to=1984", [1, 4]), ("year_from=0&year_to=1984", [1]),
         ("year_from=2000&year_to=1000", []), ("author_id=1&genre=drama&language=en&year_to=1984", [1]),
@@ -104,6 +108,9 @@ async def test_filters(served: Served, query: str, expected: list[int]) -> None:
     [
         "author_id=0", "author_id=x", "author_id=9223372036854775808", "genre=", "genre=Drama", "genre=a%20b",
         "genre=99999999999999999999", "language=EN", "language=english", "isbn13=1", "isbn13=9780439023480",
+        "id=", "id=0", "id=01", "id=1,", "id=,1", "id=x", "id=1%202", "id=9223372036854775808", "id=1&id=2", "id=null",
+        "id=" + "1," * 200 + "1", "isbn13=9780439023481,", "isbn13=9780439023481&isbn13=9791090648524",
+        "genre=drama,", "genre=1&genre=2", "genre=a,b,c,d,e,f,g,h,i,j,k",
         "year_from=x", "year_from=10000", "year_to=-3001", "q=", "q=%00", "q=a%00b", "q=" + "a" * 101, "sort=price",
         "sort=relevance", "sort=", "sort=title,-id", "fields=price", "fields=", "total=maybe", "cursor=x", "limit=0",
     ],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import BinaryIO, Final
 
+from bookstore.catalog.csv_cells import AUTHOR_SEPARATOR, GENRE_SEPARATOR, escape_sql, protect_sql
 from bookstore.catalog.datasets.loader import Connection, check_migrated
-from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, GENRE_SEPARATOR, escape_sql
 
 COLUMNS: Final = ("isbn13", "authors", "original_publication_year", "title", "language_code", "genres")
 """The header. `import_file` knows an exported file by it."""
@@ -16,8 +16,8 @@ _GENRE: Final = escape_sql("genre.name", GENRE_SEPARATOR)
 # One index lookup per book instead of hash joins: the first line is immediate, and memory use is constant.
 _COPY: Final = f"""
     COPY (
-        SELECT isbn13, authors.names AS authors, publication_year AS original_publication_year, title,
-            language AS language_code, genres.names AS genres
+        SELECT isbn13, {protect_sql("authors.names")} AS authors, publication_year AS original_publication_year,
+            {protect_sql("title")} AS title, language AS language_code, {protect_sql("genres.names")} AS genres
         FROM book
         LEFT JOIN LATERAL (
             SELECT string_agg({_AUTHOR}, '{AUTHOR_SEPARATOR} ' ORDER BY position)
@@ -35,7 +35,8 @@ _COPY: Final = f"""
 def export(connection: Connection, file: BinaryIO) -> int:
     """Write all books to `file` in UTF-8, in the order of their ids, and return their number.
 
-    `import_file` restores the same catalogue: separators within names are escaped with a backslash.
+    `import_file` restores the same catalogue: separators within names are escaped with a backslash, and texts that
+    begin like a formula get an apostrophe.
     """
     check_migrated(connection)
     with connection.transaction(), connection.cursor() as cursor:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from bookstore.catalog import schemas
 from bookstore.catalog.datasets import loader
 from bookstore.catalog.datasets.entry import Entry, Finding
 from bookstore.catalog.datasets.export import COLUMNS
@@ -95,7 +96,7 @@ def import_file(
 
 def _author_format(path: Path, source: CsvSource, options: FileOptions) -> GuessedFormat:
     cells = source.first_authors(author_format.GUESS_ROWS, author_format.LONGEST_CELL)
-    if tuple(source.header) == COLUMNS:
+    if tuple(source.header) in {COLUMNS, schemas.Book.__struct_fields__}:  # of a command, of the service
         return author_format.exported_format(cells)
     return author_format.author_format(str(path), cells, options.author_separators, options.author_order)
 

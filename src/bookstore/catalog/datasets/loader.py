@@ -170,7 +170,8 @@ def vacuum(connection: Connection) -> None:
     connection.autocommit = True
     try:
         connection.execute(
-            "VACUUM (ANALYZE) book, author, genre, book_author, book_genre, book_document, search_word, book_change"
+            "VACUUM (ANALYZE) book, author, genre, book_author, book_genre, book_document, author_word, search_word, "
+            "book_change"
         )
     finally:
         connection.autocommit = autocommit

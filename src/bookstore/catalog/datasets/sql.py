@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
+from bookstore.catalog.search import ADD_WORDS
+
 # Two books are the same if they have the same ISBN or, without one, the same title, year and authors in order. No name
 # contains E'\x1f', and no digest is as short as an ISBN.
 _KEY: Final[LiteralString] = """
@@ -123,12 +125,10 @@ ADD_BOOK_GENRES: Final[LiteralString] = """
     WHERE same_as IS NULL ORDER BY row, genre.id"""
 
 # Same documents as search.refresh_documents writes; here the names come from the row.
-ADD_DOCUMENTS: Final[LiteralString] = """
-    WITH added AS (
+ADD_DOCUMENTS: Final[LiteralString] = f"""
+    WITH fresh AS (
         INSERT INTO book_document (book_id, document)
         SELECT %(base)s + row, search_document(title, replace(authors, E'\\x1f', ' '))
         FROM load_row WHERE same_as IS NULL ORDER BY row
         RETURNING document
-    )
-    INSERT INTO search_word SELECT DISTINCT word FROM added, search_vocabulary(document) AS word
-    ORDER BY word ON CONFLICT DO NOTHING"""
+    ), {ADD_WORDS}"""  # noqa: S608 - made of constants

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bookstore.catalog import schemas, sorting
+from bookstore.catalog import schemas, search, sorting
 from bookstore.catalog.inputs import AuthorInput
 from bookstore.catalog.loading import author
 from bookstore.catalog.models import Author, book_author
@@ -27,6 +27,10 @@ class AuthorRepository(NamedEntityRepository[Author]):
 
     def check_unique(self, values: dict[str, Any], row_id: int | None) -> None:
         """Accept any name: names of authors are not unique."""
+
+    def add_words(self, row_id: int) -> None:
+        """Add the words of the name to those that replace misspelt ones."""
+        search.add_name(self._session, row_id)
 
     def lock_described(self, row_id: int) -> list[int]:
         """Lock the author's books and return their ids."""

@@ -20,12 +20,17 @@ _ALL_MEMBERS: Final = schemas.ListedBook.__struct_fields__
 
 
 class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """The query parameters of a list of books; None if not sent. `genre` is a slug or an id."""
+    """The query parameters of a list of books; None if not sent.
 
+    `genre` has slugs or ids, separated by commas: books of all these genres, MAX_GENRES at most. `id` and `isbn13` have
+    each value once, in order: books with any of them.
+    """
+
+    id: tuple[int, ...] | None = None
     author_id: int | None = None
     genre: str | None = None
     language: str | None = None
-    isbn13: str | None = None
+    isbn13: tuple[str, ...] | None = None
     year_from: int | None = None
     year_to: int | None = None
     updated_since: datetime | None = None
@@ -38,10 +43,14 @@ class BookQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def filters(self) -> dict[str, Any]:
         """Return the values of the parameters of the FILTERS that apply."""
-        plain = ("author_id", "isbn13", "updated_since")
+        plain = ("author_id", "updated_since")
         values: dict[str, Any] = {name: value for name in plain if (value := getattr(self, name)) is not None}
+        values |= {name: list(chosen) for name in ("id", "isbn13") if (chosen := getattr(self, name)) is not None}
         if self.genre is not None:
-            values |= {"genre_id": int(self.genre)} if self.genre.isdigit() else {"genre_slug": self.genre}
+            named = {str(int(one)) if one.isdigit() else one for one in self.genre.split(",")}
+            first, *others = sorted(named)
+            values |= {"genre_id": int(first)} if first.isdigit() else {"genre_slug": first}
+            values |= {f"genre_{number}": name for number, name in enumerate(others, 2)}
         if self.language is not None:  # en also matches en-US; en-US matches only itself (RFC 4647, basic filtering)
             values["region" if "-" in self.language else "language"] = self.language
         if self.year_from is not None or self.year_to is not None:

@@ -20,9 +20,10 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bookstore.catalog import pagination, search, sorting
+from bookstore.catalog import search, sorting
 from bookstore.catalog.loading import LIMIT, MAX_SCANNED, Selection, book
 from bookstore.catalog.models import book_document
+from bookstore.catalog.repositories import ranking
 from bookstore.catalog.repositories.filters import FILTERS, MAX_SORTED, narrowest, year_range
 
 _MATCHING: Final = search.matches()
@@ -31,25 +32,9 @@ _RANKED: Final = {**sorting.BOOKS, "relevance": sorting.column_key(_MATCHING.c.d
 
 @lru_cache(maxsize=256)
 def sort_keys(order: str, *, has_words: bool, is_common: bool = False) -> sorting.SortKeys:
-    """Return the sort keys of `order`. Common words are not ranked; for them relevance means the id.
-
-    Books with words that are not common are few, and can be sorted by any keys. Raises ApiError for unknown keys, for
-    an order without an index where there are no words, for relevance without words, and for common words with any order
-    but relevance or id: no index serves both, and sorting half of a large catalogue takes seconds.
-    """
-    names = {name.removeprefix("-") for name in order.split(",")}
-    if not has_words and "relevance" in names:
-        raise pagination.invalid_parameter("sort", "found 'relevance' without q; sorting by relevance requires q")
-    if is_common and not names <= {"relevance", "id"}:
-        detail = (
-            f"more than {search.MAX_RANKED} books contain the words of q; allowed is relevance or id, or more words"
-        )
-        raise pagination.invalid_parameter("sort", detail)
-    if is_common:
-        order = "-id" if order == "-id" else "id"
-    if has_words:
-        return pagination.sort_keys(lambda: sorting.parse(order, _RANKED))
-    return pagination.sort_keys(lambda: sorting.parse_indexed(order, sorting.BOOKS, sorting.BOOK_PAIRS))
+    """Return the sort keys of `order`. Raises ApiError as `ranking.sort_keys`."""
+    orders = _RANKED if has_words else sorting.BOOKS
+    return ranking.sort_keys(order, orders, sorting.BOOK_PAIRS, has_words=has_words, is_common=is_common)
 
 
 class Shape(NamedTuple):

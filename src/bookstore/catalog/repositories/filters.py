@@ -13,6 +13,8 @@ from bookstore.catalog import sorting
 from bookstore.catalog.loading import book, fetch
 from bookstore.catalog.models import Genre, book_author, book_genre
 
+MAX_GENRES: Final = 5
+"""Genres of which a book must have all."""
 MAX_SORTED: Final = 5000
 """Books that are fetched to be filtered and sorted in memory; about 20 ms."""
 
@@ -74,6 +76,24 @@ def _equal(column: Callable[[sa.FromClause], sa.ColumnElement[str]], parameter: 
     return Filter(parameter, column(book) == value, _INDEXED, _INDEXED.c.id, prefix, lists, value)
 
 
+def _any_of(column: str, kind: Any) -> Filter:
+    """Return the filter for the books whose `column`, which is unique, has one of the values of an array.
+
+    An array is one parameter, so one statement serves any number of values.
+    """
+    values = sa.any_(_parameter(column, sa.ARRAY(kind)))
+    return Filter(
+        column, book.c[column] == values, _INDEXED, _INDEXED.c.id, _INDEXED.c[column], _INDEXED.c[column] == values
+    )
+
+
+def _genre_named(parameter: str) -> sa.ColumnElement[int]:
+    """Return the id of the genre with this slug or id; NULL, which no book has, if there is none."""
+    name = _parameter(parameter, sa.Text)
+    found = sa.select(Genre.id).where(sa.or_(Genre.slug == name, sa.cast(Genre.id, sa.Text) == name))
+    return found.scalar_subquery()
+
+
 def _language(table: sa.FromClause) -> sa.ColumnElement[str]:
     return sa.func.split_part(table.c.language, sa.literal_column("'-'"), sa.literal_column("1"), type_=sa.Text())
 
@@ -92,10 +112,15 @@ _GENRE_ID: Final = _parameter("genre_id", sa.BigInteger)
 _GENRE_OF_SLUG: Final = sa.select(Genre.id).where(Genre.slug == _parameter("genre_slug", sa.Text)).scalar_subquery()
 
 FILTERS: Final[Mapping[str, Filter]] = {
-    "isbn13": _equal(lambda table: table.c.isbn13, "isbn13"),
+    "id": _any_of("id", sa.BigInteger),
+    "isbn13": _any_of("isbn13", sa.Text),
     "author_id": _linked(book_author, book_author.c.author_id, "author_id", _AUTHOR_ID),
     "genre_id": _linked(book_genre, book_genre.c.genre_id, "genre_id", _GENRE_ID),
     "genre_slug": _linked(book_genre, book_genre.c.genre_id, "genre_slug", _GENRE_OF_SLUG),
+    **{
+        name: _linked(book_genre, book_genre.c.genre_id, name, _genre_named(name))
+        for name in (f"genre_{number}" for number in range(2, MAX_GENRES + 1))
+    },
     "region": _equal(lambda table: table.c.language, "region"),
     "language": _equal(_language, "language"),
     "updated_since": Filter(
@@ -125,8 +150,9 @@ def year_range(key: sorting.SortKey) -> sa.ColumnElement[bool]:
 
 def narrowest(session: Session, names: Sequence[str], parameters: Mapping[str, Any]) -> str | None:
     """Return the filter with the fewest books, or None if each has more than MAX_SORTED."""
-    if "isbn13" in names:
-        return "isbn13"
+    for name in ("id", "isbn13"):  # each value has one book at most, so nothing needs to be counted
+        if name in names and len(parameters[name]) <= MAX_SORTED:
+            return name
     counts = fetch(session, _counts(tuple(names)), parameters)[0]
     books, name = min(zip(counts, names, strict=True))
     return name if books <= MAX_SORTED else None

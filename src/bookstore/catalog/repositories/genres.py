@@ -46,6 +46,9 @@ class GenreRepository(NamedEntityRepository[Genre]):
             detail = f"/genres/{row[0]} has the {member} '{values[member]}'."
             raise ApiError("name_taken", detail, FieldError(detail, pointer=f"/{member}"))
 
+    def add_words(self, row_id: int) -> None:
+        """Do nothing: genres are not searched by name."""
+
     def lock_described(self, row_id: int) -> list[int]:  # noqa: ARG002 - the interface's
         """Return no books: search documents do not contain a genre's name."""
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -17,19 +17,27 @@ from bookstore.catalog import pagination, schemas, search, sorting
 from bookstore.catalog.inputs import AuthorInput, GenreInput
 from bookstore.catalog.loading import LIMIT, MAX_LIMIT, book, fetch
 from bookstore.catalog.models import STATE, Author, Genre
+from bookstore.catalog.repositories import ranking
 from bookstore.exceptions import ApiError
+
+_MATCHING: Final = {is_common: search.name_matches(is_common=is_common) for is_common in (False, True)}
+_RANKED: Final = {"relevance": sorting.column_key(_MATCHING[False].c.distance, int)}
 
 M = TypeVar("M", Author, Genre)
 Precondition = Callable[[str], None]
 
 
 class NamedQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """The query parameters of a list of authors or genres."""
+    """The query parameters of a list of authors or genres. Only authors have `q`."""
 
-    sort: str = "id"
+    q: str | None = None
+    sort: str | None = None
     limit: int
     cursor: str | None = None
     total: bool = False
+
+    def order(self) -> str:
+        return self.sort or ("id" if self.q is None else "relevance")
 
 
 class NamedEntityRepository(SQLAlchemySyncRepository[M]):
@@ -66,20 +74,27 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
 
     def page(self, query: NamedQuery) -> schemas.Representation:
         """Return the requested page and the state of the database when it was read."""
-        keys, key, parameters = self._sort_keys(query), pagination.signing_key(self._session), dict[str, Any]()
-        if query.cursor is not None:
-            values = pagination.decode(query.cursor, self._list_key(query), key)
-            parameters = pagination.keyset_parameters(values, keys)
-        statement = self._page_statement(keys, has_cursor=bool(parameters))
-        rows = fetch(self._session, statement, parameters | {"limit": query.limit})
+        key, state = pagination.signing_key(self._session), None
+        search_query, values = self._decode_cursor(query, key)
+        if query.q is not None and search_query is None:
+            search_query, state = search.interpret_name(self._session, query.q)
+        is_common = None if search_query is None else search_query.is_common
+        keys = self._sort_keys(query, is_common=bool(is_common))
+        parameters: dict[str, Any] = {} if search_query is None else {"query": search_query.query}
+        keyset = pagination.keyset_parameters(values, keys) if values else {}
+        statement = self._page_statement(keys, is_common, has_cursor=bool(values))
+        rows = fetch(self._session, statement, parameters | keyset | {"limit": query.limit})
         shown = rows[: query.limit]
         width = len(self.columns)
         items = [self.item_type(*row[:width]) for row in shown]
-        has_more = len(rows) > query.limit
-        next_cursor = pagination.encode(list(shown[-1][width:-1]), self._list_key(query), key) if has_more else None
+        next_cursor: str | None = None
+        if len(rows) > query.limit:
+            interpretation: tuple[Any, ...] = search_query or ()
+            next_cursor = pagination.encode(interpretation + tuple(shown[-1][width:-1]), self._list_key(query), key)
         # After the rows: the state may be older than the response, never newer.
-        total = fetch(self._session, self._count_statement(), {})[0][0] if query.total else UNSET
-        return schemas.Representation(self.page_type(items, next_cursor, total), shown[-1][-1] if shown else None)
+        total = fetch(self._session, self._count_statement(is_common), parameters)[0][0] if query.total else UNSET
+        tag = (state or shown[-1][-1]) if shown else None
+        return schemas.Representation(self.page_type(items, next_cursor, total), tag)
 
     def find(self, row_id: int) -> schemas.Representation | None:
         """Return the row with this id and its validators, or None."""
@@ -100,6 +115,7 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         row_id: int = self._session.execute(
             sa.insert(self.table).values(values).returning(self.table.c.id)
         ).scalar_one()
+        self.add_words(row_id)
         return row_id
 
     def change(
@@ -125,7 +141,9 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
                 sa.update(self.table).where(self.table.c.id == row_id).values(values | _next_version(self.table))
             )
             if book_ids:
-                search.refresh_documents(self._session, book_ids)
+                search.refresh_documents(self._session, book_ids)  # and the words of all names in them
+            else:
+                self.add_words(row_id)
         return self.find(row_id)
 
     def remove(self, row_id: int, precondition: Precondition, *, detach: bool) -> bool:
@@ -167,6 +185,10 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         """Raise ApiError `name_taken` if a row other than `row_id` has one of `values` that must be unique."""
 
     @abstractmethod
+    def add_words(self, row_id: int) -> None:
+        """Add the words of the row's name to its vocabulary of search, if it has one."""
+
+    @abstractmethod
     def lock_described(self, row_id: int) -> list[int]:
         """Lock the books whose search documents contain the row's name, and return their ids."""
 
@@ -181,19 +203,32 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         return True
 
     @classmethod
-    def _sort_keys(cls, query: NamedQuery) -> sorting.SortKeys:
-        return pagination.sort_keys(lambda: sorting.parse_indexed(query.sort, cls.orders))
+    def _decode_cursor(cls, query: NamedQuery, key: bytes) -> tuple[search.Interpretation | None, list[Any]]:
+        """Return the cursor's interpretation of `q` and its sort key values, as BookQuery.decode_cursor."""
+        if query.cursor is None:
+            return None, []
+        values = pagination.decode(query.cursor, cls._list_key(query), key)
+        if query.q is None:
+            return None, values
+        return pagination.convert_values(values[:2], search.Interpretation), values[2:]
+
+    @classmethod
+    def _sort_keys(cls, query: NamedQuery, *, is_common: bool = False) -> sorting.SortKeys:
+        orders = cls.orders if query.q is None else {**cls.orders, **_RANKED}
+        return ranking.sort_keys(query.order(), orders, has_words=query.q is not None, is_common=is_common)
 
     @classmethod
     def _list_key(cls, query: NamedQuery) -> str:
         """Return what identifies the list in its cursors."""
-        return f"{cls.table.name} {query.sort}"
+        return f"{cls.table.name} {query.order()}" + ("" if query.q is None else f" {query.q}")
 
     @classmethod
     @lru_cache(maxsize=32)
-    def _page_statement(cls, keys: sorting.SortKeys, *, has_cursor: bool) -> sa.Select[Any]:
+    def _page_statement(cls, keys: sorting.SortKeys, is_common: bool | None, *, has_cursor: bool) -> sa.Select[Any]:
         extra = (key.column.label(f"key_{number}") for number, key in enumerate(keys))
-        statement = sa.select(*cls.columns, *extra, STATE).order_by(*(key.order_by() for key in keys))
+        statement = cls._found(sa.select(*cls.columns, *extra, STATE), is_common).order_by(
+            *(key.order_by() for key in keys)
+        )
         if has_cursor:
             statement = statement.where(sorting.keyset_condition(keys))
         # The inner limit as in Selection.capped.
@@ -212,9 +247,17 @@ class NamedEntityRepository(SQLAlchemySyncRepository[M]):
         return sa.select(*cls.columns, cls.tag, cls.changed_at).where(cls.table.c.id == row_id)
 
     @classmethod
-    @lru_cache(maxsize=2)
-    def _count_statement(cls) -> sa.Select[Any]:
-        return sa.select(sa.func.count()).select_from(cls.table)
+    @lru_cache(maxsize=6)
+    def _count_statement(cls, is_common: bool | None) -> sa.Select[Any]:
+        return cls._found(sa.select(sa.func.count()).select_from(cls.table), is_common)
+
+    @classmethod
+    def _found(cls, statement: sa.Select[Any], is_common: bool | None) -> sa.Select[Any]:
+        """Join the rows that match the parameter `query`; `is_common` is None without a search text."""
+        if is_common is None:
+            return statement
+        matching = _MATCHING[is_common]
+        return statement.join(matching, matching.c.author_id == cls.table.c.id)
 
 
 def _next_version(table: sa.Table) -> dict[str, Any]:

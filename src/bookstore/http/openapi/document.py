@@ -13,6 +13,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from bookstore.catalog.book_formats import FORMATS
 from bookstore.http import authorization, problem_details
 from bookstore.http.openapi.examples import EXAMPLES
 from bookstore.http.openapi.operations import struct_schemas
@@ -79,6 +80,7 @@ def document(app: Litestar) -> dict[str, Any]:
         _describe_success(operation)
         if method == "get":
             _add_not_modified(operation)
+            _add_export_formats(operation)
         if accepted := getattr(handler.operation_class, "accepted_body", None):
             name, schemas, media_types = accepted
             components["schemas"] |= schemas
@@ -153,6 +155,13 @@ def _add_not_modified(operation: dict[str, Any]) -> None:
     if "ETag" in operation["responses"]["200"].get("headers", {}):
         operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
         operation["responses"]["304"] = {"description": "Not modified: your cached copy is still current"}
+
+
+def _add_export_formats(operation: dict[str, Any]) -> None:
+    """Add the formats other than JSON to operations that return a page of books."""
+    content = operation["responses"]["200"].get("content", {})
+    if content.get("application/json", {}).get("schema") == {"$ref": "#/components/schemas/BookPage"}:
+        content |= {media_type: {"schema": {"type": "string"}} for media_type in FORMATS}
 
 
 def _request_body(name: str, media_types: Sequence[str]) -> dict[str, Any]:

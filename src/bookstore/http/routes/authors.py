@@ -28,7 +28,7 @@ class AuthorController(Controller):
         operation_id="listAuthors",
         summary="List authors",
         response_headers=[ETAG, LINK],
-        dependencies={"list_query": Provide(list_parameters.named_query, sync_to_thread=False)},
+        dependencies={"list_query": Provide(list_parameters.author_query, sync_to_thread=False)},
     )
     async def list_authors(
         self,

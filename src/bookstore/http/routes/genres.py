@@ -28,7 +28,7 @@ class GenreController(Controller):
         operation_id="listGenres",
         summary="List genres",
         response_headers=[ETAG, LINK],
-        dependencies={"list_query": Provide(list_parameters.named_query, sync_to_thread=False)},
+        dependencies={"list_query": Provide(list_parameters.genre_query, sync_to_thread=False)},
     )
     async def list_genres(
         self,

@@ -20,6 +20,7 @@ from bookstore.catalog.repositories import BookQuery, BookRepository, NamedEntit
 from bookstore.database.unit_of_work import Database
 from bookstore.exceptions import ApiError
 from bookstore.http import conditional
+from bookstore.http.routes import exports
 
 _STATE: Final = sa.select(STATE)
 
@@ -35,12 +36,17 @@ async def book_page(
     missing: str = "",
     **filters: Any,
 ) -> Response[Any]:
-    """Return a page of the books that match `query` and `filters`.
+    """Return a page of the books that match `query` and `filters`; in a format other than JSON without `limit`, all.
 
-    Raises ApiError if these are invalid, and `not_found` with the detail `missing` if the page is empty and `exists`
-    returns False.
+    Raises ApiError if these are invalid, if too many exports are in progress, and `not_found` with the detail `missing`
+    if the page is empty and `exists` returns False.
     """
     filtered = msgspec.structs.replace(query, **filters)
+    book_format = exports.negotiate(request)
+    is_export = book_format is not None and "limit" not in request.query_params
+    if is_export:
+        request.app.state.exports.check()
+        filtered = msgspec.structs.replace(filtered, limit=exports.PART)
     filtered.check()
 
     def read(session: Session) -> schemas.Representation:
@@ -49,29 +55,42 @@ async def book_page(
             raise ApiError("not_found", missing)
         return books
 
-    return await page(request, database, read)
+    response = await page(request, database, read, variant=book_format.media_type if book_format else "")
+    response.headers["Vary"] = "Accept"
+    if book_format is None or response.status_code == 304:
+        return response
+    if not is_export:
+        return exports.page_response(response.content, filtered, book_format, response.headers)
+    response.headers.pop("Link", None)
+    return exports.ExportResponse(
+        database, request.app.state.exports, response.content, filtered, book_format, response.headers
+    )
 
 
 async def page(
-    request: Request[Any, Any, Any], database: Database, read: Callable[[Session], schemas.Representation]
+    request: Request[Any, Any, Any],
+    database: Database,
+    read: Callable[[Session], schemas.Representation],
+    *,
+    variant: str = "",
 ) -> Response[Any]:
     """Return a page of a list.
 
     Its weak ETag identifies the state of the whole database. A single statement shows that nothing was written since;
-    then nothing is read or serialised, whatever the list.
+    then nothing is read or serialised, whatever the list. `variant` distinguishes the tags of other formats.
     """
 
     def work(session: Session) -> schemas.Representation:
         if conditional.is_conditional(request.headers):
             (state,) = fetch(session, _STATE, {})[0]
-            if conditional.is_known(request.headers, _digest(state), None):
+            if conditional.is_known(request.headers, _digest(state + variant), None):
                 return schemas.Representation(None, state)
         return read(session)
 
     result = await database.run(work, reading=True)
     headers = {"Cache-Control": CACHE_CONTROL}
     if result.tag is not None:
-        headers["ETag"] = f'W/"{_digest(result.tag)}"'
+        headers["ETag"] = f'W/"{_digest(result.tag + variant)}"'
     if result.body is None:
         return Response(None, status_code=304, headers=headers)
     if (next_cursor := getattr(result.body, "next_cursor", None)) is not None:

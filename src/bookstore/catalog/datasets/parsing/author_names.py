@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from bookstore.catalog.datasets.name_list import AUTHOR_SEPARATOR, split_names
+from bookstore.catalog.csv_cells import AUTHOR_SEPARATOR, split_names, unprotect
 from bookstore.catalog.datasets.parsing.cells import is_missing
 
 CELL_BREAK: Final = "\x1e"
@@ -54,7 +54,7 @@ DEFAULT_FORMAT: Final = AuthorFormat()
 def split_authors(cell: str, written: AuthorFormat) -> list[str]:
     """Return the authors in `cell`, each in the order first name, last name. White space is not normalised."""
     if written.exported:
-        return split_names(cell, AUTHOR_SEPARATOR)
+        return split_names(unprotect(cell), AUTHOR_SEPARATOR)
     names: list[str] = []
     for part in cell.split(CELL_BREAK):
         if not is_missing(part):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from bookstore.catalog.csv_cells import GENRE_SEPARATOR, split_names, unprotect
 from bookstore.catalog.datasets.entry import Entry, Finding, Outcome
-from bookstore.catalog.datasets.name_list import GENRE_SEPARATOR, split_names
 from bookstore.catalog.datasets.parsing.author_names import CELL_BREAK, DEFAULT_FORMAT, AuthorFormat, split_authors
 from bookstore.catalog.datasets.parsing.cells import (
     is_damaged,
@@ -36,7 +36,7 @@ def clean(raw: RawRow | BadRow, findings: list[Finding], written: AuthorFormat =
         findings.append(Finding(raw.row, Outcome.REFUSED, "row", fields, reason))
         return None
     row = _Row(raw.row, findings, exported=written.exported)
-    title = row.title(raw.title, raw.original_title)
+    title = row.title(unprotect(raw.title) if written.exported else raw.title, raw.original_title)
     authors = row.names("authors", raw.authors, *_parse_authors(raw.authors, written))
     genres = row.names("genres", raw.genres, *_parse_genres(raw.genres, written.exported))
     if title is None or authors is None or genres is None:
@@ -138,7 +138,8 @@ def _parse_authors(cell: str, written: AuthorFormat) -> tuple[tuple[str, ...], s
 def _parse_genres(cell: str, exported: bool) -> tuple[tuple[str, ...], str, int]:
     if not exported and is_missing(cell):
         return _distinct([])
-    return _distinct([name for part in cell.split(CELL_BREAK) for name in split_names(part, GENRE_SEPARATOR)])
+    parts = [unprotect(cell)] if exported else cell.split(CELL_BREAK)
+    return _distinct([name for part in parts for name in split_names(part, GENRE_SEPARATOR)])
 
 
 def _distinct(texts: list[str]) -> tuple[tuple[str, ...], str, int]:
