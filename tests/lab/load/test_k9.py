@@ -308,7 +308,7 @@ def test_closed_connections_are_errors(base: str, tmp_path: Path, reaper: Reaper
 
 
 def test_some_closed_connections(base: str, tmp_path: Path, reaper: Reaper) -> None:
-    """Answered and unanswered requests of one load are told apart."""
+    """A load counts answered and unanswered requests separately."""
     samples = send_get("/some", base, tmp_path, reaper)
     statuses = samples.status.tolist()
     assert set(statuses) == {0, 200}

@@ -51,7 +51,7 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def uses_database(self) -> bool:
-        """Whether the service is told the address of the lab's database."""
+        """Whether the service receives the address of the lab's database."""
         return any("{database_url}" in text for text in (*self.command, *self.environment.values()))
 
     @property
