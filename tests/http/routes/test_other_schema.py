@@ -45,8 +45,7 @@ CHANGES: dict[str, LiteralString] = {
 
 
 async def statuses(client: Any) -> dict[str, int]:
-    """Return the status of every request; what is not a success has to be `db_unavailable`, or a matter of the
-    request."""
+    """Return the status of every request. A failure must be `db_unavailable` or the client's error."""
     found: dict[str, int] = {}
     for method, path, body in [*(("GET", path, None) for path in READS), *WRITES]:
         headers = {"Authorization": f"Bearer {TOKEN}", "If-Match": "*", "Idempotency-Key": f"key-{len(found)}"}

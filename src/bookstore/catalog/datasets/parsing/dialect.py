@@ -75,7 +75,7 @@ def recognise(
             if any(cell.strip() for cell in row) and not (number == 0 and sep_line):
                 score = columns.recognised([cell.strip() for cell in row], wanted)
                 found.append((score, -number, len(row), spaced._replace(rows_before=number)))
-    if not found:  # reading the first row will tell what is wrong with it
+    if not found:  # reading the first row reports the cause
         return Dialect(encoding, delimiter or DELIMITERS[0], escape, False, 0)
     return max(found, key=lambda candidate: candidate[:3])[3]
 
